@@ -1,0 +1,157 @@
+//! One reader's place in a buffer, usable through a shared reference.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::task::{Context, Poll};
+
+use super::state::Taken;
+use super::waiters::WaitKey;
+use super::{Buffer, Closed, Event, TryRecvError};
+
+/// A reader's place in a record's buffer: the layer under [`Reader`](crate::Reader), for those who build a front door
+/// of their own (blocking, FFI).
+///
+/// All methods take `&self`. Several threads may read through one subscription at once: each value then goes to one of
+/// them, and each waits with a [`WaitTicket`] of its own. Call [`share`](Self::share) once before doing so.
+pub struct Subscription<T: Clone> {
+    buffer: Arc<Buffer<T>>,
+    id: usize,
+}
+
+/// A place in the line of those who wait. It belongs to one subscription or producer and must be given back with
+/// `stop_waiting` when its owner gives up; a `poll_*` that returns `Ready` has done so already.
+#[derive(Debug, Default)]
+pub struct WaitTicket(pub(crate) WaitKey);
+
+impl<T: Clone> Subscription<T> {
+    pub(super) fn new(buffer: Arc<Buffer<T>>, id: usize) -> Self {
+        Self { buffer, id }
+    }
+
+    /// Declares that several threads wait through this subscription. A value that is left over when one of them has
+    /// taken its own then wakes the next.
+    pub fn share(&self) {
+        self.buffer.state.with(|state| state.share(self.id));
+    }
+
+    /// The next event if there is one. With `tell_lag` lost values come as [`Event::Lagged`]; without, they are only
+    /// counted.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError::Empty`] and [`TryRecvError::Closed`].
+    #[inline]
+    pub fn try_event(&self, tell_lag: bool) -> Result<Event<T>, TryRecvError> {
+        match self.buffer.try_take(self.id, tell_lag) {
+            Taken::Value(value) => Ok(Event::Value(value)),
+            Taken::Lagged(missed) => Ok(Event::Lagged(missed)),
+            Taken::Empty => Err(TryRecvError::Empty),
+            Taken::Closed => Err(TryRecvError::Closed),
+        }
+    }
+
+    /// [`try_event`](Self::try_event), waiting while there is nothing.
+    pub fn poll_event(
+        &self,
+        tell_lag: bool,
+        ticket: &mut WaitTicket,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Event<T>, Closed>> {
+        self.poll(ticket, cx, || self.try_event(tell_lag))
+    }
+
+    /// Appends up to `limit` values to `into`, waiting until there is at least one.
+    pub fn poll_many(
+        &self,
+        into: &mut Vec<T>,
+        limit: usize,
+        ticket: &mut WaitTicket,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<usize, Closed>> {
+        self.poll(ticket, cx, || self.try_many(into, limit))
+    }
+
+    /// Appends up to `limit` values to `into` and says how many.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError`] if there was not even one. A `limit` of zero gives `Ok(0)`.
+    pub fn try_many(&self, into: &mut Vec<T>, limit: usize) -> Result<usize, TryRecvError> {
+        if limit == 0 {
+            return Ok(0);
+        }
+        match self.buffer.try_take_many(self.id, into, limit) {
+            Taken::Value(taken) => Ok(taken),
+            Taken::Lagged(_) | Taken::Empty => Err(TryRecvError::Empty),
+            Taken::Closed => Err(TryRecvError::Closed),
+        }
+    }
+
+    #[inline]
+    fn poll<O>(
+        &self,
+        ticket: &mut WaitTicket,
+        cx: &mut Context<'_>,
+        mut attempt: impl FnMut() -> Result<O, TryRecvError>,
+    ) -> Poll<Result<O, Closed>> {
+        loop {
+            let outcome = match attempt() {
+                Ok(got) => Ok(got),
+                Err(TryRecvError::Closed) => Err(Closed),
+                // The waker is cloned and dropped outside the lock, hence the second look inside it.
+                Err(TryRecvError::Empty)
+                    if self.buffer.wait_for_value(self.id, &mut ticket.0, cx.waker().clone()) =>
+                {
+                    return Poll::Pending;
+                }
+                Err(TryRecvError::Empty) => continue,
+            };
+            self.stop_waiting(ticket);
+            return Poll::Ready(outcome);
+        }
+    }
+
+    /// Gives a ticket back. A wake-up it had received goes to the next in line.
+    #[inline]
+    pub fn stop_waiting(&self, ticket: &mut WaitTicket) {
+        self.buffer.stop_reading(self.id, &mut ticket.0);
+    }
+
+    /// How many values this reader has lost so far, those it has not come to yet included. For a mailbox: how many
+    /// commands were replaced by the ones it took.
+    #[must_use]
+    pub fn lagged(&self) -> u64 {
+        self.buffer.state.with(|state| state.lagged(self.id))
+    }
+
+    /// How many values wait for this reader.
+    #[must_use]
+    pub fn pending(&self) -> u64 {
+        self.buffer.state.with(|state| state.pending(self.id))
+    }
+
+    /// The newest value held, not consumed.
+    #[must_use]
+    pub fn latest(&self) -> Option<T> {
+        self.buffer.latest()
+    }
+
+    /// Whether the record is closed. There may still be values to read.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.buffer.is_closed()
+    }
+}
+
+impl<T: Clone> Drop for Subscription<T> {
+    fn drop(&mut self) {
+        self.buffer.leave(self.id);
+    }
+}
+
+impl<T: Clone> fmt::Debug for Subscription<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription").field("buffer", &self.buffer.cfg()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,357 @@
+//! Registration: what the user declares, kept as data until `build()`.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::time::Duration;
+
+use crate::buffer::{Buffer, BufferCfg};
+use crate::engine::{AimDb, AnyRecord, DbInner, Engine, StageCell};
+use crate::error::{DbError, DbResult};
+use crate::graph::{
+    ConnectorNode, Finding, Findings, Graph, Plan, RecordNode, Rule, StageKind, StageRole, TypeNode,
+};
+use crate::handle::RecordCell;
+use crate::key::{Record, RecordKey};
+use crate::link::{Connector, DeadLetter, DeadLetterHook, LinkInfo, LinkRequest, Links};
+use crate::registrar::Registrar;
+use crate::runtime::{Clock, LogLevel, Runtime, RuntimeClock, Spawn, SpawnError};
+use crate::sync::Lock;
+use crate::wiring::Wiring;
+
+/// No runtime yet. [`AimDbBuilder::runtime`] replaces it; until then there is nothing to configure.
+#[derive(Clone, Copy, Debug)]
+pub struct NoRuntime(());
+
+/// Declares a graph. Nothing is checked before [`build`](Self::build), and then everything at once.
+///
+/// ```compile_fail
+/// // Without a runtime there is no `configure`, no `build`, no `run`.
+/// use aimdb_core::{AimDbBuilder, BufferCfg};
+/// let mut builder = AimDbBuilder::new();
+/// builder.configure::<u32>("a", |reg| {
+///     reg.buffer(BufferCfg::SingleLatest);
+/// });
+/// ```
+pub struct AimDbBuilder<R = NoRuntime> {
+    runtime: Arc<R>,
+    drafts: Vec<Draft<R>>,
+    /// Where to find the draft of a key and a type.
+    places: BTreeMap<alloc::string::String, Vec<usize>>,
+    connectors: Vec<Box<dyn ConnectorDraft<R>>>,
+    dead_letters: Option<DeadLetterHook>,
+    stop_on_failure: bool,
+    deadline: Duration,
+}
+
+/// One record as declared.
+pub(crate) struct Draft<R> {
+    pub(crate) node: RecordNode,
+    /// Makes the record, with its type.
+    make: fn(Arc<str>, BufferCfg, Arc<dyn Clock>, bool) -> AnyRecord,
+    /// One for each stage of the node, in the same order.
+    pub(crate) wires: Vec<Wire<R>>,
+}
+
+/// Gives a stage its handles and its task.
+pub(crate) type Wire<R> = Box<dyn FnOnce(&mut Wiring<'_, R>) -> Result<(), SpawnError>>;
+
+impl AimDbBuilder {
+    /// An empty graph. The first thing it needs is a [`runtime`](Self::runtime).
+    #[must_use]
+    pub fn new() -> Self {
+        Self::empty(Arc::new(NoRuntime(())))
+    }
+
+    /// Chooses what the graph runs on.
+    #[must_use]
+    pub fn runtime<R: Runtime>(self, runtime: Arc<R>) -> AimDbBuilder<R> {
+        AimDbBuilder::empty(runtime)
+    }
+}
+
+impl Default for AimDbBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<R> AimDbBuilder<R> {
+    fn empty(runtime: Arc<R>) -> Self {
+        Self {
+            runtime,
+            drafts: Vec::new(),
+            places: BTreeMap::new(),
+            connectors: Vec::new(),
+            dead_letters: None,
+            stop_on_failure: false,
+            deadline: Duration::from_secs(10),
+        }
+    }
+}
+
+impl<R: Runtime> AimDbBuilder<R> {
+    /// Declares a record, or adds to one declared before under the same key with the same type.
+    pub fn configure<T: Record>(
+        &mut self,
+        key: impl RecordKey,
+        declare: impl FnOnce(&mut Registrar<'_, T, R>),
+    ) -> &mut Self {
+        let at = self.draft::<T>(key.as_str());
+        declare(&mut Registrar::new(&mut self.drafts[at]));
+        self
+    }
+
+    fn draft<T: Record>(&mut self, key: &str) -> usize {
+        let value = TypeNode::of::<T>();
+        let places = self.places.entry(key.into()).or_default();
+        if let Some(&at) = places.iter().find(|&&at| self.drafts[at].node.value == value) {
+            return at;
+        }
+        places.push(self.drafts.len());
+        let node = RecordNode {
+            key: key.into(),
+            value,
+            buffers: Vec::new(),
+            shared: false,
+            stages: Vec::new(),
+        };
+        self.drafts.push(Draft { node, make: make_record::<T>, wires: Vec::new() });
+        self.drafts.len() - 1
+    }
+
+    /// Adds a connector. Its name is the scheme of the links that use it.
+    pub fn connector<C: Connector<R>>(&mut self, connector: C) -> &mut Self
+    where
+        R: Spawn<C::Run>,
+    {
+        self.connectors.push(Box::new(connector));
+        self
+    }
+
+    /// Calls `hook` with every payload that did not decode, on the connector's task. It should be quick.
+    pub fn on_dead_letter(
+        &mut self,
+        hook: impl Fn(&DeadLetter<'_>) + Send + Sync + 'static,
+    ) -> &mut Self {
+        self.dead_letters = Some(Arc::new(hook));
+        self
+    }
+
+    /// A stage that fails for good stops the whole database: `run()` shuts down in order and gives the failures as its
+    /// error. Without this the other stages go on, and `health()` shows the failure.
+    pub fn stop_on_failure(&mut self) -> &mut Self {
+        self.stop_on_failure = true;
+        self
+    }
+
+    /// How long `run()` gives a shutdown. 10 seconds unless set.
+    pub fn shutdown_deadline(&mut self, deadline: Duration) -> &mut Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// The graph as declared so far, unchecked.
+    #[must_use]
+    pub fn graph(&self) -> Graph {
+        let records: Vec<_> = self.drafts.iter().map(|draft| draft.node.clone()).collect();
+        let connectors = self.connectors.iter().map(|connector| connector.node(&records)).collect();
+        Graph { records, connectors }
+    }
+
+    /// Checks the whole graph and builds it: records with their buffers, every reader of the graph subscribed, one
+    /// task for each stage. The tasks wait for [`AimDb::start`] or [`AimDb::run`].
+    ///
+    /// A stage's function is called here, once; its future is polled first when the database starts.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError::Build`] with all findings. Nothing has been started then.
+    pub fn build(self) -> DbResult<AimDb<R>> {
+        let plan = self.graph().check().map_err(DbError::Build)?;
+        for warning in plan.warnings() {
+            self.runtime.log(LogLevel::Warn, &warning.record, format_args!("{warning}"));
+        }
+        self.wire(plan).map_err(|refusal| {
+            let problem = alloc::format!("the runtime refused a stage: {refusal}");
+            let remedy = "build inside the runtime, with room for one task for each stage";
+            DbError::Build(Findings::new([Finding::new(Rule::Runtime, "", problem, remedy)].into()))
+        })
+    }
+
+    /// Builds and drives the database until a stage asks for its [`shutdown`](crate::RuntimeContext::shutdown), or
+    /// until all its sources have returned and no link brings anything in. Then it shuts down in order, so that
+    /// everything the sources produced is processed.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError::Build`] with all findings; [`DbError::StagesFailed`] if [`stop_on_failure`](Self::stop_on_failure)
+    /// was set and a stage failed, or if it ended because every source had failed.
+    pub async fn run(self) -> DbResult<()> {
+        let db = self.build()?;
+        db.run_to_the_end().await
+    }
+
+    fn wire(self, plan: Plan) -> Result<AimDb<R>, SpawnError> {
+        let clock: Arc<dyn Clock> = Arc::new(RuntimeClock(Arc::clone(&self.runtime)));
+        let engine = Arc::new(Engine::new(self.stop_on_failure));
+        let records: Vec<AnyRecord> = self
+            .drafts
+            .iter()
+            .enumerate()
+            .map(|(at, draft)| draft.make_record(plan.buffer(at), &clock))
+            .collect();
+        let index =
+            records.iter().enumerate().map(|(at, record)| (Arc::clone(&record.key), at)).collect();
+        let connector_cells =
+            self.connectors.iter().map(|connector| connector.cell(&engine)).collect();
+        let mut wiring = Wiring::new(
+            &self.runtime,
+            &engine,
+            &records,
+            &index,
+            connector_cells,
+            self.dead_letters,
+        );
+        let wired = wire_stages(self.drafts, &mut wiring)
+            .and_then(|()| start_connectors(self.connectors, &mut wiring));
+        let finished = wiring.finish();
+        if let Err(refusal) = wired {
+            finished.cells.iter().for_each(|cell| cell.stop());
+            return Err(refusal);
+        }
+        let records = finished.attach_to(records);
+        Ok(AimDb::new(DbInner {
+            runtime: self.runtime,
+            engine,
+            order: plan.order().to_vec(),
+            graph: plan.into_graph(),
+            records,
+            index,
+            cells: finished.cells,
+            links: finished.links,
+            stop_on_failure: self.stop_on_failure,
+            deadline: self.deadline,
+            phase: Lock::new(Default::default()),
+        }))
+    }
+}
+
+/// Readers first: taps, transforms and links are subscribed and spawned before any source.
+fn wire_stages<R: Runtime>(
+    drafts: Vec<Draft<R>>,
+    wiring: &mut Wiring<'_, R>,
+) -> Result<(), SpawnError> {
+    let mut sources = Vec::new();
+    for (at, draft) in drafts.into_iter().enumerate() {
+        for (stage, wire) in draft.node.stages.into_iter().zip(draft.wires) {
+            if stage.kind == StageKind::Source {
+                sources.push((at, stage, wire));
+            } else {
+                wiring.stage(at, stage, wire)?;
+            }
+        }
+    }
+    sources.into_iter().try_for_each(|(at, stage, wire)| wiring.stage(at, stage, wire))
+}
+
+fn start_connectors<R: Runtime>(
+    connectors: Vec<Box<dyn ConnectorDraft<R>>>,
+    wiring: &mut Wiring<'_, R>,
+) -> Result<(), SpawnError> {
+    connectors.into_iter().enumerate().try_for_each(|(at, connector)| connector.start(at, wiring))
+}
+
+impl<R> Draft<R> {
+    fn make_record(&self, cfg: BufferCfg, clock: &Arc<dyn Clock>) -> AnyRecord {
+        let exclusive = cfg == BufferCfg::Mailbox && !self.node.shared;
+        (self.make)(self.node.key.as_str().into(), cfg, Arc::clone(clock), exclusive)
+    }
+}
+
+fn make_record<T: Record>(
+    key: Arc<str>,
+    cfg: BufferCfg,
+    clock: Arc<dyn Clock>,
+    exclusive: bool,
+) -> AnyRecord {
+    AnyRecord::new(Arc::new(RecordCell { key, buffer: Buffer::<T>::new(cfg, clock), exclusive }))
+}
+
+impl<R> fmt::Debug for AimDbBuilder<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AimDbBuilder").field("records", &self.places.keys()).finish_non_exhaustive()
+    }
+}
+
+/// A connector without its type.
+trait ConnectorDraft<R> {
+    fn node(&self, records: &[RecordNode]) -> ConnectorNode;
+    fn cell(&self, engine: &Arc<Engine>) -> Arc<StageCell>;
+    fn start(self: Box<Self>, at: usize, wiring: &mut Wiring<'_, R>) -> Result<(), SpawnError>;
+}
+
+impl<R: Runtime + Spawn<C::Run>, C: Connector<R>> ConnectorDraft<R> for C {
+    fn node(&self, records: &[RecordNode]) -> ConnectorNode {
+        let requests: Vec<LinkRequest<'_>> =
+            records.iter().flat_map(|record| requests(record, self.name())).collect();
+        ConnectorNode {
+            name: self.name().into(),
+            description: self.describe(),
+            faults: self.check(&requests),
+        }
+    }
+
+    fn cell(&self, engine: &Arc<Engine>) -> Arc<StageCell> {
+        StageCell::new(
+            "connector".into(),
+            self.name().into(),
+            StageRole::Connector,
+            Arc::clone(engine),
+        )
+    }
+
+    fn start(self: Box<Self>, at: usize, wiring: &mut Wiring<'_, R>) -> Result<(), SpawnError> {
+        wiring.connector(at, |links: Links, context| (*self).run(links, context))
+    }
+}
+
+/// The links of `record` that name the connector `scheme`.
+fn requests<'g>(record: &'g RecordNode, scheme: &str) -> Vec<LinkRequest<'g>> {
+    let links =
+        record.stages.iter().filter_map(|stage| Some((stage.kind.link()?, stage.kind.writes())));
+    links
+        .filter_map(|(link, writes)| {
+            let address = link.parsed.as_ref().ok().filter(|address| address.scheme == scheme)?;
+            Some(LinkRequest {
+                record: &record.key,
+                address,
+                outbound: !writes,
+                computed_topic: link.computed_topic,
+            })
+        })
+        .collect()
+}
+
+/// What [`Wiring`] leaves behind.
+pub(crate) struct Wired {
+    pub(crate) cells: Vec<Arc<StageCell>>,
+    pub(crate) links: Vec<LinkInfo>,
+    /// Who writes which record.
+    pub(crate) writers: Vec<(usize, Arc<StageCell>)>,
+    pub(crate) inlets: Vec<(usize, LinkInfo)>,
+}
+
+impl Wired {
+    fn attach_to(&self, mut records: Vec<AnyRecord>) -> Vec<AnyRecord> {
+        for (at, cell) in &self.writers {
+            records[*at].writers.push(Arc::clone(cell));
+        }
+        for (at, link) in &self.inlets {
+            records[*at].inlets.push(link.clone());
+        }
+        records
+    }
+}

@@ -1,0 +1,237 @@
+//! One stage while it runs: its task, and the cell that the rest of the engine sees of it.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::sync::atomic::Ordering::{AcqRel, Acquire};
+use core::task::{Context, Poll};
+
+use atomic_waker::AtomicWaker;
+use portable_atomic::AtomicBool;
+
+use super::Engine;
+use super::health::{StageHealth, StageState};
+use crate::error::StageFailure;
+use crate::graph::StageRole;
+use crate::panic::catch;
+use crate::runtime::{LogLevel, Runtime};
+use crate::sync::Lock;
+
+/// What the engine knows of a stage. Shared by the stage's task, its context, and the database.
+pub(crate) struct StageCell {
+    pub(crate) name: Arc<str>,
+    pub(crate) record: Arc<str>,
+    pub(crate) role: StageRole,
+    status: Lock<Status>,
+    stop: AtomicBool,
+    task: AtomicWaker,
+    engine: Arc<Engine>,
+}
+
+struct Status {
+    state: StageState,
+    /// Why it failed, or what it reported before it returned.
+    cause: Option<String>,
+    restarts: u32,
+}
+
+impl StageCell {
+    pub(crate) fn new(
+        name: Arc<str>,
+        record: Arc<str>,
+        role: StageRole,
+        engine: Arc<Engine>,
+    ) -> Arc<Self> {
+        let status = Status { state: StageState::Ready, cause: None, restarts: 0 };
+        let stop = AtomicBool::new(false);
+        Arc::new(Self {
+            name,
+            record,
+            role,
+            status: Lock::new(status),
+            stop,
+            task: AtomicWaker::new(),
+            engine,
+        })
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Makes the task look at `stop` and at the engine's gate again.
+    pub(crate) fn nudge(&self) {
+        self.task.wake();
+    }
+
+    /// Ends the stage at its next poll, wherever it is.
+    pub(crate) fn stop(&self) {
+        self.stop.swap(true, AcqRel);
+        self.nudge();
+    }
+
+    fn must_stop(&self) -> bool {
+        self.stop.load(Acquire)
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.status.with(|status| status.state.is_end())
+    }
+
+    pub(crate) fn state(&self) -> StageState {
+        self.status.with(|status| status.state)
+    }
+
+    pub(crate) fn failure(&self) -> Option<StageFailure> {
+        self.status.with(|status| {
+            (status.state == StageState::Failed).then(|| StageFailure {
+                record: self.record.as_ref().into(),
+                stage: self.name.as_ref().into(),
+                cause: status.cause.clone().unwrap_or_default(),
+            })
+        })
+    }
+
+    pub(crate) fn health(&self) -> StageHealth {
+        self.status.with(|status| StageHealth {
+            record: self.record.as_ref().into(),
+            stage: self.name.as_ref().into(),
+            role: self.role,
+            state: status.state,
+            cause: status.cause.clone(),
+            restarts: status.restarts,
+        })
+    }
+
+    /// Notes a failure that the stage reports of itself.
+    pub(crate) fn report(&self, cause: String) {
+        self.status.with(|status| status.cause = Some(cause));
+    }
+
+    pub(crate) fn take_report(&self) -> Option<String> {
+        self.status.with(|status| status.cause.take())
+    }
+
+    pub(crate) fn restarting(&self, cause: String) {
+        self.status.with(|status| {
+            status.state = StageState::Restarting;
+            status.cause = Some(cause);
+        });
+    }
+
+    /// A new attempt runs; what ended the last one stays visible.
+    pub(crate) fn restarted(&self) {
+        self.status.with(|status| {
+            status.state = StageState::Running;
+            status.restarts += 1;
+        });
+    }
+
+    fn running(&self) {
+        self.status.with(|status| {
+            if status.state == StageState::Ready {
+                status.state = StageState::Running;
+            }
+        });
+    }
+
+    fn end(&self, state: StageState, cause: Option<String>) {
+        self.status.with(|status| {
+            status.state = state;
+            status.cause = cause.or(status.cause.take());
+        });
+        if state == StageState::Failed {
+            self.engine.stage_failed();
+        }
+        self.engine.changed.notify();
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// The task of one stage: waits for the start, runs the stage's future, catches its panic, notes how it ended.
+    ///
+    /// Made by the engine, run by the adapter. It is `Send` if the stage's future is.
+    #[must_use = "a stage does nothing unless it is spawned"]
+    pub struct Stage<R: Runtime, F> {
+        #[pin]
+        future: Option<F>,
+        cell: Arc<StageCell>,
+        runtime: Arc<R>,
+        started: bool,
+    }
+
+    impl<R: Runtime, F> PinnedDrop for Stage<R, F> {
+        fn drop(this: Pin<&mut Self>) {
+            // A runtime that goes away takes its tasks with it; whoever waits for this stage must not wait for ever.
+            let mut this = this.project();
+            if this.future.is_some() {
+                this.future.set(None);
+                this.cell.end(StageState::Stopped, None);
+            }
+        }
+    }
+}
+
+impl<R: Runtime, F> Stage<R, F> {
+    pub(crate) fn new(future: F, cell: Arc<StageCell>, runtime: Arc<R>) -> Self {
+        Self { future: Some(future), cell, runtime, started: false }
+    }
+
+    /// `record/stage`, for runtimes that name their tasks.
+    #[must_use]
+    pub fn name(&self) -> String {
+        alloc::format!("{}/{}", self.cell.record, self.cell.name)
+    }
+}
+
+impl<R: Runtime, F> fmt::Debug for Stage<R, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Stage").field(&self.name()).finish()
+    }
+}
+
+impl<R: Runtime, F: Future<Output = ()>> Future for Stage<R, F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        let Some(future) = this.future.as_mut().as_pin_mut() else { return Poll::Ready(()) };
+        this.cell.task.register(cx.waker());
+        let end = if this.cell.must_stop() {
+            (StageState::Stopped, None)
+        } else if !this.cell.engine.is_started() {
+            return Poll::Pending;
+        } else {
+            if !core::mem::replace(this.started, true) {
+                this.cell.running();
+            }
+            match catch(|| future.poll(cx)) {
+                Ok(Poll::Pending) => return Poll::Pending,
+                Ok(Poll::Ready(())) => match this.cell.take_report() {
+                    Some(cause) => (StageState::Failed, Some(cause)),
+                    None => (StageState::Finished, None),
+                },
+                Err(panic) => (StageState::Failed, Some(panic)),
+            }
+        };
+        let (state, cause) = end;
+        // The future's readers and values go before anybody is told that the stage has ended.
+        let dropped = catch(|| this.future.set(None));
+        let (state, cause) = match dropped {
+            Ok(()) => (state, cause),
+            Err(panic) => (StageState::Failed, cause.or(Some(panic))),
+        };
+        if let (StageState::Failed, Some(cause)) = (state, &cause) {
+            let stage = &this.cell.name;
+            this.runtime.log(
+                LogLevel::Error,
+                &this.cell.record,
+                format_args!("stage `{stage}` failed: {cause}"),
+            );
+        }
+        this.cell.end(state, cause);
+        Poll::Ready(())
+    }
+}

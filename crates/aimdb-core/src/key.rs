@@ -1,0 +1,73 @@
+//! Names of records.
+
+use alloc::string::String;
+
+/// The name of a record: a string literal, a `String`, or an enum with `#[derive(RecordKey)]`.
+///
+/// Two keys are the same record if [`as_str`](Self::as_str) is the same.
+///
+/// ```
+/// # #[cfg(feature = "derive")] {
+/// use aimdb_core::RecordKey;
+///
+/// #[derive(RecordKey, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// #[key_prefix = "sensor."]
+/// enum SensorKey {
+///     #[key = "temp.indoor"]
+///     #[link_address = "mqtt://sensors/temp/indoor"]
+///     Indoor,
+///     #[key = "temp.outdoor"]
+///     Outdoor,
+/// }
+///
+/// assert_eq!(SensorKey::Indoor.as_str(), "sensor.temp.indoor");
+/// assert_eq!(SensorKey::Indoor.link_address(), Some("mqtt://sensors/temp/indoor"));
+/// assert_eq!(SensorKey::Outdoor.link_address(), None);
+/// # }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot name a record",
+    note = "use a string literal, a `String`, or an enum with `#[derive(RecordKey)]`"
+)]
+pub trait RecordKey {
+    /// The name.
+    fn as_str(&self) -> &str;
+
+    /// The address of the link that belongs to this key (`#[link_address = "…"]`), if it has one.
+    fn link_address(&self) -> Option<&str> {
+        None
+    }
+}
+
+impl RecordKey for str {
+    fn as_str(&self) -> &str {
+        self
+    }
+}
+
+impl RecordKey for String {
+    fn as_str(&self) -> &str {
+        self
+    }
+}
+
+impl<K: RecordKey + ?Sized> RecordKey for &K {
+    fn as_str(&self) -> &str {
+        (**self).as_str()
+    }
+
+    fn link_address(&self) -> Option<&str> {
+        (**self).link_address()
+    }
+}
+
+/// A value that a record can hold.
+///
+/// Implemented for everything that can be cloned and shared between threads; a record never asks for more.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a record's value",
+    note = "a record's type must be `Clone + Send + Sync + 'static`: readers get clones, and may be other threads"
+)]
+pub trait Record: Clone + Send + Sync + 'static {}
+
+impl<T: Clone + Send + Sync + 'static> Record for T {}

@@ -1,0 +1,171 @@
+//! Where a link leads: `scheme://topic?option=value&…`, as text or typed.
+
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::graph::LinkNode;
+
+/// A link's address. The scheme is a connector's name; what follows is the connector's business.
+///
+/// Text and typed addresses become the same thing, so one check serves both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// The connector's name.
+    pub scheme: String,
+    /// The topic, or whatever the protocol calls it.
+    pub topic: String,
+    /// Options in the order they were written. A flag has an empty value.
+    pub options: Vec<(String, String)>,
+}
+
+impl Address {
+    /// An address without options.
+    #[must_use]
+    pub fn new(scheme: impl Into<String>, topic: impl Into<String>) -> Self {
+        Self { scheme: scheme.into(), topic: topic.into(), options: Vec::new() }
+    }
+
+    /// Adds an option.
+    #[must_use]
+    pub fn option(mut self, name: &str, value: impl ToString) -> Self {
+        self.options.push((name.into(), value.to_string()));
+        self
+    }
+
+    /// Reads `scheme://topic?option=value&…`. The first `?` ends the topic.
+    ///
+    /// # Errors
+    ///
+    /// What is missing, in words.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (scheme, rest) = text.split_once("://").ok_or("it has no `scheme://`")?;
+        if scheme.is_empty() {
+            return Err("the scheme before `://` is empty".into());
+        }
+        if let Some(odd) =
+            scheme.chars().find(|c| !c.is_ascii_alphanumeric() && !"+-._".contains(*c))
+        {
+            return Err(alloc::format!("the scheme `{scheme}` contains `{odd}`"));
+        }
+        let (topic, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let options = query
+            .split('&')
+            .filter(|part| !part.is_empty())
+            .map(parse_option)
+            .collect::<Result<_, _>>()?;
+        Ok(Self { scheme: scheme.into(), topic: topic.into(), options })
+    }
+}
+
+fn parse_option(part: &str) -> Result<(String, String), String> {
+    let (name, value) = part.split_once('=').unwrap_or((part, ""));
+    if name.is_empty() {
+        return Err(alloc::format!("the option `{part}` has no name"));
+    }
+    Ok((name.into(), value.into()))
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.topic)?;
+        for (at, (name, value)) in self.options.iter().enumerate() {
+            f.write_str(if at == 0 { "?" } else { "&" })?;
+            f.write_str(name)?;
+            if !value.is_empty() {
+                write!(f, "={value}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A topic computed from the value.
+pub type TopicFn<T> = Arc<dyn Fn(&T) -> String + Send + Sync>;
+
+/// Where a record can be sent: a text, an [`Address`], or a connector's typed target.
+pub trait OutboundTarget<T> {
+    /// The address as written and as understood.
+    fn node(&self) -> LinkNode;
+
+    /// The topic for each value, if it is computed.
+    fn topic(&self) -> Option<TopicFn<T>> {
+        None
+    }
+}
+
+/// Where a record can come from: a text, an [`Address`], or a connector's typed target.
+pub trait InboundTarget {
+    /// The address as written and as understood.
+    fn node(&self) -> LinkNode;
+}
+
+impl From<&str> for LinkNode {
+    fn from(text: &str) -> Self {
+        Self { text: text.into(), parsed: Address::parse(text), computed_topic: false }
+    }
+}
+
+impl From<&Address> for LinkNode {
+    fn from(address: &Address) -> Self {
+        Self { text: address.to_string(), parsed: Ok(address.clone()), computed_topic: false }
+    }
+}
+
+macro_rules! plain_targets {
+    ($($kind:ty),*) => {$(
+        impl<T> OutboundTarget<T> for $kind {
+            fn node(&self) -> LinkNode {
+                LinkNode::from(&**self)
+            }
+        }
+
+        impl InboundTarget for $kind {
+            fn node(&self) -> LinkNode {
+                LinkNode::from(&**self)
+            }
+        }
+    )*};
+}
+
+plain_targets!(&str, String);
+
+impl<T> OutboundTarget<T> for Address {
+    fn node(&self) -> LinkNode {
+        self.into()
+    }
+}
+
+impl InboundTarget for Address {
+    fn node(&self) -> LinkNode {
+        self.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_reads_back_as_it_was_written() {
+        for text in
+            ["mqtt://a/b", "mqtt://a/+/c/#", "cloud-2://t?qos=1&retain", "mqtt://", "m://?x=1"]
+        {
+            assert_eq!(Address::parse(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_broken_address_says_what_is_missing() {
+        let cases = [
+            ("sensors/temp", "it has no `scheme://`"),
+            ("://topic", "the scheme before `://` is empty"),
+            ("mq tt://topic", "the scheme `mq tt` contains ` `"),
+            ("mqtt://t?=1", "the option `=1` has no name"),
+        ];
+        for (text, reason) in cases {
+            assert_eq!(Address::parse(text).unwrap_err(), reason);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What a link counts.
+
+use alloc::string::String;
+use core::fmt;
+use core::sync::atomic::Ordering::Relaxed;
+
+use portable_atomic::{AtomicBool, AtomicU64};
+
+use super::LinkInfo;
+use crate::engine::health::LinkHealth;
+use crate::metrics::LinkMetrics;
+use crate::sync::Lock;
+
+/// A link's counters and state, written by its connector and read by `metrics()` and `health()`.
+pub struct LinkStatus {
+    outbound: bool,
+    connected: AtomicBool,
+    connections: AtomicU64,
+    sent: AtomicU64,
+    received: AtomicU64,
+    decode_errors: AtomicU64,
+    encode_errors: AtomicU64,
+    dropped: AtomicU64,
+    in_flight: AtomicU64,
+    /// The link has been dropped by its connector: nothing more will come of it.
+    ended: AtomicBool,
+    last_error: Lock<Option<String>>,
+}
+
+impl LinkStatus {
+    pub(crate) fn new(outbound: bool) -> Self {
+        Self {
+            outbound,
+            connected: AtomicBool::new(false),
+            connections: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            decode_errors: AtomicU64::new(0),
+            encode_errors: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            in_flight: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
+            last_error: Lock::new(None),
+        }
+    }
+
+    /// The link is served by a connection now.
+    pub fn connected(&self) {
+        if !self.connected.swap(true, Relaxed) {
+            self.connections.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// The connection is gone.
+    pub fn disconnected(&self) {
+        self.connected.store(false, Relaxed);
+    }
+
+    /// A message has been sent and, where the protocol acknowledges, acknowledged.
+    pub fn sent(&self) {
+        self.sent.fetch_add(1, Relaxed);
+    }
+
+    /// A message came in and was dropped because the record could not take it in time.
+    pub fn dropped(&self) {
+        self.received.fetch_add(1, Relaxed);
+        self.dropped.fetch_add(1, Relaxed);
+    }
+
+    /// How many messages the connector has taken from the record and not yet brought to their end.
+    pub fn set_in_flight(&self, messages: u64) {
+        self.in_flight.store(messages, Relaxed);
+    }
+
+    /// Notes what went wrong; it stays until the next error.
+    pub fn error(&self, reason: impl fmt::Display) {
+        let text = Some(alloc::format!("{reason}"));
+        let _old = self.last_error.with(|last| core::mem::replace(last, text));
+    }
+
+    pub(crate) fn message_received(&self) {
+        self.received.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn decode_failed(&self) {
+        self.decode_errors.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn encode_failed(&self) {
+        self.encode_errors.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Relaxed);
+        self.disconnected();
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Relaxed)
+    }
+
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.in_flight.load(Relaxed)
+    }
+}
+
+impl fmt::Debug for LinkStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LinkStatus").field("outbound", &self.outbound).finish_non_exhaustive()
+    }
+}
+
+impl LinkInfo {
+    pub(crate) fn metrics(&self) -> LinkMetrics {
+        let status = &*self.status;
+        LinkMetrics {
+            key: self.key.as_ref().into(),
+            address: alloc::format!("{}", self.address),
+            outbound: status.outbound,
+            connected: status.connected.load(Relaxed),
+            sent: status.sent.load(Relaxed),
+            received: status.received.load(Relaxed),
+            decode_errors: status.decode_errors.load(Relaxed),
+            encode_errors: status.encode_errors.load(Relaxed),
+            dropped: status.dropped.load(Relaxed),
+            reconnects: status.connections.load(Relaxed).saturating_sub(1),
+            last_error: status.last_error.with(|last| last.clone()),
+        }
+    }
+
+    pub(crate) fn health(&self) -> LinkHealth {
+        LinkHealth {
+            key: self.key.as_ref().into(),
+            address: alloc::format!("{}", self.address),
+            connected: self.status.connected.load(Relaxed),
+            last_error: self.status.last_error.with(|last| last.clone()),
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! What a user declares of one record.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::fmt;
+use core::future::Future;
+use core::marker::PhantomData;
+
+use crate::buffer::{BufferCfg, WaitTicket};
+use crate::builder::Draft;
+use crate::context::RuntimeContext;
+use crate::engine::{
+    Filtered, Input, JoinInputs, JoinReaders, JoinStage, MapStage, Mapped, Restart, Restarting,
+    Scanned, Step,
+};
+use crate::graph::{LinkNode, StageKind, StageNode, StageRole, last_segment};
+use crate::handle::{Consumer, Producer};
+use crate::key::Record;
+use crate::link::{
+    Decode, Encode, InboundLink, InboundTarget, Inlet, OutboundLink, OutboundTarget, Outlet,
+};
+use crate::runtime::{Runtime, Spawn, SpawnError};
+use crate::wiring::Wiring;
+
+/// Declares one record: its buffer, who writes it, who reads it. Given to the closure of
+/// [`configure`](crate::AimDbBuilder::configure).
+///
+/// A stage is named after its function; a closure is named after its kind.
+pub struct Registrar<'b, T, R> {
+    draft: &'b mut Draft<R>,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
+    pub(crate) fn new(draft: &'b mut Draft<R>) -> Self {
+        Self { draft, value: PhantomData }
+    }
+
+    /// The buffer. Every record that is used needs exactly one.
+    pub fn buffer(&mut self, cfg: BufferCfg) -> &mut Self {
+        self.draft.node.buffers.push(cfg);
+        self
+    }
+
+    /// Lets several takers divide a mailbox's commands among them. Without it, a second taker is a finding.
+    pub fn shared(&mut self) -> &mut Self {
+        self.draft.node.shared = true;
+        self
+    }
+
+    /// The stage that writes this record: an async function of a context and a [`Producer`].
+    ///
+    /// At a shutdown it is ended at its next await. It may return; it then has finished.
+    pub fn source<F, Fut>(&mut self, source: F) -> &mut Self
+    where
+        F: FnOnce(RuntimeContext<R>, Producer<T, R>) -> Fut + 'static,
+        Fut: Future<Output = ()> + 'static,
+        R: Spawn<Fut>,
+    {
+        self.stage(stage_name::<F>("source"), StageKind::Source, move |wiring| {
+            let producer = Producer::new(wiring.record());
+            wiring.spawn(StageRole::Source, |context| source(context, producer))
+        })
+    }
+
+    /// A source that is started again when it fails, as `policy` says.
+    pub fn source_with<F, Fut>(&mut self, policy: Restart, source: F) -> &mut Self
+    where
+        F: Fn(RuntimeContext<R>, Producer<T, R>) -> Fut + 'static,
+        Fut: Future<Output = ()> + 'static,
+        R: Spawn<Restarting<R, Producer<T, R>, F, Fut>>,
+    {
+        self.stage(stage_name::<F>("source"), StageKind::Source, move |wiring| {
+            let producer = Producer::new(wiring.record());
+            wiring.spawn(StageRole::Source, |context| {
+                Restarting::new(policy, source, producer, context)
+            })
+        })
+    }
+
+    /// A stage that reads this record: an async function of a context and a [`Consumer`].
+    ///
+    /// Its reader is subscribed before anything runs; the first `subscribe()` hands it out. At a shutdown it gets what
+    /// is left and then `Closed`, and should return.
+    pub fn tap<F, Fut>(&mut self, tap: F) -> &mut Self
+    where
+        F: FnOnce(RuntimeContext<R>, Consumer<T, R>) -> Fut + 'static,
+        Fut: Future<Output = ()> + 'static,
+        R: Spawn<Fut>,
+    {
+        self.stage(stage_name::<F>("tap"), StageKind::Tap, move |wiring| {
+            let consumer = Consumer::of_stage(wiring.record(), wiring.stage_name(), false);
+            wiring.spawn(StageRole::Tap, |context| tap(context, consumer))
+        })
+    }
+
+    /// A tap that is started again when it fails, as `policy` says. Its reader keeps its place meanwhile: only the
+    /// value it had in hand is lost to it.
+    pub fn tap_with<F, Fut>(&mut self, policy: Restart, tap: F) -> &mut Self
+    where
+        F: Fn(RuntimeContext<R>, Consumer<T, R>) -> Fut + 'static,
+        Fut: Future<Output = ()> + 'static,
+        R: Spawn<Restarting<R, Consumer<T, R>, F, Fut>>,
+    {
+        self.stage(stage_name::<F>("tap"), StageKind::Tap, move |wiring| {
+            let consumer = Consumer::of_stage(wiring.record(), wiring.stage_name(), true);
+            wiring.spawn(StageRole::Tap, |context| Restarting::new(policy, tap, consumer, context))
+        })
+    }
+
+    /// Makes this record from another: one value out for each value in.
+    ///
+    /// The closure runs on the transform's task and should not block. If it panics the transform has failed.
+    pub fn transform<A, F>(&mut self, from: Input<A>, map: F) -> &mut Self
+    where
+        A: Record,
+        F: FnMut(A) -> T + 'static,
+        R: Spawn<MapStage<A, T, Mapped<F>>>,
+    {
+        self.transform_step(stage_name::<F>("transform"), from, Mapped(map))
+    }
+
+    /// Makes this record from another: a value out for those inputs for which the closure gives one.
+    pub fn filter_map<A, F>(&mut self, from: Input<A>, map: F) -> &mut Self
+    where
+        A: Record,
+        F: FnMut(A) -> Option<T> + 'static,
+        R: Spawn<MapStage<A, T, Filtered<F>>>,
+    {
+        self.transform_step(stage_name::<F>("filter_map"), from, Filtered(map))
+    }
+
+    /// Makes this record from another and a state that lasts from value to value.
+    pub fn scan<A, S, F>(&mut self, from: Input<A>, state: S, step: F) -> &mut Self
+    where
+        A: Record,
+        S: 'static,
+        F: FnMut(&mut S, A) -> Option<T> + 'static,
+        R: Spawn<MapStage<A, T, Scanned<S, F>>>,
+    {
+        self.transform_step(stage_name::<F>("scan"), from, Scanned { state, step })
+    }
+
+    fn transform_step<A, S>(&mut self, name: String, from: Input<A>, step: S) -> &mut Self
+    where
+        A: Record,
+        S: Step<A, T>,
+        R: Spawn<MapStage<A, T, S>>,
+    {
+        let kind = StageKind::Transform { inputs: [from.node()].into(), join: false };
+        self.stage(name, kind, move |wiring| {
+            let input = wiring.inputs(|inputs| from.open(inputs));
+            let output = wiring.record();
+            wiring.spawn(StageRole::Transform, |_| MapStage::new(input, step, output))
+        })
+    }
+
+    /// Makes this record from several others: whenever one of them has a value, the closure gets the latest of each,
+    /// once there is one of each.
+    ///
+    /// `inputs` is a tuple of up to eight inputs of any types, an array, or a `Vec` of inputs of one type; the closure
+    /// gets the values in the same shape.
+    pub fn join<I, F>(&mut self, inputs: I, map: F) -> &mut Self
+    where
+        I: JoinInputs,
+        F: FnMut(<I::Readers as JoinReaders>::Latest) -> T + 'static,
+        R: Spawn<JoinStage<I::Readers, T, F>>,
+    {
+        let kind = StageKind::Transform { inputs: inputs.nodes(), join: true };
+        self.stage(stage_name::<F>("join"), kind, move |wiring| {
+            let readers = wiring.inputs(|open| inputs.open(open));
+            let output = wiring.record();
+            wiring.spawn(StageRole::Transform, |_| JoinStage::new(readers, map, output))
+        })
+    }
+
+    /// Sends this record's values to where `target` says, encoded by `codec`.
+    pub fn link_to<C>(&mut self, target: impl OutboundTarget<T>, codec: C) -> &mut Self
+    where
+        C: Encode<T>,
+    {
+        let (link, topic) = (target.node(), target.topic());
+        let kind = StageKind::LinkTo { address: link.clone() };
+        self.stage(link.text.clone(), kind, move |wiring| {
+            let consumer = Consumer::<T, R>::of_stage(wiring.record(), wiring.stage_name(), false);
+            let reader =
+                consumer.subscribe().expect("a stage's first reader is there from the start");
+            let messages = Outlet { reader, codec, topic, runtime: Arc::clone(wiring.runtime) };
+            wiring
+                .link_out(&link, |info| OutboundLink::new(info, alloc::boxed::Box::new(messages)));
+            Ok(())
+        })
+    }
+
+    /// Fills this record with what comes from `target`, decoded by `codec`.
+    pub fn link_from<C>(&mut self, target: impl InboundTarget, codec: C) -> &mut Self
+    where
+        C: Decode<T>,
+    {
+        let link: LinkNode = target.node();
+        let kind = StageKind::LinkFrom { address: link.clone() };
+        self.stage(link.text.clone(), kind, move |wiring| {
+            let inlet = Inlet {
+                producer: Producer::<T, R>::new(wiring.record()),
+                codec,
+                decoded: None,
+                ticket: WaitTicket::default(),
+                dead_letters: wiring.dead_letters.clone(),
+                runtime: Arc::clone(wiring.runtime),
+            };
+            wiring.link_in(&link, |info, cell| {
+                InboundLink::new(info, alloc::boxed::Box::new(inlet), cell)
+            });
+            Ok(())
+        })
+    }
+
+    fn stage(
+        &mut self,
+        name: String,
+        kind: StageKind,
+        wire: impl FnOnce(&mut Wiring<'_, R>) -> Result<(), SpawnError> + 'static,
+    ) -> &mut Self {
+        let name = self.unique(name);
+        self.draft.node.stages.push(StageNode { name, kind });
+        self.draft.wires.push(alloc::boxed::Box::new(wire));
+        self
+    }
+
+    /// `tap`, `tap 2`, `tap 3`, …
+    fn unique(&self, name: String) -> String {
+        let taken =
+            |candidate: &str| self.draft.node.stages.iter().any(|stage| stage.name == candidate);
+        if !taken(&name) {
+            return name;
+        }
+        (2..)
+            .map(|number| format!("{name} {number}"))
+            .find(|numbered| !taken(numbered))
+            .unwrap_or(name)
+    }
+}
+
+impl<T, R> fmt::Debug for Registrar<'_, T, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Registrar").field(&self.draft.node.key).finish()
+    }
+}
+
+/// The function's own name, or `kind` for a closure.
+fn stage_name<F>(kind: &str) -> String {
+    let name = last_segment(core::any::type_name::<F>());
+    match name.split('<').next() {
+        Some(plain) if !plain.contains('{') => plain.into(),
+        _ => kind.into(),
+    }
+}
