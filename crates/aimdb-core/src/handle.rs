@@ -339,6 +339,14 @@ impl<T: Clone> Reader<T> {
         })
     }
 
+    /// Ready when the record is closed and nothing is left for this reader.
+    pub(crate) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { subscription, ticket, .. } = self;
+        let place =
+            subscription.as_ref().expect("a reader has its subscription until it is dropped");
+        place.poll_ended(ticket, cx)
+    }
+
     /// Polls the subscription, giving way to other tasks after [`STREAK`] successes in a row.
     #[inline]
     fn poll<O>(

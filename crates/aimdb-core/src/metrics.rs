@@ -78,7 +78,8 @@ pub struct LinkMetrics {
     pub decode_errors: u64,
     /// Values that did not encode, or whose computed topic was not valid.
     pub encode_errors: u64,
-    /// Messages that came in and were dropped because the record could not take them in time.
+    /// Messages lost at this link: came in at a quality of service without acknowledgement when the record could not
+    /// take them; went out at such a quality when the connection broke; too large for the broker, or refused by it.
     pub dropped: u64,
     /// Connections made after the first.
     pub reconnects: u64,

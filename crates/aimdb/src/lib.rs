@@ -1,6 +1,68 @@
 //! AimDB: an async, in-memory, typed data plane.
+//!
+//! A program declares *records* (a key, a Rust type, a buffer) and the *stages* around them (sources, taps, transforms,
+//! links to brokers). The engine checks the whole graph before the first message flows, then moves values from writers
+//! to readers with exact, documented buffer semantics.
+//!
+//! This crate is what you add; it re-exports the engine ([`aimdb_core`]) and, by features, what it runs on and what it
+//! connects to.
+//!
+//! ```
+//! use aimdb::prelude::*;
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> DbResult<()> {
+//!     let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter::new()?));
+//!     builder.configure::<f32>("sensor.temperature", |reg| {
+//!         reg.buffer(BufferCfg::SpmcRing { capacity: 16 })
+//!             .source(|_ctx, sensor| async move {
+//!                 for n in 0..3 {
+//!                     sensor.produce(20.0 + n as f32).await.ok();
+//!                 }
+//!             })
+//!             .tap(|_ctx, sensor| async move {
+//!                 let mut reader = sensor.subscribe().unwrap();
+//!                 while let Ok(celsius) = reader.recv().await {
+//!                     println!("{celsius:.1} °C");
+//!                 }
+//!             });
+//!     });
+//!     builder.run().await
+//! }
+//! ```
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `tokio` (default) | [`TokioAdapter`] |
+//! | `derive` (default) | `#[derive(RecordKey)]` |
+//! | `json`, `postcard` (default) | the codecs `Json` and `Postcard` |
+//! | `mqtt` | `MqttConnector` and the typed links of `mqtt` |
+//! | `serde` | `serde::Serialize` for the graph, metrics, health and reports |
 #![no_std]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
+
 pub use aimdb_core::*;
+#[cfg(feature = "mqtt")]
+pub use aimdb_mqtt_connector::{LastWill, MqttConnector, MqttVersion, QoS, mqtt};
 #[cfg(feature = "tokio")]
 pub use aimdb_tokio_adapter::TokioAdapter;
+
+/// Everything a program usually names.
+pub mod prelude {
+    #[cfg(feature = "json")]
+    pub use crate::Json;
+    #[cfg(feature = "tokio")]
+    pub use crate::TokioAdapter;
+    pub use crate::{
+        AimDb, AimDbBuilder, BufferCfg, Consumer, DbError, DbResult, Event, Producer, Reader,
+        RecordKey, Restart, RuntimeContext, input,
+    };
+    #[cfg(feature = "mqtt")]
+    pub use crate::{MqttConnector, QoS, mqtt};
+    pub use alloc::sync::Arc;
+    pub use core::time::Duration;
+}

@@ -112,6 +112,22 @@ impl<T: Clone> Subscription<T> {
         }
     }
 
+    /// Ready when the record is closed and nothing is left. While something is left it is pending without a wake-up to
+    /// come: whoever leaves it there waits for something else besides.
+    pub(crate) fn poll_ended(&self, ticket: &mut WaitTicket, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.pending() > 0 {
+                return Poll::Pending;
+            }
+            if self.is_closed() {
+                return Poll::Ready(());
+            }
+            if self.buffer.wait_for_value(self.id, &mut ticket.0, cx.waker().clone()) {
+                return Poll::Pending;
+            }
+        }
+    }
+
     /// Gives a ticket back. A wake-up it had received goes to the next in line.
     #[inline]
     pub fn stop_waiting(&self, ticket: &mut WaitTicket) {

@@ -17,7 +17,7 @@ impl fmt::Display for Graph {
             record.writers().try_for_each(|stage| writeln!(f, "  ← {}", stage_text(stage)))?;
             record.readers().try_for_each(|stage| writeln!(f, "  → {}", stage_text(stage)))?;
             for (other, stage) in self.transforms_of(&record.key) {
-                writeln!(f, "  → transform {} of {}", stage.name, other.key)?;
+                writeln!(f, "  → {} of {}", labelled("transform", &stage.name), other.key)?;
             }
         }
         Ok(())
@@ -75,17 +75,22 @@ fn buffer_text(record: &RecordNode) -> String {
 
 fn stage_text(stage: &StageNode) -> String {
     match &stage.kind {
-        StageKind::Source => format!("source {}", stage.name),
-        StageKind::Tap => format!("tap {}", stage.name),
+        StageKind::Source => labelled("source", &stage.name),
+        StageKind::Tap => labelled("tap", &stage.name),
         StageKind::LinkTo { address } | StageKind::LinkFrom { address } => {
             format!("link {}", address.text)
         }
         StageKind::Transform { inputs, .. } => {
             let keys =
                 inputs.iter().map(|input| input.key.as_str()).collect::<alloc::vec::Vec<_>>();
-            format!("transform {} of {}", stage.name, keys.join(", "))
+            format!("{} of {}", labelled("transform", &stage.name), keys.join(", "))
         }
     }
+}
+
+/// `tap temperature_logger`; a closure is named after its kind, which is said once.
+fn labelled(kind: &str, name: &str) -> String {
+    if name.starts_with(kind) { name.into() } else { format!("{kind} {name}") }
 }
 
 /// Mermaid's own escape for what would end a quoted label.

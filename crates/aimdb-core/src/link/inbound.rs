@@ -59,7 +59,7 @@ impl InboundLink {
     /// Dropped while it waits for room, the value is still delivered, before the next message's.
     pub async fn deliver(&mut self, message: Incoming<'_>) -> Result<(), Closed> {
         self.flush().await?;
-        self.info.status.message_received();
+        self.info.status.received();
         self.deliveries.accept(&self.info, &message);
         self.flush().await
     }

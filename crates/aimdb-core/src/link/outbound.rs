@@ -49,10 +49,13 @@ impl OutboundLink {
         poll_fn(|cx| self.messages.poll_next(&self.info, payload, cx)).await
     }
 
-    /// Whether [`next`](Self::next) would wait.
-    #[must_use]
-    pub fn is_idle(&self) -> bool {
-        self.messages.is_idle()
+    /// Waits until the record is closed and nothing of it is left, without taking anything.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing.
+    pub async fn ended(&mut self) {
+        poll_fn(|cx| self.messages.poll_ended(cx)).await;
     }
 
     /// The record's key.
@@ -95,7 +98,7 @@ pub(crate) trait Messages: Send {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Outgoing, Closed>>;
 
-    fn is_idle(&self) -> bool;
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
 /// A reader and its codec.
@@ -123,8 +126,8 @@ impl<T: Record, R: Runtime, C: Encode<T>> Messages for Outlet<T, R, C> {
         }
     }
 
-    fn is_idle(&self) -> bool {
-        self.reader.pending() == 0
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.reader.poll_ended(cx)
     }
 }
 

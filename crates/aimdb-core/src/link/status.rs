@@ -61,9 +61,13 @@ impl LinkStatus {
         self.sent.fetch_add(1, Relaxed);
     }
 
-    /// A message came in and was dropped because the record could not take it in time.
-    pub fn dropped(&self) {
+    /// A message came in. [`InboundLink::deliver`](super::InboundLink::deliver) counts those it is given.
+    pub fn received(&self) {
         self.received.fetch_add(1, Relaxed);
+    }
+
+    /// A message is lost at this link.
+    pub fn dropped(&self) {
         self.dropped.fetch_add(1, Relaxed);
     }
 
@@ -76,10 +80,6 @@ impl LinkStatus {
     pub fn error(&self, reason: impl fmt::Display) {
         let text = Some(alloc::format!("{reason}"));
         let _old = self.last_error.with(|last| core::mem::replace(last, text));
-    }
-
-    pub(crate) fn message_received(&self) {
-        self.received.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn decode_failed(&self) {

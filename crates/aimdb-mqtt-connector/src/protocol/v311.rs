@@ -1,0 +1,88 @@
+//! MQTT 3.1.1.
+
+use rumqttc_v4::mqttbytes::v4::LastWill;
+use rumqttc_v4::{AckMode, ConnectionError, MqttOptions, SubscribeNotice};
+
+use super::{
+    BATCH, CHANNEL, Event, IN_FLIGHT, Lost, OVER, Protocol, broken, client, refusal, seconds,
+};
+use crate::QoS;
+use crate::config::{PACKET_OVERHEAD, Session, Settings};
+
+client!(rumqttc_v4);
+
+pub(crate) struct V311;
+
+impl Protocol for V311 {
+    type Client = AsyncClient;
+    type EventLoop = rumqttc_v4::EventLoop;
+
+    fn open(settings: &Settings) -> Result<(AsyncClient, rumqttc_v4::EventLoop), String> {
+        let opened = AsyncClient::builder(options(settings)).capacity(CHANNEL).try_build();
+        let (client, mut events) = opened.map_err(|error| error.to_string())?;
+        let mut network = network();
+        network.set_connection_timeout(settings.config.connect_timeout.as_secs().max(1));
+        events.set_network_options(network);
+        Ok((client, events))
+    }
+}
+
+fn options(settings: &Settings) -> MqttOptions {
+    let config = &settings.config;
+    let packet = config.max_payload + PACKET_OVERHEAD;
+    let mut options = MqttOptions::new(&settings.client_id, (settings.host.clone(), settings.port));
+    options
+        .set_keep_alive(seconds(config.keep_alive))
+        .set_max_packet_size(packet, packet)
+        .set_inflight(IN_FLIGHT)
+        .set_max_request_batch(BATCH)
+        .set_ack_mode(AckMode::Manual)
+        .set_clean_session(config.session == Session::Clean);
+    if let Some(transport) = transport(settings) {
+        options.set_transport(transport);
+    }
+    if let Some((user, password)) = &settings.credentials {
+        options.set_credentials(user, password.clone());
+    }
+    if let Some(will) = &config.last_will {
+        options.set_last_will(LastWill::new(
+            &*will.topic,
+            will.payload.clone(),
+            qos(will.qos),
+            will.retain,
+        ));
+    }
+    options
+}
+
+/// This version has no identifiers for subscriptions: messages are matched by their topics.
+fn subscribe(
+    client: &AsyncClient,
+    filter: &str,
+    level: QoS,
+    _id: usize,
+) -> Result<SubscribeNotice, ClientError> {
+    client.try_subscribe_tracked(filter, qos(level))
+}
+
+impl super::EventLoop for rumqttc_v4::EventLoop {
+    type Ack = Publish;
+
+    async fn poll(&mut self) -> Result<Event<Publish>, Lost> {
+        match Self::poll(self).await {
+            Ok(rumqttc_v4::Event::Incoming(Packet::ConnAck(ack))) => Ok(Event::Connected {
+                session_present: ack.session_present,
+                max_packet: usize::MAX,
+            }),
+            Ok(rumqttc_v4::Event::Incoming(Packet::Publish(publish))) => {
+                Ok(Event::Message(message(publish, Vec::new())))
+            }
+            Ok(_) => Ok(Event::Other),
+            Err(ConnectionError::RequestsDone) => {
+                Err(Lost { reason: OVER.into(), refused: false, over: true })
+            }
+            Err(ConnectionError::ConnectionRefused(code)) => Err(refusal(&format!("{code:?}"))),
+            Err(error) => Err(broken(&error)),
+        }
+    }
+}

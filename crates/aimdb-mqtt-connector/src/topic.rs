@@ -1,0 +1,133 @@
+//! Topics and filters, as MQTT 5 section 4.7 defines them.
+
+/// The longest topic or filter MQTT can carry, in bytes.
+const LONGEST: usize = 65_535;
+
+/// What keeps `topic` from naming a message, if anything does.
+pub(crate) fn topic_fault(topic: &str) -> Option<String> {
+    if let Some(wildcard) = topic.chars().find(|c| matches!(c, '+' | '#')) {
+        return Some(format!(
+            "contains the wildcard `{wildcard}`, but a message needs one exact topic"
+        ));
+    }
+    common_fault(topic)
+}
+
+/// What keeps `filter` from being subscribed to, if anything does.
+pub(crate) fn filter_fault(filter: &str) -> Option<String> {
+    if let Some(shared) = filter.strip_prefix("$share/") {
+        let Some((group, rest)) = shared.split_once('/') else {
+            return Some(
+                "is a shared subscription without a filter; write `$share/<group>/<filter>`".into(),
+            );
+        };
+        if group.is_empty() || group.contains(['+', '#']) {
+            return Some("is a shared subscription whose group is empty or has a wildcard".into());
+        }
+        return filter_fault(rest);
+    }
+    let levels: Vec<&str> = filter.split('/').collect();
+    for (at, level) in levels.iter().enumerate() {
+        if level.contains('#') && (*level != "#" || at + 1 != levels.len()) {
+            return Some("has a `#` that is not a level of its own at the end".into());
+        }
+        if level.contains('+') && *level != "+" {
+            return Some("has a `+` that is not a level of its own".into());
+        }
+    }
+    common_fault(filter)
+}
+
+fn common_fault(name: &str) -> Option<String> {
+    if name.is_empty() {
+        Some("is empty".into())
+    } else if name.contains('\0') {
+        Some("contains a NUL character".into())
+    } else if name.len() > LONGEST {
+        Some(format!("is {} bytes long, {LONGEST} is the most MQTT can carry", name.len()))
+    } else {
+        None
+    }
+}
+
+/// What the wildcards of `filter` match in `topic`, in order; `None` if it does not match. A `#` matches one part, with
+/// its slashes, or an empty one.
+pub(crate) fn matched_parts<'t>(filter: &str, topic: &'t str) -> Option<Vec<&'t str>> {
+    let filter = filter
+        .strip_prefix("$share/")
+        .and_then(|shared| shared.split_once('/'))
+        .map_or(filter, |(_, f)| f);
+    // A wildcard at the start does not match the broker's own topics.
+    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
+        return None;
+    }
+    let mut parts = Vec::new();
+    let mut rest = Some(topic);
+    for level in filter.split('/') {
+        if level == "#" {
+            parts.push(rest.unwrap_or(""));
+            return Some(parts);
+        }
+        let (part, after) = match rest?.split_once('/') {
+            Some((part, after)) => (part, Some(after)),
+            None => (rest?, None),
+        };
+        if level == "+" {
+            parts.push(part);
+        } else if level != part {
+            return None;
+        }
+        rest = after;
+    }
+    rest.is_none().then_some(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_gives_what_its_wildcards_matched() {
+        let cases: &[(&str, &str, Option<&[&str]>)] = &[
+            ("a/b", "a/b", Some(&[])),
+            ("a/b", "a/c", None),
+            ("a/b", "a/b/c", None),
+            ("a/b/c", "a/b", None),
+            ("a/+", "a/b", Some(&["b"])),
+            ("a/+", "a/", Some(&[""])),
+            ("a/+", "a", None),
+            ("a/+", "a/b/c", None),
+            ("+/+/c", "a/b/c", Some(&["a", "b"])),
+            ("a/#", "a/b/c", Some(&["b/c"])),
+            ("a/#", "a", Some(&[""])),
+            ("#", "a/b", Some(&["a/b"])),
+            ("#", "$SYS/uptime", None),
+            ("+/uptime", "$SYS/uptime", None),
+            ("$SYS/#", "$SYS/uptime", Some(&["uptime"])),
+            ("$share/group/a/+", "a/b", Some(&["b"])),
+        ];
+        for (filter, topic, parts) in cases {
+            assert_eq!(matched_parts(filter, topic).as_deref(), *parts, "{filter} on {topic}");
+        }
+    }
+
+    #[test]
+    fn a_filter_with_a_misplaced_wildcard_is_refused() {
+        for filter in
+            ["", "a/#/b", "a#", "a/b+", "$share/g", "$share//a", "$share/+/a", "$share/g/a#", "a\0"]
+        {
+            assert!(filter_fault(filter).is_some(), "{filter:?}");
+        }
+        for filter in ["a", "/", "+", "#", "a/+/b/#", "$share/g/a/#", "/a"] {
+            assert_eq!(filter_fault(filter), None, "{filter:?}");
+        }
+    }
+
+    #[test]
+    fn a_topic_with_a_wildcard_is_refused() {
+        for topic in ["", "a/+", "#", "a\0b", &"x".repeat(65_536)] {
+            assert!(topic_fault(topic).is_some());
+        }
+        assert_eq!(topic_fault("a/b"), None);
+    }
+}

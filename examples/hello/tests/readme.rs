@@ -1,0 +1,31 @@
+//! The README's program: it is this example, word for word, and prints what the README says.
+#![allow(missing_docs)]
+
+use std::process::Command;
+
+const README: &str = include_str!("../../../README.md");
+const MAIN: &str = include_str!("../src/main.rs");
+
+/// What stands between the first line that starts with `open` and the next fence.
+fn block<'r>(readme: &'r str, open: &str) -> &'r str {
+    let from =
+        readme.find(open).unwrap_or_else(|| panic!("the README has no block {open}")) + open.len();
+    let to = readme[from..].find("```").expect("the block is closed");
+    readme[from..from + to].trim()
+}
+
+#[test]
+fn the_readme_shows_this_program() {
+    let (_, program) = MAIN.split_once('\n').unwrap();
+    assert_eq!(block(README, "```rust\n"), program.trim());
+}
+
+#[test]
+fn the_program_prints_what_the_readme_says() {
+    let output = Command::new(env!("CARGO_BIN_EXE_hello")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout).trim(),
+        block(README, "It prints:\n\n```text\n")
+    );
+}

@@ -1,0 +1,253 @@
+//! A house with three thermometers: the record types, keys and stages that the demos share.
+//!
+//! Nothing here knows its runtime: stages are generic over `R: Runtime`, so the same functions run on Tokio and on a
+//! microcontroller.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering::Relaxed;
+use core::time::Duration;
+
+use aimdb_core::{Consumer, Producer, RecordKey, Runtime, RuntimeContext};
+use portable_atomic::AtomicU32;
+use serde::{Deserialize, Serialize};
+
+/// One reading of a thermometer.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Temperature {
+    /// Degrees Celsius.
+    pub celsius: f32,
+    /// Milliseconds on the clock of whoever measured.
+    pub at_ms: u64,
+}
+
+/// What the thermometers say together.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mean {
+    /// Degrees Celsius.
+    pub celsius: f32,
+    /// The coldest of the three.
+    pub min: f32,
+    /// The warmest of the three.
+    pub max: f32,
+}
+
+/// How often to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SamplingPeriod {
+    /// Milliseconds from one reading to the next, 20 at least.
+    pub millis: u32,
+}
+
+/// In which unit to show temperatures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Display {
+    /// The unit.
+    pub unit: Unit,
+}
+
+/// A unit of temperature.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unit {
+    /// °C.
+    #[default]
+    Celsius,
+    /// °F.
+    Fahrenheit,
+}
+
+impl Unit {
+    /// The value in this unit, and its sign.
+    #[must_use]
+    pub fn show(self, celsius: f32) -> (f32, &'static str) {
+        match self {
+            Self::Celsius => (celsius, "°C"),
+            Self::Fahrenheit => (celsius * 1.8 + 32.0, "°F"),
+        }
+    }
+}
+
+/// What is measured.
+#[derive(RecordKey, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[key_prefix = "sensor.temp."]
+pub enum SensorKey {
+    /// In the living room.
+    #[key = "indoor"]
+    #[link_address = "mqtt://sensors/temp/indoor?qos=1&retain"]
+    Indoor,
+    /// In the garden.
+    #[key = "outdoor"]
+    #[link_address = "mqtt://sensors/temp/outdoor?qos=1&retain"]
+    Outdoor,
+    /// Under the roof.
+    #[key = "attic"]
+    #[link_address = "mqtt://sensors/temp/attic?qos=1&retain"]
+    Attic,
+    /// Derived from the three.
+    #[key = "mean"]
+    #[link_address = "mqtt://sensors/temp/mean"]
+    Mean,
+}
+
+impl SensorKey {
+    /// The thermometers.
+    pub const THERMOMETERS: [Self; 3] = [Self::Indoor, Self::Outdoor, Self::Attic];
+
+    /// Around which temperature, and how far from it, in degrees Celsius.
+    const fn climate(self) -> (f32, f32) {
+        match self {
+            Self::Indoor | Self::Mean => (21.0, 0.8),
+            Self::Outdoor => (9.0, 4.0),
+            Self::Attic => (16.0, 2.0),
+        }
+    }
+}
+
+/// What can be commanded.
+#[derive(RecordKey, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[key_prefix = "command."]
+pub enum CommandKey {
+    /// A [`SamplingPeriod`].
+    #[key = "period"]
+    #[link_address = "mqtt://commands/period?qos=1"]
+    Period,
+    /// A [`Display`].
+    #[key = "display"]
+    #[link_address = "mqtt://commands/display?qos=1"]
+    Display,
+}
+
+/// What commands have set, for the sources to look at.
+#[derive(Debug)]
+pub struct Settings {
+    period_millis: AtomicU32,
+}
+
+impl Settings {
+    /// Shortest time between two readings, in milliseconds. What is commanded below it is raised to it.
+    pub const SHORTEST_PERIOD: u32 = 20;
+
+    /// With this sampling period to begin with.
+    #[must_use]
+    pub fn new(period: SamplingPeriod) -> Arc<Self> {
+        Arc::new(Self { period_millis: AtomicU32::new(period.millis.max(Self::SHORTEST_PERIOD)) })
+    }
+
+    /// The period now.
+    #[must_use]
+    pub fn period(&self) -> Duration {
+        Duration::from_millis(u64::from(self.period_millis.load(Relaxed)))
+    }
+}
+
+/// A source: measures every period.
+pub async fn thermometer<R: Runtime>(
+    ctx: RuntimeContext<R>,
+    producer: Producer<Temperature, R>,
+    place: SensorKey,
+    settings: Arc<Settings>,
+) {
+    let time = ctx.time();
+    let mut weather = Weather::new(place);
+    loop {
+        let at_ms = time.now().as_nanos() / 1_000_000;
+        if producer.produce(Temperature { celsius: weather.measure(), at_ms }).await.is_err() {
+            return;
+        }
+        time.sleep(settings.period()).await;
+    }
+}
+
+/// A tap: carries out commands for the sampling period.
+pub async fn set_period<R: Runtime>(
+    ctx: RuntimeContext<R>,
+    commands: Consumer<SamplingPeriod, R>,
+    settings: Arc<Settings>,
+) {
+    let Ok(mut reader) = commands.subscribe() else { return };
+    while let Ok(command) = reader.recv().await {
+        settings.period_millis.store(command.millis.max(Settings::SHORTEST_PERIOD), Relaxed);
+        ctx.log().info(format_args!("sampling every {:?}", settings.period()));
+    }
+}
+
+/// A tap: says in which unit temperatures are shown from now on.
+pub async fn announce_unit<R: Runtime>(ctx: RuntimeContext<R>, display: Consumer<Display, R>) {
+    let Ok(mut reader) = display.subscribe() else { return };
+    while let Ok(Display { unit }) = reader.recv().await {
+        ctx.log().info(format_args!("showing {}", unit.show(0.0).1));
+    }
+}
+
+/// A join's step: the mean of three readings, and their extremes.
+#[must_use]
+pub fn mean(readings: [Temperature; 3]) -> Mean {
+    let celsius = readings.map(|reading| reading.celsius);
+    Mean {
+        celsius: celsius.iter().sum::<f32>() / 3.0,
+        min: celsius.into_iter().fold(f32::INFINITY, f32::min),
+        max: celsius.into_iter().fold(f32::NEG_INFINITY, f32::max),
+    }
+}
+
+/// Temperatures that wander around a place's climate, the same in every run.
+#[derive(Debug)]
+pub struct Weather {
+    centre: f32,
+    swing: f32,
+    celsius: f32,
+    seed: u32,
+}
+
+impl Weather {
+    /// The weather at a place.
+    #[must_use]
+    pub fn new(place: SensorKey) -> Self {
+        let (centre, swing) = place.climate();
+        Self { centre, swing, celsius: centre, seed: 0x9E37_79B9 ^ place as u32 }
+    }
+
+    /// The next temperature, in degrees Celsius.
+    pub fn measure(&mut self) -> f32 {
+        // Marsaglia's xorshift: good enough for weather.
+        self.seed ^= self.seed << 13;
+        self.seed ^= self.seed >> 17;
+        self.seed ^= self.seed << 5;
+        let push = (self.seed % 2001) as f32 / 1000.0 - 1.0;
+        let pull = (self.centre - self.celsius) * 0.1;
+        self.celsius += pull + push * self.swing * 0.1;
+        self.celsius
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mean_comes_with_its_extremes() {
+        let at = |celsius| Temperature { celsius, at_ms: 0 };
+        assert_eq!(
+            mean([at(10.0), at(20.0), at(30.0)]),
+            Mean { celsius: 20.0, min: 10.0, max: 30.0 }
+        );
+    }
+
+    #[test]
+    fn the_weather_stays_near_its_climate() {
+        let mut weather = Weather::new(SensorKey::Indoor);
+        assert!(
+            (0..10_000).map(|_| weather.measure()).all(|celsius| (15.0..27.0).contains(&celsius))
+        );
+    }
+
+    #[test]
+    fn a_temperature_shows_in_either_unit() {
+        assert_eq!(Unit::Celsius.show(20.0), (20.0, "°C"));
+        assert_eq!(Unit::Fahrenheit.show(20.0), (68.0, "°F"));
+    }
+}

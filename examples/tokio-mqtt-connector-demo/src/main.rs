@@ -1,0 +1,144 @@
+//! Run with `cargo run -p tokio-mqtt-connector-demo`; end with Ctrl-C or `-- --seconds 5`.
+//!
+//! Three thermometers, their mean, and two commands, linked to an MQTT broker in both directions. With nothing
+//! configured the broker runs inside this process; `MQTT_BROKER_URL=mqtt://host:port` names another one.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // It is a demo: it talks.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use aimdb::prelude::*;
+use embedded_broker::EmbeddedBroker;
+use sensor_graph::{
+    CommandKey, Display, Mean, SamplingPeriod, SensorKey, Settings, Temperature, announce_unit,
+    mean, set_period, thermometer,
+};
+
+mod options;
+mod view;
+
+use options::Options;
+
+/// Everything the thermometers sent, as it comes back from the broker.
+const ECHO: &str = "broker.echo";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = match Options::from_args() {
+        Ok(Some(options)) => options,
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("{problem}\n\n{}", options::USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    log_to_stderr();
+    match demo(options).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("error: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn demo(options: Options) -> Result<(), Box<dyn std::error::Error>> {
+    let embedded = match &options.broker {
+        Some(_) => None,
+        None => Some(EmbeddedBroker::start().await?),
+    };
+    let url = embedded.as_ref().map(EmbeddedBroker::url).or(options.broker).unwrap_or_default();
+    let db = build(&url)?;
+    view::introduce(&db, &url, embedded.is_some());
+    let view = tokio::spawn(view::show(db.clone(), std::io::stdout().is_terminal()));
+    let outcome = db.run_until(end(options.seconds)).await;
+    view.abort();
+    if let Some(broker) = embedded {
+        broker.stop().await;
+    }
+    println!("\n{}", outcome?);
+    Ok(())
+}
+
+/// The graph: this is all there is to it.
+fn build(url: &str) -> DbResult<AimDb<TokioAdapter>> {
+    let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter::new()?));
+    let broker = MqttConnector::new(url).require_connection(Duration::from_secs(5));
+    builder.connector(broker).stop_on_failure();
+
+    let settings = Settings::new(SamplingPeriod { millis: 500 });
+    for place in SensorKey::THERMOMETERS {
+        let settings = Arc::clone(&settings);
+        builder.configure::<Temperature>(place, |reg| {
+            reg.buffer(BufferCfg::SpmcRing { capacity: 32 })
+                .source(move |ctx, producer| thermometer(ctx, producer, place, settings))
+                .link_to(link(&place), Json);
+        });
+    }
+    builder.configure::<Mean>(SensorKey::Mean, |reg| {
+        reg.buffer(BufferCfg::SingleLatest)
+            .join(SensorKey::THERMOMETERS.map(input::<Temperature>), mean)
+            .link_to(link(&SensorKey::Mean), Json);
+    });
+    builder.configure::<SamplingPeriod>(CommandKey::Period, |reg| {
+        reg.buffer(BufferCfg::Mailbox)
+            .link_from(link(&CommandKey::Period), Json)
+            .tap(move |ctx, commands| set_period(ctx, commands, settings));
+    });
+    builder.configure::<Display>(CommandKey::Display, |reg| {
+        reg.buffer(BufferCfg::SingleLatest)
+            .link_from(link(&CommandKey::Display), Json)
+            .tap(announce_unit);
+    });
+    builder.configure::<Temperature>(ECHO, |reg| {
+        reg.buffer(BufferCfg::SpmcQueue { capacity: 64 })
+            .link_from(mqtt::filter("sensors/temp/+").qos(QoS::AtLeastOnce), view::reading())
+            .tap(view::count_echo);
+    });
+    builder.build()
+}
+
+/// The link that belongs to a key.
+fn link(key: &impl RecordKey) -> &str {
+    key.link_address().expect("every key of the house has a link")
+}
+
+/// Ctrl-C, a request to terminate, or the time the user gave.
+async fn end(seconds: Option<Duration>) {
+    let time_is_up = async {
+        match seconds {
+            Some(limit) => tokio::time::sleep(limit).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminate() => {}
+        () = time_is_up => {}
+    }
+}
+
+#[cfg(unix)]
+async fn terminate() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut signal) => _ = signal.recv().await,
+        Err(_) => std::future::pending().await,
+    }
+}
+
+#[cfg(not(unix))]
+async fn terminate() {
+    std::future::pending().await
+}
+
+/// Warnings and errors, or what `RUST_LOG` asks for.
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| "warn,mqtt5=off".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .without_time()
+        .init();
+}
