@@ -1,0 +1,44 @@
+//! One writer and four readers, each on an operating-system thread of its own. The time is the writer's, over the
+//! values it wrote: what readers cost the one who writes.
+
+use std::hint::black_box;
+
+use aimdb_core::BufferCfg;
+
+use crate::kit::{Case, Fate, Run, Scale, Table, on_threads};
+use crate::peers::{self, Read, Write, drain};
+use crate::stream;
+
+const CAPACITY: usize = 1024;
+const READERS: usize = 4;
+
+pub(super) fn ring(scale: Scale) -> Table {
+    let buffer = BufferCfg::SpmcRing { capacity: CAPACITY };
+    Case::against(
+        "broadcast",
+        "1 → 4 threads, writer's time per send: ring(1024) / broadcast(1024)",
+    )
+    .contestant("broadcast", || spread(scale, peers::broadcast(CAPACITY, READERS)))
+    .contestant("aimdb ring", || spread(scale, peers::record(buffer, READERS)))
+    .run(scale)
+}
+
+pub(super) fn queue(scale: Scale) -> Table {
+    let buffer = BufferCfg::SpmcQueue { capacity: CAPACITY };
+    Case::against("aimdb queue", "1 → 4 threads, writer's time per send, nothing lost: queue(1024)")
+        .contestant("aimdb queue", || spread(scale, peers::record(buffer, READERS)))
+        .run(scale)
+}
+
+fn spread<W: Write, R: Read>(scale: Scale, (writer, readers): (W, Vec<R>)) -> Run {
+    let operations = scale.operations(50_000);
+    let write = async {
+        for value in stream(operations) {
+            writer.write(black_box(value)).await;
+        }
+    };
+    let flow = on_threads(write, readers.into_iter().map(drain).collect());
+    let fate: Fate = flow.outcomes.into_iter().sum();
+    assert_eq!(fate.delivered + fate.lagged, operations * READERS as u64);
+    Run { operations, elapsed: flow.written, fate: Some(fate) }
+}

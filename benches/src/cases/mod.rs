@@ -1,0 +1,41 @@
+//! The comparisons, one function each. A scale in, a table out.
+
+mod cross_thread;
+mod fan_out;
+mod same_thread;
+mod stages;
+mod wake;
+
+use crate::kit::{Scale, Table};
+
+/// A comparison by its name.
+pub type NamedCase = (&'static str, fn(Scale) -> Table);
+
+/// All of them, in the order they are printed. `cargo bench -p benches -- ring` runs those with `ring` in their name.
+pub const ALL: &[NamedCase] = &[
+    ("same_thread::ring", same_thread::ring),
+    ("same_thread::latest", same_thread::latest),
+    ("same_thread::queue", same_thread::queue),
+    ("same_thread::mailbox", same_thread::mailbox),
+    ("cross_thread::ring", cross_thread::ring),
+    ("cross_thread::queue", cross_thread::queue),
+    ("cross_thread::batches", cross_thread::batches),
+    ("fan_out::ring", fan_out::ring),
+    ("fan_out::queue", fan_out::queue),
+    ("stages::queue", stages::queue),
+    ("stages::ring", stages::ring),
+    ("wake::one_worker", wake::one_worker),
+    ("wake::two_workers", wake::two_workers),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_case_runs() {
+        for (name, case) in ALL {
+            assert!(case(Scale::Smoke).to_string().lines().count() > 2, "{name}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! One thread writes a value and reads it back: what the data structure itself costs.
+
+use std::hint::black_box;
+
+use aimdb_core::BufferCfg;
+
+use crate::Value;
+use crate::kit::{Case, Run, Scale, Table, time};
+use crate::peers::{self, Read, Write};
+
+const CAPACITY: usize = 1024;
+
+pub(super) fn ring(scale: Scale) -> Table {
+    Case::against("broadcast", "same thread, try_produce + try_recv: ring(1024) / broadcast(1024)")
+        .contestant("broadcast", there_and_back(scale, peers::broadcast(CAPACITY, 1)))
+        .contestant(
+            "aimdb ring",
+            there_and_back(scale, peers::record(BufferCfg::SpmcRing { capacity: CAPACITY }, 1)),
+        )
+        .run(scale)
+}
+
+pub(super) fn latest(scale: Scale) -> Table {
+    Case::against("watch", "same thread, try_produce + try_recv: latest / watch")
+        .contestant("watch", there_and_back(scale, peers::watch()))
+        .contestant(
+            "aimdb latest",
+            there_and_back(scale, peers::record(BufferCfg::SingleLatest, 1)),
+        )
+        .run(scale)
+}
+
+pub(super) fn queue(scale: Scale) -> Table {
+    Case::against("mpsc", "same thread, try_produce + try_recv: queue(1024) / mpsc(1024)")
+        .contestant("mpsc", there_and_back(scale, peers::mpsc(CAPACITY)))
+        .contestant(
+            "aimdb queue",
+            there_and_back(scale, peers::record(BufferCfg::SpmcQueue { capacity: CAPACITY }, 1)),
+        )
+        .run(scale)
+}
+
+pub(super) fn mailbox(scale: Scale) -> Table {
+    Case::against(
+        "Mutex + Notify",
+        "same thread, try_produce + try_recv: mailbox / Mutex<Option<T>> + Notify",
+    )
+    .contestant("Mutex + Notify", there_and_back(scale, peers::slot()))
+    .contestant("aimdb mailbox", there_and_back(scale, peers::record(BufferCfg::Mailbox, 1)))
+    .run(scale)
+}
+
+fn there_and_back<W: Write, R: Read>(
+    scale: Scale,
+    (writer, mut readers): (W, Vec<R>),
+) -> impl FnMut() -> Run {
+    let operations = scale.operations(500_000);
+    move || {
+        let reader = &mut readers[0];
+        let elapsed = time(|| {
+            for n in 0..operations {
+                writer.try_write(black_box(Value::new(n)));
+                black_box(reader.try_read());
+            }
+        });
+        Run { operations, elapsed, fate: None }
+    }
+}

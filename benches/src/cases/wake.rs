@@ -1,0 +1,77 @@
+//! Two tasks send one value back and forth over two channels: what it takes to wake the other. The time is of a round
+//! trip, which is two wake-ups.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use aimdb_core::BufferCfg;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::Value;
+use crate::kit::{Case, Run, Scale, Table};
+use crate::peers::{self, Read, Write};
+
+pub(super) fn one_worker(scale: Scale) -> Table {
+    ping_pong("ping-pong of two tasks, one worker, per round trip", &runtime(1), scale)
+}
+
+pub(super) fn two_workers(scale: Scale) -> Table {
+    ping_pong("ping-pong of two tasks, two workers, per round trip", &runtime(2), scale)
+}
+
+pub(super) fn runtime(workers: usize) -> Runtime {
+    Builder::new_multi_thread()
+        .worker_threads(workers)
+        .enable_time()
+        .build()
+        .expect("a runtime can be had")
+}
+
+fn ping_pong(title: &'static str, runtime: &Runtime, scale: Scale) -> Table {
+    let ring = BufferCfg::SpmcRing { capacity: 16 };
+    let queue = BufferCfg::SpmcQueue { capacity: 16 };
+    Case::against("mpsc(16)", title)
+        .contestant("mpsc(16)", || rally(runtime, scale, || peers::mpsc(16)))
+        .contestant("aimdb queue(16)", || rally(runtime, scale, || peers::record(queue, 1)))
+        .contestant("broadcast(16)", || rally(runtime, scale, || peers::broadcast(16, 1)))
+        .contestant("aimdb ring(16)", || rally(runtime, scale, || peers::record(ring, 1)))
+        .contestant("watch", || rally(runtime, scale, peers::watch))
+        .contestant("aimdb latest", || {
+            rally(runtime, scale, || peers::record(BufferCfg::SingleLatest, 1))
+        })
+        .run(scale)
+}
+
+fn rally<W: Write + Sync, R: Read>(
+    runtime: &Runtime,
+    scale: Scale,
+    make: impl Fn() -> (W, Vec<R>),
+) -> Run {
+    let operations = scale.operations(20_000);
+    let (ping, mut pinged) = make();
+    let (pong, mut ponged) = make();
+    let mut pinged = pinged.remove(0);
+    let mut ponged = ponged.remove(0);
+    let there = async move {
+        for n in 0..operations {
+            ping.write(black_box(Value::new(n))).await;
+            black_box(ponged.read().await);
+        }
+    };
+    let back = async move {
+        for _ in 0..operations {
+            pong.write(black_box(pinged.read().await)).await;
+        }
+        // Kept open until the other side has read the last one.
+        pong
+    };
+    let start = Instant::now();
+    let back = runtime.spawn(back);
+    let there = runtime.spawn(there);
+    runtime.block_on(async {
+        there.await.expect("plays");
+        let elapsed = start.elapsed();
+        back.await.expect("plays");
+        Run { operations, elapsed, fate: None }
+    })
+}
