@@ -28,8 +28,14 @@ pub(super) fn queue(scale: Scale) -> Table {
 pub(super) fn ring(scale: Scale) -> Table {
     let runtime = &super::wake::runtime(2);
     let buffer = BufferCfg::SpmcRing { capacity: CAPACITY };
-    Case::against("two tasks, broadcast", "source → tap, per send: ring(1024) / broadcast(1024)")
-        .contestant("two tasks, broadcast", || plain(runtime, scale, peers::broadcast(CAPACITY, 1)))
+    Case::against("broadcast, giving way", "source → tap, per send: ring(1024) / broadcast(1024)")
+        .contestant("broadcast, giving way", || {
+            let (writer, readers) = peers::broadcast(CAPACITY, 1);
+            plain(runtime, scale, (peers::Polite(writer), readers))
+        })
+        .contestant("broadcast, never waiting", || {
+            plain(runtime, scale, peers::broadcast(CAPACITY, 1))
+        })
         .contestant("aimdb ring", || engine(runtime, scale, buffer))
         .run(scale)
 }
