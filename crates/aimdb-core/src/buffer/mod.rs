@@ -146,19 +146,29 @@ impl<T: Clone> Buffer<T> {
     /// Accepts `value` if there is room, wakes who waits for it, then drops what it pushed out.
     #[inline]
     pub(crate) fn try_produce(&self, value: T) -> Result<(), TryProduceError<T>> {
+        let mut value = Some(value);
+        let refused = self.offer(&mut value);
+        match (refused, value) {
+            (Err(Refused::Full), Some(value)) => Err(TryProduceError::Full(value)),
+            (Err(Refused::Closed), Some(value)) => Err(TryProduceError::Closed(value)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the value out of `value` if there is room.
+    #[inline]
+    fn offer(&self, value: &mut Option<T>) -> Result<(), Refused> {
         let mut wake = WakeBatch::new();
-        let (pushed, round) = self.state.with(|state| match state.push(value) {
-            Ok(evicted) => (Ok(evicted), state.after_push(&*self.clock, &mut wake)),
-            Err(refused) => (Err(refused), WakeRound { number: 0, more: false }),
+        let mut evicted = None;
+        let pushed = self.state.with(|state| {
+            evicted = state.push(value)?;
+            Ok(state.after_push(&*self.clock, &mut wake))
         });
+        let round = pushed?;
         if !wake.is_empty() {
             self.finish_round(round, &mut wake);
         }
-        match pushed {
-            Ok(_evicted) => Ok(()),
-            Err(Refused::Full(value)) => Err(TryProduceError::Full(value)),
-            Err(Refused::Closed(value)) => Err(TryProduceError::Closed(value)),
-        }
+        Ok(())
     }
 
     /// Accepts values from `batch` in order while there is room, under one lock, and leaves the rest in it.
@@ -192,23 +202,20 @@ impl<T: Clone> Buffer<T> {
         key: &mut WaitKey,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Closed>> {
+        if value.is_none() {
+            return Poll::Ready(Ok(()));
+        }
         loop {
-            let Some(taken) = value.take() else { return Poll::Ready(Ok(())) };
-            match self.try_produce(taken) {
-                Ok(()) => {
-                    self.stop_writing(key);
-                    return Poll::Ready(Ok(()));
+            let outcome = match self.offer(value) {
+                Ok(()) => Ok(()),
+                Err(Refused::Closed) => Err(Closed),
+                Err(Refused::Full) if self.wait_for_room(key, cx.waker().clone()) => {
+                    return Poll::Pending;
                 }
-                Err(TryProduceError::Closed(back)) => {
-                    self.stop_writing(key);
-                    *value = Some(back);
-                    return Poll::Ready(Err(Closed));
-                }
-                Err(TryProduceError::Full(back)) => *value = Some(back),
-            }
-            if self.wait_for_room(key, cx.waker().clone()) {
-                return Poll::Pending;
-            }
+                Err(Refused::Full) => continue,
+            };
+            self.stop_writing(key);
+            return Poll::Ready(outcome);
         }
     }
 
@@ -371,9 +378,7 @@ fn push_batch<T: Clone, const N: usize>(
     }
     let fits = state.storage.room().unwrap_or(usize::MAX).min(batch.len());
     for value in batch.drain(..fits) {
-        if let Ok(Some(old)) = state.push(value) {
-            evicted.push(old);
-        }
+        evicted.extend(state.accept(value));
     }
     Ok(())
 }

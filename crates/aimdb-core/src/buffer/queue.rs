@@ -24,26 +24,21 @@ impl<T: Clone> Queue<T> {
         Self { slots: VecDeque::with_capacity(capacity), capacity, base: 0, readers: 0 }
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.slots.len() == self.capacity
-    }
-
-    /// Room for this many more values.
+    /// Room for this many more values; without end while nobody reads.
+    #[inline]
     pub(super) fn room(&self) -> usize {
-        self.capacity - self.slots.len()
+        if self.readers == 0 { usize::MAX } else { self.capacity - self.slots.len() }
     }
 
     /// With no reader at all, "every reader has it" at once, and the value comes straight back as unread.
-    pub(super) fn push(&mut self, value: T) -> Result<Option<Evicted<T>>, T> {
+    #[inline]
+    pub(super) fn push(&mut self, value: T) -> Option<Evicted<T>> {
         if self.readers == 0 {
             self.base += 1;
-            return Ok(Some(Evicted { value, unread: true }));
-        }
-        if self.is_full() {
-            return Err(value);
+            return Some(Evicted { value, unread: true });
         }
         self.slots.push_back(Slot { value, wanted_by: self.readers });
-        Ok(None)
+        None
     }
 
     /// Counts a new reader in; it sees what comes after it subscribed.

@@ -69,9 +69,11 @@ pub(super) struct Follow {
     pub(super) reader: Option<Waker>,
 }
 
-pub(super) enum Refused<T> {
-    Full(T),
-    Closed(T),
+/// Why a value stayed with its writer.
+#[derive(Clone, Copy)]
+pub(super) enum Refused {
+    Full,
+    Closed,
 }
 
 pub(super) struct State<T> {
@@ -100,13 +102,14 @@ impl<T: Clone> Storage<T> {
         }
     }
 
+    /// Accepts `value`, which there must be [`room`](Self::room) for.
     #[inline]
-    fn push(&mut self, value: T) -> Result<Option<Evicted<T>>, T> {
+    fn push(&mut self, value: T) -> Option<Evicted<T>> {
         match self {
-            Self::Ring(ring) => Ok(ring.push(value)),
+            Self::Ring(ring) => ring.push(value),
             Self::Queue(queue) => queue.push(value),
-            Self::Latest(latest) => Ok(latest.push(value)),
-            Self::Mailbox(mailbox) => Ok(mailbox.push(value)),
+            Self::Latest(latest) => latest.push(value),
+            Self::Mailbox(mailbox) => mailbox.push(value),
         }
     }
 
@@ -211,18 +214,26 @@ impl<T: Clone> State<T> {
         }
     }
 
-    /// Accepts one value, and gives back the one it pushed out.
+    /// Takes the value out of `value` if it accepts it, and gives back the one it pushed out.
     #[inline]
-    pub(super) fn push(&mut self, value: T) -> Result<Option<T>, Refused<T>> {
+    pub(super) fn push(&mut self, value: &mut Option<T>) -> Result<Option<T>, Refused> {
         if self.closed {
-            return Err(Refused::Closed(value));
+            return Err(Refused::Closed);
         }
-        let evicted = self.storage.push(value).map_err(Refused::Full)?;
+        if self.storage.room() == Some(0) {
+            return Err(Refused::Full);
+        }
+        let Some(accepted) = value.take() else { return Ok(None) };
+        Ok(self.accept(accepted))
+    }
+
+    /// Accepts a value that there is room for, and gives back the one it pushed out.
+    #[inline]
+    pub(super) fn accept(&mut self, value: T) -> Option<T> {
         self.produced += 1;
-        Ok(evicted.map(|old| {
-            self.overwritten += u64::from(old.unread);
-            old.value
-        }))
+        let evicted = self.storage.push(value)?;
+        self.overwritten += u64::from(evicted.unread);
+        Some(evicted.value)
     }
 
     /// Begins a round of wake-ups for the values just pushed, and notes the time if it is worth it.
