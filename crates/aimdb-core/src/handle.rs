@@ -324,19 +324,12 @@ impl<T: Clone> Reader<T> {
         self.subscription.as_ref().expect("a reader has its subscription until it is dropped")
     }
 
-    fn poll_event(
-        &mut self,
-        tell_lag: bool,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Event<T>, Closed>> {
-        self.poll(cx, |place, ticket, cx| place.poll_event(tell_lag, ticket, cx))
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event<T>, Closed>> {
+        self.poll(cx, |place, ticket, cx| place.poll_event(true, ticket, cx))
     }
 
     pub(crate) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Closed>> {
-        self.poll_event(false, cx).map(|event| match event? {
-            Event::Value(value) => Ok(value),
-            Event::Lagged(_) => unreachable!("lag is only told when asked for"),
-        })
+        self.poll(cx, |place, ticket, cx| place.poll_value(ticket, cx))
     }
 
     /// Ready when the record is closed and nothing is left for this reader.
@@ -400,10 +393,7 @@ impl<T: Clone> Reader<T> {
     /// [`TryRecvError::Empty`] and [`TryRecvError::Closed`].
     #[inline]
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
-        match self.place().try_event(false)? {
-            Event::Value(value) => Ok(value),
-            Event::Lagged(_) => unreachable!("lag is only told when asked for"),
-        }
+        self.place().try_value()
     }
 
     /// Appends up to `limit` values to `into`, waiting until there is at least one, and returns how many. A `limit` of
@@ -503,7 +493,7 @@ impl<T: Clone> Future for NextEvent<'_, T> {
     type Output = Result<Event<T>, Closed>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.reader.poll_event(true, cx)
+        self.reader.poll_event(cx)
     }
 }
 

@@ -60,7 +60,7 @@ pub(crate) use waiters::{WaitKey, WaitList, WakeBatch, wake_all};
 use crate::metrics::{BlockedWriter, ReaderMetrics, RecordMetrics};
 use crate::runtime::Clock;
 use crate::sync::Lock;
-use state::{Refused, State, Taken, WakeRound};
+use state::{Follow, Refused, State, Taken, WakeRound};
 
 /// The kind of a record's buffer. The [module](self) compares the four.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -300,13 +300,19 @@ impl<T: Clone> Buffer<T> {
     }
 
     #[inline]
-    fn try_take(&self, reader: usize, tell_lag: bool) -> Taken<T> {
-        let (taken, follow) = self.state.with(|state| state.take(reader, tell_lag));
-        follow.writer.into_iter().chain(follow.reader).for_each(Waker::wake);
+    fn try_take(&self, reader: usize, tell_lag: bool, into: &mut Option<T>) -> Taken {
+        let mut follow = Follow::default();
+        let taken = self.state.with(|state| state.take(reader, tell_lag, into, &mut follow));
+        follow.wake();
         taken
     }
 
-    fn try_take_many(&self, reader: usize, into: &mut Vec<T>, limit: usize) -> Taken<usize> {
+    fn try_take_many(
+        &self,
+        reader: usize,
+        into: &mut Vec<T>,
+        limit: usize,
+    ) -> Result<usize, TryRecvError> {
         let mut wake = WakeBatch::new();
         let taken = self.state.with(|state| state.take_many(reader, into, limit, &mut wake));
         wake_all(&mut wake);

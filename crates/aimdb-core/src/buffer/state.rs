@@ -6,7 +6,9 @@ use alloc::vec::Vec;
 use core::task::Waker;
 
 use super::waiters::{WaitKey, WaitList, WakeBatch};
-use super::{BufferCfg, Evicted, latest::Latest, mailbox::Mailbox, queue::Queue, ring::Ring};
+use super::{
+    BufferCfg, Evicted, TryRecvError, latest::Latest, mailbox::Mailbox, queue::Queue, ring::Ring,
+};
 use crate::runtime::{Clock, Instant};
 
 /// Readers of a mailbox, and writers of a queue, all want the same thing.
@@ -53,8 +55,10 @@ struct Recency {
     counted: u64,
 }
 
-pub(super) enum Taken<T> {
-    Value(T),
+/// What a read came to. The value itself goes to where the reader wants it.
+#[derive(Clone, Copy)]
+pub(super) enum Taken {
+    Value,
     Lagged(u64),
     Empty,
     Closed,
@@ -90,6 +94,19 @@ pub(super) struct State<T> {
     pub(super) full_since: Option<Instant>,
     recency: Recency,
     round: u64,
+}
+
+impl Follow {
+    /// Wakes them. Outside the lock: wakers are user code.
+    #[inline]
+    pub(super) fn wake(self) {
+        if let Some(writer) = self.writer {
+            writer.wake();
+        }
+        if let Some(reader) = self.reader {
+            reader.wake();
+        }
+    }
 }
 
 impl<T: Clone> Storage<T> {
@@ -294,24 +311,29 @@ impl<T: Clone> State<T> {
 
     /// The next thing for `reader`: what it missed, if it wants to be told, then the next value.
     #[inline]
-    pub(super) fn take(&mut self, reader: usize, tell_lag: bool) -> (Taken<T>, Follow) {
+    pub(super) fn take(
+        &mut self,
+        reader: usize,
+        tell_lag: bool,
+        into: &mut Option<T>,
+        follow: &mut Follow,
+    ) -> Taken {
         let cursor = &mut self.readers[reader];
         cursor.in_hand = 0;
         let missed = self.storage.settle(&mut cursor.next);
         cursor.lagged += missed;
         if tell_lag && missed > 0 {
-            return (Taken::Lagged(missed), Follow::default());
+            return Taken::Lagged(missed);
         }
-        match self.storage.read(cursor.next) {
-            Some(value) => {
-                cursor.next += 1;
-                cursor.delivered += 1;
-                cursor.in_hand = 1;
-                (Taken::Value(value), self.follow(reader))
-            }
-            None if self.closed => (Taken::Closed, Follow::default()),
-            None => (Taken::Empty, Follow::default()),
+        *into = self.storage.read(cursor.next);
+        if into.is_none() {
+            return if self.closed { Taken::Closed } else { Taken::Empty };
         }
+        cursor.next += 1;
+        cursor.delivered += 1;
+        cursor.in_hand = 1;
+        self.follow(reader, follow);
+        Taken::Value
     }
 
     /// Up to `limit` values at once.
@@ -321,39 +343,39 @@ impl<T: Clone> State<T> {
         into: &mut Vec<T>,
         limit: usize,
         wake: &mut WakeBatch,
-    ) -> Taken<usize> {
+    ) -> Result<usize, TryRecvError> {
         let mut taken = 0;
+        let mut value = None;
+        let mut follow = Follow::default();
         // One value can set two wakers free.
         while taken < limit && wake.remaining_capacity() >= 2 {
-            match self.take(reader, false) {
-                (Taken::Value(value), follow) => {
-                    into.push(value);
-                    wake.extend(follow.writer);
-                    wake.extend(follow.reader);
+            match self.take(reader, false, &mut value, &mut follow) {
+                Taken::Value => {
+                    into.extend(value.take());
+                    wake.extend(follow.writer.take());
+                    wake.extend(follow.reader.take());
                     taken += 1;
                 }
-                (Taken::Closed, _) if taken == 0 => return Taken::Closed,
+                Taken::Closed if taken == 0 => return Err(TryRecvError::Closed),
                 _ => break,
             }
         }
         if taken == 0 {
-            return Taken::Empty;
+            return Err(TryRecvError::Empty);
         }
         self.readers[reader].in_hand = taken as u64;
-        Taken::Value(taken)
+        Ok(taken)
     }
 
     /// Who can go on because `reader` took a value.
     #[inline]
-    fn follow(&mut self, reader: usize) -> Follow {
-        let mut follow = Follow::default();
+    fn follow(&mut self, reader: usize, follow: &mut Follow) {
         if self.write_waiters.waiting() > 0 {
             follow.writer = self.writer_with_room();
         }
         if self.read_waiters.waiting() > 0 && self.readers[reader].shared {
             follow.reader = self.next_of_group(reader);
         }
-        follow
     }
 
     fn writer_with_room(&mut self) -> Option<Waker> {

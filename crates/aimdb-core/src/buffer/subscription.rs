@@ -43,12 +43,38 @@ impl<T: Clone> Subscription<T> {
     /// [`TryRecvError::Empty`] and [`TryRecvError::Closed`].
     #[inline]
     pub fn try_event(&self, tell_lag: bool) -> Result<Event<T>, TryRecvError> {
-        match self.buffer.try_take(self.id, tell_lag) {
-            Taken::Value(value) => Ok(Event::Value(value)),
-            Taken::Lagged(missed) => Ok(Event::Lagged(missed)),
-            Taken::Empty => Err(TryRecvError::Empty),
-            Taken::Closed => Err(TryRecvError::Closed),
+        let mut value = None;
+        match (self.buffer.try_take(self.id, tell_lag, &mut value), value) {
+            (Taken::Lagged(missed), _) => Ok(Event::Lagged(missed)),
+            (Taken::Closed, _) => Err(TryRecvError::Closed),
+            (_, Some(value)) => Ok(Event::Value(value)),
+            (_, None) => Err(TryRecvError::Empty),
         }
+    }
+
+    /// The next value if there is one; lost values are only counted.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError::Empty`] and [`TryRecvError::Closed`].
+    #[inline]
+    pub fn try_value(&self) -> Result<T, TryRecvError> {
+        let mut value = None;
+        match (self.buffer.try_take(self.id, false, &mut value), value) {
+            (_, Some(value)) => Ok(value),
+            (Taken::Closed, None) => Err(TryRecvError::Closed),
+            (_, None) => Err(TryRecvError::Empty),
+        }
+    }
+
+    /// [`try_value`](Self::try_value), waiting while there is nothing.
+    #[inline]
+    pub fn poll_value(
+        &self,
+        ticket: &mut WaitTicket,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<T, Closed>> {
+        self.poll(ticket, cx, || self.try_value())
     }
 
     /// [`try_event`](Self::try_event), waiting while there is nothing.
@@ -81,11 +107,7 @@ impl<T: Clone> Subscription<T> {
         if limit == 0 {
             return Ok(0);
         }
-        match self.buffer.try_take_many(self.id, into, limit) {
-            Taken::Value(taken) => Ok(taken),
-            Taken::Lagged(_) | Taken::Empty => Err(TryRecvError::Empty),
-            Taken::Closed => Err(TryRecvError::Closed),
-        }
+        self.buffer.try_take_many(self.id, into, limit)
     }
 
     #[inline]
