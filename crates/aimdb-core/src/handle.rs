@@ -14,8 +14,8 @@ use futures_core::Stream;
 use portable_atomic::AtomicU8;
 
 use crate::buffer::{
-    Buffer, Closed, Event, NoSeat, ProduceError, Subscription, TryProduceError, TryRecvError,
-    WaitKey, WaitTicket,
+    Buffer, Closed, Event, NoSeat, ProduceError, ProduceManyError, Subscription, TryProduceError,
+    TryRecvError, WaitKey, WaitTicket,
 };
 use crate::error::SubscribeError;
 use crate::key::Record;
@@ -72,16 +72,19 @@ impl<T: Record, R> Producer<T, R> {
     }
 
     /// Accepts all values, in order, up to 32 under one lock, waiting for room where [`produce`](Self::produce) would.
-    /// Returns how many were accepted.
+    /// Returns how many there were.
     ///
     /// # Errors
     ///
-    /// [`Closed`] if the record closed on the way; values not accepted by then are dropped.
+    /// [`ProduceManyError`] if the record closed on the way. It says how many were accepted; the others are dropped.
     ///
     /// # Cancel safety
     ///
     /// Dropped before it is ready, the values accepted so far stay accepted and the others are dropped.
-    pub async fn produce_many(&self, values: impl IntoIterator<Item = T>) -> Result<usize, Closed> {
+    pub async fn produce_many(
+        &self,
+        values: impl IntoIterator<Item = T>,
+    ) -> Result<usize, ProduceManyError> {
         let mut values = values.into_iter();
         let mut accepted = 0;
         loop {
@@ -91,7 +94,10 @@ impl<T: Record, R> Producer<T, R> {
                 return Ok(accepted);
             }
             accepted += batch.len();
-            ProduceBatch { buffer: &self.record.buffer, batch: &mut batch, key: None }.await?;
+            let sent = ProduceBatch { buffer: &self.record.buffer, batch: &mut batch, key: None };
+            let outcome = sent.await;
+            accepted -= batch.len();
+            outcome.map_err(|Closed| ProduceManyError { accepted })?;
         }
     }
 
@@ -325,7 +331,7 @@ impl<T: Clone> Reader<T> {
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event<T>, Closed>> {
-        self.poll(cx, |place, ticket, cx| place.poll_event(true, ticket, cx))
+        self.poll(cx, |place, ticket, cx| place.poll_event(ticket, cx))
     }
 
     pub(crate) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Closed>> {

@@ -50,7 +50,9 @@ pub mod runtime;
 mod sync;
 mod wiring;
 
-pub use buffer::{BufferCfg, Closed, Event, ProduceError, TryProduceError, TryRecvError};
+pub use buffer::{
+    BufferCfg, Closed, Event, ProduceError, ProduceManyError, TryProduceError, TryRecvError,
+};
 pub use builder::{AimDbBuilder, NoRuntime};
 pub use context::{Elapsed, Interval, Log, RuntimeContext, Time, Timeout};
 pub use engine::health;

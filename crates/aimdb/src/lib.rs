@@ -39,6 +39,7 @@
 //! | `derive` (default) | `#[derive(RecordKey)]` |
 //! | `json`, `postcard` (default) | the codecs `Json` and `Postcard` |
 //! | `mqtt` | `MqttConnector` and the typed links of `mqtt` |
+//! | `sync` | the blocking door: `Attach`, `SyncHandle`, `SyncProducer`, `SyncConsumer` |
 //! | `serde` | `serde::Serialize` for the graph, metrics, health and reports |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -48,6 +49,11 @@ extern crate alloc;
 pub use aimdb_core::*;
 #[cfg(feature = "mqtt")]
 pub use aimdb_mqtt_connector::{LastWill, MqttConnector, MqttVersion, QoS, mqtt};
+#[cfg(feature = "sync")]
+pub use aimdb_sync::{
+    Attach, AttachOptions, DetachError, GetError, OpenError, SetError, SetManyError, SyncConsumer,
+    SyncHandle, SyncProducer,
+};
 #[cfg(feature = "tokio")]
 pub use aimdb_tokio_adapter::TokioAdapter;
 
@@ -61,6 +67,8 @@ pub mod prelude {
         AimDb, AimDbBuilder, BufferCfg, Consumer, DbError, DbResult, Event, Producer, Reader,
         RecordKey, Restart, RuntimeContext, input,
     };
+    #[cfg(feature = "sync")]
+    pub use crate::{Attach, SyncConsumer, SyncHandle, SyncProducer};
     #[cfg(feature = "mqtt")]
     pub use crate::{MqttConnector, QoS, mqtt};
     pub use alloc::sync::Arc;

@@ -32,6 +32,21 @@ impl<T> fmt::Display for ProduceError<T> {
 
 impl<T> core::error::Error for ProduceError<T> {}
 
+/// The record closed while several values were being produced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProduceManyError {
+    /// How many values were accepted, from the first on. The others were dropped.
+    pub accepted: usize,
+}
+
+impl fmt::Display for ProduceManyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "only the first {} values were accepted: the record is closed", self.accepted)
+    }
+}
+
+impl core::error::Error for ProduceManyError {}
+
 /// Why a value was not accepted at once. Both variants hand it back.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum TryProduceError<T> {

@@ -51,7 +51,7 @@ mod state;
 mod subscription;
 mod waiters;
 
-pub use error::{Closed, ProduceError, TryProduceError, TryRecvError};
+pub use error::{Closed, ProduceError, ProduceManyError, TryProduceError, TryRecvError};
 pub use subscription::{Subscription, WaitTicket};
 
 pub(crate) use state::Abandoned;

@@ -7,7 +7,7 @@ use core::task::{Context, Poll};
 
 use super::state::Taken;
 use super::waiters::WaitKey;
-use super::{Buffer, Closed, Event, TryRecvError};
+use super::{Buffer, BufferCfg, Closed, Event, TryRecvError};
 
 /// A reader's place in a record's buffer: the layer under [`Reader`](crate::Reader), for those who build a front door
 /// of their own (blocking, FFI).
@@ -35,16 +35,15 @@ impl<T: Clone> Subscription<T> {
         self.buffer.state.with(|state| state.share(self.id));
     }
 
-    /// The next event if there is one. With `tell_lag` lost values come as [`Event::Lagged`]; without, they are only
-    /// counted.
+    /// The next event if there is one: a value, or before it how many were lost.
     ///
     /// # Errors
     ///
     /// [`TryRecvError::Empty`] and [`TryRecvError::Closed`].
     #[inline]
-    pub fn try_event(&self, tell_lag: bool) -> Result<Event<T>, TryRecvError> {
+    pub fn try_event(&self) -> Result<Event<T>, TryRecvError> {
         let mut value = None;
-        match (self.buffer.try_take(self.id, tell_lag, &mut value), value) {
+        match (self.buffer.try_take(self.id, true, &mut value), value) {
             (Taken::Lagged(missed), _) => Ok(Event::Lagged(missed)),
             (Taken::Closed, _) => Err(TryRecvError::Closed),
             (_, Some(value)) => Ok(Event::Value(value)),
@@ -80,11 +79,10 @@ impl<T: Clone> Subscription<T> {
     /// [`try_event`](Self::try_event), waiting while there is nothing.
     pub fn poll_event(
         &self,
-        tell_lag: bool,
         ticket: &mut WaitTicket,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Event<T>, Closed>> {
-        self.poll(ticket, cx, || self.try_event(tell_lag))
+        self.poll(ticket, cx, || self.try_event())
     }
 
     /// Appends up to `limit` values to `into`, waiting until there is at least one.
@@ -167,6 +165,12 @@ impl<T: Clone> Subscription<T> {
     #[must_use]
     pub fn pending(&self) -> u64 {
         self.buffer.state.with(|state| state.pending(self.id))
+    }
+
+    /// Whether the record holds one current value, which a newer one replaces: latest and mailbox.
+    #[must_use]
+    pub fn keeps_one(&self) -> bool {
+        matches!(self.buffer.cfg(), BufferCfg::SingleLatest | BufferCfg::Mailbox)
     }
 
     /// The newest value held, not consumed.

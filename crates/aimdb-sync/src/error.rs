@@ -1,0 +1,193 @@
+//! What a blocking call can answer instead of doing what it was asked.
+
+use std::fmt;
+
+use aimdb_core::{DbError, ShutdownReport, SubscribeError};
+
+/// Why a value was not accepted. Every variant hands it back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum SetError<T> {
+    /// There is no room now ([`try_set`](crate::SyncProducer::try_set)).
+    Full(T),
+    /// There was no room in time ([`set_with_timeout`](crate::SyncProducer::set_with_timeout)).
+    Timeout(T),
+    /// The database has been detached or shut down; no attempt will succeed.
+    Closed(T),
+    /// The call would have to wait, and stands on the database's own runtime thread, which would wait for itself.
+    WouldDeadlock(T),
+}
+
+impl<T> SetError<T> {
+    /// The value that was not accepted.
+    #[must_use]
+    pub fn into_inner(self) -> T {
+        match self {
+            Self::Full(value)
+            | Self::Timeout(value)
+            | Self::Closed(value)
+            | Self::WouldDeadlock(value) => value,
+        }
+    }
+
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Full(_) => "Full",
+            Self::Timeout(_) => "Timeout",
+            Self::Closed(_) => "Closed",
+            Self::WouldDeadlock(_) => "WouldDeadlock",
+        }
+    }
+}
+
+impl<T> fmt::Debug for SetError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}(..)", self.name())
+    }
+}
+
+impl<T> fmt::Display for SetError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the value was not accepted: ")?;
+        f.write_str(match self {
+            Self::Full(_) => "there is no room now",
+            Self::Timeout(_) => "there was no room in time",
+            Self::Closed(_) => CLOSED,
+            Self::WouldDeadlock(_) => DEADLOCK,
+        })
+    }
+}
+
+impl<T> std::error::Error for SetError<T> {}
+
+/// [`set_many`](crate::SyncProducer::set_many) ended early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetManyError {
+    /// How many values were accepted, from the first on. The others were dropped.
+    pub accepted: usize,
+}
+
+impl fmt::Display for SetManyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "only the first {} values were accepted: {CLOSED}", self.accepted)
+    }
+}
+
+impl std::error::Error for SetManyError {}
+
+/// Why there is no value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GetError {
+    /// Nothing new now ([`try_get`](crate::SyncConsumer::try_get)).
+    Empty,
+    /// Nothing new in time ([`get_with_timeout`](crate::SyncConsumer::get_with_timeout)).
+    Timeout,
+    /// The database has been detached or shut down, and everything has been read.
+    Closed,
+    /// The call would have to wait, and stands on the database's own runtime thread, which would wait for itself.
+    WouldDeadlock,
+}
+
+impl fmt::Display for GetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "nothing new to read",
+            Self::Timeout => "nothing new to read came in time",
+            Self::Closed => {
+                "everything has been read, and the database has been detached or shut down"
+            }
+            Self::WouldDeadlock => DEADLOCK,
+        })
+    }
+}
+
+impl std::error::Error for GetError {}
+
+const CLOSED: &str = "the database has been detached or shut down";
+
+const DEADLOCK: &str = "the call would block the database's own runtime thread, which would then wait for itself; in a \
+                        stage use its async handles, or attach with `AttachOptions::workers`";
+
+/// Why a handle to a record could not be made.
+#[derive(Clone, PartialEq, Eq)]
+pub enum OpenError {
+    /// No such record, or it holds another type.
+    Db(DbError),
+    /// The record cannot be read by one more reader.
+    Subscribe(SubscribeError),
+    /// A queued bridge needs room for one value at least.
+    ZeroCapacity {
+        /// The record's key.
+        key: String,
+    },
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Db(error) => error.fmt(f),
+            Self::Subscribe(error) => error.fmt(f),
+            Self::ZeroCapacity { key } => write!(
+                f,
+                "a queued bridge to `{key}` of capacity 0 can hold nothing; give it 1 at least, or use the direct \
+                 `producer(key)` / `consumer(key)`"
+            ),
+        }
+    }
+}
+
+impl fmt::Debug for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+impl From<DbError> for OpenError {
+    fn from(error: DbError) -> Self {
+        Self::Db(error)
+    }
+}
+
+impl From<SubscribeError> for OpenError {
+    fn from(error: SubscribeError) -> Self {
+        Self::Subscribe(error)
+    }
+}
+
+/// Why a database could not be detached.
+#[derive(Clone, PartialEq, Eq)]
+pub enum DetachError {
+    /// Stages kept the runtime thread busy past the deadline and cannot be ended from outside. The thread is left to
+    /// them; it ends when they do.
+    Stuck {
+        /// What the shutdown had come to, if it came to an end.
+        report: Option<Box<ShutdownReport>>,
+        /// The stages that were still running, as `record/stage`.
+        stages: Vec<String>,
+    },
+    /// The call stands on the database's own runtime thread, which would wait for itself.
+    WouldDeadlock,
+}
+
+impl fmt::Display for DetachError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stuck { stages, .. } => {
+                write!(f, "the runtime thread did not end in time: busy with {}", stages.join(", "))
+            }
+            Self::WouldDeadlock => f.write_str(
+                "detach was called on the database's own runtime thread, which would wait for itself; a stage ends the \
+                 database with `ctx.shutdown()`",
+            ),
+        }
+    }
+}
+
+impl fmt::Debug for DetachError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for DetachError {}

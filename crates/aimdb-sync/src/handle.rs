@@ -1,0 +1,285 @@
+//! The running database, as a blocking caller holds it.
+
+use std::fmt;
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle, ThreadId};
+use std::time::{Duration, Instant};
+
+use aimdb_core::graph::Graph;
+use aimdb_core::health::Health;
+use aimdb_core::metrics::Metrics;
+use aimdb_core::{AimDb, Leftover, Record, RecordKey, ShutdownReport};
+use aimdb_tokio_adapter::TokioAdapter;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+use crate::consumer::SyncConsumer;
+use crate::error::{DetachError, OpenError};
+use crate::park;
+use crate::producer::SyncProducer;
+use crate::queued::{Gates, QueuedIn, QueuedOut};
+
+/// How much longer than its deadline a shutdown may take before its caller stops waiting for the runtime thread: the
+/// engine's own last grace of half a second, and some for a loaded machine.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// What [`SyncHandle::detach`] gives a shutdown.
+const DETACH_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The thread whose runtime would wait for itself if it waited for a record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Home(Option<ThreadId>);
+
+impl Home {
+    pub(crate) fn new(thread: ThreadId) -> Self {
+        Self(Some(thread))
+    }
+
+    /// With several workers no single thread is indispensable.
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+
+    /// Whether the caller stands on it. Asked only before a wait.
+    pub(crate) fn is_here(self) -> bool {
+        self.0.is_some_and(|home| home == thread::current().id())
+    }
+}
+
+/// The thread that drives the runtime.
+pub(crate) struct RuntimeThread {
+    pub(crate) thread: JoinHandle<()>,
+    pub(crate) end: Arc<Notify>,
+    pub(crate) has_ended: Receiver<()>,
+    pub(crate) home: Home,
+}
+
+/// A running database behind blocking calls. `Send + Sync`: share it by reference or in an `Arc`.
+///
+/// Dropped without [`detach`](Self::detach), it detaches with the deadline of
+/// [`AttachOptions::drop_deadline`](crate::AttachOptions::drop_deadline), 2 s unless set, and never takes more than a
+/// second longer.
+pub struct SyncHandle {
+    db: AimDb<TokioAdapter>,
+    tokio: Handle,
+    home: Home,
+    gates: Gates,
+    drop_deadline: Duration,
+    /// `Err` once it has been detached: with what came of it.
+    thread: Mutex<Result<RuntimeThread, Result<ShutdownReport, DetachError>>>,
+}
+
+impl SyncHandle {
+    pub(crate) fn new(
+        db: AimDb<TokioAdapter>,
+        tokio: Handle,
+        thread: RuntimeThread,
+        drop_deadline: Duration,
+    ) -> Self {
+        let home = thread.home;
+        Self {
+            db,
+            tokio,
+            home,
+            gates: Gates::default(),
+            drop_deadline,
+            thread: Mutex::new(Ok(thread)),
+        }
+    }
+
+    /// A handle that writes a record, directly on its buffer: no task and no queue in between, so the semantics are the
+    /// buffer's own, and [`try_get`](SyncConsumer::try_get) after [`set`](SyncProducer::set) sees the value.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Db`] if there is no such record or it holds another type.
+    pub fn producer<T: Record>(&self, key: impl RecordKey) -> Result<SyncProducer<T>, OpenError> {
+        Ok(SyncProducer::direct(self.db.producer(key)?, self.home))
+    }
+
+    /// A handle that reads a record, directly on its buffer, from now on (a latest record: from its current value on).
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Db`] if there is no such record or it holds another type; [`OpenError::Subscribe`] if it is a
+    /// mailbox that has a taker and was not declared shared, or the database has been shut down.
+    pub fn consumer<T: Record>(&self, key: impl RecordKey) -> Result<SyncConsumer<T>, OpenError> {
+        Ok(SyncConsumer::direct(self.db.consumer(key)?.subscription()?, self.home))
+    }
+
+    /// A handle that writes a record through a queue of its own: a Tokio MPSC of `capacity` values and a task that
+    /// moves them into the record. A burst waits in the queue; a full queue holds back, refuses or times out this
+    /// handle's callers only. What the queue accepted is drained on detach. Clones of the handle share the queue.
+    ///
+    /// # Errors
+    ///
+    /// As for [`producer`](Self::producer), and [`OpenError::ZeroCapacity`].
+    pub fn producer_with_capacity<T: Record>(
+        &self,
+        key: impl RecordKey,
+        capacity: usize,
+    ) -> Result<SyncProducer<T>, OpenError> {
+        let producer = self.db.producer(&key)?;
+        refuse_zero(&key, capacity)?;
+        let queue = QueuedIn::start(&self.tokio, producer, capacity, &self.gates);
+        Ok(SyncProducer::queued(queue, self.home))
+    }
+
+    /// A handle that reads a record through a queue of its own: a task moves values from the record into a
+    /// `std::sync::mpsc` of `capacity`, so that this many more than the record's buffer holds can wait. Lag comes in
+    /// order, and is counted.
+    ///
+    /// A latest record and a mailbox have one current value, which a queue would let grow stale: there the handle
+    /// stands directly on the buffer, whatever the capacity, and never gives a value that a newer one has replaced.
+    ///
+    /// # Errors
+    ///
+    /// As for [`consumer`](Self::consumer), and [`OpenError::ZeroCapacity`].
+    pub fn consumer_with_capacity<T: Record>(
+        &self,
+        key: impl RecordKey,
+        capacity: usize,
+    ) -> Result<SyncConsumer<T>, OpenError> {
+        let subscription = self.db.consumer(&key)?.subscription()?;
+        refuse_zero(&key, capacity)?;
+        if subscription.keeps_one() {
+            return Ok(SyncConsumer::direct(subscription, self.home));
+        }
+        Ok(SyncConsumer::queued(QueuedOut::start(&self.tokio, subscription, capacity), self.home))
+    }
+
+    /// How every stage, link and blocked writer is now.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.db.health()
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.db.metrics()
+    }
+
+    /// The graph, as data, text and Mermaid.
+    #[must_use]
+    pub fn graph(&self) -> &Graph {
+        self.db.graph()
+    }
+
+    /// Whether a shutdown has begun, from here or from a stage.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.db.is_closed()
+    }
+
+    /// Shuts down in order: queues are drained into their records, sources stop, everything accepted flows through,
+    /// every blocked `set` and `get` is woken with `Closed`. What is not done by the `deadline` is cut off and
+    /// reported. The runtime thread stays until [`detach`](Self::detach).
+    ///
+    /// # Errors
+    ///
+    /// [`DetachError::WouldDeadlock`] on the runtime thread itself; [`DetachError::Stuck`] if a stage keeps the runtime
+    /// thread busy past the deadline.
+    pub fn shutdown(&self, deadline: Duration) -> Result<ShutdownReport, DetachError> {
+        if self.home.is_here() {
+            return Err(DetachError::WouldDeadlock);
+        }
+        let began = Instant::now();
+        self.gates.close();
+        park::block_on(Some(began + deadline), self.gates.drained());
+        let mut report = {
+            // The timers of the shutdown belong to the database's runtime, wherever the caller stands.
+            let _inside = self.tokio.enter();
+            let left = deadline.saturating_sub(began.elapsed());
+            park::block_on(Some(began + deadline + MARGIN), self.db.shutdown(left))
+        }
+        .ok_or_else(|| DetachError::Stuck { report: None, stages: self.running_stages() })?;
+        report.left.extend(self.gates.left().map(|(record, unread)| Leftover {
+            record,
+            stage: "queued producer".into(),
+            unread,
+            interrupted: 0,
+        }));
+        Ok(report)
+    }
+
+    /// [`shutdown`](Self::shutdown) with a deadline of 10 s, then the end of the runtime thread.
+    ///
+    /// A second call, from whichever thread, waits for the first and gives the same answer. Producers then get
+    /// `Closed`; consumers get what is left, and then `Closed`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`shutdown`](Self::shutdown).
+    pub fn detach(&self) -> Result<ShutdownReport, DetachError> {
+        self.detach_with_timeout(DETACH_DEADLINE)
+    }
+
+    /// [`detach`](Self::detach) with another deadline.
+    ///
+    /// # Errors
+    ///
+    /// As for [`shutdown`](Self::shutdown).
+    pub fn detach_with_timeout(&self, deadline: Duration) -> Result<ShutdownReport, DetachError> {
+        if self.home.is_here() {
+            return Err(DetachError::WouldDeadlock);
+        }
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(outcome) = &*thread {
+            return outcome.clone();
+        }
+        let report = self.shutdown(deadline);
+        let before = std::mem::replace(&mut *thread, Err(report.clone()));
+        let Ok(running) = before else { return report };
+        let outcome = self.join(running, report);
+        *thread = Err(outcome.clone());
+        outcome
+    }
+
+    fn join(
+        &self,
+        running: RuntimeThread,
+        report: Result<ShutdownReport, DetachError>,
+    ) -> Result<ShutdownReport, DetachError> {
+        running.end.notify_one();
+        match running.has_ended.recv_timeout(MARGIN) {
+            // The thread's last act has been to say so.
+            Ok(()) => _ = running.thread.join(),
+            Err(_) => {
+                let stages = self.running_stages();
+                return Err(DetachError::Stuck { report: report.ok().map(Box::new), stages });
+            }
+        }
+        report
+    }
+
+    fn running_stages(&self) -> Vec<String> {
+        let stages = self.db.health().stages;
+        stages
+            .iter()
+            .filter(|s| !s.state.is_end())
+            .map(|s| format!("{}/{}", s.record, s.stage))
+            .collect()
+    }
+}
+
+impl Drop for SyncHandle {
+    fn drop(&mut self) {
+        // Nobody is left to tell; the report is in the log.
+        let _report = self.detach_with_timeout(self.drop_deadline);
+    }
+}
+
+impl fmt::Debug for SyncHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SyncHandle").field("closed", &self.is_closed()).finish_non_exhaustive()
+    }
+}
+
+fn refuse_zero(key: &impl RecordKey, capacity: usize) -> Result<(), OpenError> {
+    match capacity {
+        0 => Err(OpenError::ZeroCapacity { key: key.as_str().into() }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,64 @@
+//! The blocking door to AimDB, for callers without async: scripts, threads, test harnesses, C and C++.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use aimdb_core::{AimDbBuilder, BufferCfg};
+//! use aimdb_sync::Attach;
+//! use aimdb_tokio_adapter::TokioAdapter;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter));
+//! builder.configure::<f32>("sensor.temperature", |reg| {
+//!     reg.buffer(BufferCfg::SpmcRing { capacity: 10 });
+//! });
+//! let handle = builder.attach()?;
+//!
+//! let producer = handle.producer::<f32>("sensor.temperature")?;
+//! let consumer = handle.consumer::<f32>("sensor.temperature")?;
+//! producer.set(21.5)?;
+//! assert_eq!(consumer.get()?, 21.5);
+//!
+//! let report = handle.detach()?;
+//! assert!(report.is_clean());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The graph, the stages and the buffers are those of `build()` and `run()`; only the calling convention differs.
+//!
+//! # Two bridges
+//!
+//! | | direct | queued |
+//! |---|---|---|
+//! | made by | [`producer`](SyncHandle::producer), [`consumer`](SyncHandle::consumer) | [`producer_with_capacity`](SyncHandle::producer_with_capacity), [`consumer_with_capacity`](SyncHandle::consumer_with_capacity) |
+//! | between caller and record | nothing | a channel of `n` values and a task |
+//! | semantics | the buffer's own | the buffer's own, behind a queue |
+//! | `set`, then `try_get` | sees the value | may see it later |
+//! | a burst | meets the buffer at once | waits in its own queue |
+//!
+//! # Threads
+//!
+//! Handles are `Send + Sync`. Blocking calls park the calling thread on the same wait list on which tasks wait; they
+//! work in plain threads, in workers of any Tokio runtime and in `spawn_blocking`. On the database's own runtime thread
+//! (in a stage, without [`workers`](AttachOptions::workers)) a call that would have to wait is refused with
+//! `WouldDeadlock`.
+//!
+//! # The end
+//!
+//! [`detach`](SyncHandle::detach) drains queues and records, wakes every blocked call with `Closed`, joins the runtime
+//! thread and reports. Consumers then get what is left and after that `Closed`.
+#![forbid(unsafe_code)]
+
+mod attach;
+mod consumer;
+mod error;
+mod handle;
+mod park;
+mod producer;
+mod queued;
+
+pub use attach::{Attach, AttachOptions};
+pub use consumer::{Iter, SyncConsumer};
+pub use error::{DetachError, GetError, OpenError, SetError, SetManyError};
+pub use handle::SyncHandle;
+pub use producer::SyncProducer;

@@ -1,0 +1,122 @@
+//! A thread as a waiter: it parks on a record's wait list like any task.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::Instant;
+
+/// Wakes one thread. The flag tells its wake-ups from anybody else's `unpark`.
+struct Parker {
+    thread: Thread,
+    woken: AtomicBool,
+}
+
+impl Wake for Parker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.woken.swap(true, Release) {
+            self.thread.unpark();
+        }
+    }
+}
+
+/// A parker and its waker, made once for each thread, so that waiting allocates nothing.
+struct Seat {
+    parker: Arc<Parker>,
+    waker: Waker,
+}
+
+impl Seat {
+    fn new() -> Self {
+        let parker = Arc::new(Parker { thread: thread::current(), woken: AtomicBool::new(false) });
+        Self { waker: Waker::from(Arc::clone(&parker)), parker }
+    }
+}
+
+thread_local! {
+    static SEAT: Cell<Option<Seat>> = const { Cell::new(None) };
+}
+
+/// This thread's seat, taken for one wait. A wait inside a wait (a `Clone` that blocks), or one while the thread's
+/// locals are going away, gets a seat of its own.
+fn with_seat<O>(wait: impl FnOnce(&Seat) -> O) -> O {
+    let seat = SEAT.try_with(Cell::take).ok().flatten().unwrap_or_else(Seat::new);
+    seat.parker.woken.store(false, Release);
+    let outcome = wait(&seat);
+    // Without locals the seat is dropped here.
+    let _gone = SEAT.try_with(|kept| kept.set(Some(seat)));
+    outcome
+}
+
+/// Polls until it is ready, parking in between. `None` if the deadline comes first; it is polled at least once.
+pub(crate) fn wait<O>(
+    deadline: Option<Instant>,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<O>,
+) -> Option<O> {
+    with_seat(|seat| {
+        let mut cx = Context::from_waker(&seat.waker);
+        loop {
+            if let Poll::Ready(output) = poll(&mut cx) {
+                return Some(output);
+            }
+            while !seat.parker.woken.swap(false, Acquire) {
+                match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+                    None => thread::park(),
+                    Some(left) if left.is_zero() => return None,
+                    Some(left) => thread::park_timeout(left),
+                }
+            }
+        }
+    })
+}
+
+/// [`wait`] for a future.
+pub(crate) fn block_on<F: Future>(deadline: Option<Instant>, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    wait(deadline, |cx| future.as_mut().poll(cx))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_ready_future_needs_no_wake() {
+        assert_eq!(block_on(None, async { 7 }), Some(7));
+    }
+
+    #[test]
+    fn a_deadline_ends_a_wait_that_nobody_wakes() {
+        let soon = Instant::now() + Duration::from_millis(5);
+        assert_eq!(block_on(Some(soon), std::future::pending::<()>()), None);
+    }
+
+    #[test]
+    fn a_wake_from_another_thread_ends_the_wait() {
+        let mut sent = false;
+        let outcome = wait(None, |cx| {
+            if sent {
+                return Poll::Ready(());
+            }
+            sent = true;
+            let waker = cx.waker().clone();
+            thread::spawn(move || waker.wake());
+            Poll::Pending
+        });
+        assert_eq!(outcome, Some(()));
+    }
+
+    #[test]
+    fn a_wait_inside_a_wait_has_a_seat_of_its_own() {
+        assert_eq!(block_on(None, async { block_on(None, async { 1 }) }), Some(Some(1)));
+    }
+}

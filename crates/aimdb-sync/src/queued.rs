@@ -1,0 +1,295 @@
+//! The queued bridge: one channel and one task between a caller and a record.
+//!
+//! ```text
+//! set ─▶ tokio mpsc(n) ─▶ task ─▶ [buffer]        the send wakes the runtime
+//! [buffer] ─▶ task ─▶ std mpsc(n) ─▶ get          the read blocks on a condition variable
+//! ```
+
+use std::future::poll_fn;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError as ChannelEmpty, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+use aimdb_core::buffer::{Subscription, WaitTicket};
+use aimdb_core::{Event, Producer, Record, TryRecvError};
+use aimdb_tokio_adapter::TokioAdapter;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, Semaphore, mpsc};
+
+/// The queues into the engine that a shutdown has to drain before records close.
+#[derive(Clone, Default)]
+pub(crate) struct Gates {
+    gates: Arc<Mutex<Vec<Weak<Gate>>>>,
+    /// Tells a waiting shutdown that one is drained.
+    changed: Arc<Notify>,
+}
+
+/// One queue into the engine.
+struct Gate {
+    key: String,
+    closing: Notify,
+    drained: AtomicBool,
+    /// How many values it holds; asked through the sender, whose type is not known here.
+    len: Box<dyn Fn() -> usize + Send + Sync>,
+}
+
+impl Gates {
+    fn all(&self) -> Vec<Arc<Gate>> {
+        self.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Gate>>> {
+        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, gate: &Arc<Gate>) {
+        let mut gates = self.lock();
+        gates.retain(|gate| gate.strong_count() > 0);
+        gates.push(Arc::downgrade(gate));
+    }
+
+    /// No queue accepts anything from here on.
+    pub(crate) fn close(&self) {
+        self.all().iter().for_each(|gate| gate.closing.notify_one());
+    }
+
+    /// Waits until every queue has been moved into its record.
+    pub(crate) async fn drained(&self) {
+        loop {
+            let changed = self.changed.notified();
+            let mut changed = std::pin::pin!(changed);
+            changed.as_mut().enable();
+            if self.all().iter().all(|gate| gate.drained.load(Acquire)) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// What queues hold that could not be moved in time.
+    pub(crate) fn left(&self) -> impl Iterator<Item = (String, u64)> {
+        let gates = self.all().into_iter().filter(|gate| !gate.drained.load(Acquire));
+        gates.map(|gate| (gate.key.clone(), (gate.len)() as u64)).filter(|(_, left)| *left > 0)
+    }
+}
+
+/// The queue into the engine.
+pub(crate) struct QueuedIn<T: Record> {
+    pub(crate) queue: mpsc::Sender<T>,
+    /// For as long as a handle lives, a shutdown knows the queue.
+    _gate: Arc<Gate>,
+}
+
+impl<T: Record> Clone for QueuedIn<T> {
+    fn clone(&self) -> Self {
+        Self { queue: self.queue.clone(), _gate: Arc::clone(&self._gate) }
+    }
+}
+
+impl<T: Record> QueuedIn<T> {
+    pub(crate) fn start(
+        tokio: &Handle,
+        producer: Producer<T, TokioAdapter>,
+        capacity: usize,
+        gates: &Gates,
+    ) -> Self {
+        let (queue, values) = mpsc::channel(capacity);
+        let sender = queue.downgrade();
+        let len =
+            move || sender.upgrade().map_or(0, |queue| queue.max_capacity() - queue.capacity());
+        let gate = Arc::new(Gate {
+            key: producer.key().into(),
+            closing: Notify::new(),
+            drained: AtomicBool::new(false),
+            len: Box::new(len),
+        });
+        gates.add(&gate);
+        tokio.spawn(move_in(values, producer, Arc::clone(&gate), gates.clone()));
+        Self { queue, _gate: gate }
+    }
+}
+
+/// Moves values into the record until every handle is gone, or the queue is closed and empty.
+async fn move_in<T: Record>(
+    mut values: mpsc::Receiver<T>,
+    producer: Producer<T, TokioAdapter>,
+    gate: Arc<Gate>,
+    gates: Gates,
+) {
+    let mut open = true;
+    loop {
+        let value = tokio::select! {
+            biased;
+            () = gate.closing.notified(), if open => {
+                open = false;
+                values.close();
+                continue;
+            }
+            value = values.recv() => value,
+        };
+        let Some(value) = value else { break };
+        if producer.produce(value).await.is_err() {
+            break;
+        }
+    }
+    gate.drained.store(true, Release);
+    gates.changed.notify_waiters();
+}
+
+/// The queue out of the engine, shared by the handle and the task that fills it.
+pub(crate) struct QueuedOut<T: Record> {
+    subscription: Arc<Subscription<T>>,
+    outlet: Arc<Outlet<T>>,
+}
+
+struct Outlet<T> {
+    events: Mutex<Receiver<Event<T>>>,
+    arrived: Condvar,
+    /// One permit for each free place. The task takes one before it takes a value, so that it never holds a value for
+    /// which there is no place, and can be dropped at any time.
+    room: Semaphore,
+    /// The handle has gone: nobody will read.
+    gone: Notify,
+    /// The task has gone, with the runtime or with the record: what is left is in the subscription.
+    over: AtomicBool,
+}
+
+impl<T: Record> QueuedOut<T> {
+    pub(crate) fn start(tokio: &Handle, subscription: Subscription<T>, capacity: usize) -> Self {
+        let (sender, events) = sync_channel(capacity);
+        let outlet = Arc::new(Outlet {
+            events: Mutex::new(events),
+            arrived: Condvar::new(),
+            room: Semaphore::new(capacity.min(Semaphore::MAX_PERMITS)),
+            gone: Notify::new(),
+            over: AtomicBool::new(false),
+        });
+        subscription.share();
+        let subscription = Arc::new(subscription);
+        let filler =
+            Filler { outlet: Arc::clone(&outlet), subscription: Arc::clone(&subscription), sender };
+        tokio.spawn(filler.run());
+        Self { subscription, outlet }
+    }
+
+    pub(crate) fn subscription(&self) -> &Subscription<T> {
+        &self.subscription
+    }
+
+    /// The next event if there is one.
+    pub(crate) fn try_event(&self) -> Result<Event<T>, TryRecvError> {
+        self.take(&self.outlet.lock())
+    }
+
+    /// The next event, waiting for it. `Ok(None)` if the deadline comes first.
+    pub(crate) fn event(
+        &self,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Event<T>>, TryRecvError> {
+        let mut events = self.outlet.lock();
+        loop {
+            match self.take(&events) {
+                Err(TryRecvError::Empty) => {}
+                event => return event.map(Some),
+            }
+            events = match deadline
+                .map(|deadline| deadline.saturating_duration_since(Instant::now()))
+            {
+                None => self.outlet.arrived.wait(events).unwrap_or_else(PoisonError::into_inner),
+                Some(left) if left.is_zero() => return Ok(None),
+                Some(left) => {
+                    self.outlet
+                        .arrived
+                        .wait_timeout(events, left)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+            };
+        }
+    }
+
+    fn take(&self, events: &MutexGuard<'_, Receiver<Event<T>>>) -> Result<Event<T>, TryRecvError> {
+        match events.try_recv() {
+            Ok(event) => {
+                self.outlet.room.add_permits(1);
+                Ok(event)
+            }
+            Err(ChannelEmpty::Empty) if !self.outlet.over.load(Acquire) => Err(TryRecvError::Empty),
+            // The channel may have been filled between the two looks.
+            Err(_) => events.try_recv().or_else(|_| self.subscription.try_event()),
+        }
+    }
+}
+
+impl<T: Record> Drop for QueuedOut<T> {
+    fn drop(&mut self) {
+        // The task waits for room, or for a value: either way it learns.
+        self.outlet.room.close();
+        self.outlet.gone.notify_one();
+    }
+}
+
+impl<T> Outlet<T> {
+    fn lock(&self) -> MutexGuard<'_, Receiver<Event<T>>> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The task that fills the queue.
+struct Filler<T: Record> {
+    outlet: Arc<Outlet<T>>,
+    subscription: Arc<Subscription<T>>,
+    sender: SyncSender<Event<T>>,
+}
+
+impl<T: Record> Filler<T> {
+    async fn run(self) {
+        while let Ok(room) = self.outlet.room.acquire().await {
+            let Some(event) = self.next().await else { return };
+            // The place is given back by whoever takes the event.
+            room.forget();
+            if self.sender.try_send(event).is_err() {
+                return;
+            }
+            self.tell();
+        }
+    }
+
+    /// The record's next event, or `None` when the record has ended or the handle is gone.
+    async fn next(&self) -> Option<Event<T>> {
+        let mut waiting =
+            Waiting { subscription: &self.subscription, ticket: WaitTicket::default() };
+        tokio::select! {
+            event = poll_fn(|cx| waiting.subscription.poll_event(&mut waiting.ticket, cx)) => event.ok(),
+            () = self.outlet.gone.notified() => None,
+        }
+    }
+
+    /// The lock is taken so that a reader that has just found nothing is waiting by now.
+    fn tell(&self) {
+        drop(self.outlet.lock());
+        self.outlet.arrived.notify_one();
+    }
+}
+
+impl<T: Record> Drop for Filler<T> {
+    fn drop(&mut self) {
+        self.outlet.over.store(true, Release);
+        drop(self.outlet.lock());
+        self.outlet.arrived.notify_all();
+    }
+}
+
+/// A place in the record's line, given back when the wait is dropped.
+struct Waiting<'s, T: Record> {
+    subscription: &'s Subscription<T>,
+    ticket: WaitTicket,
+}
+
+impl<T: Record> Drop for Waiting<'_, T> {
+    fn drop(&mut self) {
+        self.subscription.stop_waiting(&mut self.ticket);
+    }
+}
