@@ -6,7 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use aimdb_core::{BufferCfg, Closed, Event, ProduceError, TryProduceError, TryRecvError};
+use aimdb_core::{
+    BufferCfg, Closed, Event, ProduceError, ProduceManyError, TryProduceError, TryRecvError,
+};
 use aimdb_testing::TestRuntime;
 use aimdb_testing::buffers::{Door, HandleDoor, OpenHandle, OpenRecord, RecordReader, Takers};
 use proptest::prelude::*;
@@ -283,7 +285,7 @@ impl Pair {
         let first = self.model.produced;
         let outcome = self.record.produce_many((first..first + count as u64).collect());
         if self.model.closed {
-            let expected = if count == 0 { Ok(0) } else { Err(Closed) };
+            let expected = if count == 0 { Ok(0) } else { Err(ProduceManyError { accepted: 0 }) };
             return assert_eq!(outcome, Poll::Ready(expected));
         }
         let accepted = (0..count)

@@ -3,7 +3,10 @@
 use alloc::vec::Vec;
 use core::task::Poll;
 
-use aimdb_core::{BufferCfg, Closed, ProduceError, SubscribeError, TryProduceError, TryRecvError};
+use aimdb_core::{
+    BufferCfg, Closed, ProduceError, ProduceManyError, SubscribeError, TryProduceError,
+    TryRecvError,
+};
 
 use super::{
     Door, KINDS, OpenRecord, RecordReader, Takers, assert_pending, open, produce_all, read_all,
@@ -127,7 +130,11 @@ pub fn a_closed_record_gives_every_value_back(door: &impl Door) {
         record.close();
         assert_eq!(record.produce(91), Poll::Ready(Err(ProduceError(91))), "{cfg}");
         assert_eq!(record.try_produce(92), Err(TryProduceError::Closed(92)), "{cfg}");
-        assert_eq!(record.produce_many(Vec::from([93, 94])), Poll::Ready(Err(Closed)), "{cfg}");
+        assert_eq!(
+            record.produce_many(Vec::from([93, 94])),
+            Poll::Ready(Err(ProduceManyError { accepted: 0 })),
+            "{cfg}"
+        );
         assert_eq!(read_all(&mut reader), full.collect::<Vec<_>>(), "{cfg}");
     }
 }

@@ -11,8 +11,8 @@ use core::time::Duration;
 
 use aimdb_core::metrics::RecordMetrics;
 use aimdb_core::{
-    AimDb, AimDbBuilder, BufferCfg, Closed, Consumer, Event, ProduceError, Producer, Reader,
-    Record, Runtime, SubscribeError, TryProduceError, TryRecvError,
+    AimDb, AimDbBuilder, BufferCfg, Closed, Consumer, Event, ProduceError, ProduceManyError,
+    Producer, Reader, Record, Runtime, SubscribeError, TryProduceError, TryRecvError,
 };
 
 use super::{Door, OpenRecord, RecordReader, Takers};
@@ -63,7 +63,7 @@ impl<T: Record, R: Runtime> OpenRecord<T> for OpenHandle<T, R> {
         poll_during(self.producer.produce(value), during)
     }
 
-    fn produce_many(&self, values: Vec<T>) -> Poll<Result<usize, Closed>> {
+    fn produce_many(&self, values: Vec<T>) -> Poll<Result<usize, ProduceManyError>> {
         poll_during(self.producer.produce_many(values), || ())
     }
 

@@ -22,7 +22,8 @@ use core::task::Poll;
 
 use aimdb_core::metrics::RecordMetrics;
 use aimdb_core::{
-    BufferCfg, Closed, Event, ProduceError, Record, SubscribeError, TryProduceError, TryRecvError,
+    BufferCfg, Closed, Event, ProduceError, ProduceManyError, Record, SubscribeError,
+    TryProduceError, TryRecvError,
 };
 
 mod every;
@@ -81,7 +82,7 @@ pub trait OpenRecord<T: Record> {
     }
 
     /// Produces all values in order. At the first for which it would wait it gives up the rest.
-    fn produce_many(&self, values: Vec<T>) -> Poll<Result<usize, Closed>>;
+    fn produce_many(&self, values: Vec<T>) -> Poll<Result<usize, ProduceManyError>>;
 
     /// A new reader.
     ///
