@@ -360,9 +360,9 @@ impl<T: Clone> Buffer<T> {
         })
     }
 
-    /// Values that stages had not dealt with when their readers went.
+    /// Values that stages have not dealt with, whether their readers are gone or not.
     pub(crate) fn abandoned(&self) -> Vec<Abandoned> {
-        self.state.with(|state| state.abandoned.clone())
+        self.state.with(|state| state.not_dealt_with())
     }
 
     /// Values that stages of the graph have taken so far.

@@ -451,23 +451,25 @@ impl<T: Clone> State<T> {
         let orphaned = !self.storage.is_mailbox() || self.readers.is_empty();
         if cursor.of_stage {
             self.delivered_before += cursor.delivered;
-            self.abandon(cursor, if orphaned { left } else { 0 });
+            note(&mut self.abandoned, &cursor, if orphaned { left } else { 0 });
         }
         freed
     }
 
-    fn abandon(&mut self, cursor: Cursor, left: u64) {
-        let interrupted = cursor.in_hand;
-        if left + interrupted == 0 {
-            return;
+    /// What stages have not dealt with: those whose readers are gone, and those that still hold one.
+    pub(super) fn not_dealt_with(&self) -> Vec<Abandoned> {
+        let mut all = self.abandoned.clone();
+        let live = self.readers.iter().filter(|(_, cursor)| cursor.of_stage);
+        for (nth, (_, cursor)) in live.enumerate() {
+            // What waits in a mailbox waits for any of its takers: told once.
+            let left = if self.storage.is_mailbox() && nth > 0 {
+                0
+            } else {
+                self.storage.readable(cursor.next)
+            };
+            note(&mut all, cursor, left);
         }
-        match self.abandoned.iter_mut().find(|known| known.reader == cursor.name) {
-            Some(known) => {
-                known.left += left;
-                known.interrupted += interrupted;
-            }
-            None => self.abandoned.push(Abandoned { reader: cursor.name, left, interrupted }),
-        }
+        all
     }
 
     pub(super) fn lagged(&self, reader: usize) -> u64 {
@@ -510,4 +512,21 @@ pub(super) struct WakeRound {
     pub(super) number: u64,
     /// The batch was full: unlock, wake, and come back with this number.
     pub(super) more: bool,
+}
+
+/// Adds what the reader `cursor` did not deal with to what other readers of the same stage did not.
+fn note(abandoned: &mut Vec<Abandoned>, cursor: &Cursor, left: u64) {
+    let interrupted = cursor.in_hand;
+    if left + interrupted == 0 {
+        return;
+    }
+    match abandoned.iter_mut().find(|known| known.reader == cursor.name) {
+        Some(known) => {
+            known.left += left;
+            known.interrupted += interrupted;
+        }
+        None => {
+            abandoned.push(Abandoned { reader: Arc::clone(&cursor.name), left, interrupted });
+        }
+    }
 }

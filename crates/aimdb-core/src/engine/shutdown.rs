@@ -12,7 +12,7 @@ use super::health::StageState;
 use super::{DbInner, StageCell};
 use crate::error::StageFailure;
 use crate::graph::StageRole;
-use crate::runtime::{LogLevel, Runtime};
+use crate::runtime::{Instant, LogLevel, Runtime};
 
 /// After the deadline stages are cut off at their next await. One that keeps its thread busy cannot be; it is given
 /// this long and then reported as stuck.
@@ -87,22 +87,31 @@ impl fmt::Display for ShutdownReport {
     }
 }
 
-/// Who shuts down, and what came of it.
+/// Who shuts down, since when, and what came of it.
 #[derive(Default)]
 pub(crate) struct Phase {
     in_charge: bool,
+    began: Option<Beginning>,
     pub(crate) report: Option<ShutdownReport>,
+}
+
+/// How things stood when the first caller began.
+#[derive(Clone, Copy)]
+struct Beginning {
+    at: Instant,
+    delivered: u64,
 }
 
 pub(crate) async fn shutdown<R: Runtime>(db: &DbInner<R>, deadline: Duration) -> ShutdownReport {
     loop {
-        if let Some(report) = db.phase.with(|phase| phase.report.clone()) {
-            return report;
-        }
-        if let Some(charge) = Charge::take(db) {
-            let report = carry_out(db, deadline).await;
-            charge.done(&report);
-            return report;
+        match Turn::take(db) {
+            Turn::Over(report) => return report,
+            Turn::Mine(charge) => {
+                let report = carry_out(db, deadline).await;
+                charge.done(&report);
+                return report;
+            }
+            Turn::Taken => {}
         }
         // Somebody else is at it: wait for the report, or for the charge if that caller gave up.
         db.engine
@@ -115,11 +124,27 @@ pub(crate) async fn shutdown<R: Runtime>(db: &DbInner<R>, deadline: Duration) ->
 /// The duty of shutting down, given back if its holder is dropped half way.
 struct Charge<'d, R: Runtime>(&'d DbInner<R>);
 
-impl<'d, R: Runtime> Charge<'d, R> {
-    fn take(db: &'d DbInner<R>) -> Option<Self> {
-        db.phase.with(|phase| !core::mem::replace(&mut phase.in_charge, true)).then_some(Self(db))
-    }
+/// Whose turn it is when somebody wants to shut down.
+enum Turn<'d, R: Runtime> {
+    Over(ShutdownReport),
+    Mine(Charge<'d, R>),
+    Taken,
+}
 
+impl<'d, R: Runtime> Turn<'d, R> {
+    fn take(db: &'d DbInner<R>) -> Self {
+        db.phase.with(|phase| match (&phase.report, phase.in_charge) {
+            (Some(report), _) => Self::Over(report.clone()),
+            (None, true) => Self::Taken,
+            (None, false) => {
+                phase.in_charge = true;
+                Self::Mine(Charge(db))
+            }
+        })
+    }
+}
+
+impl<R: Runtime> Charge<'_, R> {
     fn done(self, report: &ShutdownReport) {
         self.0.phase.with(|phase| phase.report = Some(report.clone()));
     }
@@ -133,16 +158,17 @@ impl<R: Runtime> Drop for Charge<'_, R> {
 }
 
 async fn carry_out<R: Runtime>(db: &DbInner<R>, deadline: Duration) -> ShutdownReport {
-    let began = db.runtime.now();
-    let delivered_before = delivered(db);
+    let now = Beginning { at: db.runtime.now(), delivered: delivered(db) };
+    // A shutdown that was dropped half way began when it first did.
+    let began = db.phase.with(|phase| *phase.began.get_or_insert(now));
     db.engine.begin_stop();
     stop_the_origins(db);
-    let mut timer = pin!(db.runtime.sleep_until(began + deadline));
+    let mut timer = pin!(db.runtime.sleep_until(now.at + deadline));
     drain(db, timer.as_mut()).await;
     let (cut_off, stuck) = cut_off_the_rest(db).await;
     let report = ShutdownReport {
-        took: db.runtime.now() - began,
-        drained: delivered(db) - delivered_before,
+        took: db.runtime.now() - began.at,
+        drained: delivered(db) - began.delivered,
         left: leftovers(db),
         cut_off,
         stuck,
@@ -223,9 +249,15 @@ fn leftovers<R: Runtime>(db: &DbInner<R>) -> Vec<Leftover> {
             record: record.key.as_ref().into(),
             stage: abandoned.reader.as_ref().into(),
             unread: abandoned.left,
-            interrupted: abandoned.interrupted,
+            // A stage that returned by itself was done with what it had in hand.
+            interrupted: if has_finished(db, &record.key, &abandoned.reader) {
+                0
+            } else {
+                abandoned.interrupted
+            },
         }));
     }
+    left.retain(|left| left.unread + left.interrupted > 0);
     let in_flight = db.links.iter().filter(|link| link.status.in_flight() > 0);
     left.extend(in_flight.map(|link| Leftover {
         record: link.key.as_ref().into(),
@@ -234,6 +266,12 @@ fn leftovers<R: Runtime>(db: &DbInner<R>) -> Vec<Leftover> {
         interrupted: link.status.in_flight(),
     }));
     left
+}
+
+fn has_finished<R: Runtime>(db: &DbInner<R>, record: &str, stage: &str) -> bool {
+    db.cells.iter().any(|cell| {
+        *cell.record == *record && *cell.name == *stage && cell.state() == StageState::Finished
+    })
 }
 
 /// Completes with the first of two futures; the other one is dropped.
