@@ -14,6 +14,9 @@ use crate::runtime::{Clock, Instant};
 /// Readers of a mailbox, and writers of a queue, all want the same thing.
 pub(super) const ANYONE: usize = 0;
 
+/// Writers of a queue that can wait at once before their list grows.
+const FEW_WRITERS: usize = 4;
+
 /// One of the four kinds.
 pub(super) enum Storage<T> {
     Ring(Ring<T>),
@@ -293,6 +296,11 @@ impl<T: Clone> State<T> {
 
     pub(super) fn enter(&mut self, name: Arc<str>, of_stage: bool) -> usize {
         let next = self.storage.enter();
+        // Before anything flows, so that the first wait, which may come much later, allocates nothing.
+        self.read_waiters.make_room_for(self.readers.len() + 1);
+        if self.storage.room().is_some() {
+            self.write_waiters.make_room_for(FEW_WRITERS);
+        }
         self.readers.insert(Cursor {
             name,
             of_stage,

@@ -50,6 +50,11 @@ impl WaitList {
         Self { slots: slab::Slab::new(), head: None, tail: None, waiting: 0 }
     }
 
+    /// Makes room for this many waiters, so that their waits allocate nothing.
+    pub(crate) fn make_room_for(&mut self, waiters: usize) {
+        self.slots.reserve(waiters.saturating_sub(self.slots.len()));
+    }
+
     /// How many wait and have not been notified.
     #[inline]
     pub(crate) fn waiting(&self) -> usize {
