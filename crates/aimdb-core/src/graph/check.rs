@@ -72,7 +72,8 @@ impl Graph {
             connector_faults,
             unused,
         ];
-        let findings = rules.iter().flat_map(|rule| rule(&self));
+        let sorted = self.sorted();
+        let findings = rules.iter().flat_map(|rule| rule(&sorted));
         let (errors, warnings): (Vec<_>, Vec<_>) =
             findings.partition(|finding| finding.rule.severity() == Severity::Error);
         if !errors.is_empty() {
@@ -82,8 +83,16 @@ impl Graph {
         Ok(Plan { graph: self, order, warnings: Findings::new(warnings) })
     }
 
-    fn record(&self, key: &str) -> Option<&RecordNode> {
-        self.records.iter().find(|record| record.key == key)
+    /// The same graph in an order that does not depend on the order of registration, which findings must not show.
+    fn sorted(&self) -> Self {
+        let mut sorted = self.clone();
+        for record in &mut sorted.records {
+            record.buffers.sort_by_key(ToString::to_string);
+            record.stages.sort_by_cached_key(describe);
+        }
+        sorted.records.sort_by(|a, b| (&a.key, a.value.name).cmp(&(&b.key, b.value.name)));
+        sorted.connectors.sort_by(|a, b| (&a.name, &a.description).cmp(&(&b.name, &b.description)));
+        sorted
     }
 
     /// Who transforms from this record: the other record and the stage.
@@ -250,7 +259,9 @@ fn wrong_input(
     input: &InputNode,
 ) -> Option<Finding> {
     let reads = format!("its {} reads `{}`", describe(stage), input.key);
-    let Some(found) = graph.record(&input.key) else {
+    let found: Vec<&RecordNode> =
+        graph.records.iter().filter(|other| other.key == input.key).collect();
+    let [first, others @ ..] = found.as_slice() else {
         let remedy = format!(
             "configure it: `builder.configure::<{}>(\"{}\", …)`{}",
             input.value.short_name(),
@@ -264,17 +275,17 @@ fn wrong_input(
             remedy,
         ));
     };
-    if !graph.records.iter().any(|other| other.key == input.key && other.value == input.value) {
+    if !found.iter().any(|other| other.value == input.value) {
+        let held: Vec<&str> = found.iter().map(|other| other.value.name).collect();
         let problem =
-            format!("{reads} as `{}`, but it holds `{}`", input.value.name, found.value.name);
-        let remedy = format!("use `input::<{}>` and take that type", found.value.short_name());
+            format!("{reads} as `{}`, but it holds `{}`", input.value.name, held.join("` or `"));
+        let remedy = match others {
+            [] => format!("use `input::<{}>` and take that type", first.value.short_name()),
+            _ => "decide on its type and use that in `input::<…>`".to_string(),
+        };
         return Some(Finding::new(Rule::InputType, &record.key, problem, remedy));
     }
-    let bare = graph
-        .records
-        .iter()
-        .filter(|other| other.key == input.key)
-        .all(|other| other.buffers.is_empty());
+    let bare = found.iter().all(|other| other.buffers.is_empty());
     bare.then(|| {
         let problem = format!("{reads}, which has no buffer to read from");
         Finding::new(
@@ -330,10 +341,12 @@ enum Visit {
 
 /// `edges(g)[i]`: the records that are made from record `i`.
 fn edges(graph: &Graph) -> Vec<Vec<usize>> {
+    // A key with two types is one place in the graph, however wrong.
     let index: BTreeMap<&str, usize> =
         graph.records.iter().enumerate().map(|(at, record)| (record.key.as_str(), at)).collect();
     let mut edges = vec![Vec::new(); graph.records.len()];
-    for (to, record) in graph.records.iter().enumerate() {
+    for record in &graph.records {
+        let to = index[record.key.as_str()];
         for input in record.stages.iter().flat_map(|stage| stage.kind.inputs()) {
             if let Some(&from) = index.get(input.key.as_str()) {
                 edges[from].push(to);
@@ -508,7 +521,9 @@ fn name_list<'s>(stages: impl Iterator<Item = &'s StageNode>) -> String {
 fn did_you_mean(graph: &Graph, key: &str) -> String {
     let near = graph.records.iter().map(|record| (distance(&record.key, key), &record.key)).min();
     match near {
-        Some((far, near)) if far <= key.len() / 3 => format!("; did you mean `{near}`?"),
+        Some((far, near)) if far < key.len() && far <= key.len().div_ceil(3) => {
+            format!("; did you mean `{near}`?")
+        }
         _ => String::new(),
     }
 }

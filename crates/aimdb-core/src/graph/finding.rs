@@ -91,6 +91,11 @@ impl Rule {
         }
     }
 
+    /// Whether its findings have a record, even one without a name.
+    const fn is_about_a_record(self) -> bool {
+        !matches!(self, Self::TwoConnectors | Self::BadConnector | Self::Runtime | Self::EmptyKey)
+    }
+
     /// Whether it keeps the graph from being built.
     #[must_use]
     pub const fn severity(self) -> Severity {
@@ -131,7 +136,7 @@ impl Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ", self.rule.code())?;
-        if !self.record.is_empty() {
+        if !self.record.is_empty() || self.rule.is_about_a_record() {
             write!(f, "record `{}`: ", self.record)?;
         }
         write!(f, "{}; {}", self.problem, self.remedy)
