@@ -92,13 +92,18 @@ impl<R> AimDbBuilder<R> {
     }
 }
 
-impl<R: Runtime> AimDbBuilder<R> {
+/// What comes first asks for the runtime itself, not through the impl: only so does the compiler say what to do when
+/// there is none.
+impl<R> AimDbBuilder<R> {
     /// Declares a record, or adds to one declared before under the same key with the same type.
     pub fn configure<T: Record>(
         &mut self,
         key: impl RecordKey,
         declare: impl FnOnce(&mut Registrar<'_, T, R>),
-    ) -> &mut Self {
+    ) -> &mut Self
+    where
+        R: Runtime,
+    {
         let at = self.draft::<T>(key.as_str());
         declare(&mut Registrar::new(&mut self.drafts[at]));
         self
@@ -125,7 +130,7 @@ impl<R: Runtime> AimDbBuilder<R> {
     /// Adds a connector. Its name is the scheme of the links that use it.
     pub fn connector<C: Connector<R>>(&mut self, connector: C) -> &mut Self
     where
-        R: Spawn<C::Run>,
+        R: Runtime + Spawn<C::Run>,
     {
         self.connectors.push(Box::new(connector));
         self
@@ -169,7 +174,10 @@ impl<R: Runtime> AimDbBuilder<R> {
     /// # Errors
     ///
     /// [`DbError::Build`] with all findings. Nothing has been started then.
-    pub fn build(self) -> DbResult<AimDb<R>> {
+    pub fn build(self) -> DbResult<AimDb<R>>
+    where
+        R: Runtime,
+    {
         let plan = self.graph().check().map_err(DbError::Build)?;
         for warning in plan.warnings() {
             self.runtime.log(LogLevel::Warn, &warning.record, format_args!("{warning}"));
@@ -189,12 +197,18 @@ impl<R: Runtime> AimDbBuilder<R> {
     ///
     /// [`DbError::Build`] with all findings; [`DbError::StagesFailed`] if [`stop_on_failure`](Self::stop_on_failure)
     /// was set and a stage failed, or if it ended because every source had failed.
-    pub async fn run(self) -> DbResult<()> {
+    pub async fn run(self) -> DbResult<()>
+    where
+        R: Runtime,
+    {
         let db = self.build()?;
         db.run_to_the_end().await
     }
 
-    fn wire(self, plan: Plan) -> Result<AimDb<R>, SpawnError> {
+    fn wire(self, plan: Plan) -> Result<AimDb<R>, SpawnError>
+    where
+        R: Runtime,
+    {
         let clock: Arc<dyn Clock> = Arc::new(RuntimeClock(Arc::clone(&self.runtime)));
         let engine = Arc::new(Engine::new(self.stop_on_failure));
         let records: Vec<AnyRecord> = self
