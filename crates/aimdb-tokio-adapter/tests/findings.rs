@@ -1,0 +1,610 @@
+//! What is said to somebody whose graph is wrong, word for word.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use aimdb_core::link::{LinkRequest, Links};
+use aimdb_core::runtime::SpawnError;
+use aimdb_core::stages::Stage;
+use aimdb_core::{
+    AimDbBuilder, BufferCfg, Connector, Consumer, Finding, Input, Instant, Json, LogLevel,
+    Producer, Registrar, Rule, Runtime, RuntimeContext, Spawn, input,
+};
+use aimdb_tokio_adapter::TokioAdapter;
+
+/// Tokio, with a log that can be read.
+#[derive(Default)]
+struct Listening {
+    lines: Mutex<Vec<String>>,
+}
+
+impl Runtime for Listening {
+    type Sleep = tokio::time::Sleep;
+
+    fn now(&self) -> Instant {
+        TokioAdapter.now()
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Self::Sleep {
+        TokioAdapter.sleep_until(deadline)
+    }
+
+    fn log(&self, level: LogLevel, origin: &str, message: fmt::Arguments<'_>) {
+        self.lines.lock().unwrap().push(format!("{level:?} {origin}: {message}"));
+    }
+}
+
+impl<F: Future<Output = ()> + Send + 'static> Spawn<F> for Listening {
+    fn spawn(&self, stage: Stage<Self, F>) -> Result<(), SpawnError> {
+        tokio::spawn(stage);
+        Ok(())
+    }
+}
+
+type Builder = AimDbBuilder<Listening>;
+type Reg<'r, 'b, T> = &'r mut Registrar<'b, T, Listening>;
+
+/// A connector that knows one option.
+struct Fake(&'static str);
+
+impl Connector<Listening> for Fake {
+    type Run = std::future::Ready<()>;
+
+    fn name(&self) -> &str {
+        self.0
+    }
+
+    fn describe(&self) -> String {
+        format!("a fake called {}", self.0)
+    }
+
+    fn check(&self, links: &[LinkRequest<'_>]) -> Vec<Finding> {
+        let options = links
+            .iter()
+            .flat_map(|link| link.address.options.iter().map(move |option| (link, option)));
+        let unknown = options.filter(|(_, (name, _))| name != "qos");
+        unknown
+            .map(|(link, (name, _))| {
+                let problem =
+                    format!("its link `{}` has the unknown option `{name}`", link.address);
+                Finding::new(Rule::BadOption, link.record, problem, "there is: `qos`")
+            })
+            .collect()
+    }
+
+    fn run(self, _links: Links, _context: RuntimeContext<Listening>) -> Self::Run {
+        std::future::ready(())
+    }
+}
+
+async fn write<T: aimdb_core::Record>(_: RuntimeContext<Listening>, _: Producer<T, Listening>) {}
+async fn rewrite<T: aimdb_core::Record>(_: RuntimeContext<Listening>, _: Producer<T, Listening>) {}
+async fn show<T: aimdb_core::Record>(_: RuntimeContext<Listening>, _: Consumer<T, Listening>) {}
+async fn store<T: aimdb_core::Record>(_: RuntimeContext<Listening>, _: Consumer<T, Listening>) {}
+
+fn same(n: u32) -> u32 {
+    n
+}
+
+fn twice(n: u32) -> u32 {
+    2 * n
+}
+
+fn builder() -> (Builder, Arc<Listening>) {
+    let runtime = Arc::new(Listening::default());
+    (AimDbBuilder::new().runtime(Arc::clone(&runtime)), runtime)
+}
+
+/// What `build()` says of a graph.
+fn verdict(declare: impl FnOnce(&mut Builder)) -> String {
+    let (mut builder, _) = builder();
+    declare(&mut builder);
+    builder.build().map_or_else(|error| error.to_string(), |_| "nothing".into())
+}
+
+/// One finding, word for word.
+#[track_caller]
+fn one(expected: &str, declare: impl FnOnce(&mut Builder)) {
+    let expected = format!("the graph has 1 finding; nothing was started\n  {expected}");
+    assert_eq!(verdict(declare), expected);
+}
+
+const RING: BufferCfg = BufferCfg::SpmcRing { capacity: 4 };
+
+fn fine(reg: Reg<'_, '_, u32>) {
+    reg.buffer(RING).source(write).tap(show);
+}
+
+#[tokio::test]
+async fn a_capacity_of_zero() {
+    one(
+        "E02 record `temp`: its buffer is a ring of 0, which can hold nothing; give it a capacity of at least 1, or use \
+         `BufferCfg::SingleLatest`",
+        |builder| {
+            builder.configure::<u32>("temp", |reg| {
+                reg.buffer(BufferCfg::SpmcRing { capacity: 0 });
+            });
+        },
+    );
+    one(
+        "E02 record `temp`: its buffer is a queue of 0, which can hold nothing; give it a capacity of at least 1, or \
+         use `BufferCfg::SingleLatest`",
+        |builder| {
+            builder.configure::<u32>("temp", |reg| {
+                reg.buffer(BufferCfg::SpmcQueue { capacity: 0 });
+            });
+        },
+    );
+}
+
+#[tokio::test]
+async fn no_buffer() {
+    one(
+        "E01 record `temp`: is used by source `write` and tap `show` but has no buffer; add \
+         `.buffer(BufferCfg::SpmcRing { capacity: 16 })` or another kind",
+        |builder| {
+            builder.configure::<u32>("temp", |reg| {
+                reg.source(write).tap(show);
+            });
+        },
+    );
+    one(
+        "E01 record `temp`: is configured but has no buffer; add `.buffer(BufferCfg::SpmcRing { capacity: 16 })` or \
+         another kind",
+        |builder| {
+            builder.configure::<u32>("temp", |_| {});
+        },
+    );
+}
+
+#[tokio::test]
+async fn two_buffers() {
+    one(
+        "E03 record `temp`: has 2 buffers: a latest and a ring of 4; keep one `.buffer(…)` call",
+        |builder| {
+            builder.configure::<u32>("temp", fine);
+            builder.configure::<u32>("temp", |reg| {
+                reg.buffer(BufferCfg::SingleLatest);
+            });
+        },
+    );
+}
+
+#[tokio::test]
+async fn one_key_with_two_types() {
+    one(
+        "E04 record `temp`: is configured with 2 types: `f32` and `u32`; give each type a key of its own, or use one \
+         type for both",
+        |builder| {
+            builder.configure::<u32>("temp", fine);
+            builder.configure::<f32>("temp", |reg| {
+                reg.buffer(RING);
+            });
+        },
+    );
+}
+
+#[tokio::test]
+async fn writers_that_exclude_each_other() {
+    let derived = "a derived record follows its inputs alone: give every other writer a record of its own and join them";
+    one(
+        "E05 record `temp`: its writers exclude each other: source `rewrite` and source `write`; let one source write \
+         it, or give each source its own record and join them",
+        |builder| {
+            builder.configure::<u32>("temp", |reg| {
+                reg.buffer(RING).source(write).source(rewrite);
+            });
+        },
+    );
+    one(
+        &format!(
+            "E05 record `temp`: its writers exclude each other: source `write` and transform `same`; {derived}"
+        ),
+        |builder| {
+            builder.configure::<u32>("raw", fine);
+            builder.configure::<u32>("temp", |reg| {
+                reg.buffer(RING).source(write).transform(input::<u32>("raw"), same);
+            });
+        },
+    );
+    one(
+        &format!(
+            "E05 record `temp`: its writers exclude each other: link from `fake://in` and transform `same`; {derived}"
+        ),
+        |builder| {
+            builder.connector(Fake("fake")).configure::<u32>("raw", fine);
+            builder.configure::<u32>("temp", |reg| {
+                reg.buffer(RING).transform(input::<u32>("raw"), same).link_from("fake://in", Json);
+            });
+        },
+    );
+    one(
+        &format!(
+            "E05 record `temp`: its writers exclude each other: transform `same` and transform `twice`; {derived}"
+        ),
+        |builder| {
+            builder.configure::<u32>("raw", fine);
+            builder.configure::<u32>("temp", |reg| {
+                reg.buffer(RING)
+                    .transform(input::<u32>("raw"), twice)
+                    .transform(input::<u32>("raw"), same);
+            });
+        },
+    );
+}
+
+#[tokio::test]
+async fn an_input_that_is_missing() {
+    one(
+        "E06 record `mean`: its transform `same` reads `tmep`, which does not exist; configure it: \
+         `builder.configure::<u32>(\"tmep\", …)`; did you mean `temp`?",
+        |builder| {
+            builder.configure::<u32>("temp", fine);
+            builder.configure::<u32>("mean", |reg| {
+                reg.buffer(RING).transform(input::<u32>("tmep"), same);
+            });
+        },
+    );
+    one(
+        "E06 record `mean`: its transform `same` reads `pressure`, which does not exist; configure it: \
+         `builder.configure::<u32>(\"pressure\", …)`",
+        |builder| {
+            builder.configure::<u32>("temp", fine);
+            builder.configure::<u32>("mean", |reg| {
+                reg.buffer(RING).transform(input::<u32>("pressure"), same);
+            });
+        },
+    );
+}
+
+#[tokio::test]
+async fn an_input_of_another_type() {
+    one(
+        "E07 record `mean`: its transform `transform` reads `temp` as `f32`, but it holds `u32`; use `input::<u32>` and \
+         take that type",
+        |builder| {
+            builder.configure::<u32>("temp", fine);
+            builder.configure::<u32>("mean", |reg| {
+                reg.buffer(RING).transform(input::<f32>("temp"), |celsius| celsius as u32);
+            });
+        },
+    );
+}
+
+#[tokio::test]
+async fn an_input_without_a_buffer() {
+    let text = verdict(|builder| {
+        builder.configure::<u32>("temp", |_| {});
+        builder.configure::<u32>("mean", |reg| {
+            reg.buffer(RING).transform(input::<u32>("temp"), same);
+        });
+    });
+    assert_eq!(
+        text,
+        "the graph has 2 findings; nothing was started\n  \
+         E08 record `mean`: its transform `same` reads `temp`, which has no buffer to read from; give `temp` a \
+         buffer\n  \
+         E01 record `temp`: is configured but has no buffer; add `.buffer(BufferCfg::SpmcRing { capacity: 16 })` or \
+         another kind"
+    );
+}
+
+const BREAK: &str =
+    "break the circle: let one of these transforms read a record that a source or a link writes";
+
+fn derive(builder: &mut Builder, key: &'static str, from: &'static str) {
+    builder.configure::<u32>(key, |reg| {
+        reg.buffer(RING).transform(input::<u32>(from), same);
+    });
+}
+
+#[tokio::test]
+async fn circles() {
+    one(&format!("E09 record `a`: depends on itself: a → a; {BREAK}"), |builder| {
+        derive(builder, "a", "a");
+    });
+    one(&format!("E09 record `a`: depends on itself: a → b → c → a; {BREAK}"), |builder| {
+        derive(builder, "c", "b");
+        derive(builder, "b", "a");
+        derive(builder, "a", "c");
+    });
+    let two = verdict(|builder| {
+        for (key, from) in [("y", "x"), ("b", "a"), ("x", "y"), ("a", "b")] {
+            derive(builder, key, from);
+        }
+    });
+    assert_eq!(
+        two,
+        format!(
+            "the graph has 2 findings; nothing was started\n  \
+             E09 record `a`: depends on itself: a → b → a; {BREAK}\n  \
+             E09 record `x`: depends on itself: x → y → x; {BREAK}"
+        )
+    );
+}
+
+#[tokio::test]
+async fn a_join_of_nothing() {
+    let expected = "E10 record `mean`: its join `join` has no inputs and would never produce anything; give the join at \
+                    least one `input::<T>(key)`";
+    one(expected, |builder| {
+        builder.configure::<u32>("mean", |reg| {
+            reg.buffer(RING).join([] as [Input<u32>; 0], |_| 0);
+        });
+    });
+    one(expected, |builder| {
+        builder.configure::<u32>("mean", |reg| {
+            reg.buffer(RING).join(Vec::<Input<u32>>::new(), |_| 0);
+        });
+    });
+}
+
+fn linked(address: &str) -> impl FnOnce(&mut Builder) {
+    move |builder| {
+        builder.configure::<u32>("temp", |reg| {
+            reg.buffer(RING).source(write).link_to(address, Json);
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_scheme_that_nobody_serves() {
+    one(
+        "E11 record `temp`: its link `mqtt://t` asks for the connector `mqtt`, which does not exist (there are none); \
+         add it with `builder.connector(…)`, or correct the scheme",
+        linked("mqtt://t"),
+    );
+    one(
+        "E11 record `temp`: its link `mqtt://t` asks for the connector `mqtt`, which does not exist (there are: `fake`, \
+         `kafka`); add it with `builder.connector(…)`, or correct the scheme",
+        |builder| {
+            builder.connector(Fake("kafka")).connector(Fake("fake"));
+            linked("mqtt://t")(builder);
+        },
+    );
+}
+
+#[tokio::test]
+async fn two_connectors_under_one_name() {
+    one(
+        "E12 2 connectors are named `fake`: a fake called fake and a fake called fake; name them apart, for instance \
+         `.named(\"fake-2\")`, and use that as the links' scheme",
+        |builder| {
+            builder.connector(Fake("fake")).connector(Fake("fake"));
+        },
+    );
+}
+
+#[tokio::test]
+async fn an_address_that_cannot_be_read() {
+    let write = "write `scheme://topic?option=value`, for instance `mqtt://sensors/temp?qos=1`";
+    for (address, reason) in [
+        ("sensors/temp", "it has no `scheme://`"),
+        ("", "it has no `scheme://`"),
+        ("://sensors/temp", "the scheme before `://` is empty"),
+        ("fake://sensors/temp?=1", "the option `=1` has no name"),
+    ] {
+        one(
+            &format!(
+                "E13 record `temp`: its link address `{address}` cannot be read: {reason}; {write}"
+            ),
+            |builder| {
+                builder.connector(Fake("fake"));
+                linked(address)(builder);
+            },
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_a_connector_refuses() {
+    one(
+        "E15 record `temp`: its link `fake://t?qos=1&quos=1` has the unknown option `quos`; there is: `qos`",
+        |builder| {
+            builder.connector(Fake("fake"));
+            linked("fake://t?qos=1&quos=1")(builder);
+        },
+    );
+}
+
+const TAKERS: &str = "keep one, declare the record `.shared()` if they are meant to divide the commands, or use a queue";
+
+#[tokio::test]
+async fn several_takers_of_a_mailbox() {
+    let takers = [
+        ("tap `show` and tap `store`", 0),
+        ("link to `fake://t` and tap `show`", 1),
+        ("tap `show` and transform `same` of `mean`", 2),
+    ];
+    for (names, case) in takers {
+        let graph = |shared: bool| {
+            move |builder: &mut Builder| {
+                builder.connector(Fake("fake")).configure::<u32>("command", |reg| {
+                    reg.buffer(BufferCfg::Mailbox).source(write).tap(show);
+                    match case {
+                        0 => reg.tap(store),
+                        1 => reg.link_to("fake://t", Json),
+                        _ => reg,
+                    };
+                    if shared {
+                        reg.shared();
+                    }
+                });
+                if case == 2 {
+                    derive(builder, "mean", "command");
+                }
+            }
+        };
+        one(
+            &format!(
+                "E16 record `command`: its mailbox gives each command to one taker, but has 2: {names}; {TAKERS}"
+            ),
+            graph(false),
+        );
+        assert_eq!(verdict(graph(true)), "nothing", "declared shared");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_key() {
+    one(
+        "E19 a record of type `u32` has an empty key; give it a name, for instance `sensor.temperature`",
+        |builder| {
+            builder.configure::<u32>("", fine);
+        },
+    );
+    // A record without a name is still said to be one.
+    let bare = verdict(|builder| {
+        builder.configure::<u32>("", |_| {});
+    });
+    assert_eq!(
+        bare,
+        "the graph has 2 findings; nothing was started\n  \
+         E01 record ``: is configured but has no buffer; add `.buffer(BufferCfg::SpmcRing { capacity: 16 })` or \
+         another kind\n  \
+         E19 a record of type `u32` has an empty key; give it a name, for instance `sensor.temperature`"
+    );
+}
+
+/// One mistake or more each; together they are what `everything_at_once` expects.
+const MISTAKES: [fn(&mut Builder); 6] = [
+    |builder| {
+        builder.configure::<u32>("a", |reg| {
+            reg.buffer(RING).transform(input::<u32>("b"), same);
+        });
+    },
+    |builder| {
+        builder.configure::<u32>("b", |reg| {
+            reg.buffer(BufferCfg::Mailbox).transform(input::<u32>("a"), same).tap(store);
+        });
+    },
+    |builder| {
+        builder.configure::<u64>("b", |reg| {
+            reg.source(write).tap(show);
+        });
+    },
+    |builder| {
+        builder.configure::<u32>("c", |reg| {
+            reg.source(rewrite).link_to("mqtt://c", Json);
+        });
+    },
+    |builder| {
+        builder.configure::<u32>("c", |reg| {
+            reg.source(write).tap(show).transform(input::<i8>("b"), |n| n as u32);
+        });
+    },
+    |builder| {
+        builder.connector(Fake("zeta")).connector(Fake("fake"));
+    },
+];
+
+const EVERYTHING: &str = "\
+the graph has 7 findings; nothing was started
+  E09 record `a`: depends on itself: a → b → a; break the circle: let one of these transforms read a record that a source or a link writes
+  E04 record `b`: is configured with 2 types: `u32` and `u64`; give each type a key of its own, or use one type for both
+  E16 record `b`: its mailbox gives each command to one taker, but has 3: tap `store` and transform `same` of `a` and transform `transform` of `c`; keep one, declare the record `.shared()` if they are meant to divide the commands, or use a queue
+  E01 record `c`: is used by link to `mqtt://c` and source `rewrite` and source `write` and tap `show` and transform `transform` but has no buffer; add `.buffer(BufferCfg::SpmcRing { capacity: 16 })` or another kind
+  E05 record `c`: its writers exclude each other: source `rewrite` and source `write` and transform `transform`; a derived record follows its inputs alone: give every other writer a record of its own and join them
+  E07 record `c`: its transform `transform` reads `b` as `i8`, but it holds `u32` or `u64`; decide on its type and use that in `input::<…>`
+  E11 record `c`: its link `mqtt://c` asks for the connector `mqtt`, which does not exist (there are: `fake`, `zeta`); add it with `builder.connector(…)`, or correct the scheme";
+
+#[tokio::test]
+async fn everything_at_once_and_the_same_in_every_order() {
+    let mut order: Vec<usize> = (0..MISTAKES.len()).collect();
+    let mut orders = 0;
+    permute(&mut order, MISTAKES.len(), &mut |order| {
+        orders += 1;
+        let text = verdict(|builder| order.iter().for_each(|&at| MISTAKES[at](builder)));
+        assert_eq!(text, EVERYTHING, "in the order {order:?}");
+    });
+    assert_eq!(orders, 720);
+}
+
+/// Heap's algorithm.
+fn permute(items: &mut [usize], len: usize, visit: &mut impl FnMut(&[usize])) {
+    if len <= 1 {
+        return visit(items);
+    }
+    for at in 0..len {
+        permute(items, len - 1, visit);
+        items.swap(if len.is_multiple_of(2) { at } else { 0 }, len - 1);
+    }
+}
+
+#[tokio::test]
+async fn what_may_be_meant_is_logged_and_no_error() {
+    let (mut builder, runtime) = builder();
+    builder.configure::<u32>("temp", |reg| {
+        reg.buffer(RING);
+    });
+    builder.build().unwrap();
+    assert_eq!(
+        *runtime.lines.lock().unwrap(),
+        [
+            "Warn temp: W01 record `temp`: nobody in the graph writes it; add a source, a transform or a link, or \
+             write it through `db.producer(…)`",
+            "Warn temp: W02 record `temp`: nobody in the graph reads it; add a tap, a transform or a link, or read it \
+             through `db.consumer(…)`",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_complete_graph_is_not_commented_on() {
+    let (mut builder, runtime) = builder();
+    builder.configure::<u32>("temp", fine);
+    builder.build().unwrap();
+    assert!(runtime.lines.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn asking_the_database_for_what_it_does_not_have() {
+    let (mut builder, _) = builder();
+    builder.configure::<u32>("temp", fine).configure::<u32>("command", |reg| {
+        reg.buffer(BufferCfg::Mailbox).source(write).tap(show);
+    });
+    let db = builder.build().unwrap();
+    let text = |error: &dyn fmt::Display| error.to_string();
+    assert_eq!(
+        text(&db.producer::<u32>("tmep").unwrap_err()),
+        "no record `tmep`; there are: `command`, `temp`"
+    );
+    assert_eq!(
+        text(&db.consumer::<f32>("temp").unwrap_err()),
+        "record `temp` holds `u32`, but `f32` was asked for; ask for `u32` or use another key"
+    );
+    assert_eq!(
+        text(&db.consumer::<u32>("command").unwrap().subscribe().unwrap_err()),
+        "cannot subscribe to mailbox `command`: `show` takes its commands already; declare the record `.shared()` if \
+         several takers are meant to divide them"
+    );
+    let temp = db.consumer::<u32>("temp").unwrap();
+    db.shutdown(std::time::Duration::from_secs(10)).await;
+    assert_eq!(
+        text(&temp.subscribe().unwrap_err()),
+        "cannot subscribe to `temp`: the database has been shut down"
+    );
+    let (builder, _) = self::builder();
+    assert_eq!(
+        text(&builder.build().unwrap().producer::<u32>("temp").unwrap_err()),
+        "no record `temp`: the database has no records; register it with `configure`"
+    );
+}
+
+#[test]
+fn a_tokio_adapter_outside_of_tokio() {
+    assert_eq!(
+        TokioAdapter::new().unwrap_err().to_string(),
+        "there is no Tokio runtime here; call from within one (`#[tokio::main]`), or use `attach()` from aimdb-sync"
+    );
+    let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter));
+    builder.configure::<u32>("temp", |reg| {
+        reg.buffer(RING).tap(|_, _| async {});
+    });
+    assert_eq!(
+        builder.build().unwrap_err().to_string(),
+        "the graph has 1 finding; nothing was started\n  \
+         E18 the runtime refused a stage: there is no Tokio runtime here; call from within one (`#[tokio::main]`), or \
+         use `attach()` from aimdb-sync; build inside the runtime, with room for one task for each stage"
+    );
+}

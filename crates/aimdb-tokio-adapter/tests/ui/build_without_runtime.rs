@@ -1,0 +1,5 @@
+use aimdb_core::AimDbBuilder;
+
+fn main() {
+    let _ = AimDbBuilder::new().build();
+}

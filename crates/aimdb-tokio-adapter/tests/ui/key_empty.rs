@@ -1,0 +1,10 @@
+use aimdb_core::RecordKey;
+
+#[derive(RecordKey)]
+#[key_prefix = "sensor."]
+enum Key {
+    #[key = ""]
+    Indoor,
+}
+
+fn main() {}

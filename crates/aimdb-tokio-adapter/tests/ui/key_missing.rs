@@ -1,0 +1,10 @@
+use aimdb_core::RecordKey;
+
+#[derive(RecordKey)]
+enum Key {
+    #[key = "temp.indoor"]
+    Indoor,
+    Outdoor,
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use aimdb_core::RecordKey;
+
+#[derive(RecordKey)]
+struct Key;
+
+fn main() {}
