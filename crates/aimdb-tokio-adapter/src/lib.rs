@@ -1,5 +1,11 @@
 //! Runs the AimDB engine on Tokio: every stage is a task of its own, timers are Tokio's, log lines go to `tracing`.
 //!
+//! On a multi-thread runtime a stage that blocks its thread does not stop the timers of the others: a watchdog thread
+//! has another worker take them over within 2 ms. It sleeps while the database is idle. On a current-thread runtime
+//! there is no other worker: a stage that blocks stops all.
+//!
+//! The runtime needs Tokio's timers (`enable_time`, which `#[tokio::main]` and `enable_all` include).
+//!
 //! It holds no semantics. Panics are caught, stages supervised and buffers woken in `aimdb-core`, alike on every
 //! runtime. Both the current-thread and the multi-thread runtime will do.
 //!
@@ -39,6 +45,10 @@ use aimdb_core::runtime::SpawnError;
 use aimdb_core::stages::Stage;
 use aimdb_core::{DbError, DbResult, Instant, LogLevel, Runtime, Spawn};
 use tokio::runtime::Handle;
+
+mod watchdog;
+
+use watchdog::Watched;
 
 /// Tokio as the engine sees it: whichever Tokio runtime the database is built in.
 #[derive(Clone, Copy, Debug, Default)]
@@ -103,7 +113,7 @@ impl Runtime for TokioAdapter {
 impl<F: Future<Output = ()> + Send + 'static> Spawn<F> for TokioAdapter {
     fn spawn(&self, stage: Stage<Self, F>) -> Result<(), SpawnError> {
         let runtime = Handle::try_current().map_err(|_| SpawnError(NO_RUNTIME))?;
-        runtime.spawn(stage);
+        runtime.spawn(Watched::new(stage, &runtime));
         Ok(())
     }
 }

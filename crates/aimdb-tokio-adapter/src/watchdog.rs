@@ -1,0 +1,163 @@
+//! Keeps other stages' timers going while one stage blocks its worker.
+//!
+//! A Tokio worker that comes from the driver with a single task wakes no other worker to watch timers and sockets in its
+//! place. If that task then blocks its thread, nobody's timers fire until it is done, on however many workers
+//! (measured: a 5 ms source beside a stage that blocks for 200 ms at a time kept 55 to 61 % of its ticks). Scheduling
+//! any task from outside wakes an idle worker, which takes the driver over.
+//!
+//! So for each multi-thread runtime with stages there is one thread that looks every 2 ms whether a stage is being
+//! polled, and if so schedules an empty task. Once no stage has been polled for 200 ms it sleeps, until the next poll
+//! wakes it: an idle database costs nothing.
+//!
+//! ```text
+//!             200 ms without a poll
+//!   looking ─────────────────────────▶ asleep
+//!      ▲                                  │
+//!      └───────── a stage is polled ──────┘        over: the last stage of the runtime is gone
+//! ```
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use tokio::runtime::{Handle, Id, RuntimeFlavor};
+
+/// How often it looks. A stage may block for this long before anybody notices.
+const PERIOD: Duration = Duration::from_millis(2);
+
+/// Looks without a poll in between before it sleeps.
+const PATIENCE: u32 = 100;
+
+/// One runtime's watchdog, alive for as long as a stage holds it.
+pub(crate) struct Watchdog {
+    shared: Arc<Shared>,
+    thread: Thread,
+}
+
+struct Shared {
+    /// Stages that are being polled now.
+    polling: AtomicUsize,
+    /// Whether one has been polled since the last look.
+    polled: AtomicBool,
+    asleep: AtomicBool,
+    over: AtomicBool,
+}
+
+impl Watchdog {
+    /// The watchdog of this runtime, started if need be. A current-thread runtime has no other worker to wake.
+    pub(crate) fn of(runtime: &Handle) -> Option<Arc<Self>> {
+        static WATCHDOGS: Mutex<Option<HashMap<Id, Weak<Watchdog>>>> = Mutex::new(None);
+        if runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
+            return None;
+        }
+        let mut watchdogs = WATCHDOGS.lock().unwrap_or_else(PoisonError::into_inner);
+        let watchdogs = watchdogs.get_or_insert_default();
+        if let Some(watchdog) = watchdogs.get(&runtime.id()).and_then(Weak::upgrade) {
+            return Some(watchdog);
+        }
+        watchdogs.retain(|_, watchdog| watchdog.strong_count() > 0);
+        let watchdog = Arc::new(Self::start(runtime.clone())?);
+        watchdogs.insert(runtime.id(), Arc::downgrade(&watchdog));
+        Some(watchdog)
+    }
+
+    /// Without a thread to be had, stages run unwatched, as Tokio's own tasks do.
+    fn start(runtime: Handle) -> Option<Self> {
+        let shared = Arc::new(Shared {
+            polling: AtomicUsize::new(0),
+            polled: AtomicBool::new(false),
+            asleep: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+        });
+        let watched = Arc::clone(&shared);
+        let name = "aimdb-watchdog".into();
+        let thread =
+            thread::Builder::new().name(name).spawn(move || watched.watch(&runtime)).ok()?;
+        Some(Self { shared, thread: thread.thread().clone() })
+    }
+
+    fn begin_poll(&self) {
+        self.shared.polling.fetch_add(1, SeqCst);
+        if !self.shared.polled.load(Relaxed) {
+            self.shared.polled.store(true, Relaxed);
+        }
+        // Against the pair in `fall_asleep`: either it sees this poll, or this sees that it sleeps.
+        if self.shared.asleep.load(SeqCst) && self.shared.asleep.swap(false, SeqCst) {
+            self.thread.unpark();
+        }
+    }
+
+    fn end_poll(&self) {
+        self.shared.polling.fetch_sub(1, SeqCst);
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.shared.over.store(true, SeqCst);
+        self.shared.asleep.store(false, SeqCst);
+        self.thread.unpark();
+    }
+}
+
+impl Shared {
+    fn watch(&self, runtime: &Handle) {
+        let mut quiet = 0;
+        while !self.over.load(SeqCst) {
+            thread::sleep(PERIOD);
+            if self.polling.load(SeqCst) > 0 {
+                // A worker that was idle comes to run this, and then watches timers and sockets.
+                runtime.spawn(async {});
+            }
+            quiet = if self.polled.swap(false, Relaxed) { 0 } else { quiet + 1 };
+            if quiet >= PATIENCE {
+                quiet = 0;
+                self.fall_asleep();
+            }
+        }
+    }
+
+    fn fall_asleep(&self) {
+        self.asleep.store(true, SeqCst);
+        if self.polling.load(SeqCst) > 0 || self.over.load(SeqCst) {
+            self.asleep.store(false, SeqCst);
+        }
+        while self.asleep.load(SeqCst) {
+            thread::park();
+        }
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A stage whose polls the watchdog knows of.
+    pub(crate) struct Watched<F> {
+        #[pin]
+        stage: F,
+        watchdog: Option<Arc<Watchdog>>,
+    }
+}
+
+impl<F> Watched<F> {
+    pub(crate) fn new(stage: F, runtime: &Handle) -> Self {
+        Self { stage, watchdog: Watchdog::of(runtime) }
+    }
+}
+
+impl<F: Future> Future for Watched<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        // The engine catches panics inside the stage, so an end follows every beginning.
+        this.watchdog.as_ref().inspect(|watchdog| watchdog.begin_poll());
+        let outcome = this.stage.poll(cx);
+        this.watchdog.as_ref().inspect(|watchdog| watchdog.end_poll());
+        outcome
+    }
+}
