@@ -1,0 +1,171 @@
+//! Run with `cargo run -p sync-api-demo`.
+//!
+//! The blocking door as a tutorial. There is no `async fn main`, no Tokio in sight: plain threads write and read the
+//! records of a workshop, one of each buffer kind, and the same engine runs behind it.
+//!
+//! 1. [`build`] declares the graph, as for `run()`, and attaches.
+//! 2. [`readings`]: several producers, three ways of reading, a ring.
+//! 3. [`orders`]: a queue holds a fast writer back; nothing is lost.
+//! 4. [`setpoint`]: latest shows the newest, a mailbox gives each command to one taker.
+//! 5. [`burst`]: a queued bridge, where a burst waits in its own queue.
+//! 6. [`main`] detaches: what was accepted is drained, and a report says so.
+#![allow(clippy::print_stdout)] // It is a demo: it talks.
+
+use std::error::Error;
+use std::thread;
+
+use aimdb::GetError;
+use aimdb::prelude::*;
+
+/// A measured temperature.
+#[derive(Clone, Debug)]
+struct Reading {
+    sensor: usize,
+    celsius: f32,
+}
+
+type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
+
+fn main() -> Outcome {
+    let handle = build()?;
+    println!("{}", handle.graph());
+
+    readings(&handle)?;
+    orders(&handle)?;
+    setpoint(&handle)?;
+    burst(&handle)?;
+
+    // Everything accepted flows through to the taps, blocked calls get `Closed`, the runtime thread is joined.
+    let report = handle.detach()?;
+    println!("6. detached: {} left, clean: {}", report.total_left(), report.is_clean());
+    Ok(())
+}
+
+/// The graph. `attach()` checks all of it and starts it on a thread of its own.
+fn build() -> DbResult<SyncHandle> {
+    let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter));
+    builder.configure::<Reading>("workshop.reading", |reg| {
+        reg.buffer(BufferCfg::SpmcRing { capacity: 64 });
+    });
+    builder.configure::<u32>("workshop.order", |reg| {
+        // A tap is async code, and does not care who called `configure`.
+        reg.buffer(BufferCfg::SpmcQueue { capacity: 4 }).tap(|_ctx, orders| async move {
+            let mut reader = orders.subscribe().unwrap();
+            let mut total = 0;
+            while reader.recv().await.is_ok() {
+                total += 1;
+            }
+            println!("   (the tap has seen {total} orders)");
+        });
+    });
+    builder.configure::<f32>("workshop.setpoint", |reg| {
+        reg.buffer(BufferCfg::SingleLatest);
+    });
+    builder.configure::<&'static str>("workshop.command", |reg| {
+        reg.buffer(BufferCfg::Mailbox);
+    });
+    builder.attach()
+}
+
+/// Three threads write a ring; one reader waits for ever, one looks without waiting, one waits for a while.
+fn readings(handle: &SyncHandle) -> Outcome {
+    let waiting = handle.consumer::<Reading>("workshop.reading")?;
+    let looking = handle.consumer::<Reading>("workshop.reading")?;
+    let patient = handle.consumer::<Reading>("workshop.reading")?;
+
+    println!("1. before anything was written, try_get says: {}", looking.try_get().unwrap_err());
+
+    let producer = handle.producer::<Reading>("workshop.reading")?;
+    thread::scope(|scope| {
+        for sensor in 0..3 {
+            let producer = producer.clone();
+            scope.spawn(move || {
+                for step in 0..5 {
+                    let celsius = 20.0 + sensor as f32 + step as f32 / 10.0;
+                    producer.set(Reading { sensor, celsius }).expect("the database is attached");
+                }
+            });
+        }
+    });
+
+    // Each consumer has a position of its own and sees all fifteen.
+    let first = waiting.get()?;
+    let warmest = first
+        .celsius
+        .max(waiting.iter().take(14).map(|reading| reading.celsius).fold(0.0, f32::max));
+    println!("2. get: 15 readings, the warmest {warmest:.1} °C");
+
+    let mut of_sensor_0 = 0;
+    while let Ok(reading) = looking.try_get() {
+        of_sensor_0 += usize::from(reading.sensor == 0);
+    }
+    println!("   try_get: {of_sensor_0} of them from sensor 0");
+
+    let mut count = 0;
+    let end = loop {
+        match patient.get_with_timeout(Duration::from_millis(50)) {
+            Ok(_) => count += 1,
+            Err(end) => break end,
+        }
+    };
+    println!("   get_with_timeout: {count} readings, then: {end}");
+    assert_eq!(end, GetError::Timeout);
+    Ok(())
+}
+
+/// A queue of four, two threads that share one consumer, and a writer that has to wait for them.
+fn orders(handle: &SyncHandle) -> Outcome {
+    let producer = handle.producer::<u32>("workshop.order")?;
+    let consumer = handle.consumer::<u32>("workshop.order")?;
+
+    let taken: u32 = thread::scope(|scope| {
+        // Threads that share a consumer divide the values: each order is taken once.
+        let workers: Vec<_> = (0..2)
+            .map(|_| {
+                scope
+                    .spawn(|| consumer.iter().take_while(|order| *order != u32::MAX).count() as u32)
+            })
+            .collect();
+        for order in 0..100 {
+            producer.set(order).expect("the database is attached");
+        }
+        for _ in 0..2 {
+            producer.set(u32::MAX).expect("the database is attached");
+        }
+        workers.into_iter().map(|worker| worker.join().expect("a worker counts")).sum()
+    });
+    println!("3. queue: 100 orders through a queue of 4, taken: {taken}");
+    Ok(())
+}
+
+/// Latest and mailbox keep one value: the newest.
+fn setpoint(handle: &SyncHandle) -> Outcome {
+    let setpoint = handle.producer::<f32>("workshop.setpoint")?;
+    let display = handle.consumer::<f32>("workshop.setpoint")?;
+    for celsius in [19.0, 20.0, 21.0] {
+        setpoint.set(celsius)?;
+    }
+    println!("4. latest: shows {:.1} °C, {} older ones skipped", display.get()?, display.lagged());
+
+    let commands = handle.producer::<&'static str>("workshop.command")?;
+    let motor = handle.consumer::<&'static str>("workshop.command")?;
+    commands.set("start")?;
+    commands.set("stop")?;
+    println!(
+        "   mailbox: the motor gets \"{}\", and then: {}",
+        motor.get()?,
+        motor.try_get().unwrap_err()
+    );
+    Ok(())
+}
+
+/// A burst goes into a queue of its own; the caller moves on while a task brings it into the record.
+fn burst(handle: &SyncHandle) -> Outcome {
+    let queued = handle.producer_with_capacity::<u32>("workshop.order", 1_000)?;
+    for order in 0..500 {
+        // There is room in the queue, so this never waits for the record's own four places.
+        queued.try_set(order)?;
+    }
+    println!("5. queued bridge: a burst of 500 orders accepted at once");
+    Ok(())
+}
