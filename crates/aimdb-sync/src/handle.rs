@@ -11,7 +11,7 @@ use aimdb_core::health::Health;
 use aimdb_core::metrics::Metrics;
 use aimdb_core::{AimDb, Leftover, Record, RecordKey, ShutdownReport};
 use aimdb_tokio_adapter::TokioAdapter;
-use tokio::runtime::Handle;
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::Notify;
 
 use crate::consumer::SyncConsumer;
@@ -24,8 +24,11 @@ use crate::queued::{Gates, QueuedIn, QueuedOut};
 /// engine's own last grace of half a second, and some for a loaded machine.
 const MARGIN: Duration = Duration::from_secs(1);
 
+/// How long queued producers may take to say what they were left with.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+
 /// What [`SyncHandle::detach`] gives a shutdown.
-const DETACH_DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const DETACH_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The thread whose runtime would wait for itself if it waited for a record.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +42,11 @@ impl Home {
     /// With several workers no single thread is indispensable.
     pub(crate) fn none() -> Self {
         Self(None)
+    }
+
+    /// Whether all stages run on one thread.
+    fn is_one_thread(self) -> bool {
+        self.0.is_some()
     }
 
     /// Whether the caller stands on it. Asked only before a wait.
@@ -58,8 +66,8 @@ pub(crate) struct RuntimeThread {
 /// A running database behind blocking calls. `Send + Sync`: share it by reference or in an `Arc`.
 ///
 /// Dropped without [`detach`](Self::detach), it detaches with the deadline of
-/// [`AttachOptions::drop_deadline`](crate::AttachOptions::drop_deadline), 2 s unless set, and never takes more than a
-/// second longer.
+/// [`AttachOptions::drop_deadline`](crate::AttachOptions::drop_deadline), 2 s unless set, and never takes more than
+/// two seconds longer.
 pub struct SyncHandle {
     db: AimDb<TokioAdapter>,
     tokio: Handle,
@@ -74,18 +82,12 @@ impl SyncHandle {
     pub(crate) fn new(
         db: AimDb<TokioAdapter>,
         tokio: Handle,
+        gates: Gates,
         thread: RuntimeThread,
         drop_deadline: Duration,
     ) -> Self {
         let home = thread.home;
-        Self {
-            db,
-            tokio,
-            home,
-            gates: Gates::default(),
-            drop_deadline,
-            thread: Mutex::new(Ok(thread)),
-        }
+        Self { db, tokio, home, gates, drop_deadline, thread: Mutex::new(Ok(thread)) }
     }
 
     /// A handle that writes a record, directly on its buffer: no task and no queue in between, so the semantics are the
@@ -185,23 +187,46 @@ impl SyncHandle {
         if self.home.is_here() {
             return Err(DetachError::WouldDeadlock);
         }
+        let report = self.close(deadline)?;
+        if self.home.is_one_thread() && !report.stuck.is_empty() {
+            let stages = report.stuck.clone();
+            return Err(DetachError::Stuck { report: Some(Box::new(report)), stages });
+        }
+        Ok(report)
+    }
+
+    /// Ends queues, then records.
+    fn close(&self, deadline: Duration) -> Result<ShutdownReport, DetachError> {
         let began = Instant::now();
         self.gates.close();
-        park::block_on(Some(began + deadline), self.gates.drained());
-        let mut report = {
-            // The timers of the shutdown belong to the database's runtime, wherever the caller stands.
-            let _inside = self.tokio.enter();
-            let left = deadline.saturating_sub(began.elapsed());
-            park::block_on(Some(began + deadline + MARGIN), self.db.shutdown(left))
-        }
-        .ok_or_else(|| DetachError::Stuck { report: None, stages: self.running_stages() })?;
-        report.left.extend(self.gates.left().map(|(record, unread)| Leftover {
+        park::block_on(began.checked_add(deadline), self.gates.drained());
+        let mut report = self
+            .close_records(deadline.saturating_sub(began.elapsed()))
+            .ok_or_else(|| DetachError::Stuck { report: None, stages: self.running_stages() })?;
+        // With the records closed, queues that had to wait for room end too, and say what they were left with.
+        park::block_on(Some(Instant::now() + LAST_WORDS), self.gates.drained());
+        report.left.extend(self.gates.left().into_iter().map(|(record, unread)| Leftover {
             record,
             stage: "queued producer".into(),
             unread,
             interrupted: 0,
         }));
         Ok(report)
+    }
+
+    /// On a thread with timers of its own: those of the database's runtime stand still when a stage keeps its thread
+    /// busy, and wherever the caller stands there may be none.
+    fn close_records(&self, deadline: Duration) -> Option<ShutdownReport> {
+        let closing = async {
+            let all = self.db.shutdown(deadline);
+            tokio::time::timeout(deadline.saturating_add(MARGIN), all).await.ok()
+        };
+        let timers = Builder::new_current_thread().enable_time().build().ok()?;
+        thread::scope(|scope| {
+            let thread = thread::Builder::new().name("aimdb-detach".into());
+            let thread = thread.spawn_scoped(scope, || timers.block_on(closing)).ok()?;
+            thread.join().ok()?
+        })
     }
 
     /// [`shutdown`](Self::shutdown) with a deadline of 10 s, then the end of the runtime thread.
@@ -229,7 +254,7 @@ impl SyncHandle {
         if let Err(outcome) = &*thread {
             return outcome.clone();
         }
-        let report = self.shutdown(deadline);
+        let report = self.close(deadline);
         let before = std::mem::replace(&mut *thread, Err(report.clone()));
         let Ok(running) = before else { return report };
         let outcome = self.join(running, report);

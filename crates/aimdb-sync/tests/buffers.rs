@@ -315,7 +315,8 @@ fn one_set_many_wakes_every_thread_that_waits_for_one() {
             let waiting: Vec<_> = (0..40).map(wait).collect();
             thread::sleep(A_WHILE);
             producer.set_many(0..40).unwrap();
-            let mut got: Vec<_> = waiting.into_iter().map(|thread| thread.join().unwrap()).collect();
+            let mut got: Vec<_> =
+                waiting.into_iter().map(|thread| thread.join().unwrap()).collect();
             got.sort_unstable();
             assert_eq!(got, (0..40).collect::<Vec<_>>(), "{cfg}");
         }
@@ -352,8 +353,7 @@ fn values_flow_through_taps_and_transforms_between_set_and_get() {
             reg.buffer(QUEUE);
         });
         builder.configure::<String>("out", |reg| {
-            reg.buffer(QUEUE)
-                .transform(aimdb_core::input::<u64>("in"), |n| format!("<{n}>"));
+            reg.buffer(QUEUE).transform(aimdb_core::input::<u64>("in"), |n| format!("<{n}>"));
         });
         let handle = aimdb_sync::Attach::attach(builder).unwrap();
         let (to, from) =

@@ -22,8 +22,7 @@ pub(crate) const LONG: Duration = Duration::from_secs(30);
 
 pub(crate) const RING: BufferCfg = BufferCfg::SpmcRing { capacity: 4 };
 pub(crate) const QUEUE: BufferCfg = BufferCfg::SpmcQueue { capacity: 4 };
-pub(crate) const KINDS: [BufferCfg; 4] =
-    [RING, QUEUE, BufferCfg::SingleLatest, BufferCfg::Mailbox];
+pub(crate) const KINDS: [BufferCfg; 4] = [RING, QUEUE, BufferCfg::SingleLatest, BufferCfg::Mailbox];
 
 /// Runs `body` on a thread of its own, and fails instead of waiting for ever.
 #[track_caller]
