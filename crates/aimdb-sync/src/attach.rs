@@ -12,6 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 
 use crate::handle::{DETACH_DEADLINE, Home, RuntimeThread, SyncHandle};
+use crate::park;
 use crate::queued::Gates;
 
 /// The name of the runtime thread, unless set.
@@ -89,7 +90,7 @@ impl AttachOptions {
             Some(_) => Builder::new_multi_thread(),
         };
         if let Some(workers) = self.workers {
-            builder.worker_threads(workers.get());
+            builder.worker_threads(workers.get()).on_thread_start(park::i_am_a_worker);
         }
         builder.enable_all().thread_name(&self.thread_name).build()
     }
@@ -107,6 +108,10 @@ impl Attach for AimDbBuilder<TokioAdapter> {
                 options.thread_name
             ),
         };
+        if options.thread_name.contains('\0') {
+            let why = std::io::Error::new(std::io::ErrorKind::InvalidInput, "its name holds a NUL");
+            return Err(refused(why));
+        }
         let runtime = options.runtime().map_err(refused)?;
         let built = {
             let _inside = runtime.enter();

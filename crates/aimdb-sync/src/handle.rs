@@ -67,7 +67,7 @@ pub(crate) struct RuntimeThread {
 ///
 /// Dropped without [`detach`](Self::detach), it detaches with the deadline of
 /// [`AttachOptions::drop_deadline`](crate::AttachOptions::drop_deadline), 2 s unless set, and never takes more than
-/// two seconds longer.
+/// two seconds longer. Dropped by a stage on the runtime thread itself, it does so without waiting.
 pub struct SyncHandle {
     db: AimDb<TokioAdapter>,
     tokio: Handle,
@@ -221,11 +221,16 @@ impl SyncHandle {
             let all = self.db.shutdown(deadline);
             tokio::time::timeout(deadline.saturating_add(MARGIN), all).await.ok()
         };
-        let timers = Builder::new_current_thread().enable_time().build().ok()?;
-        thread::scope(|scope| {
-            let thread = thread::Builder::new().name("aimdb-detach".into());
-            let thread = thread.spawn_scoped(scope, || timers.block_on(closing)).ok()?;
-            thread.join().ok()?
+        // Made and dropped over there: in a worker of the caller's a runtime may not be dropped.
+        let close = move || {
+            let timers = Builder::new_current_thread().enable_time().build().ok()?;
+            timers.block_on(closing)
+        };
+        park::blocking(|| {
+            thread::scope(|scope| {
+                let thread = thread::Builder::new().name("aimdb-detach".into());
+                thread.spawn_scoped(scope, close).ok()?.join().ok()?
+            })
         })
     }
 
@@ -262,6 +267,20 @@ impl SyncHandle {
         outcome
     }
 
+    /// A stage has dropped the handle: the runtime thread cannot wait for itself, but it can end when it is done.
+    fn end_from_inside(&mut self) {
+        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Ok(running) = thread else { return };
+        let (db, gates, deadline) = (self.db.clone(), self.gates.clone(), self.drop_deadline);
+        let end = Arc::clone(&running.end);
+        gates.close();
+        self.tokio.spawn(async move {
+            let _late = tokio::time::timeout(deadline, gates.drained()).await;
+            db.shutdown(deadline).await;
+            end.notify_one();
+        });
+    }
+
     fn join(
         &self,
         running: RuntimeThread,
@@ -291,6 +310,9 @@ impl SyncHandle {
 
 impl Drop for SyncHandle {
     fn drop(&mut self) {
+        if self.home.is_here() {
+            return self.end_from_inside();
+        }
         // Nobody is left to tell; the report is in the log.
         let _report = self.detach_with_timeout(self.drop_deadline);
     }

@@ -228,6 +228,10 @@ impl<T: Record> QueuedOut<T> {
         &self,
         deadline: Option<Instant>,
     ) -> Result<Option<Event<T>>, TryRecvError> {
+        park::blocking(|| self.wait_for_event(deadline))
+    }
+
+    fn wait_for_event(&self, deadline: Option<Instant>) -> Result<Option<Event<T>>, TryRecvError> {
         let mut events = self.outlet.lock();
         loop {
             let over = self.outlet.over.load(Acquire);
