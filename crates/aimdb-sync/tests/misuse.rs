@@ -102,7 +102,9 @@ fn the_longest_timeout_there_is_waits_and_does_not_overflow() {
             let fill: Vec<_> = [&producer, &bridge]
                 .map(|producer| {
                     scope.spawn(|| {
-                        (0..20).map(|n| producer.set_with_timeout(n, Duration::MAX)).all(|o| o.is_ok())
+                        (0..20)
+                            .map(|n| producer.set_with_timeout(n, Duration::MAX))
+                            .all(|o| o.is_ok())
                     })
                 })
                 .into_iter()

@@ -3,7 +3,7 @@
 
 use std::panic::resume_unwind;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,12 @@ pub(crate) fn watched<O: Send + 'static>(body: impl FnOnce() -> O + Send + 'stat
             resume_unwind(thread.join().expect_err("it sends unless it panics"))
         }
     }
+}
+
+/// No other test of this program that asks for it runs meanwhile.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(crate) fn builder() -> AimDbBuilder<TokioAdapter> {
