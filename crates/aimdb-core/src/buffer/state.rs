@@ -459,11 +459,15 @@ impl<T: Clone> State<T> {
     /// Wakes the writers that fit now. Returns whether there were more than the batch could carry.
     pub(super) fn wake_writers_with_room(&mut self, batch: &mut WakeBatch) -> bool {
         let mut room = self.storage.room().unwrap_or(usize::MAX);
-        self.write_waiters.notify_where(batch, |_| {
+        let more = self.write_waiters.notify_where(batch, |_| {
             let fits = room > 0;
             room = room.saturating_sub(1);
             fits
-        })
+        });
+        if self.write_waiters.waiting() == 0 {
+            self.full_since = None;
+        }
+        more
     }
 }
 
