@@ -113,7 +113,7 @@ pub fn metrics_forget_a_writer_that_has_been_let_go(door: &impl Door) {
             }
             assert_eq!(blocked(&|| record.metrics()), None, "way {way}");
         });
-        assert_eq!(outcome.is_ready(), true, "way {way}");
+        assert!(outcome.is_ready(), "way {way}");
     }
 }
 
