@@ -119,6 +119,10 @@ pub fn a_queue_without_readers_lets_values_go(door: &impl Door) {
     produce_all(&record, [5, 6]);
     drop(reader);
     produce_all(&record, 7..12);
+    let mut next = record.subscribe().unwrap();
+    assert_eq!((next.recv(), record.latest()), (Poll::Pending, None));
+    produce_all(&record, [12]);
+    assert_eq!(read_all(&mut next), [12]);
 }
 
 /// A batch larger than the room goes in up to the last place.
