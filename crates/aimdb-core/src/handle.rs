@@ -94,7 +94,12 @@ impl<T: Record, R> Producer<T, R> {
                 return Ok(accepted);
             }
             accepted += batch.len();
-            let sent = ProduceBatch { buffer: &self.record.buffer, batch: &mut batch, key: None };
+            let sent = ProduceBatch {
+                buffer: &self.record.buffer,
+                streak: &self.streak,
+                batch: &mut batch,
+                key: None,
+            };
             let outcome = sent.await;
             accepted -= batch.len();
             outcome.map_err(|Closed| ProduceManyError { accepted })?;
@@ -153,13 +158,9 @@ impl<T: Clone> Future for Produce<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let streak = this.streak.load(Relaxed);
-        if streak >= STREAK {
-            this.streak.store(0, Relaxed);
-            cx.waker().wake_by_ref();
+        if gives_way(this.streak, cx) {
             return Poll::Pending;
         }
-        this.streak.store(streak + 1, Relaxed);
         let outcome =
             core::task::ready!(this.buffer.poll_produce(&mut this.value, &mut this.key, cx));
         Poll::Ready(match (outcome, this.value.take()) {
@@ -181,9 +182,22 @@ impl<T: Clone> fmt::Debug for Produce<'_, T> {
     }
 }
 
+/// Counts one more attempt to produce; after [`STREAK`] of them the task's next turn comes after the others'.
+fn gives_way(streak: &AtomicU8, cx: &Context<'_>) -> bool {
+    let made = streak.load(Relaxed);
+    if made >= STREAK {
+        streak.store(0, Relaxed);
+        cx.waker().wake_by_ref();
+        return true;
+    }
+    streak.store(made + 1, Relaxed);
+    false
+}
+
 /// Waits until a whole batch is accepted.
 struct ProduceBatch<'p, T: Clone> {
     buffer: &'p Buffer<T>,
+    streak: &'p AtomicU8,
     batch: &'p mut ArrayVec<T, BATCH>,
     key: WaitKey,
 }
@@ -195,6 +209,9 @@ impl<T: Clone> Future for ProduceBatch<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        if gives_way(this.streak, cx) {
+            return Poll::Pending;
+        }
         loop {
             let outcome = this.buffer.try_produce_batch(this.batch);
             if outcome.is_err() || this.batch.is_empty() {

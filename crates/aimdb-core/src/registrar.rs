@@ -14,7 +14,7 @@ use crate::engine::{
     Filtered, Input, JoinInputs, JoinReaders, JoinStage, MapStage, Mapped, Restart, Restarting,
     Scanned, Step,
 };
-use crate::graph::{LinkNode, StageKind, StageNode, StageRole, last_segment};
+use crate::graph::{LinkNode, StageKind, StageNode, StageRole};
 use crate::handle::{Consumer, Producer};
 use crate::key::Record;
 use crate::link::{
@@ -250,9 +250,51 @@ impl<T, R> fmt::Debug for Registrar<'_, T, R> {
 
 /// The function's own name, or `kind` for a closure.
 fn stage_name<F>(kind: &str) -> String {
-    let name = last_segment(core::any::type_name::<F>());
-    match name.split('<').next() {
-        Some(plain) if !plain.contains('{') => plain.into(),
-        _ => kind.into(),
+    function_name(core::any::type_name::<F>()).unwrap_or(kind).into()
+}
+
+/// The last segment of a function's path. Closures, function pointers and boxes have none.
+fn function_name(path: &str) -> Option<&str> {
+    let name = without_arguments(path).rsplit("::").next()?;
+    let begins_like_one = name.starts_with(|c: char| c == '_' || c.is_lowercase());
+    let is_word = name.chars().all(|c| c == '_' || c.is_alphanumeric());
+    (begins_like_one && is_word).then_some(name)
+}
+
+/// `a::b` for `a::b<C<D>>`.
+fn without_arguments(path: &str) -> &str {
+    let mut depth = 0;
+    for (at, c) in path.char_indices().rev() {
+        match c {
+            '>' if !path[..at].ends_with('-') => depth += 1,
+            '<' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return if c == '<' { &path[..at] } else { path };
+        }
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::function_name;
+
+    #[test]
+    fn a_function_is_named_by_the_last_segment_of_its_path() {
+        let paths = ["a::watch", "a::watch<b::Tokio>", "a::watch<C<fn() -> d::E>>"];
+        for path in paths.into_iter().chain(["<a::S as a::T>::watch", "a::S<u8>::watch", "watch"]) {
+            assert_eq!(function_name(path), Some("watch"), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_function_has_no_name() {
+        let closures = ["a::b::{{closure}}", "a::b<R>::{{closure}}", "<S as T>::b::{{closure}}"];
+        let pointers = ["fn(a::B) -> u64", "fn()", "alloc::boxed::Box<dyn core::ops::Fn(a::B)>"];
+        for path in closures.into_iter().chain(pointers) {
+            assert_eq!(function_name(path), None, "{path}");
+        }
     }
 }

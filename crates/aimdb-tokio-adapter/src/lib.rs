@@ -61,12 +61,17 @@ impl TokioAdapter {
 
 const NO_RUNTIME: &str = "there is no Tokio runtime here; call from within one (`#[tokio::main]`), or use `attach()` from aimdb-sync";
 
-/// The clock's origin: the first time anybody asked.
+/// The clock's origin: a day before anybody asked for it first.
 ///
-/// Tokio's clock is used throughout, so that a paused or advanced test clock is followed.
+/// Tokio's clock is used throughout, so that a paused or advanced test clock is followed. Each Tokio runtime has its
+/// own, which a test may have paused before that moment or advanced beyond it; the origin must lie before all of them.
 fn origin() -> tokio::time::Instant {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
     static ORIGIN: OnceLock<tokio::time::Instant> = OnceLock::new();
-    *ORIGIN.get_or_init(tokio::time::Instant::now)
+    *ORIGIN.get_or_init(|| {
+        let now = std::time::Instant::now();
+        now.checked_sub(DAY).unwrap_or(now).into()
+    })
 }
 
 impl Runtime for TokioAdapter {

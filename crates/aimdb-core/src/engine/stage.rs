@@ -32,8 +32,10 @@ pub(crate) struct StageCell {
 
 struct Status {
     state: StageState,
-    /// Why it failed, or what it reported before it returned.
+    /// Why it failed, or why its last attempt did.
     cause: Option<String>,
+    /// What the attempt that runs has reported of itself.
+    report: Option<String>,
     restarts: u32,
 }
 
@@ -44,7 +46,7 @@ impl StageCell {
         role: StageRole,
         engine: Arc<Engine>,
     ) -> Arc<Self> {
-        let status = Status { state: StageState::Ready, cause: None, restarts: 0 };
+        let status = Status { state: StageState::Ready, cause: None, report: None, restarts: 0 };
         let stop = AtomicBool::new(false);
         Arc::new(Self {
             name,
@@ -107,17 +109,18 @@ impl StageCell {
 
     /// Notes a failure that the stage reports of itself.
     pub(crate) fn report(&self, cause: String) {
-        self.status.with(|status| status.cause = Some(cause));
+        self.status.with(|status| status.report = Some(cause));
     }
 
     pub(crate) fn take_report(&self) -> Option<String> {
-        self.status.with(|status| status.cause.take())
+        self.status.with(|status| status.report.take())
     }
 
     pub(crate) fn restarting(&self, cause: String) {
         self.status.with(|status| {
             status.state = StageState::Restarting;
             status.cause = Some(cause);
+            status.report = None;
         });
     }
 
@@ -140,7 +143,7 @@ impl StageCell {
     fn end(&self, state: StageState, cause: Option<String>) {
         self.status.with(|status| {
             status.state = state;
-            status.cause = cause.or(status.cause.take());
+            status.cause = cause.or(status.report.take()).or(status.cause.take());
         });
         if state == StageState::Failed {
             self.engine.stage_failed();

@@ -1,0 +1,49 @@
+//! A runtime that the suites can run stages on.
+
+use alloc::boxed::Box;
+use core::future::Future;
+use core::pin::Pin;
+
+use aimdb_core::stages::{Filtered, JoinInputs, JoinStage, MapStage, Mapped, Restarting, Scanned};
+use aimdb_core::{Consumer, Input, Producer, Runtime, RuntimeContext, Spawn};
+
+/// A stage's future, boxed so that code generic over the runtime can name it.
+pub type BoxStage = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A tap that can be started again.
+pub type TapFn<R> = Box<dyn Fn(RuntimeContext<R>, Consumer<u64, R>) -> BoxStage + Send>;
+
+/// A source that can be started again.
+pub type SourceFn<R> = Box<dyn Fn(RuntimeContext<R>, Producer<u64, R>) -> BoxStage + Send>;
+
+pub(crate) type MapFn = fn(u64) -> u64;
+pub(crate) type FilterFn = fn(u64) -> Option<u64>;
+pub(crate) type ScanFn = fn(&mut u64, u64) -> Option<u64>;
+pub(crate) type JoinFn = fn((u64, u64)) -> u64;
+pub(crate) type Pair = (Input<u64>, Input<u64>);
+
+/// A runtime on which the [`engine`](crate::engine) and [`runtime`](crate::runtime) suites run: it spawns each kind of
+/// stage they are made of. An adapter whose `Spawn` takes every future (or every `Send` one) is one by itself.
+pub trait Host:
+    Runtime<Sleep: Send>
+    + Spawn<BoxStage>
+    + Spawn<Restarting<Self, Producer<u64, Self>, SourceFn<Self>, BoxStage>>
+    + Spawn<Restarting<Self, Consumer<u64, Self>, TapFn<Self>, BoxStage>>
+    + Spawn<MapStage<u64, u64, Mapped<MapFn>>>
+    + Spawn<MapStage<u64, u64, Filtered<FilterFn>>>
+    + Spawn<MapStage<u64, u64, Scanned<u64, ScanFn>>>
+    + Spawn<JoinStage<<Pair as JoinInputs>::Readers, u64, JoinFn>>
+{
+}
+
+impl<R> Host for R where
+    R: Runtime<Sleep: Send>
+        + Spawn<BoxStage>
+        + Spawn<Restarting<R, Producer<u64, R>, SourceFn<R>, BoxStage>>
+        + Spawn<Restarting<R, Consumer<u64, R>, TapFn<R>, BoxStage>>
+        + Spawn<MapStage<u64, u64, Mapped<MapFn>>>
+        + Spawn<MapStage<u64, u64, Filtered<FilterFn>>>
+        + Spawn<MapStage<u64, u64, Scanned<u64, ScanFn>>>
+        + Spawn<JoinStage<<Pair as JoinInputs>::Readers, u64, JoinFn>>
+{
+}
