@@ -151,6 +151,16 @@ impl SyncHandle {
         Ok(SyncConsumer::queued(QueuedOut::start(&self.tokio, subscription, capacity), self.home))
     }
 
+    /// The newest value a record holds, without a reader and without consuming it. `None` if there was none yet, and on
+    /// a queue or a mailbox also when everything has been taken.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Db`] if there is no such record or it holds another type.
+    pub fn latest<T: Record>(&self, key: impl RecordKey) -> Result<Option<T>, OpenError> {
+        Ok(self.db.consumer(key)?.latest())
+    }
+
     /// How every stage, link and blocked writer is now.
     #[must_use]
     pub fn health(&self) -> Health {
