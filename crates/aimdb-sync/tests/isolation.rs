@@ -2,11 +2,12 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use aimdb_core::{BufferCfg, Event, input};
-use aimdb_sync::{Attach, SetError, SyncConsumer, SyncHandle, SyncProducer};
+use aimdb_sync::{Attach, GetError, SetError, SyncConsumer, SyncHandle, SyncProducer};
 use common::*;
 
 const ROUNDS: usize = 41;
@@ -15,7 +16,7 @@ const TRIPS: usize = 40;
 /// `stalled` with nobody who reads on; `in` → transform → `out`; and `plain`.
 fn database() -> SyncHandle {
     let mut builder = builder();
-    for key in ["stalled", "in", "plain", "back"] {
+    for key in ["stalled", "idle", "in", "plain", "back"] {
         builder.configure::<u64>(key, |reg| {
             reg.buffer(QUEUE);
         });
@@ -63,6 +64,34 @@ impl Drop for Stall {
     }
 }
 
+/// As many threads that come, wait and go in the same way, and stall nothing: what they do to the machine's scheduler
+/// is not to be laid at the database's door.
+struct Bystanders {
+    release: SyncProducer<u64>,
+    waiting: Vec<thread::JoinHandle<()>>,
+}
+
+impl Bystanders {
+    fn begin(handle: &SyncHandle) -> Self {
+        let idle = Arc::new(handle.consumer::<u64>("idle").unwrap());
+        assert_eq!(idle.get_with_timeout(Duration::from_millis(1)), Err(GetError::Timeout));
+        let wait = |_| {
+            let idle = Arc::clone(&idle);
+            thread::spawn(move || _ = idle.get().unwrap())
+        };
+        let waiting = (0..3).map(wait).collect();
+        thread::sleep(Duration::from_millis(1));
+        Self { release: handle.producer("idle").unwrap(), waiting }
+    }
+}
+
+impl Drop for Bystanders {
+    fn drop(&mut self) {
+        self.release.set_many(0..3).unwrap();
+        self.waiting.drain(..).for_each(|thread| thread.join().unwrap());
+    }
+}
+
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times[times.len() / 2]
@@ -78,7 +107,9 @@ fn slowdown(handle: &SyncHandle, queued: bool, mut trip: impl FnMut()) -> f64 {
     batch();
     let (mut free, mut stalled) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
+        let bystanders = Bystanders::begin(handle);
         free.push(batch());
+        drop(bystanders);
         let stall = Stall::begin(handle, queued);
         stalled.push(batch());
         drop(stall);
