@@ -64,16 +64,26 @@ impl Drop for Stall {
     }
 }
 
-/// As many threads that come, wait and go in the same way, and stall nothing: what they do to the machine's scheduler
-/// is not to be laid at the database's door.
+/// The same calls on another record, which stall nothing: values come, are read, and as many threads wait, for the
+/// next. Without them the comparison would measure the machine's scheduler: threads that come and go move others
+/// between cores, which costs several times what a round trip on one core does.
 struct Bystanders {
     release: SyncProducer<u64>,
     waiting: Vec<thread::JoinHandle<()>>,
 }
 
 impl Bystanders {
-    fn begin(handle: &SyncHandle) -> Self {
+    fn begin(handle: &SyncHandle, queued: bool) -> Self {
         let idle = Arc::new(handle.consumer::<u64>("idle").unwrap());
+        let release: SyncProducer<u64> = if queued {
+            handle.producer_with_capacity("idle", 2).unwrap()
+        } else {
+            handle.producer("idle").unwrap()
+        };
+        for n in 0..7 {
+            release.set(n).unwrap();
+            assert_eq!(idle.get(), Ok(n));
+        }
         assert_eq!(idle.get_with_timeout(Duration::from_millis(1)), Err(GetError::Timeout));
         let wait = |_| {
             let idle = Arc::clone(&idle);
@@ -81,7 +91,7 @@ impl Bystanders {
         };
         let waiting = (0..3).map(wait).collect();
         thread::sleep(Duration::from_millis(1));
-        Self { release: handle.producer("idle").unwrap(), waiting }
+        Self { release, waiting }
     }
 }
 
@@ -107,7 +117,7 @@ fn slowdown(handle: &SyncHandle, queued: bool, mut trip: impl FnMut()) -> f64 {
     batch();
     let (mut free, mut stalled) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        let bystanders = Bystanders::begin(handle);
+        let bystanders = Bystanders::begin(handle, queued);
         free.push(batch());
         drop(bystanders);
         let stall = Stall::begin(handle, queued);
