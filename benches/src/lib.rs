@@ -11,6 +11,23 @@ pub mod kit;
 pub mod machine;
 pub mod peers;
 
+/// Runs those cases that the command line asks for, and prints their tables.
+#[expect(clippy::print_stdout, reason = "tables are what it is for")]
+pub fn run(cases: &[cases::NamedCase]) {
+    let scale = kit::Scale::asked_for();
+    let wanted: Vec<_> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    println!("{}", machine::line());
+    println!(
+        "{} paired rounds; ratio = time over the baseline's, below 1 is faster\n",
+        scale.rounds()
+    );
+    for (name, case) in cases {
+        if wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str())) {
+            println!("{}", case(scale));
+        }
+    }
+}
+
 /// What every contestant carries: 32 bytes, cheap to copy.
 #[derive(Clone, Copy, Debug)]
 pub struct Value(pub [u64; 4]);

@@ -4,6 +4,7 @@ mod cross_thread;
 mod fan_out;
 mod same_thread;
 mod stages;
+mod sync;
 mod wake;
 
 use crate::kit::{Scale, Table};
@@ -28,13 +29,23 @@ pub const ALL: &[NamedCase] = &[
     ("wake::two_workers", wake::two_workers),
 ];
 
+/// Those of the blocking door, with a bench target of their own.
+pub const SYNC: &[NamedCase] = &[
+    ("sync::there_and_back", sync::there_and_back),
+    ("sync::wake", sync::wake),
+    ("sync::flow", sync::flow),
+    ("sync::batches", sync::batches),
+    ("sync::bridges", sync::bridges),
+    ("sync::bridges_wake", sync::bridges_wake),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_case_runs() {
-        for (name, case) in ALL {
+        for (name, case) in ALL.iter().chain(SYNC) {
             assert!(case(Scale::Smoke).to_string().lines().count() > 2, "{name}");
         }
     }

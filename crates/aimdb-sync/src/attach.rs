@@ -11,7 +11,9 @@ use aimdb_tokio_adapter::TokioAdapter;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 
-use crate::handle::{Home, RuntimeThread, SyncHandle};
+use crate::handle::{DETACH_DEADLINE, Home, RuntimeThread, SyncHandle};
+use crate::park;
+use crate::queued::Gates;
 
 /// The name of the runtime thread, unless set.
 const THREAD_NAME: &str = "aimdb-runtime";
@@ -88,7 +90,7 @@ impl AttachOptions {
             Some(_) => Builder::new_multi_thread(),
         };
         if let Some(workers) = self.workers {
-            builder.worker_threads(workers.get());
+            builder.worker_threads(workers.get()).on_thread_start(park::i_am_a_worker);
         }
         builder.enable_all().thread_name(&self.thread_name).build()
     }
@@ -106,6 +108,10 @@ impl Attach for AimDbBuilder<TokioAdapter> {
                 options.thread_name
             ),
         };
+        if options.thread_name.contains('\0') {
+            let why = std::io::Error::new(std::io::ErrorKind::InvalidInput, "its name holds a NUL");
+            return Err(refused(why));
+        }
         let runtime = options.runtime().map_err(refused)?;
         let built = {
             let _inside = runtime.enter();
@@ -121,8 +127,9 @@ impl Attach for AimDbBuilder<TokioAdapter> {
         };
         let tokio = runtime.handle().clone();
         db.start();
-        let thread = start_thread(runtime, db.clone(), &options).map_err(refused)?;
-        Ok(SyncHandle::new(db, tokio, thread, options.drop_deadline))
+        let gates = Gates::default();
+        let thread = start_thread(runtime, db.clone(), gates.clone(), &options).map_err(refused)?;
+        Ok(SyncHandle::new(db, tokio, gates, thread, options.drop_deadline))
     }
 }
 
@@ -130,13 +137,14 @@ impl Attach for AimDbBuilder<TokioAdapter> {
 fn start_thread(
     runtime: Runtime,
     db: AimDb<TokioAdapter>,
+    gates: Gates,
     options: &AttachOptions,
 ) -> std::io::Result<RuntimeThread> {
     let end = Arc::new(Notify::new());
     let (ended, has_ended) = mpsc::sync_channel(1);
     let told = Arc::clone(&end);
     let thread = thread::Builder::new().name(options.thread_name.clone()).spawn(move || {
-        runtime.block_on(drive(db, &told));
+        runtime.block_on(drive(db, &gates, &told));
         // What is left are tasks of users' own; they are dropped, and blocking ones are left to themselves.
         runtime.shutdown_timeout(Duration::from_millis(100));
         let _nobody_waits = ended.send(());
@@ -149,8 +157,12 @@ fn start_thread(
 }
 
 /// Runs the database until it is detached.
-async fn drive(db: AimDb<TokioAdapter>, end: &Notify) {
+async fn drive(db: AimDb<TokioAdapter>, gates: &Gates, end: &Notify) {
     let driven = async {
+        // What queues have accepted goes first, whoever asks for the end.
+        db.shutdown_requested().await;
+        gates.close();
+        let _late = tokio::time::timeout(DETACH_DEADLINE, gates.drained()).await;
         // It ends when a stage asks for it, or fails where that ends the database. `health()` and the report say why;
         // the runtime stays for whoever still reads.
         let _outcome = db.run().await;

@@ -72,6 +72,37 @@ impl<T: Record> SyncConsumer<T> {
         }
     }
 
+    /// The next value or lag if there is one; [`next_event`](Self::next_event) waits for it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_get`](Self::try_get).
+    pub fn try_next_event(&self) -> Result<Event<T>, GetError> {
+        let event = match &self.bridge {
+            Bridge::Direct(subscription) => subscription.try_event(),
+            Bridge::Queued(queued) => queued.try_event(),
+        };
+        Ok(event?)
+    }
+
+    /// Appends up to `limit` values to `into` and returns how many; [`get_many`](Self::get_many) waits for the first.
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_get`](Self::try_get), if there was not even one. A `limit` of zero gives `Ok(0)`.
+    pub fn try_get_many(&self, into: &mut Vec<T>, limit: usize) -> Result<usize, GetError> {
+        match &self.bridge {
+            Bridge::Direct(subscription) => Ok(subscription.try_many(into, limit)?),
+            Bridge::Queued(_) if limit == 0 => Ok(0),
+            Bridge::Queued(_) => {
+                into.push(self.try_get()?);
+                let before = into.len();
+                into.extend(std::iter::from_fn(|| self.try_get().ok()).take(limit - 1));
+                Ok(1 + into.len() - before)
+            }
+        }
+    }
+
     /// Appends up to `limit` values to `into`, waiting until there is at least one, and returns how many. It may
     /// return fewer than are there. A `limit` of zero returns at once.
     ///

@@ -11,7 +11,7 @@ use aimdb_core::health::Health;
 use aimdb_core::metrics::Metrics;
 use aimdb_core::{AimDb, Leftover, Record, RecordKey, ShutdownReport};
 use aimdb_tokio_adapter::TokioAdapter;
-use tokio::runtime::Handle;
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::Notify;
 
 use crate::consumer::SyncConsumer;
@@ -24,8 +24,11 @@ use crate::queued::{Gates, QueuedIn, QueuedOut};
 /// engine's own last grace of half a second, and some for a loaded machine.
 const MARGIN: Duration = Duration::from_secs(1);
 
+/// How long queued producers may take to say what they were left with.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+
 /// What [`SyncHandle::detach`] gives a shutdown.
-const DETACH_DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const DETACH_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The thread whose runtime would wait for itself if it waited for a record.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +42,11 @@ impl Home {
     /// With several workers no single thread is indispensable.
     pub(crate) fn none() -> Self {
         Self(None)
+    }
+
+    /// Whether all stages run on one thread.
+    fn is_one_thread(self) -> bool {
+        self.0.is_some()
     }
 
     /// Whether the caller stands on it. Asked only before a wait.
@@ -58,8 +66,8 @@ pub(crate) struct RuntimeThread {
 /// A running database behind blocking calls. `Send + Sync`: share it by reference or in an `Arc`.
 ///
 /// Dropped without [`detach`](Self::detach), it detaches with the deadline of
-/// [`AttachOptions::drop_deadline`](crate::AttachOptions::drop_deadline), 2 s unless set, and never takes more than a
-/// second longer.
+/// [`AttachOptions::drop_deadline`](crate::AttachOptions::drop_deadline), 2 s unless set, and never takes more than
+/// two seconds longer. Dropped by a stage on the runtime thread itself, it does so without waiting.
 pub struct SyncHandle {
     db: AimDb<TokioAdapter>,
     tokio: Handle,
@@ -74,18 +82,12 @@ impl SyncHandle {
     pub(crate) fn new(
         db: AimDb<TokioAdapter>,
         tokio: Handle,
+        gates: Gates,
         thread: RuntimeThread,
         drop_deadline: Duration,
     ) -> Self {
         let home = thread.home;
-        Self {
-            db,
-            tokio,
-            home,
-            gates: Gates::default(),
-            drop_deadline,
-            thread: Mutex::new(Ok(thread)),
-        }
+        Self { db, tokio, home, gates, drop_deadline, thread: Mutex::new(Ok(thread)) }
     }
 
     /// A handle that writes a record, directly on its buffer: no task and no queue in between, so the semantics are the
@@ -149,6 +151,16 @@ impl SyncHandle {
         Ok(SyncConsumer::queued(QueuedOut::start(&self.tokio, subscription, capacity), self.home))
     }
 
+    /// The newest value a record holds, without a reader and without consuming it. `None` if there was none yet, and on
+    /// a queue or a mailbox also when everything has been taken.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Db`] if there is no such record or it holds another type.
+    pub fn latest<T: Record>(&self, key: impl RecordKey) -> Result<Option<T>, OpenError> {
+        Ok(self.db.consumer(key)?.latest())
+    }
+
     /// How every stage, link and blocked writer is now.
     #[must_use]
     pub fn health(&self) -> Health {
@@ -185,23 +197,51 @@ impl SyncHandle {
         if self.home.is_here() {
             return Err(DetachError::WouldDeadlock);
         }
+        let report = self.close(deadline)?;
+        if self.home.is_one_thread() && !report.stuck.is_empty() {
+            let stages = report.stuck.clone();
+            return Err(DetachError::Stuck { report: Some(Box::new(report)), stages });
+        }
+        Ok(report)
+    }
+
+    /// Ends queues, then records.
+    fn close(&self, deadline: Duration) -> Result<ShutdownReport, DetachError> {
         let began = Instant::now();
         self.gates.close();
-        park::block_on(Some(began + deadline), self.gates.drained());
-        let mut report = {
-            // The timers of the shutdown belong to the database's runtime, wherever the caller stands.
-            let _inside = self.tokio.enter();
-            let left = deadline.saturating_sub(began.elapsed());
-            park::block_on(Some(began + deadline + MARGIN), self.db.shutdown(left))
-        }
-        .ok_or_else(|| DetachError::Stuck { report: None, stages: self.running_stages() })?;
-        report.left.extend(self.gates.left().map(|(record, unread)| Leftover {
+        park::block_on(began.checked_add(deadline), self.gates.drained());
+        let mut report = self
+            .close_records(deadline.saturating_sub(began.elapsed()))
+            .ok_or_else(|| DetachError::Stuck { report: None, stages: self.running_stages() })?;
+        // With the records closed, queues that had to wait for room end too, and say what they were left with.
+        park::block_on(Some(Instant::now() + LAST_WORDS), self.gates.drained());
+        report.left.extend(self.gates.left().into_iter().map(|(record, unread)| Leftover {
             record,
             stage: "queued producer".into(),
             unread,
             interrupted: 0,
         }));
         Ok(report)
+    }
+
+    /// On a thread with timers of its own: those of the database's runtime stand still when a stage keeps its thread
+    /// busy, and wherever the caller stands there may be none.
+    fn close_records(&self, deadline: Duration) -> Option<ShutdownReport> {
+        let closing = async {
+            let all = self.db.shutdown(deadline);
+            tokio::time::timeout(deadline.saturating_add(MARGIN), all).await.ok()
+        };
+        // Made and dropped over there: in a worker of the caller's a runtime may not be dropped.
+        let close = move || {
+            let timers = Builder::new_current_thread().enable_time().build().ok()?;
+            timers.block_on(closing)
+        };
+        park::blocking(|| {
+            thread::scope(|scope| {
+                let thread = thread::Builder::new().name("aimdb-detach".into());
+                thread.spawn_scoped(scope, close).ok()?.join().ok()?
+            })
+        })
     }
 
     /// [`shutdown`](Self::shutdown) with a deadline of 10 s, then the end of the runtime thread.
@@ -229,12 +269,26 @@ impl SyncHandle {
         if let Err(outcome) = &*thread {
             return outcome.clone();
         }
-        let report = self.shutdown(deadline);
+        let report = self.close(deadline);
         let before = std::mem::replace(&mut *thread, Err(report.clone()));
         let Ok(running) = before else { return report };
         let outcome = self.join(running, report);
         *thread = Err(outcome.clone());
         outcome
+    }
+
+    /// A stage has dropped the handle: the runtime thread cannot wait for itself, but it can end when it is done.
+    fn end_from_inside(&mut self) {
+        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Ok(running) = thread else { return };
+        let (db, gates, deadline) = (self.db.clone(), self.gates.clone(), self.drop_deadline);
+        let end = Arc::clone(&running.end);
+        gates.close();
+        self.tokio.spawn(async move {
+            let _late = tokio::time::timeout(deadline, gates.drained()).await;
+            db.shutdown(deadline).await;
+            end.notify_one();
+        });
     }
 
     fn join(
@@ -266,6 +320,9 @@ impl SyncHandle {
 
 impl Drop for SyncHandle {
     fn drop(&mut self) {
+        if self.home.is_here() {
+            return self.end_from_inside();
+        }
         // Nobody is left to tell; the report is in the log.
         let _report = self.detach_with_timeout(self.drop_deadline);
     }

@@ -45,6 +45,24 @@ thread_local! {
     static SEAT: Cell<Option<Seat>> = const { Cell::new(None) };
 }
 
+thread_local! {
+    static WORKER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Marks this thread as a worker of a database's runtime.
+pub(crate) fn i_am_a_worker() {
+    WORKER.set(true);
+}
+
+/// Runs what blocks. A worker of a database first hands its tasks over to another thread: some of them, the one it woke
+/// last above all, nobody else could take from it, and they may be what the call waits for.
+pub(crate) fn blocking<O>(wait: impl FnOnce() -> O) -> O {
+    if WORKER.try_with(Cell::get).unwrap_or(false) {
+        return tokio::task::block_in_place(wait);
+    }
+    wait()
+}
+
 /// This thread's seat, taken for one wait. A wait inside a wait (a `Clone` that blocks), or one while the thread's
 /// locals are going away, gets a seat of its own.
 fn with_seat<O>(wait: impl FnOnce(&Seat) -> O) -> O {
@@ -61,20 +79,24 @@ pub(crate) fn wait<O>(
     deadline: Option<Instant>,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<O>,
 ) -> Option<O> {
-    with_seat(|seat| {
-        let mut cx = Context::from_waker(&seat.waker);
-        loop {
-            if let Poll::Ready(output) = poll(&mut cx) {
-                return Some(output);
-            }
-            while !seat.parker.woken.swap(false, Acquire) {
-                match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
-                    None => thread::park(),
-                    Some(left) if left.is_zero() => return None,
-                    Some(left) => thread::park_timeout(left),
+    blocking(|| {
+        with_seat(|seat| {
+            let mut cx = Context::from_waker(&seat.waker);
+            loop {
+                if let Poll::Ready(output) = poll(&mut cx) {
+                    return Some(output);
+                }
+                while !seat.parker.woken.swap(false, Acquire) {
+                    match deadline
+                        .map(|deadline| deadline.saturating_duration_since(Instant::now()))
+                    {
+                        None => thread::park(),
+                        Some(left) if left.is_zero() => return None,
+                        Some(left) => thread::park_timeout(left),
+                    }
                 }
             }
-        }
+        })
     })
 }
 

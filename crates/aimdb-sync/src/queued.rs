@@ -18,40 +18,65 @@ use aimdb_tokio_adapter::TokioAdapter;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
+use crate::park;
+
 /// The queues into the engine that a shutdown has to drain before records close.
 #[derive(Clone, Default)]
 pub(crate) struct Gates {
-    gates: Arc<Mutex<Vec<Weak<Gate>>>>,
+    ledger: Arc<Mutex<Ledger>>,
     /// Tells a waiting shutdown that one is drained.
     changed: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct Ledger {
+    gates: Vec<Weak<Gate>>,
+    /// A shutdown has begun: a queue made from now on accepts nothing.
+    closed: bool,
+    /// What queues that have ended had accepted and could not move, with their records.
+    left: Vec<(String, u64)>,
 }
 
 /// One queue into the engine.
 struct Gate {
     key: String,
     closing: Notify,
-    drained: AtomicBool,
     /// How many values it holds; asked through the sender, whose type is not known here.
     len: Box<dyn Fn() -> usize + Send + Sync>,
 }
 
 impl Gates {
+    fn lock(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn all(&self) -> Vec<Arc<Gate>> {
-        self.lock().iter().filter_map(Weak::upgrade).collect()
+        self.lock().gates.iter().filter_map(Weak::upgrade).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Gate>>> {
-        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Notes a queue that a shutdown must wait for, or says that it came too late to accept anything.
+    fn admit(&self, gate: &Arc<Gate>) -> bool {
+        let mut ledger = self.lock();
+        if !ledger.closed {
+            ledger.gates.push(Arc::downgrade(gate));
+        }
+        !ledger.closed
     }
 
-    fn add(&self, gate: &Arc<Gate>) {
-        let mut gates = self.lock();
-        gates.retain(|gate| gate.strong_count() > 0);
-        gates.push(Arc::downgrade(gate));
+    /// A queue has ended, with this many values that found no place.
+    fn ended(&self, gate: &Arc<Gate>, left: u64) {
+        let mut ledger = self.lock();
+        ledger.gates.retain(|known| !std::ptr::eq(known.as_ptr(), Arc::as_ptr(gate)));
+        if left > 0 {
+            ledger.left.push((gate.key.clone(), left));
+        }
+        drop(ledger);
+        self.changed.notify_waiters();
     }
 
     /// No queue accepts anything from here on.
     pub(crate) fn close(&self) {
+        self.lock().closed = true;
         self.all().iter().for_each(|gate| gate.closing.notify_one());
     }
 
@@ -61,30 +86,30 @@ impl Gates {
             let changed = self.changed.notified();
             let mut changed = std::pin::pin!(changed);
             changed.as_mut().enable();
-            if self.all().iter().all(|gate| gate.drained.load(Acquire)) {
+            if self.lock().gates.is_empty() {
                 return;
             }
             changed.await;
         }
     }
 
-    /// What queues hold that could not be moved in time.
-    pub(crate) fn left(&self) -> impl Iterator<Item = (String, u64)> {
-        let gates = self.all().into_iter().filter(|gate| !gate.drained.load(Acquire));
-        gates.map(|gate| (gate.key.clone(), (gate.len)() as u64)).filter(|(_, left)| *left > 0)
+    /// What queues had accepted and could not move, with their records.
+    pub(crate) fn left(&self) -> Vec<(String, u64)> {
+        let mut left = self.lock().left.clone();
+        let held = self.all().into_iter().map(|gate| (gate.key.clone(), (gate.len)() as u64));
+        left.extend(held.filter(|(_, held)| *held > 0));
+        left
     }
 }
 
 /// The queue into the engine.
 pub(crate) struct QueuedIn<T: Record> {
     pub(crate) queue: mpsc::Sender<T>,
-    /// For as long as a handle lives, a shutdown knows the queue.
-    _gate: Arc<Gate>,
 }
 
 impl<T: Record> Clone for QueuedIn<T> {
     fn clone(&self) -> Self {
-        Self { queue: self.queue.clone(), _gate: Arc::clone(&self._gate) }
+        Self { queue: self.queue.clone() }
     }
 }
 
@@ -95,47 +120,62 @@ impl<T: Record> QueuedIn<T> {
         capacity: usize,
         gates: &Gates,
     ) -> Self {
-        let (queue, values) = mpsc::channel(capacity);
+        let (queue, mut values) = mpsc::channel(capacity.min(Semaphore::MAX_PERMITS));
         let sender = queue.downgrade();
         let len =
             move || sender.upgrade().map_or(0, |queue| queue.max_capacity() - queue.capacity());
-        let gate = Arc::new(Gate {
-            key: producer.key().into(),
-            closing: Notify::new(),
-            drained: AtomicBool::new(false),
-            len: Box::new(len),
-        });
-        gates.add(&gate);
-        tokio.spawn(move_in(values, producer, Arc::clone(&gate), gates.clone()));
-        Self { queue, _gate: gate }
+        let key = producer.key().into();
+        let gate = Arc::new(Gate { key, closing: Notify::new(), len: Box::new(len) });
+        if gates.admit(&gate) {
+            tokio.spawn(Mover { values, producer, gate, gates: gates.clone(), left: 0 }.run());
+        } else {
+            values.close();
+        }
+        Self { queue }
     }
 }
 
-/// Moves values into the record until every handle is gone, or the queue is closed and empty.
-async fn move_in<T: Record>(
-    mut values: mpsc::Receiver<T>,
+/// The task that empties the queue.
+struct Mover<T: Record> {
+    values: mpsc::Receiver<T>,
     producer: Producer<T, TokioAdapter>,
     gate: Arc<Gate>,
     gates: Gates,
-) {
-    let mut open = true;
-    loop {
-        let value = tokio::select! {
-            biased;
-            () = gate.closing.notified(), if open => {
-                open = false;
-                values.close();
-                continue;
+    /// Values taken out of the queue that the record has not accepted.
+    left: u64,
+}
+
+impl<T: Record> Mover<T> {
+    /// Moves values into the record until every handle is gone, or the queue is closed and empty. Values for which
+    /// the record has closed are counted.
+    async fn run(mut self) {
+        let mut open = true;
+        loop {
+            let value = tokio::select! {
+                biased;
+                () = self.gate.closing.notified(), if open => {
+                    open = false;
+                    self.values.close();
+                    continue;
+                }
+                value = self.values.recv() => value,
+            };
+            let Some(value) = value else { return };
+            self.left += 1;
+            match self.producer.produce(value).await {
+                Ok(()) => self.left -= 1,
+                Err(_closed) => self.values.close(),
             }
-            value = values.recv() => value,
-        };
-        let Some(value) = value else { break };
-        if producer.produce(value).await.is_err() {
-            break;
         }
     }
-    gate.drained.store(true, Release);
-    gates.changed.notify_waiters();
+}
+
+impl<T: Record> Drop for Mover<T> {
+    /// At the end, or wherever the runtime's own end has met it.
+    fn drop(&mut self) {
+        self.values.close();
+        self.gates.ended(&self.gate, self.left + self.values.len() as u64);
+    }
 }
 
 /// The queue out of the engine, shared by the handle and the task that fills it.
@@ -188,9 +228,16 @@ impl<T: Record> QueuedOut<T> {
         &self,
         deadline: Option<Instant>,
     ) -> Result<Option<Event<T>>, TryRecvError> {
+        park::blocking(|| self.wait_for_event(deadline))
+    }
+
+    fn wait_for_event(&self, deadline: Option<Instant>) -> Result<Option<Event<T>>, TryRecvError> {
         let mut events = self.outlet.lock();
         loop {
+            let over = self.outlet.over.load(Acquire);
             match self.take(&events) {
+                // The task has gone and the record has not: nobody would tell.
+                Err(TryRecvError::Empty) if over => break,
                 Err(TryRecvError::Empty) => {}
                 event => return event.map(Some),
             }
@@ -208,6 +255,12 @@ impl<T: Record> QueuedOut<T> {
                 }
             };
         }
+        drop(events);
+        let mut waiting =
+            Waiting { subscription: &self.subscription, ticket: WaitTicket::default() };
+        park::wait(deadline, |cx| self.subscription.poll_event(&mut waiting.ticket, cx))
+            .transpose()
+            .map_err(|_closed| TryRecvError::Closed)
     }
 
     fn take(&self, events: &MutexGuard<'_, Receiver<Event<T>>>) -> Result<Event<T>, TryRecvError> {

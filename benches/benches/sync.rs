@@ -1,0 +1,8 @@
+//! Run with: cargo bench -p benches --bench sync
+//!
+//! The blocking door next to what threads use without it. `AIMDB_BENCH_QUICK=1` for a quick look, `-- bridge` for the
+//! cases with `bridge` in their name.
+
+fn main() {
+    benches::run(benches::cases::SYNC);
+}

@@ -1,0 +1,182 @@
+//! The buffer suite, through direct blocking handles.
+
+mod common;
+
+use std::cell::Cell;
+use std::task::Poll;
+use std::thread;
+use std::time::Duration;
+
+use aimdb_core::metrics::RecordMetrics;
+use aimdb_core::{
+    BufferCfg, Closed, Event, ProduceError, ProduceManyError, Record, SubscribeError,
+    TryProduceError, TryRecvError,
+};
+use aimdb_sync::{Attach, GetError, OpenError, SetError, SyncConsumer, SyncHandle, SyncProducer};
+use aimdb_testing::buffers::{Door, OpenRecord, RecordReader, Takers};
+
+/// After this a call that waits gives up. What the suite does meanwhile takes microseconds.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+struct BlockingDoor;
+
+struct Open<T: Record> {
+    handle: SyncHandle,
+    producer: SyncProducer<T>,
+    /// Writers that wait while the suite does something.
+    waiting: Cell<u32>,
+}
+
+struct Reader<T: Record>(SyncConsumer<T>);
+
+impl Door for BlockingDoor {
+    type Open<T: Record> = Open<T>;
+
+    fn open<T: Record>(&self, cfg: BufferCfg, takers: Takers) -> Open<T> {
+        let mut builder = common::builder();
+        builder.configure::<T>("r", |reg| {
+            reg.buffer(cfg);
+            if takers == Takers::Many {
+                reg.shared();
+            }
+        });
+        let handle = builder.attach().unwrap();
+        let producer = handle.producer("r").unwrap();
+        Open { handle, producer, waiting: Cell::new(0) }
+    }
+}
+
+impl<T: Record> Open<T> {
+    fn counted(&self) -> RecordMetrics {
+        self.handle.metrics().record("r").unwrap().clone()
+    }
+
+    /// How many values a writer need not wait for.
+    fn room(&self) -> usize {
+        let counted = self.counted();
+        match counted.buffer {
+            BufferCfg::SpmcQueue { capacity }
+                if !counted.readers.is_empty() && !self.handle.is_closed() =>
+            {
+                capacity - counted.depth
+            }
+            _ => usize::MAX,
+        }
+    }
+}
+
+impl<T: Record> OpenRecord<T> for Open<T> {
+    type Reader = Reader<T>;
+
+    fn try_produce(&self, value: T) -> Result<(), TryProduceError<T>> {
+        self.producer.try_set(value).map_err(|error| match error {
+            SetError::Full(value) => TryProduceError::Full(value),
+            SetError::Closed(value) => TryProduceError::Closed(value),
+            other => panic!("{other}"),
+        })
+    }
+
+    fn produce_during(&self, value: T, during: impl FnOnce()) -> Poll<Result<(), ProduceError<T>>> {
+        let before = self.waiting.get();
+        self.waiting.set(before + 1);
+        // A writer that begins to wait while another one does gives up first.
+        let patience = 4 * PATIENCE / (before + 1).pow(2);
+        let producer = &self.producer;
+        let outcome = thread::scope(|scope| {
+            let writer = scope.spawn(move || producer.set_with_timeout(value, patience));
+            common::eventually("the writer waits, or has finished", || {
+                let waiting = common::blocked_writers(&self.handle, "r");
+                writer.is_finished() || waiting > before as usize
+            });
+            during();
+            writer.join().unwrap()
+        });
+        self.waiting.set(before);
+        match outcome {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(SetError::Closed(value)) => Poll::Ready(Err(ProduceError(value))),
+            Err(SetError::Timeout(_)) => Poll::Pending,
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    fn produce_many(&self, values: Vec<T>) -> Poll<Result<usize, ProduceManyError>> {
+        let all = values.len();
+        match self.producer.set_many(values.into_iter().take(self.room())) {
+            Ok(set) if set == all => Poll::Ready(Ok(set)),
+            Ok(_) => Poll::Pending,
+            Err(error) => Poll::Ready(Err(ProduceManyError { accepted: error.accepted })),
+        }
+    }
+
+    fn subscribe(&self) -> Result<Reader<T>, SubscribeError> {
+        match self.handle.consumer("r") {
+            Ok(consumer) => Ok(Reader(consumer)),
+            Err(OpenError::Subscribe(error)) => Err(error),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    fn latest(&self) -> Option<T> {
+        self.handle.latest("r").unwrap()
+    }
+
+    fn close(&self) {
+        self.handle.shutdown(Duration::from_secs(10)).unwrap();
+    }
+
+    fn metrics(&self) -> Option<RecordMetrics> {
+        Some(self.counted())
+    }
+}
+
+fn polled<O>(outcome: Result<O, GetError>) -> Poll<Result<O, Closed>> {
+    match outcome {
+        Ok(got) => Poll::Ready(Ok(got)),
+        Err(GetError::Closed) => Poll::Ready(Err(Closed)),
+        Err(GetError::Empty | GetError::Timeout) => Poll::Pending,
+        Err(GetError::WouldDeadlock) => panic!("not on the runtime thread"),
+    }
+}
+
+impl<T: Record> RecordReader<T> for Reader<T> {
+    fn try_recv(&mut self) -> Result<T, TryRecvError> {
+        self.0.try_get().map_err(|error| match error {
+            GetError::Empty => TryRecvError::Empty,
+            GetError::Closed => TryRecvError::Closed,
+            other => panic!("{other}"),
+        })
+    }
+
+    fn recv_during(&mut self, during: impl FnOnce()) -> Poll<Result<T, Closed>> {
+        thread::scope(|scope| {
+            let reader = scope.spawn(|| self.0.get_with_timeout(PATIENCE));
+            // Nothing says that a reader waits; if it does not yet, it will look once more.
+            thread::sleep(PATIENCE / 25);
+            during();
+            polled(reader.join().unwrap())
+        })
+    }
+
+    fn next_event(&mut self) -> Poll<Result<Event<T>, Closed>> {
+        polled(self.0.try_next_event())
+    }
+
+    fn recv_many(&mut self, into: &mut Vec<T>, limit: usize) -> Poll<Result<usize, Closed>> {
+        polled(self.0.try_get_many(into, limit))
+    }
+
+    fn lagged(&self) -> u64 {
+        self.0.lagged()
+    }
+
+    fn pending(&self) -> Option<u64> {
+        None
+    }
+
+    fn latest(&self) -> Option<T> {
+        self.0.latest()
+    }
+}
+
+aimdb_testing::buffer_conformance!(BlockingDoor, around = |case: fn()| common::watched(case));
