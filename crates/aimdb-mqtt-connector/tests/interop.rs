@@ -9,6 +9,10 @@ use aimdb_core::{BufferCfg, CodecError, Incoming, Json, decode_with, encode_with
 use aimdb_mqtt_connector::{LastWill, MqttVersion, QoS, mqtt};
 use support::*;
 
+/// Mosquitto's own limits would get in the way: it has 20 messages under way to a client unless told otherwise, and
+/// gives up the order of those at QoS 2 when more of them wait.
+const UNLIMITED: &str = "max_inflight_messages 0\nmax_queued_messages 0";
+
 /// Bytes as they are.
 fn bytes_out() -> impl aimdb_core::link::Encode<Vec<u8>> {
     encode_with(|value: &Vec<u8>, out: &mut Vec<u8>| {
@@ -30,7 +34,7 @@ fn topic_and_parts() -> impl aimdb_core::link::Decode<String> {
 
 #[tokio::test]
 async fn values_go_out_in_order_at_every_quality_of_service() {
-    let Some(broker) = Mosquitto::start("") else { return };
+    let Some(broker) = Mosquitto::start(UNLIMITED) else { return };
     for version in VERSIONS {
         let mut probe = Probe::connect(broker.port()).await;
         let mut builder = builder();
@@ -64,7 +68,7 @@ async fn values_go_out_in_order_at_every_quality_of_service() {
 
 #[tokio::test]
 async fn messages_come_in_in_order_at_every_quality_of_service() {
-    let Some(broker) = Mosquitto::start("max_queued_messages 0") else { return };
+    let Some(broker) = Mosquitto::start(UNLIMITED) else { return };
     for version in VERSIONS {
         let probe = Probe::connect(broker.port()).await;
         let mut builder = builder();
@@ -341,7 +345,7 @@ async fn a_mebibyte_passes_both_ways_and_one_byte_more_is_dropped_and_counted() 
         assert!(value(&mut reader).await == big);
         probe.publish("big/in", bigger, QoS::AtLeastOnce).await;
         probe.publish("big/in", "small", QoS::AtLeastOnce).await;
-        assert_eq!(value(&mut reader).await, b"small");
+        assert!(value(&mut reader).await == b"small");
         shut_down(&db).await;
         let received = link(&db, 1);
         assert_eq!((received.received, received.dropped), (3, 1), "{received}");
@@ -477,7 +481,7 @@ async fn a_persistent_session_keeps_what_comes_while_the_database_is_down() {
 
 #[tokio::test]
 async fn a_full_record_does_not_hold_back_its_neighbour_on_the_same_connection() {
-    let Some(broker) = Mosquitto::start("max_queued_messages 0") else { return };
+    let Some(broker) = Mosquitto::start(UNLIMITED) else { return };
     for version in VERSIONS {
         let probe = Probe::connect(broker.port()).await;
         let mut builder = builder();
