@@ -355,6 +355,11 @@ impl<T: Clone> Reader<T> {
         self.poll(cx, |place, ticket, cx| place.poll_value(ticket, cx))
     }
 
+    /// Declares that what it takes is handed to somebody who counts it: a connector, for a link.
+    pub(crate) fn hand_on(&self) {
+        self.place().hand_on();
+    }
+
     /// Ready when the record is closed and nothing is left for this reader.
     pub(crate) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Self { subscription, ticket, .. } = self;

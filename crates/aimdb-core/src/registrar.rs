@@ -186,6 +186,8 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
             let consumer = Consumer::<T, R>::of_stage(wiring.record(), wiring.stage_name(), false);
             let reader =
                 consumer.subscribe().expect("a stage's first reader is there from the start");
+            // A connector takes several values before it is done with the first; the link counts them.
+            reader.hand_on();
             let messages = Outlet { reader, codec, topic, runtime: Arc::clone(wiring.runtime) };
             wiring
                 .link_out(&link, |info| OutboundLink::new(info, alloc::boxed::Box::new(messages)));

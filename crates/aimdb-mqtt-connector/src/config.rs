@@ -245,21 +245,25 @@ impl Broker {
             return Err(fail("the URL has a path or a query, which a broker does not have".into()));
         }
         let authority = uri.authority().ok_or_else(|| fail("the URL has no host".into()))?;
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let (user_info, place) = match authority.as_str().rsplit_once('@') {
+            Some((user_info, place)) => (Some(user_info), place),
+            None => (None, authority.as_str()),
+        };
+        let host = authority.host();
         if host.is_empty() {
             return Err(fail("the URL has no host".into()));
         }
-        if authority.port().is_some() && authority.port_u16().is_none_or(|port| port == 0) {
-            return Err(fail("the URL's port is not between 1 and 65535".into()));
-        }
-        let credentials = match authority.as_str().rsplit_once('@') {
-            Some((user_info, _)) => Some(read_credentials(user_info).map_err(fail)?),
-            None => None,
+        // `Authority::port` takes a number that is too large for none.
+        let port = match place[host.len()..].strip_prefix(':') {
+            Some(digits) => digits.parse().ok().filter(|port| *port != 0),
+            None => Some(default_port),
         };
+        let port = port.ok_or_else(|| fail("the URL's port is not between 1 and 65535".into()))?;
+        let credentials = user_info.map(read_credentials).transpose().map_err(fail)?;
         Ok(Self {
             tls,
-            host: host.into(),
-            port: authority.port_u16().unwrap_or(default_port),
+            host: host.trim_start_matches('[').trim_end_matches(']').into(),
+            port,
             credentials,
         })
     }
@@ -306,12 +310,13 @@ mod tests {
             ("localhost", "the URL has no scheme"),
             ("mqtt://host/path", "the URL has a path or a query, which a broker does not have"),
             ("mqtt://host:0", "the URL's port is not between 1 and 65535"),
+            ("mqtt://host:99999", "the URL's port is not between 1 and 65535"),
+            ("mqtt://host:", "the URL's port is not between 1 and 65535"),
+            ("mqtt://u:p@host:x1", "the URL cannot be read: invalid authority"),
         ] {
             assert_eq!(broker(url).unwrap_err(), problem);
         }
-        assert!(
-            broker("mqtt://").is_err() && broker("").is_err() && broker("mqtt://h:99999").is_err()
-        );
+        assert!(broker("mqtt://").is_err() && broker("").is_err());
     }
 
     #[test]

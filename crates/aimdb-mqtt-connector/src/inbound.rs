@@ -15,14 +15,13 @@ use crate::topic::matched_parts;
 pub(crate) struct Arrived<A> {
     topic: Arc<str>,
     payload: Bytes,
-    generation: u64,
     /// Owed to the broker once every link has the message: whoever gives back the last reference pays.
-    ack: Option<Arc<A>>,
+    ack: Option<Arc<Ack<A>>>,
 }
 
 impl<A> Arrived<A> {
-    pub(crate) fn new(topic: Arc<str>, payload: Bytes, generation: u64, ack: Option<A>) -> Self {
-        Self { topic, payload, generation, ack: ack.map(Arc::new) }
+    pub(crate) fn new(topic: Arc<str>, payload: Bytes, ack: Option<Ack<A>>) -> Self {
+        Self { topic, payload, ack: ack.map(Arc::new) }
     }
 }
 
@@ -31,7 +30,6 @@ impl<A> Clone for Arrived<A> {
         Self {
             topic: Arc::clone(&self.topic),
             payload: self.payload.clone(),
-            generation: self.generation,
             ack: self.ack.clone(),
         }
     }
@@ -45,7 +43,7 @@ pub(crate) async fn run<A>(
 ) {
     let filter = LinkOptions::of(link.address()).topic;
     while let Some(message) = arrived.recv().await {
-        let Arrived { topic, payload, generation, ack } = message;
+        let Arrived { topic, payload, ack } = message;
         let parts = matched_parts(&filter, &topic).unwrap_or_default();
         let incoming = Incoming { topic: &topic, parts: &parts, payload: &payload };
         if link.deliver(incoming).await.is_err() {
@@ -54,7 +52,7 @@ pub(crate) async fn run<A>(
         }
         if let Some(ack) = ack.and_then(Arc::into_inner) {
             // Without a driver there is nobody to acknowledge to.
-            let _over = acks.send(Ack { generation, ack });
+            let _over = acks.send(ack);
         }
     }
 }

@@ -44,16 +44,15 @@ impl Routes {
         self.0.iter().enumerate().map(|(at, route)| (at + 1, route))
     }
 
-    /// The links a message is for: by the identifiers the broker put on it, else by its topic.
+    /// The links a message is for: by the identifiers the broker put on it, else by its topic. An identifier alone is
+    /// no proof: a session that the broker kept may have those of an earlier program with other links.
     pub(crate) fn links(&self, identifiers: &[usize], topic: &str) -> Vec<usize> {
-        let named = |(id, _): &(usize, &Route)| identifiers.contains(id);
-        let matches = |(_, route): &(usize, &Route)| matched_parts(&route.filter, topic).is_some();
+        let matching =
+            || self.iter().filter(|(_, route)| matched_parts(&route.filter, topic).is_some());
         let links = |(_, route): (usize, &Route)| route.links.clone();
-        if identifiers.is_empty() {
-            self.iter().filter(matches).flat_map(links).collect()
-        } else {
-            self.iter().filter(named).flat_map(links).collect()
-        }
+        let named: Vec<usize> =
+            matching().filter(|(id, _)| identifiers.contains(id)).flat_map(links).collect();
+        if named.is_empty() { matching().flat_map(links).collect() } else { named }
     }
 }
 
@@ -81,6 +80,13 @@ mod tests {
     fn a_message_goes_where_its_identifiers_say() {
         assert_eq!(routes().links(&[2], "a/b"), [1]);
         assert_eq!(routes().links(&[1, 2], "a/b"), [0, 2, 1]);
+    }
+
+    #[test]
+    fn identifiers_of_other_filters_do_not_count() {
+        assert_eq!(routes().links(&[2], "a/c"), [0, 2]);
+        assert_eq!(routes().links(&[7], "a/b"), [0, 2, 1]);
+        assert!(routes().links(&[1], "b").is_empty());
     }
 
     #[test]

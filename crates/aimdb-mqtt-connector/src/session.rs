@@ -8,10 +8,10 @@
 //! ```
 //!
 //! The driver polls and never waits for a record. Each link has a task of its own, so a record that is full holds back
-//! only itself. A message is acknowledged when every record it is for has it, and only on the connection it came by: an
-//! acknowledgement the broker does not expect would break the new one.
+//! only itself. A message is acknowledged when every record it is for has it, and only on a connection by which it came:
+//! an acknowledgement the broker does not expect would break the new one.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,10 +46,25 @@ pub(crate) struct Connection {
     pub(crate) max_packet: usize,
 }
 
-/// An acknowledgement and the connection it belongs to.
+/// An acknowledgement, and which message it is for.
 pub(crate) struct Ack<A> {
-    pub(crate) generation: u64,
-    pub(crate) ack: A,
+    id: u16,
+    serial: u64,
+    ack: A,
+}
+
+/// A message whose acknowledgement is not on its way yet.
+///
+/// After a break a broker that kept the session sends such a message again, and must: it cannot know how far it got.
+/// The record shall not get it twice for that, and its acknowledgement is expected only then.
+struct Owed {
+    serial: u64,
+    topic: Bytes,
+    payload: Bytes,
+    /// The connection by which it came last.
+    generation: u64,
+    /// Its records have it.
+    taken: bool,
 }
 
 /// Runs until shutdown, or until the connection is required and cannot be had.
@@ -80,6 +95,7 @@ pub(crate) async fn run<P: Protocol>(settings: Settings, links: Links, context: 
         inboxes.push(inbox);
         tasks.spawn(inbound::run(link, arrived, acks_in.clone()));
     }
+    let unsubscribed = routes.iter().map(|(id, _)| id).collect();
     let driver = Driver {
         client: client.clone(),
         routes,
@@ -88,8 +104,12 @@ pub(crate) async fn run<P: Protocol>(settings: Settings, links: Links, context: 
         outbound_statuses,
         connection,
         acks,
-        unsent_ack: None,
+        unsent_acks: VecDeque::new(),
+        owed: HashMap::new(),
+        serial: 0,
+        max_payload: settings.config.max_payload,
         generation: 0,
+        unsubscribed,
         to_subscribe: VecDeque::new(),
         subscribing: JoinSet::new(),
         backoff: Backoff::new(settings.config.first_pause, settings.config.longest_pause),
@@ -142,10 +162,18 @@ struct Driver<C: Client> {
     outbound_statuses: Vec<Arc<LinkStatus>>,
     connection: watch::Sender<Connection>,
     acks: mpsc::UnboundedReceiver<Ack<C::Ack>>,
-    /// One for which the client had no room.
-    unsent_ack: Option<C::Ack>,
+    /// Those for which the client had no room yet.
+    unsent_acks: VecDeque<C::Ack>,
+    /// By packet identifier, in the session that the broker has of us.
+    owed: HashMap<u16, Owed>,
+    /// Numbers messages.
+    serial: u64,
+    max_payload: usize,
     /// Counts connections.
     generation: u64,
+    /// Identifiers of routes that the session is not known to have. At the start that is all of them, also where the
+    /// broker kept a session: it may be an earlier program's, with other links.
+    unsubscribed: BTreeSet<usize>,
     /// Identifiers of routes that have yet to be asked for.
     to_subscribe: VecDeque<usize>,
     subscribing: JoinSet<(u64, usize, Result<(), NotSent>)>,
@@ -168,7 +196,7 @@ impl<C: Client> Driver<C> {
                 tokio::select! {
                     biased;
                     event = &mut poll => break event,
-                    Some(ack) = self.acks.recv(), if self.unsent_ack.is_none() => self.acknowledge(ack),
+                    Some(ack) = self.acks.recv(), if self.unsent_acks.is_empty() => self.acknowledge(ack),
                     Some(Ok(answer)) = self.subscribing.join_next(), if !self.subscribing.is_empty() => self.subscribed(answer),
                     () = &mut stopping, if taking_in => {
                         // What is in the inboxes will still be delivered; nothing is added to them.
@@ -182,6 +210,7 @@ impl<C: Client> Driver<C> {
                     self.connected(session_present, max_packet)
                 }
                 Ok(Event::Message(message)) if taking_in => self.route(message).await,
+                Ok(Event::Acknowledged(id)) => _ = self.owed.remove(&id),
                 Ok(Event::Message(_) | Event::Other) => {}
                 Err(Lost { over: true, .. }) => return Ok(()),
                 Err(lost) => self.lost(lost).await?,
@@ -192,8 +221,11 @@ impl<C: Client> Driver<C> {
 
     /// What found no room in the client before.
     fn catch_up(&mut self) {
-        if let Some(ack) = self.unsent_ack.take() {
-            self.unsent_ack = self.client.try_ack(ack).err();
+        while let Some(ack) = self.unsent_acks.pop_front() {
+            if let Err(unsent) = self.client.try_ack(ack) {
+                self.unsent_acks.push_front(unsent);
+                break;
+            }
         }
         while let Some(&id) = self.to_subscribe.front() {
             let Some(route) =
@@ -210,11 +242,30 @@ impl<C: Client> Driver<C> {
         }
     }
 
-    fn acknowledge(&mut self, ack: Ack<C::Ack>) {
-        // One from an earlier connection is answered by the broker's sending the message again.
-        if ack.generation == self.generation {
-            self.unsent_ack = self.client.try_ack(ack.ack).err();
+    /// The records have a message.
+    fn acknowledge(&mut self, Ack { id, serial, ack }: Ack<C::Ack>) {
+        // One that is not owed belongs to a session that is gone.
+        let Some(owed) = self.owed.get_mut(&id).filter(|owed| owed.serial == serial) else {
+            return;
+        };
+        owed.taken = true;
+        // One that came by an earlier connection is acknowledged when the broker sends it again.
+        if owed.generation == self.generation {
+            self.unsent_acks.extend(self.client.try_ack(ack).err());
         }
+    }
+
+    /// Whether the message came before, by an earlier connection of this session, and is with its records or on its way
+    /// there.
+    fn is_known(&mut self, message: &Message<C::Ack>) -> bool {
+        let generation = self.generation;
+        let same = |owed: &&mut Owed| {
+            message.again && owed.topic == message.topic && owed.payload == message.payload
+        };
+        self.owed.get_mut(&message.id).filter(same).is_some_and(|owed| {
+            owed.generation = generation;
+            true
+        })
     }
 
     fn connected(&mut self, session_present: bool, max_packet: usize) {
@@ -223,11 +274,14 @@ impl<C: Client> Driver<C> {
         self.required_by = None;
         self.context.log().info(format_args!("connected to {}", self.target));
         self.outbound_statuses.iter().for_each(|status| status.connected());
-        if session_present {
-            self.inbound_statuses.iter().for_each(|status| status.connected());
-        } else {
-            self.to_subscribe = self.routes.iter().map(|(id, _)| id).collect();
+        if !session_present {
+            self.owed.clear();
+            self.unsubscribed = self.routes.iter().map(|(id, _)| id).collect();
         }
+        for (_, route) in self.routes.iter().filter(|(id, _)| !self.unsubscribed.contains(id)) {
+            route.links.iter().for_each(|&link| self.inbound_statuses[link].connected());
+        }
+        self.to_subscribe = self.unsubscribed.iter().copied().collect();
         self.connection.send_replace(Connection { up: true, max_packet });
     }
 
@@ -237,7 +291,10 @@ impl<C: Client> Driver<C> {
         }
         let Some((_, route)) = self.routes.iter().find(|(known, _)| *known == id) else { return };
         match outcome {
-            Ok(()) => route.links.iter().for_each(|&link| self.inbound_statuses[link].connected()),
+            Ok(()) => {
+                self.unsubscribed.remove(&id);
+                route.links.iter().for_each(|&link| self.inbound_statuses[link].connected());
+            }
             // The next connection subscribes anew.
             Err(NotSent::Lost) => {}
             Err(NotSent::Refused(reason)) => {
@@ -250,11 +307,37 @@ impl<C: Client> Driver<C> {
     }
 
     async fn route(&mut self, message: Message<C::Ack>) {
-        let Message { topic, payload, subscriptions, ack } = message;
-        let topic = String::from_utf8_lossy(&topic);
-        let links = self.routes.links(&subscriptions, &topic);
+        if message.ack.is_some() && self.is_known(&message) {
+            let taken = self.owed.get(&message.id).is_some_and(|owed| owed.taken);
+            self.unsent_acks.extend(message.ack.filter(|_| taken));
+            return;
+        }
+        let Message { topic, payload, subscriptions, ack, id, .. } = message;
+        let text = String::from_utf8_lossy(&topic);
+        let links = self.routes.links(&subscriptions, &text);
+        let (size, limit) = (payload.len(), self.max_payload);
+        if links.is_empty() || size > limit {
+            let reason = match links.is_empty() {
+                true => "no link is for it; a kept session may have a subscription too many".into(),
+                false => {
+                    format!("its {size} bytes are over the limit of {limit}, see `max_payload`")
+                }
+            };
+            let reason = format!("a message on `{text}` was dropped: {reason}");
+            for link in links {
+                let status = &self.inbound_statuses[link];
+                status.received();
+                status.dropped();
+                status.error(&reason);
+            }
+            self.context.log().warn(reason);
+            // It is dealt with: kept back, it would only keep others back.
+            self.unsent_acks.extend(ack);
+            return;
+        }
         let certain = ack.is_some();
-        let arrived = Arrived::new(Arc::from(topic), payload, self.generation, ack);
+        let ack = ack.map(|ack| self.owe(id, ack, &topic, &payload));
+        let arrived = Arrived::new(Arc::from(text), payload, ack);
         for link in links {
             let inbox = &self.inboxes[link];
             if certain {
@@ -270,11 +353,20 @@ impl<C: Client> Driver<C> {
         }
     }
 
+    fn owe(&mut self, id: u16, ack: C::Ack, topic: &Bytes, payload: &Bytes) -> Ack<C::Ack> {
+        self.serial += 1;
+        let Self { serial, generation, .. } = *self;
+        let (topic, payload) = (topic.clone(), payload.clone());
+        self.owed.insert(id, Owed { serial, topic, payload, generation, taken: false });
+        Ack { id, serial, ack }
+    }
+
     async fn lost(&mut self, lost: Lost) -> Result<(), String> {
         self.generation += 1;
-        self.unsent_ack = None;
-        let was_up =
-            self.connection.send_replace(Connection { up: false, max_packet: usize::MAX }).up;
+        self.unsent_acks.clear();
+        // The limit stays until the broker says another: what is sent again meanwhile must not break it.
+        let was_up = self.connection.borrow().up;
+        self.connection.send_modify(|connection| connection.up = false);
         for status in self.outbound_statuses.iter().chain(&self.inbound_statuses) {
             status.disconnected();
             status.error(&lost.reason);

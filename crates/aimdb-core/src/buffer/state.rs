@@ -37,6 +37,8 @@ pub(super) struct Cursor {
     pub(super) delivered: u64,
     /// Values handed out by the last read and not yet followed by another one.
     pub(super) in_hand: u64,
+    /// What it takes is counted by whom it is handed to.
+    pub(super) hands_on: bool,
     /// The last round of wake-ups that has reached this reader.
     round: u64,
 }
@@ -309,12 +311,17 @@ impl<T: Clone> State<T> {
             lagged: 0,
             delivered: 0,
             in_hand: 0,
+            hands_on: false,
             round: 0,
         })
     }
 
     pub(super) fn share(&mut self, reader: usize) {
         self.readers[reader].shared = true;
+    }
+
+    pub(super) fn hand_on(&mut self, reader: usize) {
+        self.readers[reader].hands_on = true;
     }
 
     /// The next thing for `reader`: what it missed, if it wants to be told, then the next value.
@@ -524,7 +531,7 @@ pub(super) struct WakeRound {
 
 /// Adds what the reader `cursor` did not deal with to what other readers of the same stage did not.
 fn note(abandoned: &mut Vec<Abandoned>, cursor: &Cursor, left: u64) {
-    let interrupted = cursor.in_hand;
+    let interrupted = if cursor.hands_on { 0 } else { cursor.in_hand };
     if left + interrupted == 0 {
         return;
     }

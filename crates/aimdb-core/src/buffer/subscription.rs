@@ -35,6 +35,11 @@ impl<T: Clone> Subscription<T> {
         self.buffer.state.with(|state| state.share(self.id));
     }
 
+    /// Declares that whoever gets this reader's values accounts for them: none of them counts as interrupted here.
+    pub(crate) fn hand_on(&self) {
+        self.buffer.state.with(|state| state.hand_on(self.id));
+    }
+
     /// The next event if there is one: a value, or before it how many were lost.
     ///
     /// # Errors

@@ -78,6 +78,9 @@ pub(crate) enum Event<A> {
         max_packet: usize,
     },
     Message(Message<A>),
+    /// The acknowledgement of the message with this packet identifier is on its way. What comes under the identifier
+    /// from now on is another message, or one that the client itself knows to have been taken.
+    Acknowledged(u16),
     Other,
 }
 
@@ -89,6 +92,10 @@ pub(crate) struct Message<A> {
     pub(crate) subscriptions: Vec<usize>,
     /// To be handed back when the records have it; `None` at QoS 0.
     pub(crate) ack: Option<A>,
+    /// The packet identifier; 0 at QoS 0.
+    pub(crate) id: u16,
+    /// The broker has sent it before.
+    pub(crate) again: bool,
 }
 
 /// A connection that is gone, or was never made.
@@ -189,8 +196,9 @@ macro_rules! client {
         fn message(mut publish: Publish, subscriptions: Vec<usize>) -> super::Message<Publish> {
             let payload = std::mem::take(&mut publish.payload);
             let topic = publish.topic.clone();
+            let (id, again) = (publish.pkid, publish.dup);
             let ack = (publish.qos != $library::QoS::AtMostOnce).then_some(publish);
-            super::Message { topic, payload, subscriptions, ack }
+            super::Message { topic, payload, subscriptions, ack, id, again }
         }
 
         fn network() -> $library::NetworkOptions {

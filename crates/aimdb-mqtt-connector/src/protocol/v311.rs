@@ -1,7 +1,7 @@
 //! MQTT 3.1.1.
 
 use rumqttc_v4::mqttbytes::v4::LastWill;
-use rumqttc_v4::{AckMode, ConnectionError, MqttOptions, SubscribeNotice};
+use rumqttc_v4::{AckMode, ConnectionError, MqttOptions, Outgoing, SubscribeNotice};
 
 use super::{
     BATCH, CHANNEL, Event, IN_FLIGHT, Lost, OVER, Protocol, broken, client, refusal, seconds,
@@ -76,6 +76,9 @@ impl super::EventLoop for rumqttc_v4::EventLoop {
             }),
             Ok(rumqttc_v4::Event::Incoming(Packet::Publish(publish))) => {
                 Ok(Event::Message(message(publish, Vec::new())))
+            }
+            Ok(rumqttc_v4::Event::Outgoing(Outgoing::PubAck(id) | Outgoing::PubRec(id))) => {
+                Ok(Event::Acknowledged(id))
             }
             Ok(_) => Ok(Event::Other),
             Err(ConnectionError::RequestsDone) => {

@@ -5,8 +5,8 @@ use std::pin::Pin;
 
 use rumqttc_v5::mqttbytes::v5::{LastWill, SubscribeProperties};
 use rumqttc_v5::{
-    AckMode, ConnectionError, MqttOptions, PersistedAckMode, PersistedSession, SessionStore,
-    SessionStoreError, SessionStoreKey, SubscribeNotice,
+    AckMode, ConnectionError, MqttOptions, Outgoing, PersistedAckMode, PersistedSession,
+    SessionStore, SessionStoreError, SessionStoreKey, SubscribeNotice,
 };
 
 use super::{
@@ -137,6 +137,9 @@ impl super::EventLoop for rumqttc_v5::EventLoop {
                 let subscriptions =
                     properties.map(|p| p.subscription_identifiers).unwrap_or_default();
                 Ok(Event::Message(message(publish, subscriptions)))
+            }
+            Ok(rumqttc_v5::Event::Outgoing(Outgoing::PubAck(id) | Outgoing::PubRec(id))) => {
+                Ok(Event::Acknowledged(id))
             }
             Ok(_) => Ok(Event::Other),
             Err(ConnectionError::RequestsDone) => {
