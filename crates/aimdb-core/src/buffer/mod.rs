@@ -10,8 +10,8 @@
 //! # Lagging
 //!
 //! A reader of a ring or a latest record that falls behind goes on with the oldest value that is still there.
-//! [`Reader::recv`] does so silently and never ends because of it; [`Reader::next_event`] says how many were lost,
-//! in order; [`Reader::lagged`] is the exact total at any time.
+//! [`Reader::recv`](crate::Reader::recv) does so silently and never ends because of it; [`Reader::next_event`](crate::Reader::next_event) says how many were lost,
+//! in order; [`Reader::lagged`](crate::Reader::lagged) is the exact total at any time.
 //!
 //! # Closing
 //!
@@ -22,7 +22,7 @@
 //! # Waiting
 //!
 //! Readers and writers wait in one FIFO for each direction, tasks and parked threads alike: both are just
-//! [`Waker`](core::task::Waker)s. One produce wakes each waiting reader once; a mailbox wakes one taker. A wake-up
+//! [`Waker`]s. One produce wakes each waiting reader once; a mailbox wakes one taker. A wake-up
 //! that its receiver can no longer use (a dropped future) is passed to the next in line.
 //!
 //! # What runs under the lock
