@@ -6,7 +6,7 @@
 //! any task from outside wakes an idle worker, which takes the driver over.
 //!
 //! So for each multi-thread runtime with stages there is one thread that looks every 2 ms whether a stage is being
-//! polled, and if so schedules an empty task. Once no stage has been polled for 200 ms it sleeps, until the next poll
+//! polled, and if so schedules a task that does nothing. Once no stage has been polled for 200 ms it sleeps, until the next poll
 //! wakes it: an idle database costs nothing.
 //!
 //! ```text
@@ -22,7 +22,7 @@ use std::pin::Pin;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
@@ -47,6 +47,27 @@ struct Shared {
     polled: AtomicBool,
     asleep: AtomicBool,
     over: AtomicBool,
+    /// Wakes the task that is scheduled to rouse a worker. One task for all time: scheduling it allocates nothing.
+    nudged: Mutex<Option<Waker>>,
+}
+
+/// The task: does nothing but be scheduled.
+struct Nudged(Arc<Shared>);
+
+impl Future for Nudged {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut nudged = self.0.nudged.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.0.over.load(SeqCst) {
+            *nudged = None;
+            return Poll::Ready(());
+        }
+        if !nudged.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *nudged = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
 }
 
 impl Watchdog {
@@ -62,23 +83,24 @@ impl Watchdog {
             return Some(watchdog);
         }
         watchdogs.retain(|_, watchdog| watchdog.strong_count() > 0);
-        let watchdog = Arc::new(Self::start(runtime.clone())?);
+        let watchdog = Arc::new(Self::start(runtime)?);
         watchdogs.insert(runtime.id(), Arc::downgrade(&watchdog));
         Some(watchdog)
     }
 
     /// Without a thread to be had, stages run unwatched, as Tokio's own tasks do.
-    fn start(runtime: Handle) -> Option<Self> {
+    fn start(runtime: &Handle) -> Option<Self> {
         let shared = Arc::new(Shared {
             polling: AtomicUsize::new(0),
             polled: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
             over: AtomicBool::new(false),
+            nudged: Mutex::new(None),
         });
+        runtime.spawn(Nudged(Arc::clone(&shared)));
         let watched = Arc::clone(&shared);
         let name = "aimdb-watchdog".into();
-        let thread =
-            thread::Builder::new().name(name).spawn(move || watched.watch(&runtime)).ok()?;
+        let thread = thread::Builder::new().name(name).spawn(move || watched.watch()).ok()?;
         Some(Self { shared, thread: thread.thread().clone() })
     }
 
@@ -101,19 +123,20 @@ impl Watchdog {
 impl Drop for Watchdog {
     fn drop(&mut self) {
         self.shared.over.store(true, SeqCst);
+        self.shared.nudge();
         self.shared.asleep.store(false, SeqCst);
         self.thread.unpark();
     }
 }
 
 impl Shared {
-    fn watch(&self, runtime: &Handle) {
+    fn watch(&self) {
         let mut quiet = 0;
         while !self.over.load(SeqCst) {
             thread::sleep(PERIOD);
             if self.polling.load(SeqCst) > 0 {
-                // A worker that was idle comes to run this, and then watches timers and sockets.
-                runtime.spawn(async {});
+                // A worker that was idle comes to run it, and then watches timers and sockets.
+                self.nudge();
             }
             quiet = if self.polled.swap(false, Relaxed) { 0 } else { quiet + 1 };
             if quiet >= PATIENCE {
@@ -121,6 +144,11 @@ impl Shared {
                 self.fall_asleep();
             }
         }
+    }
+
+    fn nudge(&self) {
+        let waker = self.nudged.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        waker.inspect(Waker::wake_by_ref);
     }
 
     fn fall_asleep(&self) {

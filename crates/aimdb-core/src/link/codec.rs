@@ -146,7 +146,7 @@ pub struct Json;
 #[cfg(feature = "json")]
 impl<T: serde::Serialize> Encode<T> for Json {
     fn encode(&mut self, value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        serde_json::to_writer(Append(out), value).map_err(CodecError::new)
+        write_json(value, out).map_err(CodecError::new)
     }
 }
 
@@ -157,20 +157,16 @@ impl<T: serde::de::DeserializeOwned> Decode<T> for Json {
     }
 }
 
-/// `Vec<u8>` as serde_json's writer, with and without std.
-#[cfg(feature = "json")]
-struct Append<'v>(&'v mut Vec<u8>);
+/// Without std the library writes into a `Vec` of its own only.
+#[cfg(all(feature = "json", not(feature = "std")))]
+fn write_json<T: serde::Serialize>(value: &T, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    out.extend_from_slice(&serde_json::to_vec(value)?);
+    Ok(())
+}
 
 #[cfg(all(feature = "json", feature = "std"))]
-impl std::io::Write for Append<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+fn write_json<T: serde::Serialize>(value: &T, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    serde_json::to_writer(out, value)
 }
 
 /// Postcard's compact binary form.
