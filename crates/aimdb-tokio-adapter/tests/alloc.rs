@@ -54,12 +54,19 @@ async fn assert_free(what: &str, mut message: impl AsyncFnMut(u64)) {
     for n in 0..WARM_UP {
         message(n).await;
     }
-    let before = ALLOCATIONS.load(Relaxed);
-    for n in 0..MEASURED {
-        message(n).await;
+    // Other threads are counted too, and one of them may start late: what a message costs shows in every attempt.
+    let mut fewest = u64::MAX;
+    for _ in 0..4 {
+        let before = ALLOCATIONS.load(Relaxed);
+        for n in 0..MEASURED {
+            message(n).await;
+        }
+        fewest = fewest.min(ALLOCATIONS.load(Relaxed) - before);
+        if fewest == 0 {
+            return;
+        }
     }
-    let allocations = ALLOCATIONS.load(Relaxed) - before;
-    assert_eq!(allocations, 0, "allocations in {MEASURED} messages: {what}");
+    assert_eq!(fewest, 0, "allocations in {MEASURED} messages: {what}");
 }
 
 fn builder() -> AimDbBuilder<TokioAdapter> {
