@@ -1,16 +1,19 @@
-//! The one place that knows which lock this build uses.
+//! The one place that knows how this build keeps threads apart.
 //!
-//! | build | lock |
-//! |---|---|
-//! | `std` | `std::sync::Mutex`: threads block |
-//! | no `std` | `critical_section::Mutex`: interrupts off, so a task and an interrupt may share a record |
-//! | `--cfg loom` | loom's mutex: the models explore every interleaving |
+//! | build | lock | atomics | a buffer's step |
+//! |---|---|---|---|
+//! | `std` | `std::sync::Mutex`: threads block | the processor's | runs beside others' |
+//! | no `std` | `critical_section::Mutex`: interrupts off | `portable-atomic`'s, also where there is no compare-and-swap | runs inside a critical section, so that it never meets another one half-way |
+//! | `--cfg loom` | loom's | loom's | runs beside others': the models explore every interleaving |
 //!
-//! A lock is only ever held inside the closure given to [`Lock::with`], so no guard can outlive a statement
+//! A [`Lock`] is only ever held inside the closure given to [`Lock::with`], so no guard can outlive a statement
 //! or be carried over an `.await`.
 
 #[cfg(loom)]
 mod imp {
+    pub(crate) use loom::cell::UnsafeCell;
+    pub(crate) use loom::sync::atomic;
+
     pub(crate) struct Lock<S>(loom::sync::Mutex<S>);
 
     impl<S> Lock<S> {
@@ -22,11 +25,32 @@ mod imp {
             work(&mut self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
         }
     }
+
+    pub(crate) fn step<O>(work: impl FnOnce() -> O) -> O {
+        work()
+    }
+
+    pub(crate) struct Spin;
+
+    impl Spin {
+        pub(crate) fn new() -> Self {
+            Self
+        }
+
+        pub(crate) fn wait(&mut self) {
+            loom::thread::yield_now();
+        }
+    }
+
+    pub(crate) use super::plain::Padded;
 }
 
 #[cfg(all(feature = "std", not(loom)))]
 mod imp {
     use std::sync::{Mutex, PoisonError};
+
+    pub(crate) use super::plain::{UnsafeCell, atomic};
+    pub(crate) use crossbeam_utils::CachePadded as Padded;
 
     pub(crate) struct Lock<S>(Mutex<S>);
 
@@ -35,11 +59,30 @@ mod imp {
             Self(Mutex::new(state))
         }
 
-        /// A poisoned lock is entered all the same: the only user code that runs inside one is `Clone`, and
-        /// every state machine clones before it changes anything.
+        /// A poisoned lock is entered all the same: no user code runs inside one.
         #[inline]
         pub(crate) fn with<O>(&self, work: impl FnOnce(&mut S) -> O) -> O {
             work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn step<O>(work: impl FnOnce() -> O) -> O {
+        work()
+    }
+
+    /// Spins a little, then gives the processor away: whoever is waited for may need it.
+    pub(crate) struct Spin(crossbeam_utils::Backoff);
+
+    impl Spin {
+        #[inline]
+        pub(crate) fn new() -> Self {
+            Self(crossbeam_utils::Backoff::new())
+        }
+
+        #[cold]
+        pub(crate) fn wait(&mut self) {
+            self.0.snooze();
         }
     }
 }
@@ -48,6 +91,8 @@ mod imp {
 mod imp {
     use core::cell::RefCell;
     use critical_section::Mutex;
+
+    pub(crate) use super::plain::{Padded, UnsafeCell, atomic};
 
     pub(crate) struct Lock<S>(Mutex<RefCell<S>>);
 
@@ -61,6 +106,69 @@ mod imp {
             critical_section::with(|token| work(&mut self.0.borrow_ref_mut(token)))
         }
     }
+
+    #[inline]
+    pub(crate) fn step<O>(work: impl FnOnce() -> O) -> O {
+        critical_section::with(|_| work())
+    }
+
+    /// Nobody is ever met half-way here, so nobody is ever waited for.
+    pub(crate) struct Spin;
+
+    impl Spin {
+        pub(crate) fn new() -> Self {
+            Self
+        }
+
+        pub(crate) fn wait(&mut self) {
+            core::hint::spin_loop();
+        }
+    }
 }
 
-pub(crate) use imp::Lock;
+/// What has the shape of loom's types where nothing is being modelled.
+#[cfg_attr(any(loom, feature = "std"), expect(dead_code, reason = "other builds bring some of it themselves"))]
+mod plain {
+    pub(crate) mod atomic {
+        pub(crate) use portable_atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+    }
+
+    /// `core::cell::UnsafeCell`, opened the way loom's is.
+    pub(crate) struct UnsafeCell<V>(core::cell::UnsafeCell<V>);
+
+    impl<V> UnsafeCell<V> {
+        pub(crate) const fn new(value: V) -> Self {
+            Self(core::cell::UnsafeCell::new(value))
+        }
+
+        #[inline(always)]
+        pub(crate) fn with<O>(&self, work: impl FnOnce(*const V) -> O) -> O {
+            work(self.0.get())
+        }
+
+        #[inline(always)]
+        pub(crate) fn with_mut<O>(&self, work: impl FnOnce(*mut V) -> O) -> O {
+            work(self.0.get())
+        }
+    }
+
+    /// On one core there are no cache lines to keep apart.
+    pub(crate) struct Padded<V>(V);
+
+    impl<V> Padded<V> {
+        pub(crate) const fn new(value: V) -> Self {
+            Self(value)
+        }
+    }
+
+    impl<V> core::ops::Deref for Padded<V> {
+        type Target = V;
+
+        #[inline(always)]
+        fn deref(&self) -> &V {
+            &self.0
+        }
+    }
+}
+
+pub(crate) use imp::{Lock, Padded, Spin, UnsafeCell, atomic, step};

@@ -1,55 +1,140 @@
-//! `SingleLatest`: the current value. Writers never wait; readers skip to the newest.
+//! `SingleLatest`: the current value. Writers never wait for a reader to go on; readers skip to the newest.
+//!
+//! One [`Slot`] whose word counts the values. Writers and readers claim it as it is, whatever it holds: the newest
+//! value is the right one for everybody.
 
-use super::Evicted;
+use super::cursor::{Held, add};
+use super::kind::{Kind, Outlet, Pushed, Refused, Taken, Turn};
+use super::slot::{Claim, Slot};
+use crate::sync::Padded;
+use crate::sync::atomic::{
+    AtomicBool, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
-/// The newest value and how many there have been.
 pub(super) struct Latest<T> {
-    value: Option<T>,
-    read: bool,
-    head: u64,
+    slot: Padded<Slot<T>>,
+    /// Changed under a claim of the slot.
+    closed: AtomicBool,
+    overwritten: AtomicU64,
 }
 
 impl<T: Clone> Latest<T> {
     pub(super) fn new() -> Self {
-        Self { value: None, read: false, head: 0 }
+        Self {
+            slot: Padded::new(Slot::new()),
+            closed: AtomicBool::new(false),
+            overwritten: AtomicU64::new(0),
+        }
     }
 
-    pub(super) fn push(&mut self, value: T) -> Option<Evicted<T>> {
-        let old = self.value.replace(value);
-        let unread = !core::mem::replace(&mut self.read, false);
-        self.head += 1;
-        old.map(|value| Evicted { value, unread })
+    #[inline]
+    fn head(&self) -> u64 {
+        self.slot.look().written()
+    }
+
+    /// The newest value, not consumed.
+    pub(super) fn latest(&self) -> Option<T> {
+        self.slot.claim_any().value().cloned()
+    }
+}
+
+pub(super) struct LatestTurn<'l, T> {
+    latest: &'l Latest<T>,
+    claim: Claim<'l, T>,
+}
+
+impl<T> Turn<T> for LatestTurn<'_, T> {
+    #[inline(always)]
+    fn write(self, value: T) -> Pushed<T> {
+        let Self { latest, mut claim } = self;
+        let unread = claim.word().is_full() && !claim.word().is_read();
+        let produced = claim.word().written() + 1;
+        if unread {
+            add(&latest.overwritten, 1);
+        }
+        Pushed { evicted: claim.put(value, produced), produced }
+    }
+}
+
+impl<T: Clone> Kind<T> for Latest<T> {
+    type Turn<'k>
+        = LatestTurn<'k, T>
+    where
+        Self: 'k;
+
+    #[inline(always)]
+    fn turn(&self, _slowest: impl FnOnce() -> u64) -> Result<LatestTurn<'_, T>, Refused> {
+        let claim = self.slot.claim_any();
+        if self.closed.load(Relaxed) {
+            return Err(Refused::Closed);
+        }
+        Ok(LatestTurn { latest: self, claim })
+    }
+
+    #[inline(always)]
+    fn read(&self, held: &mut Held<'_>, tell_lag: bool, out: &mut Outlet<T>) -> Taken {
+        let next = held.next();
+        if self.head() <= next {
+            // Nothing is written once it is closed: a head seen after that is the last one.
+            if !self.is_closed() {
+                return Taken::Empty;
+            }
+            if self.head() <= next {
+                return Taken::Closed;
+            }
+        }
+        let mut claim = self.slot.claim_any();
+        let missed = claim.word().written() - 1 - next;
+        if missed > 0 {
+            held.skip(missed);
+            if tell_lag {
+                return Taken::Lagged(missed);
+            }
+        }
+        out.value = claim.value().cloned();
+        claim.mark_read();
+        held.deliver();
+        Taken::Value
+    }
+
+    fn may_sleep(&self, next: u64) -> bool {
+        let word = self.slot.second_look();
+        !word.is_busy() && word.written() <= next && !self.is_closed()
     }
 
     /// A new reader sees the current value at once.
-    pub(super) fn first_position(&self) -> u64 {
-        self.head.saturating_sub(1)
+    fn start(&self) -> u64 {
+        self.head().saturating_sub(1)
     }
 
-    /// How many values the reader at `next` skips to get to the newest.
-    pub(super) fn missed(&self, next: u64) -> u64 {
-        self.head.saturating_sub(1).saturating_sub(next)
+    fn missed(&self, next: u64) -> u64 {
+        self.head().saturating_sub(1).saturating_sub(next)
     }
 
-    pub(super) fn readable(&self, next: u64) -> u64 {
-        u64::from(next < self.head)
+    fn readable(&self, next: u64) -> u64 {
+        u64::from(next < self.head())
     }
 
-    /// The newest value, if `next` is its position.
-    pub(super) fn read(&mut self, next: u64) -> Option<T> {
-        if next >= self.head {
-            return None;
-        }
-        let value = self.value.clone();
-        self.read = true;
-        value
+    fn depth(&self, _slowest: Option<u64>) -> usize {
+        usize::from(self.head() > 0)
     }
 
-    pub(super) fn latest(&self) -> Option<&T> {
-        self.value.as_ref()
+    fn produced(&self) -> u64 {
+        self.head()
     }
 
-    pub(super) fn len(&self) -> usize {
-        usize::from(self.value.is_some())
+    fn overwritten(&self) -> u64 {
+        self.overwritten.load(Relaxed)
+    }
+
+    fn close(&self) {
+        let _nobody_writes = self.slot.claim_any();
+        self.closed.store(true, Release);
+    }
+
+    #[inline]
+    fn is_closed(&self) -> bool {
+        self.closed.load(Acquire)
     }
 }

@@ -1,42 +1,142 @@
 //! `Mailbox`: one pending command, newest wins, each taken once.
+//!
+//! One [`Slot`] whose word counts the commands. Whoever takes the pending one answers for those it replaced.
 
-use super::Evicted;
+use super::cursor::{Held, add};
+use super::kind::{Kind, Outlet, Pushed, Refused, Taken, Turn};
+use super::slot::{Claim, Slot};
+use crate::sync::Padded;
+use crate::sync::atomic::{
+    AtomicBool, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
-/// The pending command, and how many were replaced since the last one was taken.
 pub(super) struct Mailbox<T> {
-    pending: Option<T>,
-    replaced: u64,
+    pending: Padded<Slot<T>>,
+    /// Changed under a claim of the slot, like the two below.
+    closed: AtomicBool,
+    overwritten: AtomicU64,
+    /// Commands replaced since one was taken.
+    replaced: AtomicU64,
 }
 
-impl<T> Mailbox<T> {
+impl<T: Clone> Mailbox<T> {
     pub(super) fn new() -> Self {
-        Self { pending: None, replaced: 0 }
+        Self {
+            pending: Padded::new(Slot::new()),
+            closed: AtomicBool::new(false),
+            overwritten: AtomicU64::new(0),
+            replaced: AtomicU64::new(0),
+        }
     }
 
-    pub(super) fn push(&mut self, value: T) -> Option<Evicted<T>> {
-        let old = self.pending.replace(value)?;
-        self.replaced += 1;
-        Some(Evicted { value: old, unread: true })
+    /// The pending command, not taken.
+    pub(super) fn latest(&self) -> Option<T> {
+        self.pending.claim_any().value().cloned()
+    }
+}
+
+pub(super) struct MailboxTurn<'m, T> {
+    mailbox: &'m Mailbox<T>,
+    claim: Claim<'m, T>,
+}
+
+impl<T> Turn<T> for MailboxTurn<'_, T> {
+    #[inline(always)]
+    fn write(self, value: T) -> Pushed<T> {
+        let Self { mailbox, mut claim } = self;
+        let produced = claim.word().written() + 1;
+        if claim.word().is_full() {
+            add(&mailbox.overwritten, 1);
+            add(&mailbox.replaced, 1);
+        }
+        Pushed { evicted: claim.put(value, produced), produced }
+    }
+}
+
+impl<T: Clone> Kind<T> for Mailbox<T> {
+    type Turn<'k>
+        = MailboxTurn<'k, T>
+    where
+        Self: 'k;
+
+    #[inline(always)]
+    fn turn(&self, _slowest: impl FnOnce() -> u64) -> Result<MailboxTurn<'_, T>, Refused> {
+        let claim = self.pending.claim_any();
+        if self.closed.load(Relaxed) {
+            return Err(Refused::Closed);
+        }
+        Ok(MailboxTurn { mailbox: self, claim })
     }
 
-    pub(super) fn readable(&self) -> u64 {
-        u64::from(self.pending.is_some())
+    #[inline(always)]
+    fn read(&self, held: &mut Held<'_>, tell_lag: bool, out: &mut Outlet<T>) -> Taken {
+        let mut claim = loop {
+            if !self.pending.look().is_full() {
+                // Nothing is written once it is closed: what is not pending after that never will be.
+                if !self.is_closed() {
+                    return Taken::Empty;
+                }
+                if !self.pending.look().is_full() {
+                    return Taken::Closed;
+                }
+            }
+            let claim = self.pending.claim_any();
+            if claim.word().is_full() {
+                break claim;
+            }
+            // Another taker was faster.
+        };
+        let missed = self.replaced.load(Relaxed);
+        if missed > 0 {
+            self.replaced.store(0, Relaxed);
+            held.charge(missed);
+            if tell_lag {
+                return Taken::Lagged(missed);
+            }
+        }
+        out.value = claim.take();
+        held.deliver();
+        Taken::Value
     }
 
-    /// Whoever takes the pending command answers for those it replaced.
-    pub(super) fn settle(&mut self) -> u64 {
-        core::mem::take(&mut self.replaced)
+    fn may_sleep(&self, _next: u64) -> bool {
+        let word = self.pending.second_look();
+        !word.is_busy() && !word.is_full() && !self.is_closed()
     }
 
-    pub(super) fn read(&mut self) -> Option<T> {
-        self.pending.take()
+    /// Positions mean nothing here: whoever comes takes what is pending.
+    fn start(&self) -> u64 {
+        0
     }
 
-    pub(super) fn latest(&self) -> Option<&T> {
-        self.pending.as_ref()
+    fn missed(&self, _next: u64) -> u64 {
+        0
     }
 
-    pub(super) fn len(&self) -> usize {
-        usize::from(self.pending.is_some())
+    fn readable(&self, _next: u64) -> u64 {
+        u64::from(self.pending.look().is_full())
+    }
+
+    fn depth(&self, _slowest: Option<u64>) -> usize {
+        usize::from(self.pending.look().is_full())
+    }
+
+    fn produced(&self) -> u64 {
+        self.pending.look().written()
+    }
+
+    fn overwritten(&self) -> u64 {
+        self.overwritten.load(Relaxed)
+    }
+
+    fn close(&self) {
+        let _nobody_writes = self.pending.claim_any();
+        self.closed.store(true, Release);
+    }
+
+    #[inline]
+    fn is_closed(&self) -> bool {
+        self.closed.load(Acquire)
     }
 }

@@ -25,42 +25,78 @@
 //! [`Waker`]s. One produce wakes each waiting reader once; a mailbox wakes one taker. A wake-up
 //! that its receiver can no longer use (a dropped future) is passed to the next in line.
 //!
-//! # What runs under the lock
+//! Those who move values never take the lock of that FIFO unless a flag says that someone waits there. No wake-up is
+//! lost for it: who is about to sleep first puts its waker in and raises the flag, then looks a second time, with a
+//! read-modify-write on the very word that the other side must change to bring it something. If that change came
+//! first, the second look sees it; if it comes later, it acquires what the second look released, the flag included. A
+//! word that is just being changed counts as neither: look again.
 //!
-//! Moving values, and `T::clone` for readers of rings and latest records and for all but the last reader of a queue.
-//! A `Clone` that panics leaves the value where it was. A record whose clones are long should hold an `Arc`. `Drop`
-//! and wakers always run outside.
+//! # User code
+//!
+//! `Clone` runs for readers of rings and latest records, for all but the last reader of a queue, and for whoever looks
+//! at [`latest`](crate::Consumer::latest). While it does, its reader's turn is taken, and in a ring or a latest record
+//! that one slot: a writer that comes to the slot, and other readers of the same value, wait for it. A record whose
+//! clones are long should hold an `Arc`. A `Clone` that panics leaves the value where it was and everything as usable
+//! as before; one that uses the record it is cloned in may wait for itself.
+//!
+//! `Drop` and wakers always run when nothing is held. Without std a value's step runs inside a critical section, its
+//! `Clone` included.
 //!
 //! # How to read this module
 //!
-//! `ring`, `queue`, `latest`, `mailbox` are the four kinds as plain data; `state` adds cursors, counters and waiters,
-//! still plain data; `waiters` is the FIFO; this file puts a lock around it; [`handle`](crate::handle) is what users
-//! hold.
+//! | layer | file | |
+//! |---|---|---|
+//! | state | `slot` | one value and the word that guards it |
+//! | | `cursor` | where one reader stands |
+//! | | `kind` | what the four kinds have in common |
+//! | | `ring`, `queue`, `latest`, `mailbox` | the four kinds: how values get in and out, without a lock |
+//! | lock | `waiters` | a FIFO of wakers, plain data |
+//! | | `registry` | who reads, who waits, what was left behind: plain data under the one lock there is |
+//! | handles | this file | both together: the steps of a record |
+//! | | `subscription` | one reader's place; [`handle`](crate::handle) is what users hold |
+//! | proof | `models` | the protocols under loom |
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::convert::Infallible;
 use core::fmt;
 use core::task::{Context, Poll, Waker};
 
+mod cursor;
 mod error;
+mod kind;
 mod latest;
 mod mailbox;
+#[cfg(all(test, loom))]
+mod models;
 mod queue;
+mod registry;
 mod ring;
-mod state;
+mod slot;
 mod subscription;
 mod waiters;
 
 pub use error::{Closed, ProduceError, ProduceManyError, TryProduceError, TryRecvError};
 pub use subscription::{Subscription, WaitTicket};
 
-pub(crate) use state::Abandoned;
+pub(crate) use registry::Abandoned;
 pub(crate) use waiters::{WaitKey, WaitList, WakeBatch, wake_all};
 
 use crate::metrics::{BlockedWriter, ReaderMetrics, RecordMetrics};
 use crate::runtime::Clock;
-use crate::sync::Lock;
-use state::{Follow, Refused, State, Taken, WakeRound};
+use crate::sync::atomic::{
+    AtomicUsize,
+    Ordering::{Relaxed, Release},
+};
+use crate::sync::{Lock, Spin, step};
+use cursor::Cursor;
+use kind::{Kind, Outlet, Pushed, Refused, Taken, Turn};
+use latest::Latest;
+use mailbox::Mailbox;
+use queue::Queue;
+use registry::signals::{READERS_WAIT, WRITERS_WAIT};
+use registry::{Registry, WakeRound};
+use ring::Ring;
 
 /// The kind of a record's buffer. The [module](self) compares the four.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -121,141 +157,277 @@ pub(crate) enum NoSeat {
     Taken(Arc<str>),
 }
 
-/// A value that left a buffer to make room, and whether nobody had read it.
-struct Evicted<T> {
-    value: T,
-    unread: bool,
+/// One of the four kinds.
+enum Storage<T> {
+    Ring(Ring<T>),
+    Queue(Queue<T>),
+    Latest(Latest<T>),
+    Mailbox(Mailbox<T>),
 }
 
-/// A record's buffer: the [`State`] and the lock around it.
+/// The same question to whichever kind it is.
+macro_rules! each {
+    ($storage:expr, $kind:ident => $answer:expr) => {
+        match $storage {
+            Storage::Ring($kind) => $answer,
+            Storage::Queue($kind) => $answer,
+            Storage::Latest($kind) => $answer,
+            Storage::Mailbox($kind) => $answer,
+        }
+    };
+}
+
+/// Every so many values their time is noted, whoever reads or waits.
+const NOTED: u64 = 64;
+
+/// A record's buffer: how values move, and beside it who reads and waits.
 pub(crate) struct Buffer<T> {
-    state: Lock<State<T>>,
+    storage: Storage<T>,
+    /// What those who move values must know of the registry; see [`registry::signals`].
+    signals: AtomicUsize,
+    registry: Lock<Registry>,
     cfg: BufferCfg,
     clock: Arc<dyn Clock>,
 }
 
 impl<T: Clone> Buffer<T> {
     pub(crate) fn new(cfg: BufferCfg, clock: Arc<dyn Clock>) -> Arc<Self> {
-        Arc::new(Self { state: Lock::new(State::new(cfg)), cfg, clock })
+        let storage = match cfg {
+            BufferCfg::SpmcRing { capacity } => Storage::Ring(Ring::new(capacity)),
+            BufferCfg::SpmcQueue { capacity } => Storage::Queue(Queue::new(capacity)),
+            BufferCfg::SingleLatest => Storage::Latest(Latest::new()),
+            BufferCfg::Mailbox => Storage::Mailbox(Mailbox::new()),
+        };
+        let registry = Registry::new(matches!(cfg, BufferCfg::Mailbox));
+        Arc::new(Self {
+            storage,
+            signals: AtomicUsize::new(registry.signals()),
+            registry: Lock::new(registry),
+            cfg,
+            clock,
+        })
     }
 
     pub(crate) fn cfg(&self) -> BufferCfg {
         self.cfg
     }
 
+    /// Works on the registry, and tells those who move values what they must know of it.
+    fn registry<O>(&self, work: impl FnOnce(&mut Registry) -> O) -> O {
+        self.registry.with(|registry| {
+            let outcome = work(registry);
+            let signals = registry.signals();
+            if self.signals.load(Relaxed) != signals {
+                self.signals.store(signals, Release);
+            }
+            outcome
+        })
+    }
+
+    // Writing.
+
     /// Accepts `value` if there is room, wakes who waits for it, then drops what it pushed out.
     #[inline]
     pub(crate) fn try_produce(&self, value: T) -> Result<(), TryProduceError<T>> {
-        let mut value = Some(value);
-        let refused = self.offer(&mut value);
-        match (refused, value) {
-            (Err(Refused::Full), Some(value)) => Err(TryProduceError::Full(value)),
-            (Err(Refused::Closed), Some(value)) => Err(TryProduceError::Closed(value)),
-            _ => Ok(()),
+        let pushed = step(|| each!(&self.storage, kind => self.push(kind, value)));
+        match pushed {
+            Ok(Pushed { evicted, produced }) => {
+                self.tell(produced);
+                drop(evicted);
+                Ok(())
+            }
+            Err((Refused::Full, value)) => Err(TryProduceError::Full(value)),
+            Err((Refused::Closed, value)) => Err(TryProduceError::Closed(value)),
         }
     }
 
-    /// Takes the value out of `value` if there is room.
-    #[inline]
-    fn offer(&self, value: &mut Option<T>) -> Result<(), Refused> {
-        let mut wake = WakeBatch::new();
-        let mut evicted = None;
-        let pushed = self.state.with(|state| {
-            evicted = state.push(value)?;
-            Ok(state.after_push(&*self.clock, &mut wake))
-        });
-        let round = pushed?;
-        if !wake.is_empty() {
-            self.finish_round(round, &mut wake);
+    #[inline(always)]
+    fn push<K: Kind<T>>(&self, kind: &K, value: T) -> Result<Pushed<T>, (Refused, T)> {
+        match kind.turn(|| self.slowest()) {
+            Ok(turn) => Ok(turn.write(value)),
+            Err(refused) => Err((refused, value)),
         }
-        Ok(())
     }
 
-    /// Accepts values from `batch` in order while there is room, under one lock, and leaves the rest in it.
+    /// Where the reader stands that is furthest behind; asked by a writer that knows there is one.
+    #[cold]
+    fn slowest(&self) -> u64 {
+        self.registry.with(|registry| registry.slowest().unwrap_or(0))
+    }
+
+    /// Accepts values from `batch` in order while there is room, and leaves the rest in it.
     pub(crate) fn try_produce_batch<const N: usize>(
         &self,
         batch: &mut arrayvec::ArrayVec<T, N>,
     ) -> Result<(), Closed> {
-        let mut wake = WakeBatch::new();
         let mut evicted = arrayvec::ArrayVec::<T, N>::new();
-        let (outcome, round) = self.state.with(|state| {
-            let outcome = push_batch(state, batch, &mut evicted);
-            (outcome, state.after_push(&*self.clock, &mut wake))
+        let outcome = step(|| match &self.storage {
+            Storage::Queue(queue) => queue.write_batch(batch, || self.slowest(), &mut evicted),
+            Storage::Ring(kind) => write_one_by_one(kind, batch, &mut evicted),
+            Storage::Latest(kind) => write_one_by_one(kind, batch, &mut evicted),
+            Storage::Mailbox(kind) => write_one_by_one(kind, batch, &mut evicted),
         });
-        self.finish_round(round, &mut wake);
-        outcome
+        match outcome {
+            Ok(produced) => self.tell(produced),
+            Err(Refused::Full) => {}
+            Err(Refused::Closed) => return Err(Closed),
+        }
+        Ok(())
+    }
+
+    /// After a write: wakes who waits for it, and notes the time if it is worth it.
+    #[inline(always)]
+    fn tell(&self, produced: u64) {
+        if self.signals.load(Relaxed) & !WRITERS_WAIT != 0 || produced.is_multiple_of(NOTED) {
+            self.tell_those_who_wait(produced);
+        }
     }
 
     #[cold]
-    fn finish_round(&self, mut round: WakeRound, wake: &mut WakeBatch) {
-        wake_all(wake);
-        while round.more {
-            round = self.state.with(|state| state.wake_readers(round.number, wake));
-            wake_all(wake);
+    fn tell_those_who_wait(&self, produced: u64) {
+        let mut wake = WakeBatch::new();
+        let mut round = self.registry(|registry| {
+            registry.stamp(produced, &*self.clock);
+            registry.begin_round(&mut wake)
+        });
+        loop {
+            wake_all(&mut wake);
+            let WakeRound { number, more: true } = round else { return };
+            round = self.registry(|registry| registry.wake_readers(number, &mut wake));
         }
     }
 
     /// Accepts `value` or waits for room. The value stays with the caller until it is accepted.
+    #[inline]
     pub(crate) fn poll_produce(
         &self,
         value: &mut Option<T>,
         key: &mut WaitKey,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Closed>> {
-        if value.is_none() {
-            return Poll::Ready(Ok(()));
-        }
+        let mut spin = Spin::new();
         loop {
-            let outcome = match self.offer(value) {
+            let Some(offered) = value.take() else { return Poll::Ready(Ok(())) };
+            let outcome = match self.try_produce(offered) {
                 Ok(()) => Ok(()),
-                Err(Refused::Closed) => Err(Closed),
-                Err(Refused::Full) if self.wait_for_room(key, cx.waker().clone()) => {
-                    return Poll::Pending;
+                Err(TryProduceError::Closed(back)) => {
+                    *value = Some(back);
+                    Err(Closed)
                 }
-                Err(Refused::Full) => continue,
+                Err(TryProduceError::Full(back)) => {
+                    *value = Some(back);
+                    if self.wait_for_room(key, cx.waker().clone()) {
+                        return Poll::Pending;
+                    }
+                    spin.wait();
+                    continue;
+                }
             };
             self.stop_writing(key);
             return Poll::Ready(outcome);
         }
     }
 
-    /// Registers a writer, unless there is room or no hope by now.
+    /// Puts a writer in line. If there is room or no hope by now, or a reader is half-way, it says no, and the writer
+    /// must look again, still in line.
     pub(crate) fn wait_for_room(&self, key: &mut WaitKey, waker: Waker) -> bool {
-        let (waits, _replaced) = self.state.with(|state| {
-            if state.closed || state.storage.room() != Some(0) {
-                return (false, Some(waker));
-            }
-            (true, state.wait_to_write(key, waker, &*self.clock))
-        });
-        waits
+        let Storage::Queue(queue) = &self.storage else { return false };
+        let _replaced =
+            self.registry(|registry| registry.wait_to_write(key, waker, &*self.clock));
+        // The second look.
+        !queue.is_closed()
+            && self.registry.with(|registry| {
+                let mut slowest = None;
+                for cursor in registry.cursors() {
+                    let Some(next) = cursor.settled() else { return false };
+                    slowest = Some(slowest.map_or(next, |least: u64| least.min(next)));
+                }
+                queue.room(slowest) == 0
+            })
     }
 
     /// Ends a wait for room; a wake-up that was not used goes on.
+    #[inline]
     pub(crate) fn stop_writing(&self, key: &mut WaitKey) {
         if key.is_some() {
-            let [dropped, heir] = self.state.with(|state| state.stop_writing(key));
+            let [dropped, heir] =
+                self.registry(|registry| registry.stop_writing(key, |slowest| self.room(slowest)));
             drop(dropped);
             heir.into_iter().for_each(Waker::wake);
         }
     }
 
-    /// The newest value held, which stays where it is.
-    pub(crate) fn latest(&self) -> Option<T> {
-        self.state.with(|state| state.storage.latest().cloned())
+    /// Room for this many more values, as far as readers make it.
+    fn room(&self, slowest: Option<u64>) -> u64 {
+        match &self.storage {
+            Storage::Queue(queue) => queue.room(slowest),
+            _ => u64::MAX,
+        }
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.state.with(|state| state.closed)
+    // Reading.
+
+    /// What comes next for the reader of `cursor`.
+    #[inline(always)]
+    fn try_take(&self, reader: usize, cursor: &Cursor, tell_lag: bool, into: &mut Option<T>) -> Taken {
+        let mut out = Outlet::new();
+        let taken = step(|| {
+            let mut held = cursor.hold();
+            held.empty_hand();
+            each!(&self.storage, kind => kind.read(&mut held, tell_lag, &mut out))
+        });
+        if matches!(taken, Taken::Value) {
+            self.follow(reader, cursor, 1);
+        }
+        *into = out.value;
+        taken
     }
 
-    /// Ends the record: no more values, everyone who waits is woken.
-    pub(crate) fn close(&self) {
+    fn try_take_many(
+        &self,
+        reader: usize,
+        cursor: &Cursor,
+        into: &mut Vec<T>,
+        limit: usize,
+    ) -> Result<usize, TryRecvError> {
+        let mut spares = Vec::new();
+        let (taken, end) = each!(&self.storage, kind => read_many(kind, cursor, into, limit, &mut spares));
+        match end {
+            _ if taken > 0 => {
+                self.follow(reader, cursor, taken as u64);
+                Ok(taken)
+            }
+            Taken::Closed => Err(TryRecvError::Closed),
+            _ => Err(TryRecvError::Empty),
+        }
+    }
+
+    /// After `taken` values were read: wakes who can go on because of it.
+    #[inline(always)]
+    fn follow(&self, reader: usize, cursor: &Cursor, taken: u64) {
+        let signals = self.signals.load(Relaxed);
+        if signals & WRITERS_WAIT != 0 || signals & READERS_WAIT != 0 && cursor.is_shared() {
+            self.wake_those_who_follow(reader, cursor, taken);
+        }
+    }
+
+    #[cold]
+    fn wake_those_who_follow(&self, reader: usize, cursor: &Cursor, taken: u64) {
+        // Another waiter on the same cursor, or another taker, for which there is a value.
+        let next = self.registry(|registry| {
+            let more = cursor.is_shared() && self.readable(cursor) > 0;
+            if more { registry.next_of_group(reader) } else { None }
+        });
+        next.into_iter().for_each(Waker::wake);
+        self.wake_writers_with_room(taken);
+    }
+
+    /// Wakes the first `most` writers in line, as far as there is room for them.
+    fn wake_writers_with_room(&self, most: u64) {
         let mut wake = WakeBatch::new();
         loop {
-            let more = self.state.with(|state| {
-                state.closed = true;
-                state.read_waiters.notify_where(&mut wake, |_| true)
-                    || state.wake_writers(&mut wake)
+            let more = self.registry(|registry| {
+                registry.wake_writers_with_room(&mut wake, |slowest| self.room(slowest).min(most))
             });
             wake_all(&mut wake);
             if !more {
@@ -264,9 +436,41 @@ impl<T: Clone> Buffer<T> {
         }
     }
 
+    /// Puts a reader in line. If there is something to read by now, or somebody is half-way, it says no, and the reader
+    /// must look again, still in line.
+    fn wait_for_value(
+        &self,
+        reader: usize,
+        cursor: &Cursor,
+        key: &mut WaitKey,
+        waker: Waker,
+    ) -> bool {
+        let produced = self.produced();
+        let _replaced = self.registry(|registry| {
+            registry.stamp(produced, &*self.clock);
+            registry.wait_to_read(reader, key, waker)
+        });
+        // The second look.
+        each!(&self.storage, kind => kind.may_sleep(cursor.next()))
+    }
+
+    fn stop_reading(&self, reader: usize, cursor: &Cursor, key: &mut WaitKey) {
+        if key.is_some() {
+            let [dropped, heir] = self.registry(|registry| {
+                registry.stop_reading(reader, key, || self.readable(cursor) > 0)
+            });
+            drop(dropped);
+            heir.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    // Readers coming and going.
+
     pub(crate) fn subscribe(self: &Arc<Self>, name: Arc<str>, of_stage: bool) -> Subscription<T> {
-        let id = self.state.with(|state| state.enter(name, of_stage));
-        Subscription::new(Arc::clone(self), id)
+        match self.seat(name, of_stage, |_| Ok::<(), Infallible>(())) {
+            Ok(subscription) => subscription,
+            Err(never) => match never {},
+        }
     }
 
     /// A place for one more reader, if the record is open and, when it is `exclusive`, has none.
@@ -276,22 +480,53 @@ impl<T: Clone> Buffer<T> {
         of_stage: bool,
         exclusive: bool,
     ) -> Result<Subscription<T>, NoSeat> {
-        let id = self.state.with(|state| {
-            let taker = state.readers.iter().next().filter(|_| exclusive);
-            match taker {
-                _ if state.closed => Err(NoSeat::Closed),
-                Some((_, taker)) => Err(NoSeat::Taken(Arc::clone(&taker.name))),
-                None => Ok(state.enter(name, of_stage)),
-            }
-        })?;
-        Ok(Subscription::new(Arc::clone(self), id))
+        self.seat(name, of_stage, |registry| match registry.cursors().next() {
+            _ if self.is_closed() => Err(NoSeat::Closed),
+            Some(taker) if exclusive => Err(NoSeat::Taken(Arc::clone(&taker.name))),
+            _ => Ok(()),
+        })
     }
 
-    fn leave(&self, reader: usize) {
+    fn seat<E>(
+        self: &Arc<Self>,
+        name: Arc<str>,
+        of_stage: bool,
+        condition: impl FnOnce(&Registry) -> Result<(), E>,
+    ) -> Result<Subscription<T>, E> {
+        let is_queue = matches!(self.storage, Storage::Queue(_));
+        let sit = |position| {
+            let cursor = Arc::new(Cursor::new(name, of_stage, position));
+            let id = self.registry(|registry| {
+                condition(registry)?;
+                Ok(registry.enter(Arc::clone(&cursor), is_queue))
+            })?;
+            Ok(Subscription::new(Arc::clone(self), id, cursor))
+        };
+        step(|| match &self.storage {
+            Storage::Queue(queue) => queue.enter(sit),
+            Storage::Ring(kind) => sit(kind.start()),
+            Storage::Latest(kind) => sit(kind.start()),
+            Storage::Mailbox(kind) => sit(kind.start()),
+        })
+    }
+
+    fn leave(&self, reader: usize, cursor: &Cursor) {
+        let left = self.readable(cursor);
+        let standing = cursor.standing();
+        let _freed = match &self.storage {
+            Storage::Queue(queue) => step(|| queue.leave(cursor)),
+            _ => Vec::new(),
+        };
+        self.registry(|registry| registry.leave(reader, standing, left));
+        self.wake_writers_with_room(u64::MAX);
+    }
+
+    /// Ends the record: no more values, everyone who waits is woken.
+    pub(crate) fn close(&self) {
+        step(|| each!(&self.storage, kind => kind.close()));
         let mut wake = WakeBatch::new();
-        let _freed = self.state.with(|state| state.leave(reader));
         loop {
-            let more = self.state.with(|state| state.wake_writers_with_room(&mut wake));
+            let more = self.registry(|registry| registry.wake_all_waiters(&mut wake));
             wake_all(&mut wake);
             if !more {
                 return;
@@ -299,102 +534,138 @@ impl<T: Clone> Buffer<T> {
         }
     }
 
-    #[inline]
-    fn try_take(&self, reader: usize, tell_lag: bool, into: &mut Option<T>) -> Taken {
-        let mut follow = Follow::default();
-        let taken = self.state.with(|state| state.take(reader, tell_lag, into, &mut follow));
-        follow.wake();
-        taken
+    // Looking.
+
+    pub(crate) fn is_closed(&self) -> bool {
+        each!(&self.storage, kind => kind.is_closed())
     }
 
-    fn try_take_many(
-        &self,
-        reader: usize,
-        into: &mut Vec<T>,
-        limit: usize,
-    ) -> Result<usize, TryRecvError> {
-        let mut wake = WakeBatch::new();
-        let taken = self.state.with(|state| state.take_many(reader, into, limit, &mut wake));
-        wake_all(&mut wake);
-        taken
-    }
-
-    /// Registers a reader, unless there is something to read by now.
-    fn wait_for_value(&self, reader: usize, key: &mut WaitKey, waker: Waker) -> bool {
-        let (waits, _replaced) = self.state.with(|state| {
-            if state.closed || state.pending(reader) > 0 {
-                return (false, Some(waker));
-            }
-            state.stamp(&*self.clock);
-            (true, state.wait_to_read(reader, key, waker))
-        });
-        waits
-    }
-
-    fn stop_reading(&self, reader: usize, key: &mut WaitKey) {
-        if key.is_some() {
-            let [dropped, heir] = self.state.with(|state| state.stop_reading(reader, key));
-            drop(dropped);
-            heir.into_iter().for_each(Waker::wake);
-        }
-    }
-
-    pub(crate) fn metrics(&self, key: &str) -> RecordMetrics {
-        let now = self.clock.now();
-        self.state.with(|state| RecordMetrics {
-            key: key.into(),
-            buffer: self.cfg,
-            produced: state.produced,
-            overwritten: state.overwritten,
-            depth: state.storage.len(),
-            last_update: state.updated(),
-            readers: reader_metrics(state),
-            blocked: state.full_since.and_then(|since| {
-                let slowest = state.slowest()?;
-                Some(BlockedWriter {
-                    writers: state.write_waiters.waiting(),
-                    held_back_by: slowest.name.as_ref().into(),
-                    waiting: now - since,
+    /// The newest value held, which stays where it is.
+    pub(crate) fn latest(&self) -> Option<T> {
+        step(|| match &self.storage {
+            Storage::Ring(ring) => ring.latest(),
+            Storage::Latest(latest) => latest.latest(),
+            Storage::Mailbox(mailbox) => mailbox.latest(),
+            Storage::Queue(queue) => queue.latest(|head| {
+                self.registry.with(|registry| {
+                    registry.cursors().find(|cursor| cursor.next() < head).cloned()
                 })
             }),
         })
     }
 
+    fn produced(&self) -> u64 {
+        each!(&self.storage, kind => kind.produced())
+    }
+
+    fn readable(&self, cursor: &Cursor) -> u64 {
+        each!(&self.storage, kind => kind.readable(cursor.next()))
+    }
+
+    fn missed(&self, next: u64) -> u64 {
+        each!(&self.storage, kind => kind.missed(next))
+    }
+
+    fn lagged(&self, cursor: &Cursor) -> u64 {
+        let standing = cursor.standing();
+        standing.lagged + self.missed(standing.next)
+    }
+
+    /// One look after the other, the readers' before the writers': exact when nothing flows; while values flow, each
+    /// reader's numbers fit together, and no reader is ahead of `produced`.
+    pub(crate) fn metrics(&self, key: &str) -> RecordMetrics {
+        let now = self.clock.now();
+        let (cursors, last_update, blocked) = self.registry(|registry| {
+            let cursors: Vec<_> = registry.cursors().cloned().collect();
+            (cursors, registry.updated(), registry.blocked())
+        });
+        let readers = cursors.iter().map(|cursor| self.reader_metrics(cursor)).collect();
+        let slowest = cursors.iter().min_by_key(|cursor| cursor.next());
+        RecordMetrics {
+            key: key.into(),
+            buffer: self.cfg,
+            readers,
+            depth: each!(&self.storage, kind => kind.depth(slowest.map(|cursor| cursor.next()))),
+            overwritten: each!(&self.storage, kind => kind.overwritten()),
+            produced: self.produced(),
+            last_update,
+            blocked: blocked.and_then(|(since, writers)| {
+                Some(BlockedWriter {
+                    writers,
+                    held_back_by: slowest?.name.as_ref().into(),
+                    waiting: now - since,
+                })
+            }),
+        }
+    }
+
+    fn reader_metrics(&self, cursor: &Cursor) -> ReaderMetrics {
+        let standing = cursor.standing();
+        ReaderMetrics {
+            name: cursor.name.as_ref().into(),
+            delivered: standing.delivered,
+            lagged: standing.lagged + self.missed(standing.next),
+            pending: each!(&self.storage, kind => kind.readable(standing.next)),
+        }
+    }
+
     /// Values that stages have not dealt with, whether their readers are gone or not.
     pub(crate) fn abandoned(&self) -> Vec<Abandoned> {
-        self.state.with(|state| state.not_dealt_with())
+        self.registry(|registry| {
+            registry.not_dealt_with(|next| each!(&self.storage, kind => kind.readable(next)))
+        })
     }
 
     /// Values that stages of the graph have taken so far.
     pub(crate) fn delivered_to_stages(&self) -> u64 {
-        self.state.with(|state| {
-            let live = state.readers.iter().filter(|(_, cursor)| cursor.of_stage);
-            state.delivered_before + live.map(|(_, cursor)| cursor.delivered).sum::<u64>()
-        })
+        self.registry(|registry| registry.delivered_to_stages())
     }
 }
 
-fn push_batch<T: Clone, const N: usize>(
-    state: &mut State<T>,
+fn write_one_by_one<T: Clone, K: Kind<T>, const N: usize>(
+    kind: &K,
     batch: &mut arrayvec::ArrayVec<T, N>,
     evicted: &mut arrayvec::ArrayVec<T, N>,
-) -> Result<(), Closed> {
-    if state.closed {
-        return Err(Closed);
+) -> Result<u64, Refused> {
+    let mut produced = 0;
+    let mut values = core::mem::take(batch).into_iter();
+    loop {
+        // Only a queue asks who is slowest.
+        let turn = match kind.turn(|| 0) {
+            Ok(turn) => turn,
+            Err(refused) => {
+                batch.extend(values);
+                return Err(refused);
+            }
+        };
+        let Some(value) = values.next() else { return Ok(produced) };
+        let pushed = turn.write(value);
+        evicted.extend(pushed.evicted);
+        produced = pushed.produced;
     }
-    let fits = state.storage.room().unwrap_or(usize::MAX).min(batch.len());
-    for value in batch.drain(..fits) {
-        evicted.extend(state.accept(value));
-    }
-    Ok(())
 }
 
-fn reader_metrics<T: Clone>(state: &State<T>) -> Vec<ReaderMetrics> {
-    let metrics = |(id, cursor): (usize, &state::Cursor)| ReaderMetrics {
-        name: cursor.name.as_ref().into(),
-        delivered: cursor.delivered,
-        lagged: state.lagged(id),
-        pending: state.pending(id),
-    };
-    state.readers.iter().map(metrics).collect()
+/// Reads up to `limit` values in one turn of the reader; says how many, and what the last attempt came to.
+fn read_many<T: Clone, K: Kind<T>>(
+    kind: &K,
+    cursor: &Cursor,
+    into: &mut Vec<T>,
+    limit: usize,
+    spares: &mut Vec<T>,
+) -> (usize, Taken) {
+    let mut taken = 0;
+    step(|| {
+        let mut held = cursor.hold();
+        held.empty_hand();
+        loop {
+            let mut out = Outlet::new();
+            let outcome = kind.read(&mut held, false, &mut out);
+            into.extend(out.value);
+            spares.extend(out.spare);
+            taken += usize::from(matches!(outcome, Taken::Value));
+            if !matches!(outcome, Taken::Value) || taken == limit {
+                return (taken, outcome);
+            }
+        }
+    })
 }

@@ -1,86 +1,335 @@
 //! `SpmcQueue`: every value until every reader has it. A full queue holds its writers back.
+//!
+//! The value at position `p` lives in cell `p % capacity`. Cursors alone decide who may touch a cell, so a value costs
+//! each side one compare-and-swap on a word of its own, and the cell itself is written by the writer only:
+//!
+//! | cell of position `p` | who may touch it |
+//! |---|---|
+//! | `p >= head` | the writer that holds the head's lock, once every reader is past `p - capacity` |
+//! | `p < head` | readers whose cursor is at or before `p`, each while it holds its cursor |
+//!
+//! # Writing
+//!
+//! The word of `head` is the position to be written next, with a bit that the writer holds and one that says closed.
+//! A writer remembers how far the slowest reader was (`gate`) and asks again only when the queue looks full.
+//!
+//! # Reading
+//!
+//! A cell counts the readers that still want its value. The last one moves it out; those before it clone, several at
+//! once. A reader remembers how far the queue was written and looks at `head` again only when it got there.
+//!
+//! # Coming and going
+//!
+//! Readers come and go under the head's lock, so that every value knows how many want it. A queue without readers
+//! accepts and counts: "until every reader has it" is true at once.
+#![allow(unsafe_code, reason = "values are guarded by cursors, which the borrow checker cannot see")]
 
-use alloc::collections::VecDeque;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::mem::MaybeUninit;
 
-use super::Evicted;
+use super::cursor::{Cursor, Held, add};
+use super::kind::{Kind, Lap, Outlet, Pushed, Refused, Taken, Turn};
+use crate::sync::atomic::{
+    AtomicU64, AtomicUsize,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
+use crate::sync::{Padded, Spin, UnsafeCell};
 
-/// One value, and how many readers still want it.
-struct Slot<T> {
-    value: T,
-    wanted_by: usize,
+/// Bits of the head's word, below the position.
+const LOCKED: u64 = 1;
+const CLOSED: u64 = 2;
+const ONE: u64 = 4;
+
+struct Cell<T> {
+    /// Readers that have not had the value yet; the last of them does not count itself out.
+    wanted: AtomicUsize,
+    value: UnsafeCell<MaybeUninit<T>>,
 }
 
-/// The values with the positions `base .. base + slots.len()`.
+// SAFETY: a cell owns its value.
+unsafe impl<T: Send> Send for Cell<T> {}
+// SAFETY: the module's table: writers are alone with a cell (`Send` moves the value between threads); readers clone
+// through shared references, several at once (`Sync`), and the one that moves the value out is the last.
+unsafe impl<T: Send + Sync> Sync for Cell<T> {}
+
 pub(super) struct Queue<T> {
-    slots: VecDeque<Slot<T>>,
-    capacity: usize,
-    base: u64,
-    readers: usize,
+    cells: Box<[Cell<T>]>,
+    lap: Lap,
+    /// Changed under the head's lock.
+    readers: AtomicUsize,
+    head: Padded<Head>,
+}
+
+/// What writers change, one after the other.
+struct Head {
+    word: AtomicU64,
+    /// No reader is before this position.
+    gate: AtomicU64,
+    overwritten: AtomicU64,
 }
 
 impl<T: Clone> Queue<T> {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { slots: VecDeque::with_capacity(capacity), capacity, base: 0, readers: 0 }
+        let cell = || Cell {
+            wanted: AtomicUsize::new(0),
+            value: UnsafeCell::new(MaybeUninit::uninit()),
+        };
+        Self {
+            cells: (0..capacity).map(|_| cell()).collect(),
+            lap: Lap::of(capacity),
+            readers: AtomicUsize::new(0),
+            head: Padded::new(Head {
+                word: AtomicU64::new(0),
+                gate: AtomicU64::new(0),
+                overwritten: AtomicU64::new(0),
+            }),
+        }
+    }
+
+    #[inline(always)]
+    fn cell(&self, position: u64) -> &Cell<T> {
+        &self.cells[self.lap.index(position)]
+    }
+
+    fn head(&self) -> u64 {
+        self.head.word.load(Acquire) / ONE
+    }
+
+    /// Becomes the only writer.
+    #[inline(always)]
+    fn lock(&self) -> QueueTurn<'_, T> {
+        let mut spin = Spin::new();
+        loop {
+            let word = self.head.word.load(Relaxed);
+            if word & LOCKED == 0
+                && self.head.word.compare_exchange(word, word | LOCKED, AcqRel, Relaxed).is_ok()
+            {
+                return QueueTurn { queue: self, word };
+            }
+            spin.wait();
+        }
+    }
+
+    /// Counts a reader in that `seat` gives a cursor for the position it is called with.
+    pub(super) fn enter<O, E>(&self, seat: impl FnOnce(u64) -> Result<O, E>) -> Result<O, E> {
+        let turn = self.lock();
+        let seated = seat(turn.word / ONE)?;
+        self.readers.store(self.readers.load(Relaxed) + 1, Relaxed);
+        Ok(seated)
+    }
+
+    /// Counts a reader out, and lets go of what only it still wanted. Its cursor ends where writers are.
+    pub(super) fn leave(&self, cursor: &Cursor) -> Vec<T> {
+        let turn = self.lock();
+        let mut held = cursor.hold();
+        let left = turn.word / ONE - held.next();
+        let mut freed = Vec::new();
+        for position in held.next()..held.next() + left {
+            let cell = self.cell(position);
+            if cell.wanted.load(Acquire) == 1 || cell.wanted.fetch_sub(1, AcqRel) == 1 {
+                // SAFETY: `position` is before `head` and this reader's cursor, held here, is not past it, so the value
+                // is there; nobody else wants it, so nobody else touches it, and it is not read again.
+                freed.push(cell.value.with(|value| unsafe { (*value).assume_init_read() }));
+            }
+        }
+        held.pass(left);
+        self.readers.store(self.readers.load(Relaxed) - 1, Relaxed);
+        freed
+    }
+
+    /// The newest value, not consumed, if any reader still wants it. `behind` finds the cursor of such a reader.
+    pub(super) fn latest(
+        &self,
+        behind: impl Fn(u64) -> Option<alloc::sync::Arc<Cursor>>,
+    ) -> Option<T> {
+        loop {
+            let cursor = behind(self.head())?;
+            let held = cursor.hold();
+            let newest = self.head().checked_sub(1)?;
+            if held.next() > newest {
+                continue;
+            }
+            // SAFETY: `newest` is before `head` and a reader that is held here still wants it, so it is there, is not
+            // moved out by another reader, and its cell is not written again.
+            return Some(
+                self.cell(newest)
+                    .value
+                    .with(|value| unsafe { (*value).assume_init_ref().clone() }),
+            );
+        }
     }
 
     /// Room for this many more values; without end while nobody reads.
-    #[inline]
-    pub(super) fn room(&self) -> usize {
-        if self.readers == 0 { usize::MAX } else { self.capacity - self.slots.len() }
-    }
-
-    /// With no reader at all, "every reader has it" at once, and the value comes straight back as unread.
-    #[inline]
-    pub(super) fn push(&mut self, value: T) -> Option<Evicted<T>> {
-        if self.readers == 0 {
-            self.base += 1;
-            return Some(Evicted { value, unread: true });
+    pub(super) fn room(&self, slowest: Option<u64>) -> u64 {
+        match slowest {
+            Some(slowest) => {
+                self.lap.capacity().saturating_sub(self.head().saturating_sub(slowest))
+            }
+            None => u64::MAX,
         }
-        self.slots.push_back(Slot { value, wanted_by: self.readers });
-        None
     }
 
-    /// Counts a new reader in; it sees what comes after it subscribed.
-    pub(super) fn enter(&mut self) -> u64 {
-        self.readers += 1;
-        self.base + self.slots.len() as u64
+    /// Writes a batch while there is room; one lock, one look at the slowest reader.
+    pub(super) fn write_batch<const N: usize>(
+        &self,
+        batch: &mut arrayvec::ArrayVec<T, N>,
+        slowest: impl Fn() -> u64,
+        evicted: &mut arrayvec::ArrayVec<T, N>,
+    ) -> Result<u64, Refused> {
+        let mut turn = self.lock();
+        let fits = turn.fits(batch.len() as u64, slowest)?;
+        for value in batch.drain(..fits as usize) {
+            evicted.extend(turn.put(value));
+        }
+        Ok(turn.word / ONE)
+    }
+}
+
+/// The lock of the head. What it wrote becomes visible when it is dropped.
+pub(super) struct QueueTurn<'q, T> {
+    queue: &'q Queue<T>,
+    /// What the head's word will be.
+    word: u64,
+}
+
+impl<T> QueueTurn<'_, T> {
+    /// How many of `wanted` values can be written now, at least one.
+    #[inline(always)]
+    fn fits(&self, wanted: u64, slowest: impl FnOnce() -> u64) -> Result<u64, Refused> {
+        if self.word & CLOSED != 0 {
+            return Err(Refused::Closed);
+        }
+        let queue = self.queue;
+        if queue.readers.load(Relaxed) == 0 {
+            return Ok(wanted);
+        }
+        let (head, capacity) = (self.word / ONE, queue.lap.capacity());
+        let used = head - queue.head.gate.load(Relaxed);
+        if used + wanted <= capacity {
+            return Ok(wanted);
+        }
+        let gate = slowest();
+        queue.head.gate.store(gate, Relaxed);
+        match capacity - (head - gate) {
+            0 => Err(Refused::Full),
+            room => Ok(room.min(wanted)),
+        }
     }
 
-    pub(super) fn readable(&self, next: u64) -> u64 {
-        self.base + self.slots.len() as u64 - next
-    }
-
-    /// The value at `next`: moved out for the last reader that wants it, cloned for the others.
-    ///
-    /// Whoever is last to want a value finds it in front: everything before it was wanted by that reader too.
-    pub(super) fn read(&mut self, next: u64) -> Option<T> {
-        let at = usize::try_from(next - self.base).ok()?;
-        let slot = self.slots.get_mut(at)?;
-        if slot.wanted_by > 1 {
-            let value = slot.value.clone();
-            slot.wanted_by -= 1;
+    /// Writes a value that [fits](Self::fits); gives it back if nobody reads.
+    #[inline(always)]
+    fn put(&mut self, value: T) -> Option<T> {
+        let queue = self.queue;
+        let position = self.word / ONE;
+        self.word += ONE;
+        let readers = queue.readers.load(Relaxed);
+        if readers == 0 {
+            add(&queue.head.overwritten, 1);
             return Some(value);
         }
-        self.base += 1;
-        self.slots.pop_front().map(|slot| slot.value)
+        let cell = &queue.cells[queue.lap.index(position)];
+        // SAFETY: this turn is the only writer. `fits` has seen, with acquire, every cursor past the cell's last value,
+        // which the last reader moved out: nobody touches the cell until `head` is past it, and nothing is overwritten
+        // without being dropped.
+        cell.value.with_mut(|slot| unsafe { (*slot).write(value) });
+        cell.wanted.store(readers, Relaxed);
+        None
+    }
+}
+
+impl<T> Drop for QueueTurn<'_, T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.queue.head.word.store(self.word, Release);
+    }
+}
+
+impl<T> Turn<T> for QueueTurn<'_, T> {
+    #[inline(always)]
+    fn write(mut self, value: T) -> Pushed<T> {
+        let evicted = self.put(value);
+        Pushed { evicted, produced: self.word / ONE }
+    }
+}
+
+impl<T: Clone> Kind<T> for Queue<T> {
+    type Turn<'k>
+        = QueueTurn<'k, T>
+    where
+        Self: 'k;
+
+    #[inline(always)]
+    fn turn(&self, slowest: impl FnOnce() -> u64) -> Result<QueueTurn<'_, T>, Refused> {
+        let turn = self.lock();
+        turn.fits(1, slowest)?;
+        Ok(turn)
     }
 
-    /// Counts a reader out and lets go of what only it still wanted.
-    pub(super) fn leave(&mut self, next: u64) -> Vec<T> {
-        self.readers -= 1;
-        let at = usize::try_from(next - self.base).unwrap_or(usize::MAX);
-        self.slots.range_mut(at..).for_each(|slot| slot.wanted_by -= 1);
-        let free = self.slots.iter().take_while(|slot| slot.wanted_by == 0).count();
-        self.base += free as u64;
-        self.slots.drain(..free).map(|slot| slot.value).collect()
+    #[inline(always)]
+    fn read(&self, held: &mut Held<'_>, _tell_lag: bool, out: &mut Outlet<T>) -> Taken {
+        let next = held.next();
+        if next >= held.seen() {
+            let word = self.head.word.load(Acquire);
+            if word / ONE <= next {
+                return if word & CLOSED != 0 { Taken::Closed } else { Taken::Empty };
+            }
+            held.see(word / ONE);
+        }
+        let cell = self.cell(next);
+        out.value = Some(if cell.wanted.load(Acquire) == 1 {
+            // SAFETY: `next` is before `head` and this reader has not had it, so the value is there and no writer comes
+            // near it; nobody else wants it, so it is moved out once.
+            cell.value.with(|value| unsafe { (*value).assume_init_read() })
+        } else {
+            // SAFETY: as above, but others want it too: they clone it, perhaps now, and whoever moves it out waits for
+            // this reader to be counted out below.
+            let copy = cell.value.with(|value| unsafe { (*value).assume_init_ref().clone() });
+            if cell.wanted.fetch_sub(1, AcqRel) == 1 {
+                // SAFETY: the others were counted out while this one cloned; it is the last, and the only one left.
+                out.spare = Some(cell.value.with(|value| unsafe { (*value).assume_init_read() }));
+            }
+            copy
+        });
+        held.deliver();
+        Taken::Value
     }
 
-    pub(super) fn latest(&self) -> Option<&T> {
-        self.slots.back().map(|slot| &slot.value)
+    fn may_sleep(&self, next: u64) -> bool {
+        let word = self.head.word.fetch_add(0, AcqRel);
+        word & (LOCKED | CLOSED) == 0 && word / ONE <= next
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.slots.len()
+    /// A new reader sees what comes after it subscribed.
+    fn start(&self) -> u64 {
+        self.head()
+    }
+
+    fn missed(&self, _next: u64) -> u64 {
+        0
+    }
+
+    fn readable(&self, next: u64) -> u64 {
+        self.head().saturating_sub(next)
+    }
+
+    fn depth(&self, slowest: Option<u64>) -> usize {
+        slowest.map_or(0, |slowest| self.head().saturating_sub(slowest) as usize)
+    }
+
+    fn produced(&self) -> u64 {
+        self.head()
+    }
+
+    fn overwritten(&self) -> u64 {
+        self.head.overwritten.load(Relaxed)
+    }
+
+    fn close(&self) {
+        self.lock().word |= CLOSED;
+    }
+
+    fn is_closed(&self) -> bool {
+        self.head.word.load(Acquire) & CLOSED != 0
     }
 }

@@ -1,69 +1,282 @@
-//! `SpmcRing`: the last `capacity` values. Writers never wait; a reader that falls behind skips the lost ones.
+//! `SpmcRing`: the last `capacity` values. Writers never wait for a reader to go on; a reader that falls behind skips
+//! the lost ones.
+//!
+//! The value at position `p` lives in slot `p % capacity`, whose word then says `p + 1` written. So a slot tells a
+//! reader by itself whether its value is there (`p + 1`), not yet there (less) or lost (more), and readers need nothing
+//! that writers keep changing.
+//!
+//! # Writing
+//!
+//! `head` is the position to be written next. A writer claims the slot of `head`, provided that it still holds what was
+//! written one lap before; that claim makes it *the* writer, because words only grow: nobody else can claim the same
+//! slot for the same position. It puts its value in, lets the slot go, and moves `head`.
+//!
+//! # Reading
+//!
+//! A reader claims the slot of its own position, clones, and lets go. A writer that comes to that very slot meanwhile,
+//! a lap later, waits: for one `Clone`, and for as long as the system keeps the reading thread off its processor. That
+//! is all a reader can cost a writer.
+//!
+//! # Being overtaken
+//!
+//! A reader that lost its place goes to the oldest value, which is the next to be overwritten: against a writer that
+//! never pauses it could lose that race for ever. After a few attempts it therefore makes the writers wait at
+//! [`Ring::pause`] for the length of one read.
 
-use alloc::collections::VecDeque;
+use alloc::boxed::Box;
 
-use super::Evicted;
+use super::cursor::{Held, add};
+use super::kind::{Kind, Lap, Outlet, Pushed, Refused, Taken, Turn};
+use super::slot::{Claim, Slot};
+use crate::sync::atomic::{
+    AtomicU64, AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release},
+};
+use crate::sync::{Lock, Padded, Spin};
 
-/// One value, and whether any reader has had it.
-struct Slot<T> {
-    value: T,
-    read: bool,
+/// Races against writers that a reader loses before it makes them wait.
+const PATIENCE: u32 = 3;
+
+/// Bits of [`Ring::flags`].
+const CLOSED: usize = 1;
+const PAUSED: usize = 2;
+
+pub(super) struct Ring<T> {
+    slots: Box<[Slot<T>]>,
+    lap: Lap,
+    /// Read by every writer under its claim.
+    flags: AtomicUsize,
+    /// Held by a reader while writers have to wait for it.
+    pause: Lock<()>,
+    written: Padded<Written>,
 }
 
-/// The values with the positions `head - slots.len() .. head`.
-///
-/// A position counts values since the record was made; a cursor is the position its reader wants next.
-pub(super) struct Ring<T> {
-    slots: VecDeque<Slot<T>>,
-    capacity: usize,
-    head: u64,
+/// What writers change, one after the other.
+struct Written {
+    head: AtomicU64,
+    overwritten: AtomicU64,
 }
 
 impl<T: Clone> Ring<T> {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { slots: VecDeque::with_capacity(capacity), capacity, head: 0 }
+        Self {
+            slots: (0..capacity).map(|_| Slot::new()).collect(),
+            lap: Lap::of(capacity),
+            flags: AtomicUsize::new(0),
+            pause: Lock::new(()),
+            written: Padded::new(Written {
+                head: AtomicU64::new(0),
+                overwritten: AtomicU64::new(0),
+            }),
+        }
+    }
+
+    #[inline(always)]
+    fn slot(&self, position: u64) -> &Slot<T> {
+        &self.slots[self.lap.index(position)]
+    }
+
+    #[inline(always)]
+    fn head(&self) -> u64 {
+        self.written.head.load(Acquire)
     }
 
     /// The oldest position still held.
     fn base(&self) -> u64 {
-        self.head - self.slots.len() as u64
+        self.head().saturating_sub(self.lap.capacity())
     }
 
-    pub(super) fn push(&mut self, value: T) -> Option<Evicted<T>> {
-        let oldest = if self.slots.len() == self.capacity { self.slots.pop_front() } else { None };
-        self.slots.push_back(Slot { value, read: false });
-        self.head += 1;
-        oldest.map(|slot| Evicted { value: slot.value, unread: !slot.read })
+    /// Becomes the writer of the next position, whatever the flags say.
+    #[inline(always)]
+    fn claim_head(&self) -> RingTurn<'_, T> {
+        let mut spin = Spin::new();
+        loop {
+            let head = self.head();
+            let slot = self.slot(head);
+            let word = slot.look();
+            let one_lap_before = (head + 1).saturating_sub(self.lap.capacity());
+            if word.written() == one_lap_before
+                && !word.is_busy()
+                && let Some(claim) = slot.claim(word)
+            {
+                return RingTurn { ring: self, unread: word.is_full() && !word.is_read(), claim, head };
+            }
+            spin.wait();
+        }
+    }
+
+    /// A read that no writer overtakes.
+    #[cold]
+    fn read_undisturbed(&self, held: &mut Held<'_>, out: &mut Outlet<T>) -> Taken {
+        struct Paused<'r>(&'r AtomicUsize);
+
+        impl Drop for Paused<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_and(!PAUSED, Relaxed);
+            }
+        }
+
+        self.pause.with(|()| {
+            self.flags.fetch_or(PAUSED, Relaxed);
+            let _until_read = Paused(&self.flags);
+            self.attempt(held, false, u32::MAX, out)
+        })
+    }
+
+    /// A read that gives up after it was overtaken `patience` times.
+    #[inline(always)]
+    fn attempt(
+        &self,
+        held: &mut Held<'_>,
+        tell_lag: bool,
+        mut patience: u32,
+        out: &mut Outlet<T>,
+    ) -> Taken {
+        let mut spin = Spin::new();
+        loop {
+            let next = held.next();
+            let slot = self.slot(next);
+            let word = slot.look();
+            if word.written() == next + 1 {
+                if !word.is_busy()
+                    && let Some(mut claim) = slot.claim(word)
+                {
+                    out.value = claim.value().cloned();
+                    claim.mark_read();
+                    held.deliver();
+                    return Taken::Value;
+                }
+                spin.wait();
+            } else if word.written() <= next {
+                if !self.is_closed() {
+                    return Taken::Empty;
+                }
+                // Nothing is written once it is closed, so what is not there now never will be.
+                if slot.look().written() <= next {
+                    return Taken::Closed;
+                }
+            } else {
+                // The word may be ahead of `head`, which its writer moves last.
+                let missed = self.head().max(word.written()) - self.lap.capacity() - next;
+                held.skip(missed);
+                if tell_lag {
+                    return Taken::Lagged(missed);
+                }
+                if patience == 0 {
+                    return self.read_undisturbed(held, out);
+                }
+                patience -= 1;
+            }
+        }
+    }
+
+    /// The newest value, not consumed.
+    pub(super) fn latest(&self) -> Option<T> {
+        let mut spin = Spin::new();
+        loop {
+            let head = self.head();
+            let slot = self.slot(head.checked_sub(1)?);
+            let word = slot.look();
+            if word.written() == head
+                && !word.is_busy()
+                && let Some(claim) = slot.claim(word)
+            {
+                return claim.value().cloned();
+            }
+            spin.wait();
+        }
+    }
+}
+
+/// The writer of position `head`.
+pub(super) struct RingTurn<'r, T> {
+    ring: &'r Ring<T>,
+    claim: Claim<'r, T>,
+    head: u64,
+    /// What will be overwritten has not been read by anybody.
+    unread: bool,
+}
+
+impl<T> Turn<T> for RingTurn<'_, T> {
+    #[inline(always)]
+    fn write(self, value: T) -> Pushed<T> {
+        let Self { ring, mut claim, head, unread } = self;
+        let evicted = claim.put(value, head + 1);
+        if unread {
+            add(&ring.written.overwritten, 1);
+        }
+        // Readers see the value from here on, the next writer its turn one line later.
+        drop(claim);
+        ring.written.head.store(head + 1, Release);
+        Pushed { evicted, produced: head + 1 }
+    }
+}
+
+impl<T: Clone> Kind<T> for Ring<T> {
+    type Turn<'k>
+        = RingTurn<'k, T>
+    where
+        Self: 'k;
+
+    #[inline(always)]
+    fn turn(&self, _slowest: impl FnOnce() -> u64) -> Result<RingTurn<'_, T>, Refused> {
+        loop {
+            let turn = self.claim_head();
+            let flags = self.flags.load(Relaxed);
+            if flags == 0 {
+                return Ok(turn);
+            }
+            drop(turn);
+            if flags & CLOSED != 0 {
+                return Err(Refused::Closed);
+            }
+            self.pause.with(|()| {});
+        }
+    }
+
+    #[inline(always)]
+    fn read(&self, held: &mut Held<'_>, tell_lag: bool, out: &mut Outlet<T>) -> Taken {
+        self.attempt(held, tell_lag, PATIENCE, out)
+    }
+
+    fn may_sleep(&self, next: u64) -> bool {
+        let word = self.slot(next).second_look();
+        !word.is_busy() && word.written() <= next && !self.is_closed()
     }
 
     /// A new reader sees what comes after it subscribed.
-    pub(super) fn first_position(&self) -> u64 {
-        self.head
+    fn start(&self) -> u64 {
+        self.head()
     }
 
-    /// How many values the reader at `next` has lost for ever.
-    pub(super) fn missed(&self, next: u64) -> u64 {
+    fn missed(&self, next: u64) -> u64 {
         self.base().saturating_sub(next)
     }
 
-    pub(super) fn readable(&self, next: u64) -> u64 {
-        self.head - next.max(self.base())
+    fn readable(&self, next: u64) -> u64 {
+        let head = self.head();
+        head.saturating_sub(next.max(head.saturating_sub(self.lap.capacity())))
     }
 
-    /// The value at `next`, which must not be a lost one.
-    pub(super) fn read(&mut self, next: u64) -> Option<T> {
-        let base = self.base();
-        let slot = self.slots.get_mut(usize::try_from(next - base).ok()?)?;
-        let value = slot.value.clone();
-        slot.read = true;
-        Some(value)
+    fn depth(&self, _slowest: Option<u64>) -> usize {
+        self.head().min(self.lap.capacity()) as usize
     }
 
-    pub(super) fn latest(&self) -> Option<&T> {
-        self.slots.back().map(|slot| &slot.value)
+    fn produced(&self) -> u64 {
+        self.head()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.slots.len()
+    fn overwritten(&self) -> u64 {
+        self.written.overwritten.load(Relaxed)
+    }
+
+    fn close(&self) {
+        let _nobody_writes = self.claim_head();
+        self.flags.fetch_or(CLOSED, Release);
+    }
+
+    #[inline]
+    fn is_closed(&self) -> bool {
+        self.flags.load(Acquire) & CLOSED != 0
     }
 }

@@ -5,8 +5,10 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::task::{Context, Poll};
 
-use super::state::Taken;
+use super::cursor::Cursor;
+use super::kind::Taken;
 use super::waiters::WaitKey;
+use crate::sync::Spin;
 use super::{Buffer, BufferCfg, Closed, Event, TryRecvError};
 
 /// A reader's place in a record's buffer: the layer under [`Reader`](crate::Reader), for those who build a front door
@@ -17,6 +19,7 @@ use super::{Buffer, BufferCfg, Closed, Event, TryRecvError};
 pub struct Subscription<T: Clone> {
     buffer: Arc<Buffer<T>>,
     id: usize,
+    cursor: Arc<Cursor>,
 }
 
 /// A place in the line of those who wait. It belongs to one subscription or producer and must be given back with
@@ -25,19 +28,19 @@ pub struct Subscription<T: Clone> {
 pub struct WaitTicket(pub(crate) WaitKey);
 
 impl<T: Clone> Subscription<T> {
-    pub(super) fn new(buffer: Arc<Buffer<T>>, id: usize) -> Self {
-        Self { buffer, id }
+    pub(super) fn new(buffer: Arc<Buffer<T>>, id: usize, cursor: Arc<Cursor>) -> Self {
+        Self { buffer, id, cursor }
     }
 
     /// Declares that several threads wait through this subscription. A value that is left over when one of them has
     /// taken its own then wakes the next.
     pub fn share(&self) {
-        self.buffer.state.with(|state| state.share(self.id));
+        self.cursor.share();
     }
 
     /// Declares that whoever gets this reader's values accounts for them: none of them counts as interrupted here.
     pub(crate) fn hand_on(&self) {
-        self.buffer.state.with(|state| state.hand_on(self.id));
+        self.cursor.hand_on();
     }
 
     /// The next event if there is one: a value, or before it how many were lost.
@@ -48,7 +51,7 @@ impl<T: Clone> Subscription<T> {
     #[inline]
     pub fn try_event(&self) -> Result<Event<T>, TryRecvError> {
         let mut value = None;
-        match (self.buffer.try_take(self.id, true, &mut value), value) {
+        match (self.buffer.try_take(self.id, &self.cursor, true, &mut value), value) {
             (Taken::Lagged(missed), _) => Ok(Event::Lagged(missed)),
             (Taken::Closed, _) => Err(TryRecvError::Closed),
             (_, Some(value)) => Ok(Event::Value(value)),
@@ -64,7 +67,7 @@ impl<T: Clone> Subscription<T> {
     #[inline]
     pub fn try_value(&self) -> Result<T, TryRecvError> {
         let mut value = None;
-        match (self.buffer.try_take(self.id, false, &mut value), value) {
+        match (self.buffer.try_take(self.id, &self.cursor, false, &mut value), value) {
             (_, Some(value)) => Ok(value),
             (Taken::Closed, None) => Err(TryRecvError::Closed),
             (_, None) => Err(TryRecvError::Empty),
@@ -110,7 +113,7 @@ impl<T: Clone> Subscription<T> {
         if limit == 0 {
             return Ok(0);
         }
-        self.buffer.try_take_many(self.id, into, limit)
+        self.buffer.try_take_many(self.id, &self.cursor, into, limit)
     }
 
     #[inline]
@@ -120,17 +123,20 @@ impl<T: Clone> Subscription<T> {
         cx: &mut Context<'_>,
         mut attempt: impl FnMut() -> Result<O, TryRecvError>,
     ) -> Poll<Result<O, Closed>> {
+        let mut spin = Spin::new();
         loop {
             let outcome = match attempt() {
                 Ok(got) => Ok(got),
                 Err(TryRecvError::Closed) => Err(Closed),
-                // The waker is cloned and dropped outside the lock, hence the second look inside it.
                 Err(TryRecvError::Empty)
-                    if self.buffer.wait_for_value(self.id, &mut ticket.0, cx.waker().clone()) =>
+                    if self.buffer.wait_for_value(self.id, &self.cursor, &mut ticket.0, cx.waker().clone()) =>
                 {
                     return Poll::Pending;
                 }
-                Err(TryRecvError::Empty) => continue,
+                Err(TryRecvError::Empty) => {
+                    spin.wait();
+                    continue;
+                }
             };
             self.stop_waiting(ticket);
             return Poll::Ready(outcome);
@@ -140,6 +146,7 @@ impl<T: Clone> Subscription<T> {
     /// Ready when the record is closed and nothing is left. While something is left it is pending without a wake-up to
     /// come: whoever leaves it there waits for something else besides.
     pub(crate) fn poll_ended(&self, ticket: &mut WaitTicket, cx: &mut Context<'_>) -> Poll<()> {
+        let mut spin = Spin::new();
         loop {
             if self.pending() > 0 {
                 return Poll::Pending;
@@ -147,29 +154,30 @@ impl<T: Clone> Subscription<T> {
             if self.is_closed() {
                 return Poll::Ready(());
             }
-            if self.buffer.wait_for_value(self.id, &mut ticket.0, cx.waker().clone()) {
+            if self.buffer.wait_for_value(self.id, &self.cursor, &mut ticket.0, cx.waker().clone()) {
                 return Poll::Pending;
             }
+            spin.wait();
         }
     }
 
     /// Gives a ticket back. A wake-up it had received goes to the next in line.
     #[inline]
     pub fn stop_waiting(&self, ticket: &mut WaitTicket) {
-        self.buffer.stop_reading(self.id, &mut ticket.0);
+        self.buffer.stop_reading(self.id, &self.cursor, &mut ticket.0);
     }
 
     /// How many values this reader has lost so far, those it has not come to yet included. For a mailbox: how many
     /// commands were replaced by the ones it took.
     #[must_use]
     pub fn lagged(&self) -> u64 {
-        self.buffer.state.with(|state| state.lagged(self.id))
+        self.buffer.lagged(&self.cursor)
     }
 
     /// How many values wait for this reader.
     #[must_use]
     pub fn pending(&self) -> u64 {
-        self.buffer.state.with(|state| state.pending(self.id))
+        self.buffer.readable(&self.cursor)
     }
 
     /// Whether the record holds one current value, which a newer one replaces: latest and mailbox.
@@ -193,7 +201,7 @@ impl<T: Clone> Subscription<T> {
 
 impl<T: Clone> Drop for Subscription<T> {
     fn drop(&mut self) {
-        self.buffer.leave(self.id);
+        self.buffer.leave(self.id, &self.cursor);
     }
 }
 

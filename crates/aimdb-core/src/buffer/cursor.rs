@@ -1,0 +1,189 @@
+//! Where one reader stands, for itself, for writers that must not pass it, and for whoever measures.
+//!
+//! The word of a cursor is the position its reader wants next, and one bit that a reader holds while it reads. Several
+//! threads may share one cursor; the bit makes them take turns. Everything else in here is written by the holder of
+//! that bit alone, so plain stores do; it is atomic because metrics look at it from outside.
+
+use alloc::sync::Arc;
+
+use crate::sync::atomic::{
+    AtomicBool, AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
+use crate::sync::{Padded, Spin};
+
+const HELD: u64 = 1;
+
+pub(super) struct Cursor {
+    pub(super) name: Arc<str>,
+    /// The graph made this reader: what it leaves behind is reported.
+    pub(super) of_stage: bool,
+    /// Several threads wait through this cursor, so a value left over must wake the next of them.
+    shared: AtomicBool,
+    /// What it takes is counted by whom it is handed to.
+    hands_on: AtomicBool,
+    place: Padded<Place>,
+}
+
+struct Place {
+    /// The position wanted next, above the bit [`HELD`].
+    word: AtomicU64,
+    /// How far a queue was written when this reader last looked.
+    seen: AtomicU64,
+    lagged: AtomicU64,
+    delivered: AtomicU64,
+    /// Values handed out by the last read and not yet followed by another one.
+    in_hand: AtomicU64,
+}
+
+/// A cursor's numbers at one moment, consistent in themselves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standing {
+    pub(super) next: u64,
+    pub(super) lagged: u64,
+    pub(super) delivered: u64,
+    pub(super) in_hand: u64,
+}
+
+impl Cursor {
+    pub(super) fn new(name: Arc<str>, of_stage: bool, next: u64) -> Self {
+        Self {
+            name,
+            of_stage,
+            shared: AtomicBool::new(false),
+            hands_on: AtomicBool::new(false),
+            place: Padded::new(Place {
+                word: AtomicU64::new(next << 1),
+                seen: AtomicU64::new(next),
+                lagged: AtomicU64::new(0),
+                delivered: AtomicU64::new(0),
+                in_hand: AtomicU64::new(0),
+            }),
+        }
+    }
+
+    pub(super) fn share(&self) {
+        self.shared.store(true, Relaxed);
+    }
+
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared.load(Relaxed)
+    }
+
+    pub(super) fn hand_on(&self) {
+        self.hands_on.store(true, Relaxed);
+    }
+
+    pub(super) fn hands_on(&self) -> bool {
+        self.hands_on.load(Relaxed)
+    }
+
+    /// The position wanted next. The reader may be on its way past it; everything before it, it has done with.
+    #[inline]
+    pub(super) fn next(&self) -> u64 {
+        self.place.word.load(Acquire) >> 1
+    }
+
+    /// [`next`](Self::next), nothing older, and with the caller's earlier writes visible to the reader's next step.
+    /// `None` while the reader is under way.
+    pub(super) fn settled(&self) -> Option<u64> {
+        let word = self.place.word.fetch_add(0, AcqRel);
+        (word & HELD == 0).then_some(word >> 1)
+    }
+
+    /// Takes the turn to read.
+    #[inline(always)]
+    pub(super) fn hold(&self) -> Held<'_> {
+        let mut spin = Spin::new();
+        loop {
+            let word = self.place.word.load(Relaxed);
+            if word & HELD == 0
+                && self.place.word.compare_exchange(word, word | HELD, AcqRel, Relaxed).is_ok()
+            {
+                return Held { place: &self.place, next: word >> 1 };
+            }
+            spin.wait();
+        }
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        let held = self.hold();
+        Standing {
+            next: held.next,
+            lagged: held.place.lagged.load(Relaxed),
+            delivered: held.place.delivered.load(Relaxed),
+            in_hand: held.place.in_hand.load(Relaxed),
+        }
+    }
+}
+
+/// The turn to read through a cursor. Where it got to becomes visible when it is dropped.
+pub(super) struct Held<'c> {
+    place: &'c Place,
+    next: u64,
+}
+
+impl Held<'_> {
+    #[inline(always)]
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// How far a queue is known to be written.
+    #[inline(always)]
+    pub(super) fn seen(&self) -> u64 {
+        self.place.seen.load(Relaxed)
+    }
+
+    #[inline(always)]
+    pub(super) fn see(&mut self, written: u64) {
+        self.place.seen.store(written, Relaxed);
+    }
+
+    /// What was handed out before has been dealt with: its reader came back for more.
+    #[inline(always)]
+    pub(super) fn empty_hand(&mut self) {
+        if self.place.in_hand.load(Relaxed) != 0 {
+            self.place.in_hand.store(0, Relaxed);
+        }
+    }
+
+    /// One more value is handed out by this read.
+    #[inline(always)]
+    pub(super) fn deliver(&mut self) {
+        self.next += 1;
+        add(&self.place.delivered, 1);
+        add(&self.place.in_hand, 1);
+    }
+
+    /// Goes over values that its reader gives up.
+    pub(super) fn pass(&mut self, left: u64) {
+        self.next += left;
+    }
+
+    /// Goes over values that are lost.
+    #[inline]
+    pub(super) fn skip(&mut self, missed: u64) {
+        self.next += missed;
+        self.charge(missed);
+    }
+
+    /// Counts values that are lost without going anywhere.
+    #[inline]
+    pub(super) fn charge(&mut self, missed: u64) {
+        add(&self.place.lagged, missed);
+    }
+}
+
+/// For a counter that one thread at a time writes.
+#[inline(always)]
+pub(super) fn add(counter: &AtomicU64, more: u64) {
+    counter.store(counter.load(Relaxed) + more, Relaxed);
+}
+
+impl Drop for Held<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.place.word.store(self.next << 1, Release);
+    }
+}

@@ -1,0 +1,118 @@
+//! What the four kinds of buffer have in common: the questions every one of them answers.
+
+use super::cursor::Held;
+
+/// How values get into a buffer and out of it. All methods may be called from many threads at once.
+pub(super) trait Kind<T: Clone> {
+    /// The right to write the next value.
+    type Turn<'k>: Turn<T>
+    where
+        Self: 'k;
+
+    /// Waits for other writers that are half-way, never for room. `slowest` says where the last reader stands.
+    fn turn(&self, slowest: impl FnOnce() -> u64) -> Result<Self::Turn<'_>, Refused>;
+
+    /// Gives the reader what comes next: what it missed, if it wants to be told, then the value.
+    fn read(&self, held: &mut Held<'_>, tell_lag: bool, out: &mut Outlet<T>) -> Taken;
+
+    /// A second look by a reader that found nothing and is about to sleep: whether it may. If not, there is something
+    /// by now, or somebody is half-way and it must look again.
+    ///
+    /// Whoever changes this afterwards sees everything the caller wrote before.
+    fn may_sleep(&self, next: u64) -> bool;
+
+    /// Where a new reader starts.
+    fn start(&self) -> u64;
+
+    /// What the reader at `next` has lost without having been told.
+    fn missed(&self, next: u64) -> u64;
+
+    /// How many values wait for the reader at `next`.
+    fn readable(&self, next: u64) -> u64;
+
+    /// How many values it holds; `slowest` as for [`turn`](Self::turn), `None` without readers.
+    fn depth(&self, slowest: Option<u64>) -> usize;
+
+    /// Values accepted.
+    fn produced(&self) -> u64;
+
+    /// Values that left before any reader had taken them.
+    fn overwritten(&self) -> u64;
+
+    /// Lets nothing in any more. A value whose writer has its turn already gets in before.
+    fn close(&self);
+
+    fn is_closed(&self) -> bool;
+}
+
+/// The right to write one value; given back unused when it is dropped.
+pub(super) trait Turn<T> {
+    fn write(self, value: T) -> Pushed<T>;
+}
+
+/// What a write came to.
+pub(super) struct Pushed<T> {
+    /// What had to leave, for the writer to drop when it holds nothing any more.
+    pub(super) evicted: Option<T>,
+    /// Values accepted so far.
+    pub(super) produced: u64,
+}
+
+/// Why a value stayed with its writer.
+#[derive(Clone, Copy)]
+pub(super) enum Refused {
+    Full,
+    Closed,
+}
+
+/// Where a read puts things. They are moved in place, not through results: see DESIGN.md, "Values move in place".
+pub(super) struct Outlet<T> {
+    pub(super) value: Option<T>,
+    /// An original that nobody wants any more because its last two readers cloned it at once, to be dropped outside.
+    pub(super) spare: Option<T>,
+}
+
+impl<T> Outlet<T> {
+    #[inline(always)]
+    pub(super) const fn new() -> Self {
+        Self { value: None, spare: None }
+    }
+}
+
+/// What a read came to.
+#[derive(Clone, Copy)]
+pub(super) enum Taken {
+    Value,
+    Lagged(u64),
+    Empty,
+    Closed,
+}
+
+/// A ring's place for a position; a mask where the capacity allows, because a division costs as much as the rest.
+#[derive(Clone, Copy)]
+pub(super) struct Lap {
+    capacity: u64,
+    /// All ones if the capacity is no power of two.
+    mask: u64,
+}
+
+impl Lap {
+    pub(super) fn of(capacity: usize) -> Self {
+        let capacity = capacity as u64;
+        Self { capacity, mask: if capacity.is_power_of_two() { capacity - 1 } else { u64::MAX } }
+    }
+
+    #[inline(always)]
+    pub(super) const fn capacity(self) -> u64 {
+        self.capacity
+    }
+
+    #[inline(always)]
+    pub(super) const fn index(self, position: u64) -> usize {
+        if self.mask == u64::MAX {
+            (position % self.capacity) as usize
+        } else {
+            (position & self.mask) as usize
+        }
+    }
+}
