@@ -352,7 +352,7 @@ impl<T: Clone> Reader<T> {
     }
 
     pub(crate) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Closed>> {
-        self.poll(cx, |place, ticket, cx| place.poll_value(ticket, cx))
+        self.poll(cx, |place, ticket, cx| place.poll_value_mut(ticket, cx))
     }
 
     /// Declares that what it takes is handed to somebody who counts it: a connector, for a link.
@@ -373,7 +373,7 @@ impl<T: Clone> Reader<T> {
     fn poll<O>(
         &mut self,
         cx: &mut Context<'_>,
-        attempt: impl FnOnce(&Subscription<T>, &mut WaitTicket, &mut Context<'_>) -> Poll<O>,
+        attempt: impl FnOnce(&mut Subscription<T>, &mut WaitTicket, &mut Context<'_>) -> Poll<O>,
     ) -> Poll<O> {
         if self.streak >= STREAK {
             self.streak = 0;
@@ -382,7 +382,7 @@ impl<T: Clone> Reader<T> {
         }
         let Self { subscription, ticket, .. } = self;
         let place =
-            subscription.as_ref().expect("a reader has its subscription until it is dropped");
+            subscription.as_mut().expect("a reader has its subscription until it is dropped");
         let outcome = attempt(place, ticket, cx);
         self.streak = if outcome.is_ready() { self.streak + 1 } else { 0 };
         outcome
@@ -421,7 +421,8 @@ impl<T: Clone> Reader<T> {
     /// [`TryRecvError::Empty`] and [`TryRecvError::Closed`].
     #[inline]
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
-        self.place().try_value()
+        let place = self.subscription.as_mut();
+        place.expect("a reader has its subscription until it is dropped").try_value_mut()
     }
 
     /// Appends up to `limit` values to `into`, waiting until there is at least one, and returns how many. A `limit` of

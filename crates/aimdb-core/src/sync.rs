@@ -26,8 +26,12 @@ mod imp {
         }
     }
 
-    pub(crate) fn step<O>(work: impl FnOnce() -> O) -> O {
-        work()
+    pub(crate) struct Step;
+
+    impl Step {
+        pub(crate) fn begin() -> Self {
+            Self
+        }
     }
 
     pub(crate) struct Spin;
@@ -66,9 +70,14 @@ mod imp {
         }
     }
 
-    #[inline(always)]
-    pub(crate) fn step<O>(work: impl FnOnce() -> O) -> O {
-        work()
+    /// A buffer's step runs beside others'.
+    pub(crate) struct Step;
+
+    impl Step {
+        #[inline(always)]
+        pub(crate) const fn begin() -> Self {
+            Self
+        }
     }
 
     /// Spins a little, then gives the processor away: whoever is waited for may need it.
@@ -88,6 +97,7 @@ mod imp {
 }
 
 #[cfg(not(any(feature = "std", loom)))]
+#[allow(unsafe_code, reason = "a critical section as a guard, so that values need not pass through closures")]
 mod imp {
     use core::cell::RefCell;
     use critical_section::Mutex;
@@ -107,9 +117,29 @@ mod imp {
         }
     }
 
-    #[inline]
-    pub(crate) fn step<O>(work: impl FnOnce() -> O) -> O {
-        critical_section::with(|_| work())
+    /// A buffer's step: interrupts are off until it is dropped.
+    pub(crate) struct Step {
+        before: critical_section::RestoreState,
+        /// Where it began is where it must end.
+        _here: core::marker::PhantomData<*const ()>,
+    }
+
+    impl Step {
+        #[inline]
+        pub(crate) fn begin() -> Self {
+            // SAFETY: the section is released once, by `drop`, with the state it was acquired with. Steps are locals
+            // of functions of this crate that neither store, return nor forget them, so sections nest.
+            let before = unsafe { critical_section::acquire() };
+            Self { before, _here: core::marker::PhantomData }
+        }
+    }
+
+    impl Drop for Step {
+        #[inline]
+        fn drop(&mut self) {
+            // SAFETY: acquired in `begin`.
+            unsafe { critical_section::release(self.before) };
+        }
     }
 
     /// Nobody is ever met half-way here, so nobody is ever waited for.
@@ -130,7 +160,7 @@ mod imp {
 #[cfg_attr(any(loom, feature = "std"), expect(dead_code, reason = "other builds bring some of it themselves"))]
 mod plain {
     pub(crate) mod atomic {
-        pub(crate) use portable_atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+        pub(crate) use portable_atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
     }
 
     /// `core::cell::UnsafeCell`, opened the way loom's is.
@@ -171,4 +201,4 @@ mod plain {
     }
 }
 
-pub(crate) use imp::{Lock, Padded, Spin, UnsafeCell, atomic, step};
+pub(crate) use imp::{Lock, Padded, Spin, Step, UnsafeCell, atomic};

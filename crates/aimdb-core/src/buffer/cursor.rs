@@ -9,6 +9,7 @@ use alloc::sync::Arc;
 use crate::sync::atomic::{
     AtomicBool, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
+    fence,
 };
 use crate::sync::{Padded, Spin};
 
@@ -30,8 +31,10 @@ struct Place {
     word: AtomicU64,
     /// How far a queue was written when this reader last looked.
     seen: AtomicU64,
+    /// Positions that did not give a value: where it began, and what it had to skip. The others were delivered, so
+    /// that delivering counts nothing but the position.
+    passed: AtomicU64,
     lagged: AtomicU64,
-    delivered: AtomicU64,
     /// Values handed out by the last read and not yet followed by another one.
     in_hand: AtomicU64,
 }
@@ -55,8 +58,8 @@ impl Cursor {
             place: Padded::new(Place {
                 word: AtomicU64::new(next << 1),
                 seen: AtomicU64::new(next),
+                passed: AtomicU64::new(next),
                 lagged: AtomicU64::new(0),
-                delivered: AtomicU64::new(0),
                 in_hand: AtomicU64::new(0),
             }),
         }
@@ -94,25 +97,57 @@ impl Cursor {
     /// Takes the turn to read.
     #[inline(always)]
     pub(super) fn hold(&self) -> Held<'_> {
+        match self.try_hold() {
+            Some(held) => held,
+            None => self.hold_in_turn(),
+        }
+    }
+
+    #[inline(always)]
+    fn try_hold(&self) -> Option<Held<'_>> {
+        let place = &*self.place;
+        let word = place.word.load(Relaxed);
+        let held = word & HELD == 0
+            && place.word.compare_exchange(word, word | HELD, AcqRel, Relaxed).is_ok();
+        if held { Some(Held { place, next: word >> 1 }) } else { None }
+    }
+
+    #[cold]
+    fn hold_in_turn(&self) -> Held<'_> {
         let mut spin = Spin::new();
         loop {
-            let word = self.place.word.load(Relaxed);
-            if word & HELD == 0
-                && self.place.word.compare_exchange(word, word | HELD, AcqRel, Relaxed).is_ok()
-            {
-                return Held { place: &self.place, next: word >> 1 };
+            if let Some(held) = self.try_hold() {
+                return held;
             }
             spin.wait();
         }
     }
 
+    /// [`hold`](Self::hold) for the only reader of a cursor whose buffer does not look at cursors: nobody else would
+    /// take the turn, so it need not be marked as taken.
+    #[inline(always)]
+    pub(super) fn hold_alone(&self) -> Held<'_> {
+        Held { place: &self.place, next: self.place.word.load(Relaxed) >> 1 }
+    }
+
+    /// Its numbers, without disturbing the reader: looks again until nothing moved in between.
     pub(super) fn standing(&self) -> Standing {
-        let held = self.hold();
-        Standing {
-            next: held.next,
-            lagged: held.place.lagged.load(Relaxed),
-            delivered: held.place.delivered.load(Relaxed),
-            in_hand: held.place.in_hand.load(Relaxed),
+        let place = &*self.place;
+        let mut spin = Spin::new();
+        loop {
+            let word = place.word.load(Acquire);
+            let next = word >> 1;
+            let standing = Standing {
+                next,
+                lagged: place.lagged.load(Relaxed),
+                delivered: next.saturating_sub(place.passed.load(Relaxed)),
+                in_hand: place.in_hand.load(Relaxed),
+            };
+            fence(Acquire);
+            if word & HELD == 0 && place.word.load(Relaxed) == word {
+                return standing;
+            }
+            spin.wait();
         }
     }
 }
@@ -148,30 +183,37 @@ impl Held<'_> {
         }
     }
 
-    /// One more value is handed out by this read.
+    /// The `nth` value is handed out by this read.
     #[inline(always)]
-    pub(super) fn deliver(&mut self) {
+    pub(super) fn deliver(&mut self, nth: u64) {
         self.next += 1;
-        add(&self.place.delivered, 1);
-        add(&self.place.in_hand, 1);
+        self.place.in_hand.store(nth, Relaxed);
     }
 
     /// Goes over values that its reader gives up.
     pub(super) fn pass(&mut self, left: u64) {
+        self.mark();
         self.next += left;
+        add(&self.place.passed, left);
     }
 
     /// Goes over values that are lost.
-    #[inline]
     pub(super) fn skip(&mut self, missed: u64) {
-        self.next += missed;
+        self.pass(missed);
         self.charge(missed);
     }
 
     /// Counts values that are lost without going anywhere.
-    #[inline]
     pub(super) fn charge(&mut self, missed: u64) {
+        self.mark();
         add(&self.place.lagged, missed);
+    }
+
+    /// Several numbers are about to change: whoever [looks](Cursor::standing) waits until the turn is over.
+    fn mark(&mut self) {
+        let word = self.place.word.load(Relaxed);
+        self.place.word.store(word | HELD, Relaxed);
+        fence(Release);
     }
 }
 

@@ -4,13 +4,23 @@ use super::cursor::Held;
 
 /// How values get into a buffer and out of it. All methods may be called from many threads at once.
 pub(super) trait Kind<T: Clone> {
+    /// Writers wait for readers, so they look at where those are.
+    const GATED: bool = false;
+
     /// The right to write the next value.
     type Turn<'k>: Turn<T>
     where
         Self: 'k;
 
+    /// [`turn`](Self::turn) in the common case: at the first attempt, without asking anybody. This and
+    /// [`try_read`](Self::try_read) are what a value costs; everything rarer stays out of their way, in `turn` and `read`.
+    fn try_turn(&self) -> Option<Self::Turn<'_>>;
+
     /// Waits for other writers that are half-way, never for room. `slowest` says where the last reader stands.
     fn turn(&self, slowest: impl FnOnce() -> u64) -> Result<Self::Turn<'_>, Refused>;
+
+    /// [`read`](Self::read) in the common case: the next value, if it is there and nobody is busy with it.
+    fn try_read(&self, held: &mut Held<'_>, out: &mut Outlet<T>) -> bool;
 
     /// Gives the reader what comes next: what it missed, if it wants to be told, then the value.
     fn read(&self, held: &mut Held<'_>, tell_lag: bool, out: &mut Outlet<T>) -> Taken;
@@ -67,6 +77,8 @@ pub(super) enum Refused {
 
 /// Where a read puts things. They are moved in place, not through results: see DESIGN.md, "Values move in place".
 pub(super) struct Outlet<T> {
+    /// Which value of this turn of the reader it is, counted from one.
+    pub(super) nth: u64,
     pub(super) value: Option<T>,
     /// An original that nobody wants any more because its last two readers cloned it at once, to be dropped outside.
     pub(super) spare: Option<T>,
@@ -74,8 +86,8 @@ pub(super) struct Outlet<T> {
 
 impl<T> Outlet<T> {
     #[inline(always)]
-    pub(super) const fn new() -> Self {
-        Self { value: None, spare: None }
+    pub(super) const fn nth(nth: u64) -> Self {
+        Self { nth, value: None, spare: None }
     }
 }
 

@@ -39,6 +39,13 @@ impl<T: Clone> Latest<T> {
     }
 }
 
+#[inline(always)]
+fn deliver<T: Clone>(mut claim: Claim<'_, T>, held: &mut Held<'_>, out: &mut Outlet<T>) {
+    out.value = claim.value().cloned();
+    claim.mark_read();
+    held.deliver(out.nth);
+}
+
 pub(super) struct LatestTurn<'l, T> {
     latest: &'l Latest<T>,
     claim: Claim<'l, T>,
@@ -64,6 +71,11 @@ impl<T: Clone> Kind<T> for Latest<T> {
         Self: 'k;
 
     #[inline(always)]
+    fn try_turn(&self) -> Option<LatestTurn<'_, T>> {
+        let claim = self.slot.try_claim()?;
+        if self.closed.load(Relaxed) { None } else { Some(LatestTurn { latest: self, claim }) }
+    }
+
     fn turn(&self, _slowest: impl FnOnce() -> u64) -> Result<LatestTurn<'_, T>, Refused> {
         let claim = self.slot.claim_any();
         if self.closed.load(Relaxed) {
@@ -73,6 +85,16 @@ impl<T: Clone> Kind<T> for Latest<T> {
     }
 
     #[inline(always)]
+    fn try_read(&self, held: &mut Held<'_>, out: &mut Outlet<T>) -> bool {
+        let word = self.slot.look();
+        if !word.offers(held.next() + 1) {
+            return false;
+        }
+        let Some(claim) = self.slot.claim(word) else { return false };
+        deliver(claim, held, out);
+        true
+    }
+
     fn read(&self, held: &mut Held<'_>, tell_lag: bool, out: &mut Outlet<T>) -> Taken {
         let next = held.next();
         if self.head() <= next {
@@ -84,7 +106,7 @@ impl<T: Clone> Kind<T> for Latest<T> {
                 return Taken::Closed;
             }
         }
-        let mut claim = self.slot.claim_any();
+        let claim = self.slot.claim_any();
         let missed = claim.word().written() - 1 - next;
         if missed > 0 {
             held.skip(missed);
@@ -92,9 +114,7 @@ impl<T: Clone> Kind<T> for Latest<T> {
                 return Taken::Lagged(missed);
             }
         }
-        out.value = claim.value().cloned();
-        claim.mark_read();
-        held.deliver();
+        deliver(claim, held, out);
         Taken::Value
     }
 

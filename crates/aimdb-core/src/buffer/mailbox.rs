@@ -61,6 +61,11 @@ impl<T: Clone> Kind<T> for Mailbox<T> {
         Self: 'k;
 
     #[inline(always)]
+    fn try_turn(&self) -> Option<MailboxTurn<'_, T>> {
+        let claim = self.pending.try_claim()?;
+        if self.closed.load(Relaxed) { None } else { Some(MailboxTurn { mailbox: self, claim }) }
+    }
+
     fn turn(&self, _slowest: impl FnOnce() -> u64) -> Result<MailboxTurn<'_, T>, Refused> {
         let claim = self.pending.claim_any();
         if self.closed.load(Relaxed) {
@@ -70,6 +75,21 @@ impl<T: Clone> Kind<T> for Mailbox<T> {
     }
 
     #[inline(always)]
+    fn try_read(&self, held: &mut Held<'_>, out: &mut Outlet<T>) -> bool {
+        if !self.pending.look().is_full() {
+            return false;
+        }
+        let Some(mut claim) = self.pending.try_claim() else { return false };
+        if self.replaced.load(Relaxed) > 0 {
+            return false;
+        }
+        out.value = claim.take();
+        if out.value.is_some() {
+            held.deliver(out.nth);
+        }
+        out.value.is_some()
+    }
+
     fn read(&self, held: &mut Held<'_>, tell_lag: bool, out: &mut Outlet<T>) -> Taken {
         let mut claim = loop {
             if !self.pending.look().is_full() {
@@ -96,7 +116,7 @@ impl<T: Clone> Kind<T> for Mailbox<T> {
             }
         }
         out.value = claim.take();
-        held.deliver();
+        held.deliver(out.nth);
         Taken::Value
     }
 

@@ -88,8 +88,8 @@ use crate::sync::atomic::{
     AtomicUsize,
     Ordering::{Relaxed, Release},
 };
-use crate::sync::{Lock, Spin, step};
-use cursor::Cursor;
+use crate::sync::{Lock, Spin, Step};
+use cursor::{Cursor, Held};
 use kind::{Kind, Outlet, Pushed, Refused, Taken, Turn};
 use latest::Latest;
 use mailbox::Mailbox;
@@ -229,24 +229,34 @@ impl<T: Clone> Buffer<T> {
     /// Accepts `value` if there is room, wakes who waits for it, then drops what it pushed out.
     #[inline]
     pub(crate) fn try_produce(&self, value: T) -> Result<(), TryProduceError<T>> {
-        let pushed = step(|| each!(&self.storage, kind => self.push(kind, value)));
-        match pushed {
-            Ok(Pushed { evicted, produced }) => {
-                self.tell(produced);
-                drop(evicted);
-                Ok(())
-            }
-            Err((Refused::Full, value)) => Err(TryProduceError::Full(value)),
-            Err((Refused::Closed, value)) => Err(TryProduceError::Closed(value)),
-        }
+        let Pushed { evicted, produced } = {
+            let _step = Step::begin();
+            // The value goes straight from the caller to its slot: see DESIGN.md, "Values move in place".
+            each!(&self.storage, kind => match kind.try_turn() {
+                Some(turn) => turn.write(value),
+                None => return self.produce_in_turn(value),
+            })
+        };
+        self.tell(produced);
+        drop(evicted);
+        Ok(())
     }
 
-    #[inline(always)]
-    fn push<K: Kind<T>>(&self, kind: &K, value: T) -> Result<Pushed<T>, (Refused, T)> {
-        match kind.turn(|| self.slowest()) {
-            Ok(turn) => Ok(turn.write(value)),
-            Err(refused) => Err((refused, value)),
-        }
+    /// [`try_produce`](Self::try_produce) where others write too, the queue looks full, or the record is closed.
+    #[cold]
+    #[inline(never)]
+    fn produce_in_turn(&self, value: T) -> Result<(), TryProduceError<T>> {
+        let Pushed { evicted, produced } = {
+            let _step = Step::begin();
+            each!(&self.storage, kind => match kind.turn(|| self.slowest()) {
+                Ok(turn) => turn.write(value),
+                Err(Refused::Full) => return Err(TryProduceError::Full(value)),
+                Err(Refused::Closed) => return Err(TryProduceError::Closed(value)),
+            })
+        };
+        self.tell(produced);
+        drop(evicted);
+        Ok(())
     }
 
     /// Where the reader stands that is furthest behind; asked by a writer that knows there is one.
@@ -261,12 +271,14 @@ impl<T: Clone> Buffer<T> {
         batch: &mut arrayvec::ArrayVec<T, N>,
     ) -> Result<(), Closed> {
         let mut evicted = arrayvec::ArrayVec::<T, N>::new();
-        let outcome = step(|| match &self.storage {
+        let step = Step::begin();
+        let outcome = match &self.storage {
             Storage::Queue(queue) => queue.write_batch(batch, || self.slowest(), &mut evicted),
             Storage::Ring(kind) => write_one_by_one(kind, batch, &mut evicted),
             Storage::Latest(kind) => write_one_by_one(kind, batch, &mut evicted),
             Storage::Mailbox(kind) => write_one_by_one(kind, batch, &mut evicted),
-        });
+        };
+        drop(step);
         match outcome {
             Ok(produced) => self.tell(produced),
             Err(Refused::Full) => {}
@@ -367,15 +379,29 @@ impl<T: Clone> Buffer<T> {
 
     // Reading.
 
-    /// What comes next for the reader of `cursor`.
+    /// What comes next for the reader of `cursor`. `ALONE` says that no other thread reads through it.
     #[inline(always)]
-    fn try_take(&self, reader: usize, cursor: &Cursor, tell_lag: bool, into: &mut Option<T>) -> Taken {
-        let mut out = Outlet::new();
-        let taken = step(|| {
-            let mut held = cursor.hold();
-            held.empty_hand();
-            each!(&self.storage, kind => kind.read(&mut held, tell_lag, &mut out))
-        });
+    fn try_take<const ALONE: bool>(
+        &self,
+        reader: usize,
+        cursor: &Cursor,
+        tell_lag: bool,
+        into: &mut Option<T>,
+    ) -> Taken {
+        let mut out = Outlet::nth(1);
+        let taken = {
+            let _step = Step::begin();
+            each!(&self.storage, kind => {
+                let mut held = hold::<T, _, ALONE>(kind, cursor);
+                if kind.try_read(&mut held, &mut out) {
+                    Taken::Value
+                } else {
+                    let taken;
+                    (taken, out) = read_in_turn(kind, held, tell_lag);
+                    taken
+                }
+            })
+        };
         if matches!(taken, Taken::Value) {
             self.follow(reader, cursor, 1);
         }
@@ -502,19 +528,23 @@ impl<T: Clone> Buffer<T> {
             })?;
             Ok(Subscription::new(Arc::clone(self), id, cursor))
         };
-        step(|| match &self.storage {
+        let _step = Step::begin();
+        match &self.storage {
             Storage::Queue(queue) => queue.enter(sit),
             Storage::Ring(kind) => sit(kind.start()),
             Storage::Latest(kind) => sit(kind.start()),
             Storage::Mailbox(kind) => sit(kind.start()),
-        })
+        }
     }
 
     fn leave(&self, reader: usize, cursor: &Cursor) {
         let left = self.readable(cursor);
         let standing = cursor.standing();
         let _freed = match &self.storage {
-            Storage::Queue(queue) => step(|| queue.leave(cursor)),
+            Storage::Queue(queue) => {
+                let _step = Step::begin();
+                queue.leave(cursor)
+            }
             _ => Vec::new(),
         };
         self.registry(|registry| registry.leave(reader, standing, left));
@@ -523,7 +553,10 @@ impl<T: Clone> Buffer<T> {
 
     /// Ends the record: no more values, everyone who waits is woken.
     pub(crate) fn close(&self) {
-        step(|| each!(&self.storage, kind => kind.close()));
+        {
+            let _step = Step::begin();
+            each!(&self.storage, kind => kind.close());
+        }
         let mut wake = WakeBatch::new();
         loop {
             let more = self.registry(|registry| registry.wake_all_waiters(&mut wake));
@@ -542,7 +575,8 @@ impl<T: Clone> Buffer<T> {
 
     /// The newest value held, which stays where it is.
     pub(crate) fn latest(&self) -> Option<T> {
-        step(|| match &self.storage {
+        let _step = Step::begin();
+        match &self.storage {
             Storage::Ring(ring) => ring.latest(),
             Storage::Latest(latest) => latest.latest(),
             Storage::Mailbox(mailbox) => mailbox.latest(),
@@ -551,7 +585,7 @@ impl<T: Clone> Buffer<T> {
                     registry.cursors().find(|cursor| cursor.next() < head).cloned()
                 })
             }),
-        })
+        }
     }
 
     fn produced(&self) -> u64 {
@@ -622,6 +656,25 @@ impl<T: Clone> Buffer<T> {
     }
 }
 
+/// The turn to read. Only where writers look at cursors must it be marked when nobody else can take it.
+#[inline(always)]
+fn hold<'c, T: Clone, K: Kind<T>, const ALONE: bool>(_: &K, cursor: &'c Cursor) -> Held<'c> {
+    if ALONE && !K::GATED { cursor.hold_alone() } else { cursor.hold() }
+}
+
+/// A read where there is nothing, or something is lost, or others are busy with it.
+#[cold]
+#[inline(never)]
+fn read_in_turn<T: Clone, K: Kind<T>>(
+    kind: &K,
+    mut held: Held<'_>,
+    tell_lag: bool,
+) -> (Taken, Outlet<T>) {
+    let mut out = Outlet::nth(1);
+    held.empty_hand();
+    (kind.read(&mut held, tell_lag, &mut out), out)
+}
+
 fn write_one_by_one<T: Clone, K: Kind<T>, const N: usize>(
     kind: &K,
     batch: &mut arrayvec::ArrayVec<T, N>,
@@ -654,18 +707,17 @@ fn read_many<T: Clone, K: Kind<T>>(
     spares: &mut Vec<T>,
 ) -> (usize, Taken) {
     let mut taken = 0;
-    step(|| {
-        let mut held = cursor.hold();
-        held.empty_hand();
-        loop {
-            let mut out = Outlet::new();
-            let outcome = kind.read(&mut held, false, &mut out);
-            into.extend(out.value);
-            spares.extend(out.spare);
-            taken += usize::from(matches!(outcome, Taken::Value));
-            if !matches!(outcome, Taken::Value) || taken == limit {
-                return (taken, outcome);
-            }
+    let _step = Step::begin();
+    let mut held = cursor.hold();
+    held.empty_hand();
+    loop {
+        let mut out = Outlet::nth(taken as u64 + 1);
+        let outcome = kind.read(&mut held, false, &mut out);
+        into.extend(out.value);
+        spares.extend(out.spare);
+        taken += usize::from(matches!(outcome, Taken::Value));
+        if !matches!(outcome, Taken::Value) || taken == limit {
+            return (taken, outcome);
         }
-    })
+    }
 }

@@ -96,16 +96,23 @@ impl<T: Clone> Queue<T> {
         self.head.word.load(Acquire) / ONE
     }
 
-    /// Becomes the only writer.
+    /// Becomes the only writer, at the first attempt.
     #[inline(always)]
+    fn try_lock(&self) -> Option<QueueTurn<'_, T>> {
+        let word = self.head.word.load(Relaxed);
+        if word & LOCKED == 0
+            && self.head.word.compare_exchange(word, word | LOCKED, AcqRel, Relaxed).is_ok()
+        {
+            return Some(QueueTurn { queue: self, word });
+        }
+        None
+    }
+
     fn lock(&self) -> QueueTurn<'_, T> {
         let mut spin = Spin::new();
         loop {
-            let word = self.head.word.load(Relaxed);
-            if word & LOCKED == 0
-                && self.head.word.compare_exchange(word, word | LOCKED, AcqRel, Relaxed).is_ok()
-            {
-                return QueueTurn { queue: self, word };
+            if let Some(turn) = self.try_lock() {
+                return turn;
             }
             spin.wait();
         }
@@ -194,24 +201,26 @@ pub(super) struct QueueTurn<'q, T> {
 }
 
 impl<T> QueueTurn<'_, T> {
-    /// How many of `wanted` values can be written now, at least one.
+    /// Whether `wanted` values are known to fit: the queue is open, and has room as far as was last seen.
     #[inline(always)]
+    fn surely_fits(&self, wanted: u64) -> bool {
+        let queue = self.queue;
+        let used = self.word / ONE - queue.head.gate.load(Relaxed);
+        self.word & CLOSED == 0
+            && (used + wanted <= queue.lap.capacity() || queue.readers.load(Relaxed) == 0)
+    }
+
+    /// How many of `wanted` values can be written now, at least one.
     fn fits(&self, wanted: u64, slowest: impl FnOnce() -> u64) -> Result<u64, Refused> {
         if self.word & CLOSED != 0 {
             return Err(Refused::Closed);
         }
-        let queue = self.queue;
-        if queue.readers.load(Relaxed) == 0 {
-            return Ok(wanted);
-        }
-        let (head, capacity) = (self.word / ONE, queue.lap.capacity());
-        let used = head - queue.head.gate.load(Relaxed);
-        if used + wanted <= capacity {
+        if self.surely_fits(wanted) {
             return Ok(wanted);
         }
         let gate = slowest();
-        queue.head.gate.store(gate, Relaxed);
-        match capacity - (head - gate) {
+        self.queue.head.gate.store(gate, Relaxed);
+        match self.queue.lap.capacity() - (self.word / ONE - gate) {
             0 => Err(Refused::Full),
             room => Ok(room.min(wanted)),
         }
@@ -254,12 +263,19 @@ impl<T> Turn<T> for QueueTurn<'_, T> {
 }
 
 impl<T: Clone> Kind<T> for Queue<T> {
+    const GATED: bool = true;
+
     type Turn<'k>
         = QueueTurn<'k, T>
     where
         Self: 'k;
 
     #[inline(always)]
+    fn try_turn(&self) -> Option<QueueTurn<'_, T>> {
+        let turn = self.try_lock()?;
+        if turn.surely_fits(1) { Some(turn) } else { None }
+    }
+
     fn turn(&self, slowest: impl FnOnce() -> u64) -> Result<QueueTurn<'_, T>, Refused> {
         let turn = self.lock();
         turn.fits(1, slowest)?;
@@ -267,14 +283,14 @@ impl<T: Clone> Kind<T> for Queue<T> {
     }
 
     #[inline(always)]
-    fn read(&self, held: &mut Held<'_>, _tell_lag: bool, out: &mut Outlet<T>) -> Taken {
+    fn try_read(&self, held: &mut Held<'_>, out: &mut Outlet<T>) -> bool {
         let next = held.next();
         if next >= held.seen() {
-            let word = self.head.word.load(Acquire);
-            if word / ONE <= next {
-                return if word & CLOSED != 0 { Taken::Closed } else { Taken::Empty };
+            let head = self.head();
+            if head <= next {
+                return false;
             }
-            held.see(word / ONE);
+            held.see(head);
         }
         let cell = self.cell(next);
         out.value = Some(if cell.wanted.load(Acquire) == 1 {
@@ -291,8 +307,18 @@ impl<T: Clone> Kind<T> for Queue<T> {
             }
             copy
         });
-        held.deliver();
-        Taken::Value
+        held.deliver(out.nth);
+        true
+    }
+
+    fn read(&self, held: &mut Held<'_>, _tell_lag: bool, out: &mut Outlet<T>) -> Taken {
+        let closed = self.is_closed();
+        match self.try_read(held, out) {
+            true => Taken::Value,
+            // Nothing is written once it is closed.
+            false if closed => Taken::Closed,
+            false => Taken::Empty,
+        }
     }
 
     fn may_sleep(&self, next: u64) -> bool {

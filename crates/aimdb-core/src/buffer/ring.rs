@@ -86,27 +86,79 @@ impl<T: Clone> Ring<T> {
         self.head().saturating_sub(self.lap.capacity())
     }
 
-    /// Becomes the writer of the next position, whatever the flags say.
+    /// Becomes the writer of the next position, whatever the flags say, at the first attempt.
     #[inline(always)]
+    fn try_claim_head(&self) -> Option<RingTurn<'_, T>> {
+        let head = self.head();
+        let slot = self.slot(head);
+        let word = slot.look();
+        if !word.offers((head + 1).saturating_sub(self.lap.capacity())) {
+            return None;
+        }
+        let claim = slot.claim(word)?;
+        Some(RingTurn { ring: self, claim, head })
+    }
+
     fn claim_head(&self) -> RingTurn<'_, T> {
         let mut spin = Spin::new();
         loop {
-            let head = self.head();
-            let slot = self.slot(head);
-            let word = slot.look();
-            let one_lap_before = (head + 1).saturating_sub(self.lap.capacity());
-            if word.written() == one_lap_before
-                && !word.is_busy()
-                && let Some(claim) = slot.claim(word)
-            {
-                return RingTurn { ring: self, unread: word.is_full() && !word.is_read(), claim, head };
+            if let Some(turn) = self.try_claim_head() {
+                return turn;
             }
             spin.wait();
         }
     }
 
+    /// Claims the value at `position`, if it is there and nobody else has it.
+    #[inline(always)]
+    fn try_claim(&self, position: u64) -> Option<Claim<'_, T>> {
+        let slot = self.slot(position);
+        let word = slot.look();
+        if word.offers(position + 1) { slot.claim(word) } else { None }
+    }
+
+    /// A read that makes the writers wait after they overtook it `patience` times.
+    fn attempt(
+        &self,
+        held: &mut Held<'_>,
+        tell_lag: bool,
+        mut patience: u32,
+        out: &mut Outlet<T>,
+    ) -> Taken {
+        let mut spin = Spin::new();
+        loop {
+            let next = held.next();
+            if self.try_read(held, out) {
+                return Taken::Value;
+            }
+            let slot = self.slot(next);
+            let written = slot.look().written();
+            if written == next + 1 {
+                spin.wait();
+            } else if written <= next {
+                if !self.is_closed() {
+                    return Taken::Empty;
+                }
+                // Nothing is written once it is closed, so what is not there now never will be.
+                if slot.look().written() <= next {
+                    return Taken::Closed;
+                }
+            } else {
+                // The word may be ahead of `head`, which its writer moves last.
+                let missed = self.head().max(written) - self.lap.capacity() - next;
+                held.skip(missed);
+                if tell_lag {
+                    return Taken::Lagged(missed);
+                }
+                if patience == 0 {
+                    return self.read_undisturbed(held, out);
+                }
+                patience -= 1;
+            }
+        }
+    }
+
     /// A read that no writer overtakes.
-    #[cold]
     fn read_undisturbed(&self, held: &mut Held<'_>, out: &mut Outlet<T>) -> Taken {
         struct Paused<'r>(&'r AtomicUsize);
 
@@ -123,64 +175,11 @@ impl<T: Clone> Ring<T> {
         })
     }
 
-    /// A read that gives up after it was overtaken `patience` times.
-    #[inline(always)]
-    fn attempt(
-        &self,
-        held: &mut Held<'_>,
-        tell_lag: bool,
-        mut patience: u32,
-        out: &mut Outlet<T>,
-    ) -> Taken {
-        let mut spin = Spin::new();
-        loop {
-            let next = held.next();
-            let slot = self.slot(next);
-            let word = slot.look();
-            if word.written() == next + 1 {
-                if !word.is_busy()
-                    && let Some(mut claim) = slot.claim(word)
-                {
-                    out.value = claim.value().cloned();
-                    claim.mark_read();
-                    held.deliver();
-                    return Taken::Value;
-                }
-                spin.wait();
-            } else if word.written() <= next {
-                if !self.is_closed() {
-                    return Taken::Empty;
-                }
-                // Nothing is written once it is closed, so what is not there now never will be.
-                if slot.look().written() <= next {
-                    return Taken::Closed;
-                }
-            } else {
-                // The word may be ahead of `head`, which its writer moves last.
-                let missed = self.head().max(word.written()) - self.lap.capacity() - next;
-                held.skip(missed);
-                if tell_lag {
-                    return Taken::Lagged(missed);
-                }
-                if patience == 0 {
-                    return self.read_undisturbed(held, out);
-                }
-                patience -= 1;
-            }
-        }
-    }
-
     /// The newest value, not consumed.
     pub(super) fn latest(&self) -> Option<T> {
         let mut spin = Spin::new();
         loop {
-            let head = self.head();
-            let slot = self.slot(head.checked_sub(1)?);
-            let word = slot.look();
-            if word.written() == head
-                && !word.is_busy()
-                && let Some(claim) = slot.claim(word)
-            {
+            if let Some(claim) = self.try_claim(self.head().checked_sub(1)?) {
                 return claim.value().cloned();
             }
             spin.wait();
@@ -193,14 +192,13 @@ pub(super) struct RingTurn<'r, T> {
     ring: &'r Ring<T>,
     claim: Claim<'r, T>,
     head: u64,
-    /// What will be overwritten has not been read by anybody.
-    unread: bool,
 }
 
 impl<T> Turn<T> for RingTurn<'_, T> {
     #[inline(always)]
     fn write(self, value: T) -> Pushed<T> {
-        let Self { ring, mut claim, head, unread } = self;
+        let Self { ring, mut claim, head } = self;
+        let unread = claim.word().is_full() && !claim.word().is_read();
         let evicted = claim.put(value, head + 1);
         if unread {
             add(&ring.written.overwritten, 1);
@@ -219,6 +217,11 @@ impl<T: Clone> Kind<T> for Ring<T> {
         Self: 'k;
 
     #[inline(always)]
+    fn try_turn(&self) -> Option<RingTurn<'_, T>> {
+        let turn = self.try_claim_head()?;
+        if self.flags.load(Relaxed) == 0 { Some(turn) } else { None }
+    }
+
     fn turn(&self, _slowest: impl FnOnce() -> u64) -> Result<RingTurn<'_, T>, Refused> {
         loop {
             let turn = self.claim_head();
@@ -235,6 +238,14 @@ impl<T: Clone> Kind<T> for Ring<T> {
     }
 
     #[inline(always)]
+    fn try_read(&self, held: &mut Held<'_>, out: &mut Outlet<T>) -> bool {
+        let Some(mut claim) = self.try_claim(held.next()) else { return false };
+        out.value = claim.value().cloned();
+        claim.mark_read();
+        held.deliver(out.nth);
+        true
+    }
+
     fn read(&self, held: &mut Held<'_>, tell_lag: bool, out: &mut Outlet<T>) -> Taken {
         self.attempt(held, tell_lag, PATIENCE, out)
     }

@@ -40,6 +40,13 @@ impl Word {
         self.0 / ONE
     }
 
+    /// Nobody has claimed the slot, and what is in it is the `written`th value (nothing, if that is zero).
+    #[inline(always)]
+    pub(super) const fn offers(self, written: u64) -> bool {
+        let full = if written == 0 { 0 } else { FULL };
+        self.0 & !READ == written * ONE | full
+    }
+
     /// Somebody has the value to themselves.
     #[inline(always)]
     pub(super) const fn is_busy(self) -> bool {
@@ -99,8 +106,14 @@ impl<T> Slot<T> {
 }
 
 impl<T> Slot<T> {
-    /// Takes the value for oneself, whatever it is, once nobody else has it.
+    /// Takes the value for oneself, whatever it is, if nobody else has it.
     #[inline(always)]
+    pub(super) fn try_claim(&self) -> Option<Claim<'_, T>> {
+        let word = self.look();
+        if word.is_busy() { None } else { self.claim(word) }
+    }
+
+    /// Takes the value for oneself, whatever it is, once nobody else has it.
     pub(super) fn claim_any(&self) -> Claim<'_, T> {
         let mut spin = Spin::new();
         loop {

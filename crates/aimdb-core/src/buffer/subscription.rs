@@ -51,7 +51,7 @@ impl<T: Clone> Subscription<T> {
     #[inline]
     pub fn try_event(&self) -> Result<Event<T>, TryRecvError> {
         let mut value = None;
-        match (self.buffer.try_take(self.id, &self.cursor, true, &mut value), value) {
+        match (self.buffer.try_take::<false>(self.id, &self.cursor, true, &mut value), value) {
             (Taken::Lagged(missed), _) => Ok(Event::Lagged(missed)),
             (Taken::Closed, _) => Err(TryRecvError::Closed),
             (_, Some(value)) => Ok(Event::Value(value)),
@@ -66,8 +66,23 @@ impl<T: Clone> Subscription<T> {
     /// [`TryRecvError::Empty`] and [`TryRecvError::Closed`].
     #[inline]
     pub fn try_value(&self) -> Result<T, TryRecvError> {
+        self.value::<false>()
+    }
+
+    /// [`try_value`](Self::try_value) for who has the subscription alone, which is faster.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError::Empty`] and [`TryRecvError::Closed`].
+    #[inline]
+    pub fn try_value_mut(&mut self) -> Result<T, TryRecvError> {
+        self.value::<true>()
+    }
+
+    #[inline(always)]
+    fn value<const ALONE: bool>(&self) -> Result<T, TryRecvError> {
         let mut value = None;
-        match (self.buffer.try_take(self.id, &self.cursor, false, &mut value), value) {
+        match (self.buffer.try_take::<ALONE>(self.id, &self.cursor, false, &mut value), value) {
             (_, Some(value)) => Ok(value),
             (Taken::Closed, None) => Err(TryRecvError::Closed),
             (_, None) => Err(TryRecvError::Empty),
@@ -82,6 +97,16 @@ impl<T: Clone> Subscription<T> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<T, Closed>> {
         self.poll(ticket, cx, || self.try_value())
+    }
+
+    /// [`poll_value`](Self::poll_value) for who has the subscription alone, which is faster.
+    #[inline]
+    pub fn poll_value_mut(
+        &mut self,
+        ticket: &mut WaitTicket,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<T, Closed>> {
+        self.poll(ticket, cx, || self.value::<true>())
     }
 
     /// [`try_event`](Self::try_event), waiting while there is nothing.
