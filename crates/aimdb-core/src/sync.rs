@@ -97,7 +97,10 @@ mod imp {
 }
 
 #[cfg(not(any(feature = "std", loom)))]
-#[allow(unsafe_code, reason = "a critical section as a guard, so that values need not pass through closures")]
+#[allow(
+    unsafe_code,
+    reason = "a critical section as a guard, so that values need not pass through closures"
+)]
 mod imp {
     use core::cell::RefCell;
     use critical_section::Mutex;
@@ -157,7 +160,10 @@ mod imp {
 }
 
 /// What has the shape of loom's types where nothing is being modelled.
-#[cfg_attr(any(loom, feature = "std"), expect(dead_code, reason = "other builds bring some of it themselves"))]
+#[cfg_attr(
+    any(loom, feature = "std"),
+    expect(dead_code, reason = "other builds bring some of it themselves")
+)]
 mod plain {
     pub(crate) mod atomic {
         pub(crate) use portable_atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};

@@ -344,8 +344,7 @@ impl<T: Clone> Buffer<T> {
     /// must look again, still in line.
     pub(crate) fn wait_for_room(&self, key: &mut WaitKey, waker: Waker) -> bool {
         let Storage::Queue(queue) = &self.storage else { return false };
-        let _replaced =
-            self.registry(|registry| registry.wait_to_write(key, waker, &*self.clock));
+        let _replaced = self.registry(|registry| registry.wait_to_write(key, waker, &*self.clock));
         // The second look.
         !queue.is_closed()
             && self.registry.with(|registry| {
@@ -417,7 +416,8 @@ impl<T: Clone> Buffer<T> {
         limit: usize,
     ) -> Result<usize, TryRecvError> {
         let mut spares = Vec::new();
-        let (taken, end) = each!(&self.storage, kind => read_many(kind, cursor, into, limit, &mut spares));
+        let (taken, end) =
+            each!(&self.storage, kind => read_many(kind, cursor, into, limit, &mut spares));
         match end {
             _ if taken > 0 => {
                 self.follow(reader, cursor, taken as u64);

@@ -22,7 +22,10 @@
 //!
 //! Readers come and go under the head's lock, so that every value knows how many want it. A queue without readers
 //! accepts and counts: "until every reader has it" is true at once.
-#![allow(unsafe_code, reason = "values are guarded by cursors, which the borrow checker cannot see")]
+#![allow(
+    unsafe_code,
+    reason = "values are guarded by cursors, which the borrow checker cannot see"
+)]
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -71,10 +74,8 @@ struct Head {
 
 impl<T: Clone> Queue<T> {
     pub(super) fn new(capacity: usize) -> Self {
-        let cell = || Cell {
-            wanted: AtomicUsize::new(0),
-            value: UnsafeCell::new(MaybeUninit::uninit()),
-        };
+        let cell =
+            || Cell { wanted: AtomicUsize::new(0), value: UnsafeCell::new(MaybeUninit::uninit()) };
         Self {
             cells: (0..capacity).map(|_| cell()).collect(),
             lap: Lap::of(capacity),
@@ -160,9 +161,7 @@ impl<T: Clone> Queue<T> {
             // SAFETY: `newest` is before `head` and a reader that is held here still wants it, so it is there, is not
             // moved out by another reader, and its cell is not written again.
             return Some(
-                self.cell(newest)
-                    .value
-                    .with(|value| unsafe { (*value).assume_init_ref().clone() }),
+                self.cell(newest).value.with(|value| unsafe { (*value).assume_init_ref().clone() }),
             );
         }
     }

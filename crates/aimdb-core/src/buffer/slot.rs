@@ -14,15 +14,18 @@
 //! Orderings: the claim acquires what the claim before it released. A word that is only [looked](Slot::look) at is
 //! loaded with acquire too, because readers go on to other fields from it. [`Slot::second_look`] is a read-modify-write
 //! for those about to sleep; the [module](super) says why.
-#![allow(unsafe_code, reason = "the value is guarded by the word beside it, which the borrow checker cannot see")]
+#![allow(
+    unsafe_code,
+    reason = "the value is guarded by the word beside it, which the borrow checker cannot see"
+)]
 
 use core::mem::MaybeUninit;
 
-use crate::sync::{Spin, UnsafeCell};
 use crate::sync::atomic::{
     AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
+use crate::sync::{Spin, UnsafeCell};
 
 const BUSY: u64 = 1;
 const READ: u64 = 1 << 1;

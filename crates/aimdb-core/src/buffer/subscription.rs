@@ -8,8 +8,8 @@ use core::task::{Context, Poll};
 use super::cursor::Cursor;
 use super::kind::Taken;
 use super::waiters::WaitKey;
-use crate::sync::Spin;
 use super::{Buffer, BufferCfg, Closed, Event, TryRecvError};
+use crate::sync::Spin;
 
 /// A reader's place in a record's buffer: the layer under [`Reader`](crate::Reader), for those who build a front door
 /// of their own (blocking, FFI).
@@ -154,7 +154,12 @@ impl<T: Clone> Subscription<T> {
                 Ok(got) => Ok(got),
                 Err(TryRecvError::Closed) => Err(Closed),
                 Err(TryRecvError::Empty)
-                    if self.buffer.wait_for_value(self.id, &self.cursor, &mut ticket.0, cx.waker().clone()) =>
+                    if self.buffer.wait_for_value(
+                        self.id,
+                        &self.cursor,
+                        &mut ticket.0,
+                        cx.waker().clone(),
+                    ) =>
                 {
                     return Poll::Pending;
                 }
@@ -179,7 +184,8 @@ impl<T: Clone> Subscription<T> {
             if self.is_closed() {
                 return Poll::Ready(());
             }
-            if self.buffer.wait_for_value(self.id, &self.cursor, &mut ticket.0, cx.waker().clone()) {
+            if self.buffer.wait_for_value(self.id, &self.cursor, &mut ticket.0, cx.waker().clone())
+            {
                 return Poll::Pending;
             }
             spin.wait();

@@ -1,0 +1,456 @@
+//! The protocols of the buffers, explored by loom: every interleaving of a few steps, and every value that a weak memory
+//! may show them. Each model is named after the race it is about.
+//!
+//! ```sh
+//! RUSTFLAGS="--cfg loom" cargo test -p aimdb-core --lib --release models
+//! ```
+//!
+//! Values are loom's `Arc`s, which complain if they are leaked, and loom's cells complain if two threads meet in one. A
+//! wake-up that is lost shows as a deadlock. `tools/mutants` breaks the protocols on purpose and expects these to fail.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::future::poll_fn;
+
+use loom::future::block_on;
+use loom::sync::Arc as Value;
+use loom::thread;
+
+use super::{Buffer, BufferCfg, Closed, Event, Subscription, TryRecvError, WaitTicket};
+use crate::runtime::{Clock, Instant};
+
+const RING: fn(usize) -> BufferCfg = |capacity| BufferCfg::SpmcRing { capacity };
+const QUEUE: fn(usize) -> BufferCfg = |capacity| BufferCfg::SpmcQueue { capacity };
+const LATEST: BufferCfg = BufferCfg::SingleLatest;
+const MAILBOX: BufferCfg = BufferCfg::Mailbox;
+
+type Record = Arc<Buffer<Value<u64>>>;
+type Reader = Subscription<Value<u64>>;
+
+/// Time stands still.
+struct Still;
+
+impl Clock for Still {
+    fn now(&self) -> Instant {
+        Instant::from_nanos(0)
+    }
+}
+
+/// Explores `run` with at most three preemptions, which is where races of this size show.
+fn model(run: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(3));
+    builder.check(run);
+}
+
+fn record(cfg: BufferCfg) -> Record {
+    Buffer::new(cfg, Arc::new(Still))
+}
+
+fn subscribe(record: &Record) -> Reader {
+    record.subscribe("reader".into(), true)
+}
+
+fn produce(record: &Record, value: u64) -> bool {
+    record.try_produce(Value::new(value)).is_ok()
+}
+
+/// Waits for room.
+fn produce_waiting(record: &Record, value: u64) -> Result<(), Closed> {
+    let mut value = Some(Value::new(value));
+    let mut key = None;
+    let accepted = block_on(poll_fn(|cx| record.poll_produce(&mut value, &mut key, cx)));
+    record.stop_writing(&mut key);
+    accepted
+}
+
+/// Waits for a value.
+fn read_waiting(reader: &Reader) -> Result<u64, Closed> {
+    let mut ticket = WaitTicket::default();
+    let value = block_on(poll_fn(|cx| reader.poll_value(&mut ticket, cx)));
+    reader.stop_waiting(&mut ticket);
+    value.map(|value| *value)
+}
+
+/// Everything that is there.
+fn drain(reader: &mut Reader) -> Vec<u64> {
+    core::iter::from_fn(|| reader.try_value_mut().ok()).map(|value| *value).collect()
+}
+
+#[test]
+fn a_value_comes_while_its_reader_falls_asleep() {
+    for cfg in [RING(2), QUEUE(2), LATEST, MAILBOX] {
+        model(move || {
+            let record = record(cfg);
+            let reader = subscribe(&record);
+            let sleeper = thread::spawn(move || read_waiting(&reader));
+            assert!(produce(&record, 7));
+            assert_eq!(sleeper.join().unwrap(), Ok(7));
+        });
+    }
+}
+
+#[test]
+fn room_comes_while_a_writer_falls_asleep() {
+    model(|| {
+        let record = record(QUEUE(1));
+        let mut reader = subscribe(&record);
+        assert!(produce(&record, 1));
+        let sleeper = thread::spawn({
+            let record = Arc::clone(&record);
+            move || produce_waiting(&record, 2)
+        });
+        assert_eq!(reader.try_value().map(|value| *value), Ok(1));
+        assert_eq!(sleeper.join().unwrap(), Ok(()));
+        assert_eq!(drain(&mut reader), [2]);
+    });
+}
+
+#[test]
+fn the_reader_that_holds_a_writer_back_leaves() {
+    model(|| {
+        let record = record(QUEUE(1));
+        let reader = subscribe(&record);
+        assert!(produce(&record, 1));
+        let sleeper = thread::spawn({
+            let record = Arc::clone(&record);
+            move || produce_waiting(&record, 2)
+        });
+        drop(reader);
+        assert_eq!(sleeper.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn an_overwrite_meets_a_read() {
+    for cfg in [RING(1), RING(2), LATEST, MAILBOX] {
+        model(move || {
+            let record = record(cfg);
+            let mut reader = subscribe(&record);
+            let writer = thread::spawn({
+                let record = Arc::clone(&record);
+                move || (1..=3).for_each(|value| assert!(produce(&record, value)))
+            });
+            let mut seen: Vec<u64> =
+                reader.try_value_mut().ok().map(|value| *value).into_iter().collect();
+            writer.join().unwrap();
+            seen.extend(drain(&mut reader));
+            assert!(seen.is_sorted_by(|a, b| a < b), "{seen:?}");
+            assert_eq!(seen.last(), Some(&3), "the newest is never lost");
+            assert_eq!(seen.len() as u64 + reader.lagged(), 3, "{seen:?}");
+        });
+    }
+}
+
+#[test]
+fn what_is_lost_is_told_before_the_value_behind_it() {
+    model(|| {
+        let record = record(RING(1));
+        let reader = subscribe(&record);
+        let writer = thread::spawn({
+            let record = Arc::clone(&record);
+            move || (1..=2).for_each(|value| assert!(produce(&record, value)))
+        });
+        let mut position = 0;
+        let mut look = || match reader.try_event() {
+            Ok(Event::Lagged(missed)) => position += missed,
+            Ok(Event::Value(value)) => {
+                position += 1;
+                assert_eq!(*value, position);
+            }
+            Err(_) => {}
+        };
+        look();
+        writer.join().unwrap();
+        (0..2).for_each(|_| look());
+        assert_eq!(position, 2);
+    });
+}
+
+#[test]
+fn two_writers_write_at_once() {
+    for cfg in [RING(2), QUEUE(2)] {
+        model(move || {
+            let record = record(cfg);
+            let mut reader = subscribe(&record);
+            let other = thread::spawn({
+                let record = Arc::clone(&record);
+                move || assert!(produce(&record, 1))
+            });
+            assert!(produce(&record, 2));
+            other.join().unwrap();
+            let mut seen = drain(&mut reader);
+            seen.sort_unstable();
+            assert_eq!(seen, [1, 2]);
+        });
+    }
+}
+
+#[test]
+fn two_writers_overwrite_at_once() {
+    for cfg in [RING(1), LATEST, MAILBOX] {
+        model(move || {
+            let record = record(cfg);
+            let mut reader = subscribe(&record);
+            let other = thread::spawn({
+                let record = Arc::clone(&record);
+                move || assert!(produce(&record, 1))
+            });
+            assert!(produce(&record, 2));
+            other.join().unwrap();
+            assert_eq!(drain(&mut reader).len(), 1);
+            assert_eq!(reader.lagged(), 1);
+            assert_eq!(record.metrics("").overwritten, 1);
+        });
+    }
+}
+
+#[test]
+fn two_writers_wait_for_one_place() {
+    model(|| {
+        let record = record(QUEUE(1));
+        let reader = subscribe(&record);
+        assert!(produce(&record, 1));
+        let writers = [2, 3].map(|value| {
+            let record = Arc::clone(&record);
+            thread::spawn(move || produce_waiting(&record, value))
+        });
+        let mut seen = [read_waiting(&reader), read_waiting(&reader), read_waiting(&reader)];
+        seen.sort_by_key(|value| value.unwrap_or(0));
+        assert_eq!(seen, [Ok(1), Ok(2), Ok(3)]);
+        for writer in writers {
+            assert_eq!(writer.join().unwrap(), Ok(()));
+        }
+    });
+}
+
+#[test]
+fn a_record_closes_while_its_reader_falls_asleep() {
+    for cfg in [RING(1), QUEUE(1), LATEST, MAILBOX] {
+        model(move || {
+            let record = record(cfg);
+            let reader = subscribe(&record);
+            let sleeper = thread::spawn(move || read_waiting(&reader));
+            record.close();
+            assert_eq!(sleeper.join().unwrap(), Err(Closed));
+        });
+    }
+}
+
+#[test]
+fn a_record_closes_while_a_writer_falls_asleep() {
+    model(|| {
+        let record = record(QUEUE(1));
+        let _reader = subscribe(&record);
+        assert!(produce(&record, 1));
+        let sleeper = thread::spawn({
+            let record = Arc::clone(&record);
+            move || produce_waiting(&record, 2)
+        });
+        record.close();
+        assert_eq!(sleeper.join().unwrap(), Err(Closed));
+    });
+}
+
+#[test]
+fn a_record_closes_while_a_value_comes() {
+    for cfg in [RING(2), QUEUE(2), LATEST, MAILBOX] {
+        model(move || {
+            let record = record(cfg);
+            let reader = subscribe(&record);
+            let writer = thread::spawn({
+                let record = Arc::clone(&record);
+                move || produce(&record, 1)
+            });
+            let closer = thread::spawn({
+                let record = Arc::clone(&record);
+                move || record.close()
+            });
+            // Whoever is told that nothing will come must have got everything.
+            let mut seen = 0;
+            let ended = loop {
+                match reader.try_value() {
+                    Ok(_) => seen += 1,
+                    Err(TryRecvError::Closed) => break true,
+                    Err(TryRecvError::Empty) => break false,
+                }
+            };
+            closer.join().unwrap();
+            let accepted = writer.join().unwrap();
+            if !ended {
+                seen += usize::from(reader.try_value().is_ok());
+            }
+            assert_eq!(seen == 1, accepted);
+            assert_eq!(reader.try_value().err(), Some(TryRecvError::Closed));
+        });
+    }
+}
+
+#[test]
+fn a_reader_comes_while_a_value_does() {
+    for cfg in [RING(2), QUEUE(2), LATEST] {
+        model(move || {
+            let record = record(cfg);
+            let writer = thread::spawn({
+                let record = Arc::clone(&record);
+                move || (1..=2).for_each(|value| assert!(produce(&record, value)))
+            });
+            let mut reader = subscribe(&record);
+            writer.join().unwrap();
+            let seen = drain(&mut reader);
+            assert!([&[][..], &[2], &[1, 2]].contains(&&seen[..]), "{seen:?}");
+            assert_eq!(record.metrics("").produced, 2);
+        });
+    }
+}
+
+#[test]
+fn two_readers_want_the_last_of_one_value() {
+    model(|| {
+        let record = record(QUEUE(1));
+        let (mut one, other) = (subscribe(&record), subscribe(&record));
+        assert!(produce(&record, 1));
+        let other = thread::spawn(move || other.try_value().map(|value| *value));
+        assert_eq!(drain(&mut one), [1]);
+        assert_eq!(other.join().unwrap(), Ok(1));
+        assert!(produce(&record, 2), "both have let go");
+    });
+}
+
+#[test]
+fn a_reader_leaves_while_another_takes() {
+    model(|| {
+        let record = record(QUEUE(1));
+        let (mut one, other) = (subscribe(&record), subscribe(&record));
+        assert!(produce(&record, 1));
+        let leaver = thread::spawn(move || drop(other));
+        assert_eq!(drain(&mut one), [1]);
+        leaver.join().unwrap();
+        assert!(produce(&record, 2), "whoever was last has let go");
+        assert_eq!(drain(&mut one), [2]);
+    });
+}
+
+#[test]
+fn a_reader_leaves_while_a_value_comes() {
+    for cfg in [RING(1), QUEUE(1), MAILBOX] {
+        model(move || {
+            let record = record(cfg);
+            let reader = subscribe(&record);
+            let leaver = thread::spawn(move || drop(reader));
+            produce(&record, 1);
+            leaver.join().unwrap();
+            assert!(produce(&record, 2), "nobody is left to wait for");
+        });
+    }
+}
+
+#[test]
+fn a_slot_is_written_again_after_its_last_reader() {
+    model(|| {
+        let record = record(QUEUE(1));
+        let reader = subscribe(&record);
+        let writer = thread::spawn({
+            let record = Arc::clone(&record);
+            move || [1, 2].map(|value| produce(&record, value))
+        });
+        let mut seen = Vec::from_iter(reader.try_value().ok().map(|value| *value));
+        let accepted = writer.join().unwrap();
+        seen.extend(core::iter::from_fn(|| reader.try_value().ok()).map(|value| *value));
+        assert_eq!(seen.len(), accepted.iter().filter(|accepted| **accepted).count());
+    });
+}
+
+#[test]
+fn two_threads_read_through_one_place() {
+    for cfg in [RING(2), QUEUE(2), MAILBOX] {
+        model(move || {
+            let record = record(cfg);
+            let reader = Arc::new(subscribe(&record));
+            reader.share();
+            assert!(produce(&record, 1));
+            let other = thread::spawn({
+                let reader = Arc::clone(&reader);
+                move || reader.try_value().is_ok()
+            });
+            let mine = reader.try_value().is_ok();
+            assert!(mine != other.join().unwrap(), "each value goes to one of them");
+        });
+    }
+}
+
+#[test]
+fn two_threads_wait_through_one_place() {
+    for cfg in [RING(2), QUEUE(2)] {
+        model(move || {
+            let record = record(cfg);
+            let reader = Arc::new(subscribe(&record));
+            reader.share();
+            let sleepers = [(); 2].map(|()| {
+                let reader = Arc::clone(&reader);
+                thread::spawn(move || read_waiting(&reader))
+            });
+            assert!(produce(&record, 1) && produce(&record, 2));
+            let mut seen = sleepers.map(|sleeper| sleeper.join().unwrap().unwrap());
+            seen.sort_unstable();
+            assert_eq!(seen, [1, 2]);
+        });
+    }
+}
+
+#[test]
+fn somebody_looks_at_the_newest_while_it_is_taken() {
+    for cfg in [RING(1), QUEUE(1), LATEST, MAILBOX] {
+        model(move || {
+            let record = record(cfg);
+            let mut reader = subscribe(&record);
+            assert!(produce(&record, 1));
+            let onlooker = thread::spawn({
+                let record = Arc::clone(&record);
+                move || record.latest().map(|value| *value)
+            });
+            assert_eq!(drain(&mut reader), [1]);
+            assert!(produce(&record, 2));
+            assert!([None, Some(1), Some(2)].contains(&onlooker.join().unwrap()));
+        });
+    }
+}
+
+#[test]
+fn somebody_measures_while_a_reader_skips() {
+    model(|| {
+        let record = record(RING(1));
+        let mut reader = subscribe(&record);
+        (1..=3).for_each(|value| assert!(produce(&record, value)));
+        let onlooker = thread::spawn({
+            let record = Arc::clone(&record);
+            move || record.metrics("").readers.remove(0)
+        });
+        assert_eq!(drain(&mut reader), [3]);
+        let seen = onlooker.join().unwrap();
+        assert_eq!(seen.delivered + seen.lagged + seen.pending, 3, "{seen:?}");
+    });
+}
+
+#[test]
+fn a_waiter_gives_up_while_it_is_woken() {
+    model(|| {
+        let record = record(MAILBOX);
+        let readers = [subscribe(&record), subscribe(&record)];
+        let [quitter, sleeper] = readers;
+        let sleeper = thread::spawn(move || read_waiting(&sleeper));
+        let quitter = thread::spawn(move || {
+            let mut ticket = WaitTicket::default();
+            let mut cx = core::task::Context::from_waker(core::task::Waker::noop());
+            let got = quitter.poll_value(&mut ticket, &mut cx).is_ready();
+            quitter.stop_waiting(&mut ticket);
+            got
+        });
+        assert!(produce(&record, 1));
+        if quitter.join().unwrap() {
+            record.close();
+        }
+        // If the one that gave up had been woken for it, the other one was instead.
+        let _ended = sleeper.join().unwrap();
+    });
+}
