@@ -47,13 +47,24 @@ mod imp {
     }
 
     pub(crate) use super::plain::Padded;
+
+    /// As elsewhere, but raises nothing that is raised: loom does not know that a read-modify-write stands right behind
+    /// what it read, and would let it hide the store by which the owner of the bit takes it back.
+    pub(crate) fn raise(word: &atomic::AtomicU64, bit: u64) -> u64 {
+        use atomic::Ordering::{AcqRel, Relaxed};
+        let before = word.load(Relaxed);
+        if before & bit != 0 {
+            return before;
+        }
+        word.compare_exchange(before, before | bit, AcqRel, Relaxed).unwrap_or(bit)
+    }
 }
 
 #[cfg(all(feature = "std", not(loom)))]
 mod imp {
     use std::sync::{Mutex, PoisonError};
 
-    pub(crate) use super::plain::{UnsafeCell, atomic};
+    pub(crate) use super::plain::{UnsafeCell, atomic, raise};
     pub(crate) use crossbeam_utils::CachePadded as Padded;
 
     pub(crate) struct Lock<S>(Mutex<S>);
@@ -105,7 +116,7 @@ mod imp {
     use core::cell::RefCell;
     use critical_section::Mutex;
 
-    pub(crate) use super::plain::{Padded, UnsafeCell, atomic};
+    pub(crate) use super::plain::{Padded, UnsafeCell, atomic, raise};
 
     pub(crate) struct Lock<S>(Mutex<RefCell<S>>);
 
@@ -165,6 +176,12 @@ mod imp {
     expect(dead_code, reason = "other builds bring some of it themselves")
 )]
 mod plain {
+    /// Sets a bit of a word that is taken back by a store, and says what the word was.
+    pub(crate) fn raise(word: &atomic::AtomicU64, bit: u64) -> u64 {
+        word.fetch_or(bit, atomic::Ordering::AcqRel)
+    }
+
+    #[cfg_attr(loom, allow(unused_imports, reason = "loom brings its own"))]
     pub(crate) mod atomic {
         pub(crate) use portable_atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
     }
@@ -207,4 +224,4 @@ mod plain {
     }
 }
 
-pub(crate) use imp::{Lock, Padded, Spin, Step, UnsafeCell, atomic};
+pub(crate) use imp::{Lock, Padded, Spin, Step, UnsafeCell, atomic, raise};

@@ -90,8 +90,10 @@ impl Cursor {
     /// [`next`](Self::next), nothing older, and with the caller's earlier writes visible to the reader's next step.
     /// `None` while the reader is under way.
     pub(super) fn settled(&self) -> Option<u64> {
-        let word = self.place.word.fetch_add(0, AcqRel);
-        (word & HELD == 0).then_some(word >> 1)
+        let word = self.place.word.load(Relaxed);
+        let current = word & HELD == 0
+            && self.place.word.compare_exchange(word, word, AcqRel, Relaxed).is_ok();
+        current.then_some(word >> 1)
     }
 
     /// Takes the turn to read.

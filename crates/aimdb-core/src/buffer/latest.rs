@@ -119,8 +119,7 @@ impl<T: Clone> Kind<T> for Latest<T> {
     }
 
     fn may_sleep(&self, next: u64) -> bool {
-        let word = self.slot.second_look();
-        !word.is_busy() && word.written() <= next && !self.is_closed()
+        self.slot.second_look().is_some_and(|word| word.written() <= next) && !self.is_closed()
     }
 
     /// A new reader sees the current value at once.

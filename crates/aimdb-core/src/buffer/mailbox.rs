@@ -121,8 +121,7 @@ impl<T: Clone> Kind<T> for Mailbox<T> {
     }
 
     fn may_sleep(&self, _next: u64) -> bool {
-        let word = self.pending.second_look();
-        !word.is_busy() && !word.is_full() && !self.is_closed()
+        self.pending.second_look().is_some_and(|word| !word.is_full()) && !self.is_closed()
     }
 
     /// Positions mean nothing here: whoever comes takes what is pending.

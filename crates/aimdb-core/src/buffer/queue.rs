@@ -321,8 +321,10 @@ impl<T: Clone> Kind<T> for Queue<T> {
     }
 
     fn may_sleep(&self, next: u64) -> bool {
-        let word = self.head.word.fetch_add(0, AcqRel);
-        word & (LOCKED | CLOSED) == 0 && word / ONE <= next
+        let word = self.head.word.load(Relaxed);
+        word & (LOCKED | CLOSED) == 0
+            && word / ONE <= next
+            && self.head.word.compare_exchange(word, word, AcqRel, Relaxed).is_ok()
     }
 
     /// A new reader sees what comes after it subscribed.

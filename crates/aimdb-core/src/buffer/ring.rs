@@ -251,8 +251,8 @@ impl<T: Clone> Kind<T> for Ring<T> {
     }
 
     fn may_sleep(&self, next: u64) -> bool {
-        let word = self.slot(next).second_look();
-        !word.is_busy() && word.written() <= next && !self.is_closed()
+        self.slot(next).second_look().is_some_and(|word| word.written() <= next)
+            && !self.is_closed()
     }
 
     /// A new reader sees what comes after it subscribed.

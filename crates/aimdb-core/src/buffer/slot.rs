@@ -25,7 +25,7 @@ use crate::sync::atomic::{
     AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
-use crate::sync::{Spin, UnsafeCell};
+use crate::sync::{Spin, UnsafeCell, raise};
 
 const BUSY: u64 = 1;
 const READ: u64 = 1 << 1;
@@ -92,9 +92,13 @@ impl<T> Slot<T> {
         Word(self.word.load(Acquire))
     }
 
-    /// The last value of the word, nothing older, with the looker's earlier writes visible to whoever changes it next.
-    pub(super) fn second_look(&self) -> Word {
-        Word(self.word.fetch_add(0, AcqRel))
+    /// The word as it is now, nothing older, with the looker's earlier writes visible to whoever changes it next. `None`
+    /// if somebody is busy with the slot.
+    pub(super) fn second_look(&self) -> Option<Word> {
+        let word = self.look();
+        let current =
+            !word.is_busy() && self.word.compare_exchange(word.0, word.0, AcqRel, Relaxed).is_ok();
+        current.then_some(word)
     }
 
     /// Takes the value for oneself, if the word still is what was `seen`.
@@ -122,7 +126,7 @@ impl<T> Slot<T> {
         loop {
             // One read-modify-write rather than a look and a compare-and-swap: against a writer that never pauses the
             // second would hardly ever find what the first had seen.
-            let word = Word(self.word.fetch_or(BUSY, AcqRel));
+            let word = Word(raise(&self.word, BUSY));
             if !word.is_busy() {
                 return Claim { slot: self, word };
             }
