@@ -109,6 +109,8 @@ pub(crate) async fn run<P: Protocol>(settings: Settings, links: Links, context: 
         connection,
         acks,
         unsent_acks: VecDeque::new(),
+        leaving: false,
+        said_goodbye: false,
         owed: HashMap::new(),
         serial: 0,
         max_payload: settings.config.max_payload,
@@ -145,7 +147,9 @@ pub(crate) async fn run<P: Protocol>(settings: Settings, links: Links, context: 
         }
     }
     if watched.borrow().up {
-        client.try_disconnect();
+        // With the last sender gone the driver knows that it has seen every acknowledgement. A goodbye from here could
+        // overtake some, and what a kept session has not acknowledged comes again.
+        drop(acks_in);
         driving.join_next().await;
     }
 }
@@ -189,6 +193,9 @@ struct Driver<C: Client> {
     acks: mpsc::UnboundedReceiver<Ack<C::Ack>>,
     /// Those for which the client had no room yet.
     unsent_acks: VecDeque<C::Ack>,
+    /// No acknowledgement will come any more, nor anything else of the links.
+    leaving: bool,
+    said_goodbye: bool,
     /// By packet identifier, in the session that the broker has of us.
     owed: HashMap<u16, Owed>,
     /// Numbers messages.
@@ -221,7 +228,13 @@ impl<C: Client> Driver<C> {
                 tokio::select! {
                     biased;
                     event = &mut poll => break event,
-                    Some(ack) = self.acks.recv(), if self.unsent_acks.is_empty() => self.acknowledge(ack),
+                    ack = self.acks.recv(), if self.unsent_acks.is_empty() && !self.leaving => match ack {
+                        Some(ack) => self.acknowledge(ack),
+                        None => {
+                            self.leaving = true;
+                            self.say_goodbye();
+                        }
+                    },
                     Some(Ok(answer)) = self.subscribing.join_next(), if !self.subscribing.is_empty() => self.subscribed(answer),
                     () = &mut stopping, if taking_in => {
                         // What is in the inboxes will still be delivered; nothing is added to them.
@@ -244,6 +257,13 @@ impl<C: Client> Driver<C> {
         }
     }
 
+    /// Once every acknowledgement is with the client.
+    fn say_goodbye(&mut self) {
+        if self.leaving && !self.said_goodbye && self.unsent_acks.is_empty() {
+            self.said_goodbye = self.client.try_disconnect();
+        }
+    }
+
     /// What found no room in the client before.
     fn catch_up(&mut self) {
         while let Some(ack) = self.unsent_acks.pop_front() {
@@ -252,6 +272,7 @@ impl<C: Client> Driver<C> {
                 break;
             }
         }
+        self.say_goodbye();
         while let Some(&id) = self.to_subscribe.front() {
             let Some(route) =
                 self.routes.iter().find(|(known, _)| *known == id).map(|(_, route)| route)

@@ -61,8 +61,8 @@ pub(crate) trait Client: Clone + Send + Sync + 'static {
     /// Queues an acknowledgement; hands it back if there is no room now.
     fn try_ack(&self, ack: Self::Ack) -> Result<(), Self::Ack>;
 
-    /// Says goodbye.
-    fn try_disconnect(&self);
+    /// Queues a goodbye; says whether there was room.
+    fn try_disconnect(&self) -> bool;
 }
 
 /// The receiving half, which also does all the work: it must be polled, and a poll must not be given up half way.
@@ -183,9 +183,8 @@ macro_rules! client {
                 }
             }
 
-            fn try_disconnect(&self) {
-                // If there is no room for a goodbye now, the connection is closed without one.
-                let _goodbye = self.client.try_disconnect();
+            fn try_disconnect(&self) -> bool {
+                self.client.try_disconnect().is_ok()
             }
         }
 
