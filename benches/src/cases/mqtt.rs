@@ -59,7 +59,7 @@ fn inward(scale: Scale, qos: QoS, title: &'static str) -> Table {
 }
 
 fn messages(scale: Scale) -> u64 {
-    scale.operations(20_000)
+    scale.operations(15_000)
 }
 
 fn runtime() -> Runtime {
