@@ -1,4 +1,4 @@
-//! AimDB next to Tokio's channels on the same work.
+//! AimDB next to Tokio's channels, and to a bare MQTT client, on the same work.
 //!
 //! `cargo bench -p benches` prints one table for each case (about a minute); `AIMDB_BENCH_QUICK=1` takes seconds.
 //!
@@ -6,6 +6,7 @@
 //! comparisons. Nothing here asserts a time: a machine is what it is, and only ratios of paired runs mean anything.
 #![forbid(unsafe_code)]
 
+pub mod broker;
 pub mod cases;
 pub mod kit;
 pub mod machine;

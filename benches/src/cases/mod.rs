@@ -2,6 +2,7 @@
 
 mod cross_thread;
 mod fan_out;
+mod mqtt;
 mod same_thread;
 mod stages;
 mod sync;
@@ -39,13 +40,38 @@ pub const SYNC: &[NamedCase] = &[
     ("sync::bridges_wake", sync::bridges_wake),
 ];
 
+/// Those of MQTT, likewise. They need a broker: ask [`broker_is_there`] first.
+pub const MQTT: &[NamedCase] = &[
+    ("mqtt::out_qos_0", mqtt::out_qos_0),
+    ("mqtt::out_qos_1", mqtt::out_qos_1),
+    ("mqtt::in_qos_0", mqtt::in_qos_0),
+    ("mqtt::in_qos_1", mqtt::in_qos_1),
+];
+
+/// Whether [`MQTT`] can be measured. Says so if not.
+///
+/// # Panics
+///
+/// In CI (`CI=true`), if there is none: what is not measured there shall not pass.
+#[must_use]
+#[expect(clippy::print_stdout, reason = "part of what a bench prints")]
+pub fn broker_is_there() -> bool {
+    let there = crate::broker::installed().is_some();
+    assert!(there || std::env::var("CI").as_deref() != Ok("true"), "install mosquitto");
+    if !there {
+        println!("MQTT was NOT MEASURED: mosquitto is not installed");
+    }
+    there
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_case_runs() {
-        for (name, case) in ALL.iter().chain(SYNC) {
+        let mqtt = if broker_is_there() { MQTT } else { &[] };
+        for (name, case) in ALL.iter().chain(SYNC).chain(mqtt) {
             assert!(case(Scale::Smoke).to_string().lines().count() > 2, "{name}");
         }
     }

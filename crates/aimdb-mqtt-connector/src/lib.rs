@@ -51,6 +51,8 @@
 //!   twice; messages that are sent again may come after later ones.
 //! - With a persistent session, a QoS 2 publish that was cut off by the end of the *process* may hide one message of
 //!   the next process from its receivers, because packet identifiers start over. Publish at QoS 1 where that matters.
+//! - A message that the broker refuses is counted in `dropped` with MQTT 5. MQTT 3.1.1 has no words for it: the broker
+//!   acknowledges the message and throws it away.
 //! - MQTT 3.1.1 has no receive maximum: a broker that sends more than 1,024 unacknowledged messages to one full record
 //!   is held back by not reading from the connection.
 #![forbid(unsafe_code)]

@@ -106,10 +106,11 @@ impl<C: Client> Outbound<C> {
     fn drop_message(&self, topic: Option<&str>, reason: &str) {
         let status = self.link.status();
         let topic = topic.unwrap_or(&self.options.topic);
-        let text = format!("a message to `{topic}` was dropped: {reason}");
+        let record = self.link.record();
+        let text = format!("a message of `{record}` to `{topic}` was dropped: {reason}");
         status.dropped();
         status.error(&text);
-        self.context.log().warn(format_args!("{}: {text}", self.link.record()));
+        self.context.log().warn(text);
     }
 
     /// The first of the window has reached its end, one way or the other.

@@ -38,6 +38,10 @@ const INBOX: usize = 1024;
 /// QoS 0 and finds no place is dropped, what must be acknowledged may not be.
 const RESERVED: usize = 512;
 
+/// How long the driver waits for an inbox to empty that has just filled up. One read brings more messages than it has
+/// places; they would be lost on a link that is quick enough for all of them, and only has not come to its turn.
+const TURN: Duration = Duration::from_millis(20);
+
 /// What link tasks see of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Connection {
@@ -91,8 +95,8 @@ pub(crate) async fn run<P: Protocol>(settings: Settings, links: Links, context: 
     }
     let mut inboxes = Vec::new();
     for link in inbound {
-        let (inbox, arrived) = mpsc::channel(INBOX);
-        inboxes.push(inbox);
+        let (messages, arrived) = mpsc::channel(INBOX);
+        inboxes.push(Inbox { messages, stuck: false });
         tasks.spawn(inbound::run(link, arrived, acks_in.clone()));
     }
     let unsubscribed = routes.iter().map(|(id, _)| id).collect();
@@ -105,6 +109,8 @@ pub(crate) async fn run<P: Protocol>(settings: Settings, links: Links, context: 
         connection,
         acks,
         unsent_acks: VecDeque::new(),
+        leaving: false,
+        said_goodbye: false,
         owed: HashMap::new(),
         serial: 0,
         max_payload: settings.config.max_payload,
@@ -141,7 +147,9 @@ pub(crate) async fn run<P: Protocol>(settings: Settings, links: Links, context: 
         }
     }
     if watched.borrow().up {
-        client.try_disconnect();
+        // With the last sender gone the driver knows that it has seen every acknowledgement. A goodbye from here could
+        // overtake some, and what a kept session has not acknowledged comes again.
+        drop(acks_in);
         driving.join_next().await;
     }
 }
@@ -154,16 +162,40 @@ fn propagate<O>(ended: Result<O, tokio::task::JoinError>) -> O {
     }
 }
 
+/// The way to an inbound task.
+struct Inbox<A> {
+    messages: mpsc::Sender<Arrived<A>>,
+    /// It was waited for in vain, and has not been emptied since: its record is full, or its codec slow.
+    stuck: bool,
+}
+
+impl<A> Inbox<A> {
+    /// Whether there is a place for a message that will not be acknowledged, maybe after the task has had its turn.
+    async fn has_room(&mut self) -> bool {
+        let free = self.messages.capacity();
+        self.stuck &= free < INBOX - INBOX / 8;
+        if free > RESERVED || self.stuck {
+            return free > RESERVED;
+        }
+        let emptied = self.messages.reserve_many(INBOX - INBOX / 8);
+        self.stuck = !matches!(tokio::time::timeout(TURN, emptied).await, Ok(Ok(_)));
+        self.messages.capacity() > RESERVED
+    }
+}
+
 struct Driver<C: Client> {
     client: C,
     routes: Routes,
-    inboxes: Vec<mpsc::Sender<Arrived<C::Ack>>>,
+    inboxes: Vec<Inbox<C::Ack>>,
     inbound_statuses: Vec<Arc<LinkStatus>>,
     outbound_statuses: Vec<Arc<LinkStatus>>,
     connection: watch::Sender<Connection>,
     acks: mpsc::UnboundedReceiver<Ack<C::Ack>>,
     /// Those for which the client had no room yet.
     unsent_acks: VecDeque<C::Ack>,
+    /// No acknowledgement will come any more, nor anything else of the links.
+    leaving: bool,
+    said_goodbye: bool,
     /// By packet identifier, in the session that the broker has of us.
     owed: HashMap<u16, Owed>,
     /// Numbers messages.
@@ -196,7 +228,13 @@ impl<C: Client> Driver<C> {
                 tokio::select! {
                     biased;
                     event = &mut poll => break event,
-                    Some(ack) = self.acks.recv(), if self.unsent_acks.is_empty() => self.acknowledge(ack),
+                    ack = self.acks.recv(), if self.unsent_acks.is_empty() && !self.leaving => match ack {
+                        Some(ack) => self.acknowledge(ack),
+                        None => {
+                            self.leaving = true;
+                            self.say_goodbye();
+                        }
+                    },
                     Some(Ok(answer)) = self.subscribing.join_next(), if !self.subscribing.is_empty() => self.subscribed(answer),
                     () = &mut stopping, if taking_in => {
                         // What is in the inboxes will still be delivered; nothing is added to them.
@@ -219,6 +257,13 @@ impl<C: Client> Driver<C> {
         }
     }
 
+    /// Once every acknowledgement is with the client.
+    fn say_goodbye(&mut self) {
+        if self.leaving && !self.said_goodbye && self.unsent_acks.is_empty() {
+            self.said_goodbye = self.client.try_disconnect();
+        }
+    }
+
     /// What found no room in the client before.
     fn catch_up(&mut self) {
         while let Some(ack) = self.unsent_acks.pop_front() {
@@ -227,6 +272,7 @@ impl<C: Client> Driver<C> {
                 break;
             }
         }
+        self.say_goodbye();
         while let Some(&id) = self.to_subscribe.front() {
             let Some(route) =
                 self.routes.iter().find(|(known, _)| *known == id).map(|(_, route)| route)
@@ -339,13 +385,13 @@ impl<C: Client> Driver<C> {
         let ack = ack.map(|ack| self.owe(id, ack, &topic, &payload));
         let arrived = Arrived::new(Arc::from(text), payload, ack);
         for link in links {
-            let inbox = &self.inboxes[link];
+            let inbox = &mut self.inboxes[link];
             if certain {
                 // Room is there unless a broker without a receive maximum sends more than that. Then not reading on is
                 // the only way to hold it back.
-                let _closed = inbox.send(arrived.clone()).await;
-            } else if inbox.capacity() > RESERVED {
-                let _closed = inbox.try_send(arrived.clone());
+                let _closed = inbox.messages.send(arrived.clone()).await;
+            } else if inbox.has_room().await {
+                let _closed = inbox.messages.try_send(arrived.clone());
             } else {
                 self.inbound_statuses[link].received();
                 self.inbound_statuses[link].dropped();

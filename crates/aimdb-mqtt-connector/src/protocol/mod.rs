@@ -12,6 +12,7 @@ use crate::config::Settings;
 #[cfg(feature = "v311")]
 pub(crate) mod v311;
 pub(crate) mod v5;
+mod wire;
 
 /// Publishes that may be unacknowledged at once. Measured: every flush of the client scans all slots, so more than this
 /// makes it slower, not faster.
@@ -60,8 +61,8 @@ pub(crate) trait Client: Clone + Send + Sync + 'static {
     /// Queues an acknowledgement; hands it back if there is no room now.
     fn try_ack(&self, ack: Self::Ack) -> Result<(), Self::Ack>;
 
-    /// Says goodbye.
-    fn try_disconnect(&self);
+    /// Queues a goodbye; says whether there was room.
+    fn try_disconnect(&self) -> bool;
 }
 
 /// The receiving half, which also does all the work: it must be polled, and a poll must not be given up half way.
@@ -120,8 +121,8 @@ pub(crate) trait Protocol {
 macro_rules! client {
     ($library:ident) => {
         use $library::{
-            AsyncClient, ClientError, Packet, Publish, PublishNoticeError, PublishOptions,
-            SubscribeNoticeError,
+            AsyncClient, ClientError, Packet, Publish, PublishNotice, PublishNoticeError,
+            PublishOptions, SubscribeNoticeError,
         };
 
         pub(super) fn qos(qos: crate::QoS) -> $library::QoS {
@@ -132,7 +133,14 @@ macro_rules! client {
             }
         }
 
-        impl super::Client for AsyncClient {
+        /// The library's client, and what it does not tell of refusals.
+        #[derive(Clone)]
+        pub(crate) struct Sender {
+            client: AsyncClient,
+            refusals: Refusals,
+        }
+
+        impl super::Client for Sender {
             /// The message, stripped to what an acknowledgement needs.
             type Ack = Publish;
 
@@ -143,15 +151,8 @@ macro_rules! client {
                 how: super::Delivery,
             ) -> Option<Result<super::Notice, String>> {
                 let options = PublishOptions::new(qos(how.qos)).retain(how.retain);
-                match self.publish_tracked(topic, payload, options).await {
-                    Ok(notice) => Some(Ok(Box::pin(async {
-                        notice.wait_completion_async().await.map_err(|error| match error {
-                            PublishNoticeError::Recv
-                            | PublishNoticeError::SessionReset
-                            | PublishNoticeError::Qos0NotFlushed => super::NotSent::Lost,
-                            other => super::NotSent::Refused(other.to_string()),
-                        })
-                    }))),
+                match self.client.publish_tracked(topic, payload, options).await {
+                    Ok(notice) => Some(Ok(Box::pin(completed(notice, self.refusals.clone())))),
                     Err(ClientError::RequestChannelDisconnected(_)) => None,
                     Err(error) => Some(Err(error.to_string())),
                 }
@@ -163,7 +164,7 @@ macro_rules! client {
                 qos: crate::QoS,
                 id: usize,
             ) -> Option<super::Notice> {
-                let notice = subscribe(self, filter, qos, id).ok()?;
+                let notice = subscribe(&self.client, filter, qos, id).ok()?;
                 Some(Box::pin(async {
                     notice.wait_completion_async().await.map(|_| ()).map_err(|error| match error {
                         SubscribeNoticeError::Recv | SubscribeNoticeError::SessionReset => {
@@ -175,22 +176,25 @@ macro_rules! client {
             }
 
             fn try_ack(&self, ack: Publish) -> Result<(), Publish> {
-                match AsyncClient::try_ack(self, &ack) {
+                match self.client.try_ack(&ack) {
                     Err(ClientError::RequestChannelFull(_)) => Err(ack),
                     // Whatever else is wrong, the broker will send the message again.
                     Ok(()) | Err(_) => Ok(()),
                 }
             }
 
-            fn try_disconnect(&self) {
-                // If there is no room for a goodbye now, the connection is closed without one.
-                let _goodbye = AsyncClient::try_disconnect(self);
+            fn try_disconnect(&self) -> bool {
+                self.client.try_disconnect().is_ok()
             }
         }
 
-        fn transport(settings: &crate::config::Settings) -> Option<$library::Transport> {
-            let tls = settings.tls.clone()?;
-            Some($library::Transport::tls_with_config($library::TlsConfiguration::Rustls(tls)))
+        fn not_sent(error: PublishNoticeError) -> super::NotSent {
+            match error {
+                PublishNoticeError::Recv
+                | PublishNoticeError::SessionReset
+                | PublishNoticeError::Qos0NotFlushed => super::NotSent::Lost,
+                other => super::NotSent::Refused(other.to_string()),
+            }
         }
 
         fn message(mut publish: Publish, subscriptions: Vec<usize>) -> super::Message<Publish> {

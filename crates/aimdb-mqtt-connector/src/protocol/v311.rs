@@ -1,29 +1,39 @@
 //! MQTT 3.1.1.
 
 use rumqttc_v4::mqttbytes::v4::LastWill;
-use rumqttc_v4::{AckMode, ConnectionError, MqttOptions, Outgoing, SubscribeNotice};
+use rumqttc_v4::{
+    AckMode, ConnectionError, MqttOptions, Outgoing, SubscribeNotice, TlsConfiguration, Transport,
+};
 
 use super::{
-    BATCH, CHANNEL, Event, IN_FLIGHT, Lost, OVER, Protocol, broken, client, refusal, seconds,
+    BATCH, CHANNEL, Event, IN_FLIGHT, Lost, NotSent, OVER, Protocol, broken, client, refusal,
+    seconds,
 };
 use crate::QoS;
 use crate::config::{PACKET_OVERHEAD, Session, Settings};
 
 client!(rumqttc_v4);
 
+/// A broker of this version has no way to refuse a message: it acknowledges it all the same, or hangs up.
+type Refusals = ();
+
+async fn completed(notice: PublishNotice, (): Refusals) -> Result<(), NotSent> {
+    notice.wait_completion_async().await.map_err(not_sent)
+}
+
 pub(crate) struct V311;
 
 impl Protocol for V311 {
-    type Client = AsyncClient;
+    type Client = Sender;
     type EventLoop = rumqttc_v4::EventLoop;
 
-    fn open(settings: &Settings) -> Result<(AsyncClient, rumqttc_v4::EventLoop), String> {
+    fn open(settings: &Settings) -> Result<(Sender, rumqttc_v4::EventLoop), String> {
         let opened = AsyncClient::builder(options(settings)).capacity(CHANNEL).try_build();
         let (client, mut events) = opened.map_err(|error| error.to_string())?;
         let mut network = network();
         network.set_connection_timeout(settings.config.connect_timeout.as_secs().max(1));
         events.set_network_options(network);
-        Ok((client, events))
+        Ok((Sender { client, refusals: () }, events))
     }
 }
 
@@ -38,8 +48,9 @@ fn options(settings: &Settings) -> MqttOptions {
         .set_max_request_batch(BATCH)
         .set_ack_mode(AckMode::Manual)
         .set_clean_session(config.session == Session::Clean);
-    if let Some(transport) = transport(settings) {
-        options.set_transport(transport);
+    if let Some(tls) = &settings.tls {
+        let tls = TlsConfiguration::Rustls(tls.clone());
+        options.set_transport(Transport::tls_with_config(tls));
     }
     if let Some((user, password)) = &settings.credentials {
         options.set_credentials(user, password.clone());

@@ -6,11 +6,14 @@ use std::pin::Pin;
 use rumqttc_v5::mqttbytes::v5::{LastWill, SubscribeProperties};
 use rumqttc_v5::{
     AckMode, ConnectionError, MqttOptions, Outgoing, PersistedAckMode, PersistedSession,
-    SessionStore, SessionStoreError, SessionStoreKey, SubscribeNotice,
+    PubAckReason, PubCompReason, PublishResult, SessionStore, SessionStoreError, SessionStoreKey,
+    SubscribeNotice,
 };
 
+use super::wire::Unlisted;
 use super::{
-    BATCH, CHANNEL, Event, IN_FLIGHT, Lost, OVER, Protocol, broken, client, refusal, seconds,
+    BATCH, CHANNEL, Event, IN_FLIGHT, Lost, NotSent, OVER, Protocol, broken, client, in_words,
+    refusal, seconds, wire,
 };
 use crate::QoS;
 use crate::config::{PACKET_OVERHEAD, Session, Settings};
@@ -20,21 +23,48 @@ client!(rumqttc_v5);
 /// Unacknowledged messages the broker may have on their way to us.
 pub(crate) const RECEIVE_MAXIMUM: u16 = 256;
 
+/// Reasons that the library would not have understood.
+type Refusals = Unlisted;
+
+async fn completed(notice: PublishNotice, unlisted: Refusals) -> Result<(), NotSent> {
+    let refused = match notice.wait_async().await.map_err(not_sent)? {
+        PublishResult::Qos0Flushed => None,
+        PublishResult::Qos1(ack) => match ack.reason {
+            PubAckReason::Success | PubAckReason::NoMatchingSubscribers => None,
+            reason => Some((ack.pkid, format!("{reason:?}"))),
+        },
+        PublishResult::Qos2PubRecRejected(rec) => Some((rec.pkid, format!("{:?}", rec.reason))),
+        PublishResult::Qos2Completed(comp) => match comp.reason {
+            PubCompReason::Success => None,
+            reason => Some((comp.pkid, format!("{reason:?}"))),
+        },
+    };
+    let Some((id, listed)) = refused else { return Ok(()) };
+    let reason = match unlisted.take(id) {
+        None => in_words(&listed),
+        Some(0x95) => "packet too large".into(),
+        Some(0x96) => "message rate too high".into(),
+        Some(other) => format!("reason {other:#04x}"),
+    };
+    Err(NotSent::Refused(format!("the broker refused it: {reason}")))
+}
+
 pub(crate) struct V5;
 
 impl Protocol for V5 {
-    type Client = AsyncClient;
+    type Client = Sender;
     type EventLoop = rumqttc_v5::EventLoop;
 
-    fn open(settings: &Settings) -> Result<(AsyncClient, rumqttc_v5::EventLoop), String> {
-        AsyncClient::builder(options(settings))
-            .capacity(CHANNEL)
-            .try_build()
-            .map_err(|error| error.to_string())
+    fn open(settings: &Settings) -> Result<(Sender, rumqttc_v5::EventLoop), String> {
+        let refusals = Unlisted::default();
+        let opened =
+            AsyncClient::builder(options(settings, &refusals)).capacity(CHANNEL).try_build();
+        let (client, events) = opened.map_err(|error| error.to_string())?;
+        Ok((Sender { client, refusals }, events))
     }
 }
 
-fn options(settings: &Settings) -> MqttOptions {
+fn options(settings: &Settings, unlisted: &Unlisted) -> MqttOptions {
     let config = &settings.config;
     let packet = u32::try_from(config.max_payload + PACKET_OVERHEAD).unwrap_or(u32::MAX);
     let mut options = MqttOptions::new(&settings.client_id, (settings.host.clone(), settings.port));
@@ -47,9 +77,11 @@ fn options(settings: &Settings) -> MqttOptions {
         .set_max_request_batch(BATCH)
         .set_ack_mode(AckMode::Manual);
     options.set_network_options(network());
-    if let Some(transport) = transport(settings) {
-        options.set_transport(transport);
-    }
+    let tls = settings.tls.clone().map(|config| (config, settings.host.clone()));
+    let unlisted = unlisted.clone();
+    options.set_socket_connector(move |address, network| {
+        wire::connect(address, network, tls.clone(), unlisted.clone())
+    });
     if let Some((user, password)) = &settings.credentials {
         options.set_credentials(user, password.clone());
     }

@@ -1,0 +1,233 @@
+//! The connection beneath the MQTT 5 client, with one thing put right.
+//!
+//! The client library takes a reason that MQTT 5 does not list for PUBACK or PUBREC for a broken packet and hangs up; on
+//! the next connection the message is sent again, refused again, and so on for ever. Mosquitto gives such a reason to a
+//! message over its `message_size_limit`: 0x95, packet too large. So an unlisted reason is exchanged for a listed one
+//! before the library reads it, and remembered under the message's identifier.
+
+use std::collections::BTreeMap;
+use std::io::{Error, IoSlice, Result};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use rumqttc_v5::tokio_rustls::TlsConnector;
+use rumqttc_v5::{NetworkOptions, default_socket_connect};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+const PUBACK: u8 = 4;
+const PUBREC: u8 = 5;
+
+/// What MQTT 5 lets a broker answer to a publish.
+const LISTED: [u8; 9] = [0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99];
+
+/// Implementation-specific error: what an unlisted reason becomes.
+pub(crate) const STAND_IN: u8 = 0x83;
+
+/// Unlisted reasons by packet identifier, until somebody asks for them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Unlisted(Arc<Mutex<BTreeMap<u16, u8>>>);
+
+impl Unlisted {
+    pub(crate) fn take(&self, id: u16) -> Option<u8> {
+        self.with(|reasons| reasons.remove(&id))
+    }
+
+    fn with<O>(&self, change: impl FnOnce(&mut BTreeMap<u16, u8>) -> O) -> O {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Both directions of a connection.
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Duplex for S {}
+
+/// A connection to `address`, TLS included: what is read must be plain.
+pub(crate) async fn connect(
+    address: String,
+    network: NetworkOptions,
+    tls: Option<(Arc<ClientConfig>, String)>,
+    unlisted: Unlisted,
+) -> Result<Wire<Box<dyn Duplex>>> {
+    let socket = default_socket_connect(address, network).await?;
+    let socket: Box<dyn Duplex> = match tls {
+        None => Box::new(socket),
+        Some((config, host)) => {
+            let host = ServerName::try_from(host).map_err(Error::other)?;
+            Box::new(TlsConnector::from(config).connect(host, socket).await?)
+        }
+    };
+    // Identifiers start over, or their messages are sent again.
+    unlisted.with(BTreeMap::clear);
+    Ok(Wire { socket, place: Place::Header, unlisted })
+}
+
+/// A connection whose incoming acknowledgements are as the client library wants them.
+#[derive(Debug)]
+pub(crate) struct Wire<S> {
+    socket: S,
+    place: Place,
+    unlisted: Unlisted,
+}
+
+/// Where in the stream of packets the next byte is.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Header,
+    Length {
+        kind: u8,
+        value: usize,
+        shift: u32,
+    },
+    Body {
+        left: usize,
+    },
+    /// In a PUBACK or PUBREC, `at` bytes after its header.
+    Answer {
+        at: usize,
+        id: u16,
+        left: usize,
+    },
+    /// Not MQTT. The library will say so.
+    Nowhere,
+}
+
+impl<S> Wire<S> {
+    fn pass(&mut self, mut bytes: &mut [u8]) {
+        while let Some(first) = bytes.first_mut() {
+            let mut taken = 1;
+            self.place = match self.place {
+                Place::Header => Place::Length { kind: *first >> 4, value: 0, shift: 0 },
+                Place::Length { kind, value, shift } => {
+                    let value = value | usize::from(*first & 0x7f) << shift;
+                    match (*first < 0x80, kind) {
+                        (false, _) if shift == 21 => Place::Nowhere,
+                        (false, _) => Place::Length { kind, value, shift: shift + 7 },
+                        (true, PUBACK | PUBREC) => Place::Answer { at: 0, id: 0, left: value },
+                        (true, _) => Place::Body { left: value },
+                    }
+                    .or_header()
+                }
+                Place::Answer { at, id, left } => {
+                    let id = if at < 2 { id << 8 | u16::from(*first) } else { id };
+                    if at == 2 && *first >= 0x80 && !LISTED.contains(first) {
+                        let reason = std::mem::replace(first, STAND_IN);
+                        self.unlisted.with(|reasons| reasons.insert(id, reason));
+                    }
+                    Place::Answer { at: at + 1, id, left: left - 1 }.or_header()
+                }
+                Place::Body { left } => {
+                    taken = left.min(bytes.len());
+                    Place::Body { left: left - taken }.or_header()
+                }
+                Place::Nowhere => return,
+            };
+            bytes = &mut bytes[taken..];
+        }
+    }
+}
+
+impl Place {
+    /// A packet with nothing left in it is followed by the next one's header.
+    fn or_header(self) -> Self {
+        match self {
+            Self::Body { left: 0 } | Self::Answer { left: 0, .. } => Self::Header,
+            place => place,
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut this.socket).poll_read(cx, buffer))?;
+        this.pass(&mut buffer.filled_mut()[before..]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the library gets to read, and what is remembered, if the stream comes in pieces of `size`.
+    fn passed(stream: &[u8], size: usize) -> (Vec<u8>, Vec<(u16, u8)>) {
+        let unlisted = Unlisted::default();
+        let mut wire = Wire { socket: (), place: Place::Header, unlisted: unlisted.clone() };
+        let mut bytes = stream.to_vec();
+        bytes.chunks_mut(size).for_each(|piece| wire.pass(piece));
+        (
+            bytes,
+            unlisted.with(|reasons| reasons.iter().map(|(id, reason)| (*id, *reason)).collect()),
+        )
+    }
+
+    #[test]
+    fn only_unlisted_reasons_of_answers_to_publishes_are_exchanged() {
+        let large = [&[0x30, 0xc8, 0x01][..], &[0x40; 200]].concat();
+        let stream = [
+            &[0x20, 3, 0x95, 0x95, 0x95][..], // CONNACK
+            &[0x40, 2, 0x95, 0x95],           // PUBACK without a reason
+            &[0x40, 3, 0x01, 0x02, 0x95],     // PUBACK
+            &large,                           // PUBLISH
+            &[0xd0, 0],                       // PINGRESP
+            &[0x40, 3, 0x01, 0x03, 0x97],     // PUBACK, quota exceeded
+            &[0x50, 4, 0x00, 0x07, 0x96, 0],  // PUBREC
+            &[0x70, 3, 0x00, 0x08, 0x95],     // PUBCOMP
+            &[0x40, 3, 0x00, 0x09, 0x10],     // PUBACK, nobody subscribed
+        ]
+        .concat();
+        let mut expected = stream.clone();
+        let second = 5 + 4 + 5 + large.len() + 2 + 5;
+        (expected[13], expected[second + 4]) = (STAND_IN, STAND_IN);
+        for size in 1..=stream.len() {
+            let (bytes, reasons) = passed(&stream, size);
+            assert!(bytes == expected, "in pieces of {size}");
+            assert_eq!(reasons, [(7, 0x96), (0x0102, 0x95)]);
+        }
+    }
+
+    #[test]
+    fn what_is_not_mqtt_passes_as_it_is() {
+        let stream = [0x40, 0xff, 0xff, 0xff, 0xff, 0x01, 0x95, 0x95, 0x95];
+        assert_eq!(passed(&stream, 2), (stream.to_vec(), Vec::new()));
+    }
+}
