@@ -9,7 +9,9 @@
 pub mod cases;
 pub mod kit;
 pub mod machine;
+pub mod payload;
 pub mod peers;
+pub mod table;
 
 /// Runs those cases that the command line asks for, and prints their tables.
 #[expect(clippy::print_stdout, reason = "tables are what it is for")]
@@ -26,34 +28,4 @@ pub fn run(cases: &[cases::NamedCase]) {
             println!("{}", case(scale));
         }
     }
-}
-
-/// What every contestant carries: 32 bytes, cheap to copy.
-#[derive(Clone, Copy, Debug)]
-pub struct Value(pub [u64; 4]);
-
-impl Value {
-    /// A value with `n` in it.
-    #[must_use]
-    pub const fn new(n: u64) -> Self {
-        Self([n, n, n, 0])
-    }
-
-    /// The last of a stream, marked as such: a lossy buffer always keeps the newest value, so that its readers see
-    /// the end whatever they have lost.
-    #[must_use]
-    pub const fn last() -> Self {
-        Self([0, 0, 0, 1])
-    }
-
-    /// Whether it is the last of its stream.
-    #[must_use]
-    pub const fn is_last(&self) -> bool {
-        self.0[3] == 1
-    }
-}
-
-/// `count` values, the last of them marked.
-pub fn stream(count: u64) -> impl Iterator<Item = Value> + Send {
-    (1..count).map(Value::new).chain([Value::last()])
 }

@@ -7,7 +7,8 @@ mod stages;
 mod sync;
 mod wake;
 
-use crate::kit::{Scale, Table};
+use crate::kit::Scale;
+use crate::table::Table;
 
 /// A comparison by its name.
 pub type NamedCase = (&'static str, fn(Scale) -> Table);
