@@ -397,6 +397,24 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
+/// Looks again and again, and offers its core to others now and then: on a machine with fewer cores than threads, who
+/// spins would keep the one it waits for from running.
+#[inline]
+pub fn spin_until<O>(mut attempt: impl FnMut() -> Option<O>) -> O {
+    loop {
+        for _ in 0..SPINS {
+            if let Some(outcome) = attempt() {
+                return outcome;
+            }
+            std::hint::spin_loop();
+        }
+        thread::yield_now();
+    }
+}
+
+/// How often [`spin_until`] looks before it offers its core.
+const SPINS: u32 = 1024;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,21 +11,57 @@ pub mod kit;
 pub mod machine;
 pub mod payload;
 pub mod peers;
+pub mod picture;
+pub mod report;
 pub mod table;
 
 /// Runs those cases that the command line asks for, and prints their tables.
-#[expect(clippy::print_stdout, reason = "tables are what it is for")]
 pub fn run(cases: &[cases::NamedCase]) {
-    let scale = kit::Scale::asked_for();
-    let wanted: Vec<_> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    println!("{}", machine::line());
-    println!(
-        "{} paired rounds; ratio = time over the baseline's, below 1 is faster\n",
-        scale.rounds()
-    );
-    for (name, case) in cases {
-        if wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str())) {
-            println!("{}", case(scale));
-        }
+    let asked = Asked::by_command_line();
+    asked.introduce();
+    asked.tables(cases);
+}
+
+/// The same for groups of cases; with `--report` they become a report.
+pub fn compare(groups: &[cases::versus::Group]) {
+    let asked = Asked::by_command_line();
+    asked.introduce();
+    let sections: Vec<_> = groups.iter().map(|group| (*group, asked.tables(group.cases))).collect();
+    if std::env::args().any(|arg| arg == "--report") {
+        report::write(&sections).expect("docs/benchmarks can be written");
+    }
+}
+
+/// What the command line and the environment ask for.
+struct Asked {
+    scale: kit::Scale,
+    parts_of_names: Vec<String>,
+}
+
+#[expect(clippy::print_stdout, reason = "tables are what it is for")]
+impl Asked {
+    fn by_command_line() -> Self {
+        let parts_of_names = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+        Self { scale: kit::Scale::asked_for(), parts_of_names }
+    }
+
+    fn introduce(&self) {
+        println!("{}", machine::line());
+        let rounds = self.scale.rounds();
+        println!("{rounds} paired rounds; ratio = time over the baseline's, below 1 is faster\n");
+    }
+
+    fn tables(&self, cases: &[cases::NamedCase]) -> Vec<table::Table> {
+        let run = |(_, case): &cases::NamedCase| {
+            let table = case(self.scale);
+            println!("{table}");
+            table
+        };
+        cases.iter().filter(|(name, _)| self.wants(name)).map(run).collect()
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        let parts = &self.parts_of_names;
+        parts.is_empty() || parts.iter().any(|part| name.contains(part.as_str()))
     }
 }

@@ -17,6 +17,34 @@ pub fn line() -> String {
     )
 }
 
+/// The contestants that are not Tokio's, by their packages.
+const PEERS: [&str; 9] = [
+    "async-broadcast",
+    "async-channel",
+    "crossbeam-channel",
+    "disruptor",
+    "embassy-sync",
+    "flume",
+    "kanal",
+    "thingbuf",
+    "tokio",
+];
+
+/// The same as a table, with every contestant's version.
+#[must_use]
+pub fn markdown() -> String {
+    let versions =
+        PEERS.map(|peer| format!("{peer} {}", locked_version(peer).unwrap_or("?"))).join(", ");
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    format!(
+        "| | |\n| --- | --- |\n| processor | {} |\n| cores | {cores} |\n| compiler | {} |\n| AimDB | {} |\n\
+         | the others | {versions} |\n",
+        processor().unwrap_or_else(|| std::env::consts::ARCH.into()),
+        compiler().unwrap_or_else(|| "rustc ?".into()),
+        env!("CARGO_PKG_VERSION"),
+    )
+}
+
 fn processor() -> Option<String> {
     let info = fs::read_to_string("/proc/cpuinfo").ok()?;
     let model = info.lines().find(|line| line.starts_with("model name"))?;

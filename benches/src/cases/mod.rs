@@ -5,6 +5,7 @@ mod fan_out;
 mod same_thread;
 mod stages;
 mod sync;
+pub mod versus;
 mod wake;
 
 use crate::kit::Scale;
@@ -46,7 +47,8 @@ mod tests {
 
     #[test]
     fn every_case_runs() {
-        for (name, case) in ALL.iter().chain(SYNC) {
+        let versus = versus::GROUPS.iter().flat_map(|group| group.cases);
+        for (name, case) in ALL.iter().chain(SYNC).chain(versus) {
             assert!(case(Scale::Smoke).to_string().lines().count() > 2, "{name}");
         }
     }

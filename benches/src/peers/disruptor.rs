@@ -1,10 +1,7 @@
 //! The disruptor: threads that spin instead of waiting, and a core for each of them, as the limit of what can be had.
 //!
-//! It spins on the machine's terms here: after a while it offers its core to others, because on a machine with fewer
-//! cores than threads the one who spins would keep the one it waits for from running.
-
-use std::hint;
-use std::thread;
+//! Here it offers its core to others after a while (`kit::spin_until`), which a machine with a core for each thread does
+//! not notice.
 
 use disruptor::{
     BusySpin, EventPoller, MissingFreeSlots, MultiConsumerBarrier, Producer, RingBufferFull,
@@ -12,13 +9,11 @@ use disruptor::{
 };
 
 use super::{Get, Read, Set, TryRead, TryWrite, Write};
+use crate::kit::spin_until;
 use crate::payload::Payload;
 
 /// What is published at once where values come in batches.
 const BATCH: usize = 256;
-
-/// How often it looks again before it offers its core.
-const SPINS: u32 = 1024;
 
 /// A producer, for one reader or for several.
 #[expect(missing_debug_implementations, reason = "the disruptor's producers have none")]
@@ -55,18 +50,6 @@ pub fn disruptor<P: Payload>(capacity: usize, readers: usize) -> (Spinning<P>, V
         builder = rest;
     }
     (Spinning::Several(builder.build()), pollers)
-}
-
-fn spin_until<O>(mut attempt: impl FnMut() -> Option<O>) -> O {
-    loop {
-        for _ in 0..SPINS {
-            if let Some(outcome) = attempt() {
-                return outcome;
-            }
-            hint::spin_loop();
-        }
-        thread::yield_now();
-    }
 }
 
 impl<P: Payload> Spinning<P> {
