@@ -15,19 +15,19 @@ pub mod picture;
 pub mod report;
 pub mod table;
 
-/// Runs those cases that the command line asks for, and prints their tables.
-pub fn run(cases: &[cases::NamedCase]) {
+/// Runs those cases that the command line asks for, prints their tables, and gives them.
+pub fn run(cases: &[cases::NamedCase]) -> Vec<table::Table> {
     let asked = Asked::by_command_line();
     asked.introduce();
-    asked.tables(cases);
+    asked.tables(cases)
 }
 
 /// The same for groups of cases; with `--report` they become a report.
 pub fn compare(groups: &[cases::versus::Group]) {
     let asked = Asked::by_command_line();
     asked.introduce();
-    let sections: Vec<_> = groups.iter().map(|group| (*group, asked.tables(group.cases))).collect();
-    if std::env::args().any(|arg| arg == "--report") {
+    let sections: Vec<_> = groups.iter().map(|group| (*group, asked.section(group))).collect();
+    if report::asked_for() {
         report::write(&sections).expect("docs/benchmarks can be written");
     }
 }
@@ -49,6 +49,13 @@ impl Asked {
         println!("{}", machine::line());
         let rounds = self.scale.rounds();
         println!("{rounds} paired rounds; ratio = time over the baseline's, below 1 is faster\n");
+    }
+
+    fn section(&self, group: &cases::versus::Group) -> Vec<table::Table> {
+        if group.cases.iter().any(|(name, _)| self.wants(name)) {
+            println!("== {}\n", group.title);
+        }
+        self.tables(group.cases)
     }
 
     fn tables(&self, cases: &[cases::NamedCase]) -> Vec<table::Table> {

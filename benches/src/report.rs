@@ -23,6 +23,12 @@ out, and that they add up. The disruptor spins and takes a core for each thread;
 /// Where the table of the published crates is left by the program that measures it.
 const PUBLISHED: &str = "published.md";
 
+/// Whether the command line asks for it.
+#[must_use]
+pub fn asked_for() -> bool {
+    std::env::args().any(|arg| arg == "--report")
+}
+
 /// The folder of the report.
 #[must_use]
 pub fn folder() -> PathBuf {

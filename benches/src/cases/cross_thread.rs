@@ -50,7 +50,7 @@ fn values(scale: Scale) -> u64 {
 }
 
 /// One value after the other.
-pub(super) fn across<P: Payload, W: Write<P>, R: Read<P>>(
+pub fn across<P: Payload, W: Write<P>, R: Read<P>>(
     scale: Scale,
     (writer, readers): (W, Vec<R>),
 ) -> Run {

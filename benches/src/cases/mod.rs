@@ -11,6 +11,17 @@ mod wake;
 use crate::kit::Scale;
 use crate::table::Table;
 
+/// What contestants are put to, for comparisons that stand elsewhere.
+pub mod work {
+    pub use super::cross_thread::across;
+    pub use super::same_thread::there_and_back;
+    pub use super::sync::alone;
+    pub use super::versus::fan_out::{going_round, waking};
+    pub use super::versus::latency::{parked, spawned};
+    pub use super::versus::overload::flood;
+    pub use super::wake::runtime;
+}
+
 /// A comparison by its name.
 pub type NamedCase = (&'static str, fn(Scale) -> Table);
 

@@ -63,7 +63,8 @@ pub(super) fn mailbox(scale: Scale) -> Table {
     .run(scale)
 }
 
-pub(super) fn there_and_back<P: Payload, W: TryWrite<P>, R: TryRead<P>>(
+/// Writes a value and takes it out, again and again.
+pub fn there_and_back<P: Payload, W: TryWrite<P>, R: TryRead<P>>(
     scale: Scale,
     (mut writer, mut readers): (W, Vec<R>),
 ) -> impl FnMut() -> Run {

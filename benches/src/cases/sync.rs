@@ -115,7 +115,7 @@ pub(super) fn batches(scale: Scale) -> Table {
 }
 
 /// The only reader, with its writer.
-pub(super) fn alone<W, R>((writer, mut readers): (W, Vec<R>)) -> (W, R) {
+pub fn alone<W, R>((writer, mut readers): (W, Vec<R>)) -> (W, R) {
     (writer, readers.remove(0))
 }
 

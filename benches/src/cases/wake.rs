@@ -20,7 +20,13 @@ pub(super) fn two_workers(scale: Scale) -> Table {
     ping_pong("ping-pong of two tasks, two workers, per round trip", &runtime(2), scale)
 }
 
-pub(super) fn runtime(workers: usize) -> Runtime {
+/// A Tokio runtime with that many workers.
+///
+/// # Panics
+///
+/// If the system has no threads for it.
+#[must_use]
+pub fn runtime(workers: usize) -> Runtime {
     Builder::new_multi_thread()
         .worker_threads(workers)
         .enable_time()

@@ -89,17 +89,31 @@ pub struct Door<P: Payload = Value> {
     _handle: Arc<SyncHandle>,
 }
 
-/// A record at the blocking door, and a consumer of it.
+/// A record at the blocking door, and the one consumer of it.
 ///
 /// # Panics
 ///
 /// If the database refuses to be built, which would be a bug here.
 #[must_use]
-pub fn door<P: Payload>(buffer: BufferCfg) -> (Door<P>, SyncConsumer<P>) {
+pub fn door<P: Payload>(buffer: BufferCfg) -> (Door<P>, Vec<SyncConsumer<P>>) {
     let handle = declared::<P>(buffer).attach().expect("one record with a buffer");
     let consumer = handle.consumer(KEY).expect("configured above");
     let producer = handle.producer(KEY).expect("configured above");
-    (Door { producer, _handle: Arc::new(handle) }, consumer)
+    (Door { producer, _handle: Arc::new(handle) }, vec![consumer])
+}
+
+impl<P: Payload> TryWrite<P> for Door<P> {
+    #[inline]
+    fn try_write(&mut self, value: P) {
+        self.producer.try_set(value).expect("attached and not full");
+    }
+}
+
+impl<P: Payload> TryRead<P> for SyncConsumer<P> {
+    #[inline]
+    fn try_read(&mut self) -> Option<P> {
+        self.try_get().ok()
+    }
 }
 
 impl<P: Payload> Set<P> for Door<P> {

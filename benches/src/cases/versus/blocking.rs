@@ -13,7 +13,7 @@ const QUEUE: BufferCfg = BufferCfg::SpmcQueue { capacity: DEPTH };
 
 pub(super) fn single<P: Payload>(scale: Scale) -> Table {
     Case::against("aimdb-sync queue", format!("{}, one by one", P::NAME))
-        .contestant("aimdb-sync queue", || across::<P, _, _>(scale, peers::door(QUEUE)))
+        .contestant("aimdb-sync queue", || across::<P, _, _>(scale, alone(peers::door(QUEUE))))
         .contestant("std sync_channel", || {
             across::<P, _, _>(scale, alone(peers::sync_channel(DEPTH)))
         })
@@ -31,7 +31,7 @@ pub(super) fn single<P: Payload>(scale: Scale) -> Table {
 
 pub(super) fn batches<P: Payload>(scale: Scale) -> Table {
     Case::against("aimdb-sync, batches", format!("{}, in batches of 256", P::NAME))
-        .contestant("aimdb-sync, batches", || batched::<P, _, _>(scale, peers::door(QUEUE)))
+        .contestant("aimdb-sync, batches", || batched::<P, _, _>(scale, alone(peers::door(QUEUE))))
         .contestant("std sync_channel, none", || {
             across::<P, _, _>(scale, alone(peers::sync_channel(DEPTH)))
         })

@@ -35,7 +35,11 @@ pub(super) fn awake<const READERS: usize>(scale: Scale) -> Table {
         .run(scale)
 }
 
-fn going_round<W: TryWrite, R: TryRead>(values: u64, (mut writer, readers): (W, Vec<R>)) -> Run {
+/// One thread takes what is there for each reader in turn; the writer stays less than a ring ahead.
+pub fn going_round<W: TryWrite, R: TryRead>(
+    values: u64,
+    (mut writer, readers): (W, Vec<R>),
+) -> Run {
     let (count, all_have) = (readers.len() as u64, &AtomicU64::new(0));
     let write = || {
         for (sent, value) in (0..).zip(stream(values)) {
@@ -81,7 +85,7 @@ pub(super) fn asleep<const READERS: usize>(scale: Scale) -> Table {
 
 /// All on one thread, so that everybody is asleep when a value comes: the writer waits until the readers have had it, and
 /// each goes back to sleep before it gives way.
-fn waking<W: TryWrite, R: Read>(values: u64, (mut writer, readers): (W, Vec<R>)) -> Run {
+pub fn waking<W: TryWrite, R: Read>(values: u64, (mut writer, readers): (W, Vec<R>)) -> Run {
     let count = readers.len() as u64;
     let received = Arc::new(AtomicU64::new(0));
     let reached = async |goal| {

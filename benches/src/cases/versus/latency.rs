@@ -21,8 +21,8 @@ const PAUSE: Duration = Duration::from_micros(30);
 
 pub(super) fn threads(scale: Scale) -> Table {
     Case::against("aimdb-sync queue", "parked threads")
-        .contestant("aimdb-sync queue", || parked(scale, || peers::door(QUEUE)))
-        .contestant("aimdb-sync ring", || parked(scale, || peers::door(RING)))
+        .contestant("aimdb-sync queue", || parked(scale, || alone(peers::door(QUEUE))))
+        .contestant("aimdb-sync ring", || parked(scale, || alone(peers::door(RING))))
         .contestant("std sync_channel", || parked(scale, || alone(peers::sync_channel(DEPTH))))
         .contestant("crossbeam", || parked(scale, || alone(peers::crossbeam(DEPTH))))
         .contestant("flume", || parked(scale, || alone(peers::flume(DEPTH))))
@@ -76,13 +76,14 @@ impl Stamps {
     }
 }
 
+/// The median stands for the run: one long stall would outweigh all the rest.
 fn one_way(there: Stamps, back: Stamps) -> Run {
-    let nanos = [there.nanos, back.nanos].concat();
-    let elapsed = Duration::from_nanos(nanos.iter().sum());
-    Run::new(nanos.len() as u64, elapsed).with_tail(Tail::of(nanos))
+    let tail = Tail::of([there.nanos, back.nanos].concat());
+    Run::new(1, Duration::from_nanos(tail.p50)).with_tail(tail)
 }
 
-fn parked<S: Set, G: Get>(scale: Scale, make: impl Fn() -> (S, G)) -> Run {
+/// Two threads that wait a moment before they answer, so that each is parked when a value comes for it.
+pub fn parked<S: Set, G: Get>(scale: Scale, make: impl Fn() -> (S, G)) -> Run {
     let trips = scale.operations(500);
     let (start, ends) = (Instant::now(), (make(), make()));
     let ((mut ping, mut pinged), (mut pong, mut ponged)) = ends;
@@ -109,7 +110,8 @@ fn parked<S: Set, G: Get>(scale: Scale, make: impl Fn() -> (S, G)) -> Run {
     one_way(there, back)
 }
 
-fn spawned<W: Write, R: Read>(
+/// Two tasks that answer at once.
+pub fn spawned<W: Write, R: Read>(
     runtime: &Runtime,
     scale: Scale,
     make: impl Fn() -> (W, Vec<R>),

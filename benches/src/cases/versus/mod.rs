@@ -4,9 +4,9 @@
 //! the other is slower.
 
 mod blocking;
-mod fan_out;
-mod latency;
-mod overload;
+pub(super) mod fan_out;
+pub(super) mod latency;
+pub(super) mod overload;
 mod same_thread;
 pub mod scale;
 mod tasks;
@@ -109,9 +109,9 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "latency",
         title: "Latency, one way",
-        about: "From before the send until the reader has the value, taken from a time stamp in it. *Threads* are parked: \
+        about: "From before the send until the reader has the value, taken from a time stamp in it; *ns/op* is the median. *Threads* are parked: \
                 both sides sleep a moment before they answer. *Tasks* answer at once, on a Tokio runtime with two \
-                workers.",
+                workers, which as a rule keeps both on one.",
         cases: &[("latency::threads", latency::threads), ("latency::tasks", latency::tasks)],
     },
     Group {

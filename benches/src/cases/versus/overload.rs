@@ -23,7 +23,8 @@ pub(super) fn ring(scale: Scale) -> Table {
         .run(scale)
 }
 
-fn flood<W: TryWrite, R: Read>(scale: Scale, (mut writer, readers): (W, Vec<R>)) -> Run {
+/// The writer sends as fast as it can and times each send; four readers have a thread each.
+pub fn flood<W: TryWrite, R: Read>(scale: Scale, (mut writer, readers): (W, Vec<R>)) -> Run {
     let values = scale.operations(100_000);
     let mut nanos = Vec::with_capacity(values as usize);
     let write = || {

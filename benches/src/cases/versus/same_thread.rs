@@ -30,6 +30,7 @@ fn run<P: Payload, W: TryWrite<P>, R: TryRead<P>>(
 pub(super) fn ring<P: Payload>(scale: Scale) -> Table {
     let buffer = BufferCfg::SpmcRing { capacity: CAPACITY };
     against_ours::<P>(scale, "aimdb ring", "broadcast channels", buffer)
+        .contestant("aimdb-sync ring", run::<P, _, _>(scale, peers::door(buffer)))
         .contestant("tokio broadcast", run::<P, _, _>(scale, peers::broadcast(CAPACITY, 1)))
         .contestant("async-broadcast", run::<P, _, _>(scale, peers::overwriting(CAPACITY, 1)))
         .contestant("embassy pubsub", run::<P, _, _>(scale, peers::pubsub::<P, CAPACITY, 1>()))
@@ -47,6 +48,7 @@ pub(super) fn latest<P: Payload>(scale: Scale) -> Table {
 pub(super) fn queue<P: Payload>(scale: Scale) -> Table {
     let buffer = BufferCfg::SpmcQueue { capacity: CAPACITY };
     against_ours::<P>(scale, "aimdb queue", "bounded queues", buffer)
+        .contestant("aimdb-sync queue", run::<P, _, _>(scale, peers::door(buffer)))
         .contestant("tokio mpsc", run::<P, _, _>(scale, peers::mpsc(CAPACITY)))
         .contestant("std sync_channel", run::<P, _, _>(scale, peers::sync_channel(CAPACITY)))
         .contestant("crossbeam", run::<P, _, _>(scale, peers::crossbeam(CAPACITY)))

@@ -27,7 +27,7 @@ pub(super) fn tasks(scale: Scale) -> Table {
 
 pub(super) fn blocking(scale: Scale) -> Table {
     Case::against("aimdb-sync queue", "4 → 1, blocking threads")
-        .contestant("aimdb-sync queue", || threads(scale, peers::door(QUEUE)))
+        .contestant("aimdb-sync queue", || threads(scale, alone(peers::door(QUEUE))))
         .contestant("std sync_channel", || threads(scale, alone(peers::sync_channel(DEPTH))))
         .contestant("crossbeam", || threads(scale, alone(peers::crossbeam(DEPTH))))
         .contestant("flume", || threads(scale, alone(peers::flume(DEPTH))))
