@@ -284,7 +284,7 @@ fn table(title: String, baseline: &str, rows: &[Row]) -> Table {
     let bar = |row: &Row| Bar {
         name: row.name.to_string(),
         length: row.nanos,
-        text: format!("{}  {:.2}×", nanos(row.nanos), row.ratio),
+        text: format!("{} · {:.2}×", nanos(row.nanos), row.ratio),
         reference: row.name == baseline,
     };
     Table {

@@ -20,7 +20,8 @@ const GAP: f64 = 18.0;
 pub fn draw(title: &str, tables: &[Table]) -> String {
     let rows: Vec<_> = tables.chunks(2).collect();
     let height = |row: &[Table]| row.iter().map(panel_height).fold(0.0, f64::max);
-    let width = PANEL * if tables.len() > 1 { 2.0 } else { 1.0 } + 2.0 * MARGIN;
+    // Wide enough for the legend, whatever is below it.
+    let width = 2.0 * (PANEL + MARGIN);
     let total = HEAD + rows.iter().map(|row| height(row)).sum::<f64>() + MARGIN;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{total}\" \
@@ -28,8 +29,7 @@ pub fn draw(title: &str, tables: &[Table]) -> String {
          fill=\"#1f2933\">\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
     );
     svg += &text(MARGIN, 28.0, "font-size=\"18\" font-weight=\"bold\"", title);
-    let legend = "shorter is faster; time per operation, and how many times AimDB's it is; each panel has its own scale";
-    svg += &text(MARGIN, 48.0, "fill=\"#52606d\"", legend);
+    svg += &text(MARGIN, 48.0, "fill=\"#52606d\"", legend(tables));
     let mut top = HEAD;
     for row in rows {
         for (column, table) in row.iter().enumerate() {
@@ -38,6 +38,14 @@ pub fn draw(title: &str, tables: &[Table]) -> String {
         top += height(row);
     }
     svg + "</svg>\n"
+}
+
+fn legend(tables: &[Table]) -> &'static str {
+    if tables.iter().any(|table| table.bars.iter().any(|bar| bar.reference)) {
+        "Shorter is faster: median time for one operation · how many times AimDB's. Each panel has a scale of its own."
+    } else {
+        "Shorter is faster."
+    }
 }
 
 fn panel_height(table: &Table) -> f64 {
@@ -49,9 +57,6 @@ fn panel(left: f64, top: f64, table: &Table) -> String {
     let reference = table.bars.iter().find(|bar| bar.reference);
     let full = reference.map_or(longest, |bar| longest.min(LIMIT * bar.length));
     let mut svg = text(left, top + 14.0, "font-weight=\"bold\"", &table.title);
-    for (line, bar) in table.bars.iter().enumerate() {
-        svg += &bar_line(left, top + TITLE + LINE * line as f64, bar, full);
-    }
     if let Some(reference) = reference {
         // A rule by which to see who is faster.
         let x = left + NAMES + BARS * reference.length / full;
@@ -60,6 +65,9 @@ fn panel(left: f64, top: f64, table: &Table) -> String {
             "<line x1=\"{x:.1}\" y1=\"{from:.1}\" x2=\"{x:.1}\" y2=\"{to:.1}\" stroke=\"#c2410c\" \
              stroke-dasharray=\"3 3\"/>\n"
         );
+    }
+    for (line, bar) in table.bars.iter().enumerate() {
+        svg += &bar_line(left, top + TITLE + LINE * line as f64, bar, full);
     }
     svg
 }
@@ -80,7 +88,9 @@ fn bar_line(left: f64, top: f64, bar: &Bar, full: f64) -> String {
         svg +=
             &format!("<path d=\"M{x:.1} {:.1}l5 -19h5l-5 19z\" fill=\"#ffffff\"/>\n", top + 17.0);
     }
-    svg + &text(start + width + 6.0, top + 12.0, weight, &bar.text)
+    // White around the letters, so that the rule does not cross them.
+    let halo = format!("{weight} paint-order=\"stroke\" stroke=\"#ffffff\" stroke-width=\"4\"");
+    svg + &text(start + width + 6.0, top + 12.0, &halo, &bar.text)
 }
 
 fn text(x: f64, y: f64, attributes: &str, text: &str) -> String {

@@ -108,7 +108,7 @@ fn threads(scale: Scale) -> Table {
 }
 
 fn awake(scale: Scale, readers: usize) -> Table {
-    let values = scale.operations(200_000 / readers as u64);
+    let values = scale.operations(800_000 / readers as u64);
     versus(
         format!("32 B, 1 → {readers}, awake: ring, a send and all its receives"),
         || going_round(values, peers::record(ring(RING), readers)),
@@ -118,7 +118,7 @@ fn awake(scale: Scale, readers: usize) -> Table {
 }
 
 fn asleep(scale: Scale, readers: usize) -> Table {
-    let values = scale.operations(40_000 / readers as u64);
+    let values = scale.operations(160_000 / readers as u64);
     versus(
         format!("32 B, 1 → {readers}, asleep: ring, the writer's time for a send"),
         || waking(values, peers::record(ring(RING), readers)),

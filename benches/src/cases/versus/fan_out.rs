@@ -19,7 +19,7 @@ const RING: BufferCfg = BufferCfg::SpmcRing { capacity: CAPACITY };
 const BURST: u64 = 256;
 
 pub(super) fn awake<const READERS: usize>(scale: Scale) -> Table {
-    let values = scale.operations(200_000 / READERS as u64);
+    let values = scale.operations(800_000 / READERS as u64);
     Case::against("aimdb ring", format!("1 → {READERS}, awake"))
         .contestant("aimdb ring", || going_round(values, peers::record(RING, READERS)))
         .contestant("tokio broadcast", || going_round(values, peers::broadcast(CAPACITY, READERS)))
@@ -72,7 +72,7 @@ fn go_round<R: TryRead>(values: u64, mut readers: Vec<R>, all_have: &AtomicU64) 
 }
 
 pub(super) fn asleep<const READERS: usize>(scale: Scale) -> Table {
-    let values = scale.operations(40_000 / READERS as u64);
+    let values = scale.operations(160_000 / READERS as u64);
     Case::against("aimdb ring", format!("1 → {READERS}, asleep: the writer's time for a send"))
         .contestant("aimdb ring", || waking(values, peers::record(RING, READERS)))
         .contestant("tokio broadcast", || waking(values, peers::broadcast(CAPACITY, READERS)))

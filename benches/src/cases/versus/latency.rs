@@ -84,7 +84,7 @@ fn one_way(there: Stamps, back: Stamps) -> Run {
 
 /// Two threads that wait a moment before they answer, so that each is parked when a value comes for it.
 pub fn parked<S: Set, G: Get>(scale: Scale, make: impl Fn() -> (S, G)) -> Run {
-    let trips = scale.operations(500);
+    let trips = scale.operations(1_000);
     let (start, ends) = (Instant::now(), (make(), make()));
     let ((mut ping, mut pinged), (mut pong, mut ponged)) = ends;
     let mut there = Stamps::since(start, trips);
@@ -116,7 +116,7 @@ pub fn spawned<W: Write, R: Read>(
     scale: Scale,
     make: impl Fn() -> (W, Vec<R>),
 ) -> Run {
-    let trips = scale.operations(5_000);
+    let trips = scale.operations(50_000);
     let (start, ends) = (Instant::now(), (alone(make()), alone(make())));
     let ((mut ping, mut pinged), (mut pong, mut ponged)) = ends;
     let there = runtime.spawn(async move {

@@ -102,7 +102,7 @@ pub const GROUPS: &[Group] = &[
         name: "overload",
         title: "A writer that never waits, four readers that cannot keep up",
         about: "Five threads. The writer sends as fast as it can, and each send is timed for itself; *longest* is the \
-                worst stall of all rounds. *Delivered* is what readers got of what they could have got; a faster writer \
+                worst stall of all rounds. Times hold the reading of the clock. *Delivered* is what readers got of what they could have got; a faster writer \
                 leaves them less time. Capacity 1024.",
         cases: &[("overload::ring", overload::ring)],
     },

@@ -25,7 +25,7 @@ pub(super) fn ring(scale: Scale) -> Table {
 
 /// The writer sends as fast as it can and times each send; four readers have a thread each.
 pub fn flood<W: TryWrite, R: Read>(scale: Scale, (mut writer, readers): (W, Vec<R>)) -> Run {
-    let values = scale.operations(100_000);
+    let values = scale.operations(1_000_000);
     let mut nanos = Vec::with_capacity(values as usize);
     let write = || {
         let mut before = Instant::now();

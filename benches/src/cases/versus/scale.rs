@@ -70,7 +70,7 @@ impl Found {
         Bar {
             name: format!("{} records", self.records),
             length: each,
-            text: format!("{each:.2} µs, {} B", self.bytes_each()),
+            text: format!("{each:.2} µs · {} B", self.bytes_each()),
             reference: false,
         }
     }
