@@ -285,9 +285,11 @@ fn table(title: String, baseline: &str, rows: &[Row]) -> Table {
         name: row.name.to_string(),
         length: row.nanos,
         text: format!("{} · {:.2}×", nanos(row.nanos), row.ratio),
+        ratio: Some(row.ratio),
         reference: row.name == baseline,
     };
     Table {
+        name: "",
         title,
         columns,
         rows: rows.iter().map(cells).collect(),

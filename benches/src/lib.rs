@@ -1,9 +1,27 @@
-//! AimDB next to Tokio's channels on the same work.
+//! AimDB next to what a user would otherwise pick, on the same work.
 //!
-//! `cargo bench -p benches` prints one table for each case (about a minute); `AIMDB_BENCH_QUICK=1` takes seconds.
+//! `cargo bench -p benches` prints one table for each case (four minutes or so); `AIMDB_BENCH_QUICK=1` takes seconds.
 //!
-//! Read from the bottom up: [`kit`] measures, [`peers`] gives every contestant the same two faces, [`cases`] are the
-//! comparisons. Nothing here asserts a time: a machine is what it is, and only ratios of paired runs mean anything.
+//! - `--bench engine`: AimDB against Tokio's channels, the figures of DESIGN.md; a source and a tap through the engine.
+//! - `--bench sync`: the blocking door against what threads use without it.
+//! - `--bench peers`: every buffer against channels of every kind, from one thread to a hundred thousand records.
+//!   `-- --report` writes `docs/benchmarks/` from it.
+//! - `published/`: a workspace of its own, against the crates published under the same name.
+//!
+//! Read from the bottom up:
+//!
+//! - [`kit`] measures. Contestants run in turn and are judged round by round against a baseline, so that whatever else the
+//!   machine does hits both.
+//! - [`payload`] is what they carry: 32 bytes, a KiB, an `Arc` of a KiB. Each value has a number in it; where nothing may
+//!   get lost a case adds up the numbers that came out and compares them with those that went in.
+//! - [`peers`] gives every contestant the same faces, a pair of small traits for each calling convention: trying, waiting
+//!   as a task, waiting as a thread. Batches are methods of these with a plain loop as their default, so who has batches
+//!   of its own says so and the others take part all the same.
+//! - [`cases`] are the comparisons, generic over those traits: the work is written once, and a case lists who does it.
+//! - [`table`] is what comes out, as plain data; [`report`] and [`picture`] turn it into Markdown and SVG.
+//!
+//! Nothing here asserts a time: a machine is what it is, and only ratios of paired runs mean anything. What is asserted is
+//! that everybody did all of the work.
 #![forbid(unsafe_code)]
 
 pub mod cases;
@@ -59,8 +77,8 @@ impl Asked {
     }
 
     fn tables(&self, cases: &[cases::NamedCase]) -> Vec<table::Table> {
-        let run = |(_, case): &cases::NamedCase| {
-            let table = case(self.scale);
+        let run = |(name, case): &cases::NamedCase| {
+            let table = table::Table { name, ..case(self.scale) };
             println!("{table}");
             table
         };

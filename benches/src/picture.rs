@@ -15,9 +15,12 @@ const HEAD: f64 = 70.0;
 const TITLE: f64 = 26.0;
 const GAP: f64 = 18.0;
 
-/// All tables of a group as one picture.
+/// What a picture of times says about itself.
+pub const TIMES: &str = "Shorter is faster: median time for one operation · how many times AimDB's. Each panel has a scale of its own.";
+
+/// Some tables as one picture. `legend` says what is long and what is short.
 #[must_use]
-pub fn draw(title: &str, tables: &[Table]) -> String {
+pub fn draw(title: &str, legend: &str, tables: &[Table]) -> String {
     let rows: Vec<_> = tables.chunks(2).collect();
     let height = |row: &[Table]| row.iter().map(panel_height).fold(0.0, f64::max);
     // Wide enough for the legend, whatever is below it.
@@ -29,7 +32,7 @@ pub fn draw(title: &str, tables: &[Table]) -> String {
          fill=\"#1f2933\">\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
     );
     svg += &text(MARGIN, 28.0, "font-size=\"18\" font-weight=\"bold\"", title);
-    svg += &text(MARGIN, 48.0, "fill=\"#52606d\"", legend(tables));
+    svg += &text(MARGIN, 48.0, "fill=\"#52606d\"", legend);
     let mut top = HEAD;
     for row in rows {
         for (column, table) in row.iter().enumerate() {
@@ -38,14 +41,6 @@ pub fn draw(title: &str, tables: &[Table]) -> String {
         top += height(row);
     }
     svg + "</svg>\n"
-}
-
-fn legend(tables: &[Table]) -> &'static str {
-    if tables.iter().any(|table| table.bars.iter().any(|bar| bar.reference)) {
-        "Shorter is faster: median time for one operation · how many times AimDB's. Each panel has a scale of its own."
-    } else {
-        "Shorter is faster."
-    }
 }
 
 fn panel_height(table: &Table) -> f64 {
@@ -103,14 +98,21 @@ mod tests {
     use super::*;
 
     fn bar(name: &str, length: f64) -> Bar {
-        Bar { name: name.into(), length, text: "1 ns".into(), reference: name == "aimdb" }
+        Bar {
+            name: name.into(),
+            length,
+            text: "1 ns".into(),
+            ratio: None,
+            reference: name == "aimdb",
+        }
     }
 
     #[test]
     fn a_bar_far_beyond_the_reference_is_cut() {
         let bars = vec![bar("aimdb", 10.0), bar("slow", 400.0)];
-        let table = Table { title: "a < b".into(), columns: Vec::new(), rows: Vec::new(), bars };
-        let svg = draw("title", &[table]);
+        let table =
+            Table { name: "", title: "a < b".into(), columns: Vec::new(), rows: Vec::new(), bars };
+        let svg = draw("title", TIMES, &[table]);
         assert_eq!(svg.matches("<path").count(), 1);
         assert!(svg.contains("width=\"63.8\""), "a quarter of the width: {svg}");
         assert!(svg.contains("a &lt; b"));

@@ -5,6 +5,8 @@ use std::fmt;
 /// One comparison's result.
 #[derive(Clone, Debug)]
 pub struct Table {
+    /// The name that the case was asked for by; whoever runs it fills it in.
+    pub name: &'static str,
     /// What was compared.
     pub title: String,
     /// The names of the columns after the contestant's.
@@ -24,6 +26,8 @@ pub struct Bar {
     pub length: f64,
     /// What stands beside it.
     pub text: String,
+    /// How many times the reference's time it took, where there is one.
+    pub ratio: Option<f64>,
     /// Whether the others are measured against it.
     pub reference: bool,
 }
@@ -39,7 +43,9 @@ impl Table {
             line(std::iter::once(name.as_str()).chain(cells.iter().map(String::as_str)).collect())
         };
         let rows: String = self.rows.iter().map(row).collect();
-        format!("### {}\n\n{}{}{rows}", self.title, line(head), line(rule))
+        // Types have angle brackets, which Markdown would take for tags.
+        let title = self.title.replace('<', "&lt;");
+        format!("### {title}\n\n{}{}{rows}", line(head), line(rule))
     }
 }
 
@@ -73,6 +79,7 @@ mod tests {
 
     fn table() -> Table {
         Table {
+            name: "",
             title: "title".into(),
             columns: vec!["ns/op"],
             rows: vec![("a".into(), vec!["1.5".into()])],

@@ -21,6 +21,8 @@ const SIZE: &str = "AIMDB_BENCH_RECORDS";
 /// How long it is watched while nothing happens, in milliseconds.
 const IDLE: &str = "AIMDB_BENCH_IDLE";
 const BUFFER: BufferCfg = BufferCfg::SpmcRing { capacity: 16 };
+/// Whatever the last values have set going may come to rest before it is watched.
+const SETTLE: Duration = Duration::from_millis(100);
 /// Of the kernel's clock for processor time: a hundred a second, wherever Linux runs.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -71,6 +73,7 @@ impl Found {
             name: format!("{} records", self.records),
             length: each,
             text: format!("{each:.2} µs · {} B", self.bytes_each()),
+            ratio: None,
             reference: false,
         }
     }
@@ -95,6 +98,7 @@ pub(super) fn records(scale: Scale) -> Table {
         Scale::Smoke => vec![measure(100, Duration::ZERO)],
     };
     Table {
+        name: "",
         title: "records with a tap each: build time per record, memory per record".into(),
         columns: vec!["build and start", "B/record", "value through each", "idle CPU", "shutdown"],
         rows: found.iter().map(|one| (one.records.to_string(), one.cells())).collect(),
@@ -148,6 +152,7 @@ fn measure(records: u64, idle: Duration) -> Found {
         until(&counted, records).await;
         let through = start.elapsed();
         drop(producers);
+        thread::sleep(SETTLE.min(idle));
         let used = processor_time();
         thread::sleep(idle);
         let idle = processor_time() - used;
