@@ -17,7 +17,7 @@ pub fn line() -> String {
     )
 }
 
-/// The contestants that are not Tokio's, by their packages.
+/// The contestants, by their packages.
 const PEERS: [&str; 9] = [
     "async-broadcast",
     "async-channel",
@@ -38,10 +38,11 @@ pub fn markdown() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     format!(
         "| | |\n| --- | --- |\n| processor | {} |\n| cores | {cores} |\n| compiler | {} |\n| AimDB | {} |\n\
-         | the others | {versions} |\n",
+         | the others | {versions} |\n| load at the end | {} |\n",
         processor().unwrap_or_else(|| std::env::consts::ARCH.into()),
         compiler().unwrap_or_else(|| "rustc ?".into()),
         env!("CARGO_PKG_VERSION"),
+        first_word("/proc/loadavg").unwrap_or_else(|| "?".into()),
     )
 }
 

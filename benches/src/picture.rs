@@ -6,9 +6,9 @@ use crate::table::{Bar, Table};
 /// A bar this many times as long as the reference's is cut.
 const LIMIT: f64 = 4.0;
 
-const PANEL: f64 = 560.0;
+const PANEL: f64 = 570.0;
 const MARGIN: f64 = 16.0;
-const NAMES: f64 = 165.0;
+const NAMES: f64 = 175.0;
 const BARS: f64 = 255.0;
 const LINE: f64 = 20.0;
 const HEAD: f64 = 70.0;

@@ -21,8 +21,8 @@ out, and that they add up. The disruptor spins and takes a core for each thread;
 ";
 
 const OVERVIEW: &str = "Overview: AimDB and the usual choice";
-const OVERVIEW_LEGEND: &str = "Beyond the rule AimDB is the faster one, short of it the usual choice: Tokio's channel of that kind, \
-                               or std's for blocking threads.";
+const OVERVIEW_LEGEND: &str = "The usual choice's time over AimDB's: beyond the rule AimDB is the faster one. It is Tokio's channel of that kind, or \
+     std's for blocking threads.";
 
 /// Where the table of the published crates is left by the program that measures it.
 const PUBLISHED: &str = "published.md";
@@ -47,10 +47,14 @@ pub fn folder() -> PathBuf {
 pub fn write(sections: &[(Group, Vec<Table>)]) -> io::Result<()> {
     let folder = folder();
     fs::create_dir_all(&folder)?;
-    let standings: Vec<_> =
-        sections.iter().flat_map(|(_, tables)| tables).filter_map(Standing::of).collect();
-    let overview = picture::draw(OVERVIEW, OVERVIEW_LEGEND, &[race(&standings)]);
-    fs::write(folder.join("overview.svg"), overview)?;
+    let standings: Vec<(&str, Vec<_>)> = sections
+        .iter()
+        .map(|(group, tables)| (group.title, tables.iter().filter_map(Standing::of).collect()))
+        .filter(|(_, standings): &(_, Vec<_>)| !standings.is_empty())
+        .collect();
+    let races: Vec<_> = standings.iter().map(|(title, standings)| race(title, standings)).collect();
+    fs::write(folder.join("overview.svg"), picture::draw(OVERVIEW, OVERVIEW_LEGEND, &races))?;
+    let standings: Vec<_> = standings.into_iter().flat_map(|(_, standings)| standings).collect();
     let mut text = format!("{INTRODUCTION}\n{}\n", machine::markdown());
     text += &format!("## {OVERVIEW}\n\n![{OVERVIEW}](overview.svg)\n\n{}\n", summary(&standings));
     for (group, tables) in sections.iter().filter(|(_, tables)| !tables.is_empty()) {
@@ -115,7 +119,7 @@ fn summary(standings: &[Standing<'_>]) -> String {
 }
 
 /// The usual choice's time over AimDB's, with a rule at one.
-fn race(standings: &[Standing<'_>]) -> Table {
+fn race(title: &str, standings: &[Standing<'_>]) -> Table {
     let even = Bar {
         name: "aimdb".into(),
         length: 1.0,
@@ -132,7 +136,7 @@ fn race(standings: &[Standing<'_>]) -> Table {
     };
     Table {
         name: "",
-        title: "time of the usual choice over AimDB's".into(),
+        title: title.into(),
         columns: Vec::new(),
         rows: Vec::new(),
         bars: std::iter::once(even).chain(standings.iter().map(bar)).collect(),

@@ -53,7 +53,7 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "tasks",
         title: "One writer, one reader: tasks on two threads",
-        about: "Every value arrives, in order, and the sum is checked. Each side is a future on a thread of its own that \
+        about: "Every value arrives, and the sum is checked. Each side is a future on a thread of its own that \
                 parks when it must wait; no runtime. Time per value until the reader has the last one. Capacity 1024, \
                 batches of 256.",
         cases: &[
@@ -120,7 +120,8 @@ pub const GROUPS: &[Group] = &[
         about: "A ring of 16 values of 32 bytes and one tap for each record, on a Tokio runtime with two workers, in a \
                 process of its own. *Memory* is the growth of the resident set from before the first `configure` until \
                 all taps wait. *Value through each* is from the first send until all taps have counted. *Idle CPU* is \
-                what the process used in the seconds after that, in steps of 10 ms.",
+                what the process used in the seconds after that, in steps of 10 ms: \
+                one step may be rounding.",
         cases: &[("scale::records", scale::records)],
     },
 ];
