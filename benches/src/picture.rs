@@ -9,7 +9,7 @@ const LIMIT: f64 = 4.0;
 const PANEL: f64 = 570.0;
 const MARGIN: f64 = 16.0;
 const NAMES: f64 = 175.0;
-const BARS: f64 = 255.0;
+const BARS: f64 = 240.0;
 const LINE: f64 = 20.0;
 const HEAD: f64 = 70.0;
 const TITLE: f64 = 26.0;
@@ -114,7 +114,7 @@ mod tests {
             Table { name: "", title: "a < b".into(), columns: Vec::new(), rows: Vec::new(), bars };
         let svg = draw("title", TIMES, &[table]);
         assert_eq!(svg.matches("<path").count(), 1);
-        assert!(svg.contains("width=\"63.8\""), "a quarter of the width: {svg}");
+        assert!(svg.contains("width=\"60.0\""), "a quarter of the width: {svg}");
         assert!(svg.contains("a &lt; b"));
     }
 }

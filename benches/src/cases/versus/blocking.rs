@@ -32,10 +32,10 @@ pub(super) fn single<P: Payload>(scale: Scale) -> Table {
 pub(super) fn batches<P: Payload>(scale: Scale) -> Table {
     Case::against("aimdb-sync, batches", format!("{}, in batches of 256", P::NAME))
         .contestant("aimdb-sync, batches", || batched::<P, _, _>(scale, alone(peers::door(QUEUE))))
-        .contestant("std sync_channel, none", || {
+        .contestant("std sync_channel", || {
             across::<P, _, _>(scale, alone(peers::sync_channel(DEPTH)))
         })
-        .contestant("crossbeam, none", || across::<P, _, _>(scale, alone(peers::crossbeam(DEPTH))))
+        .contestant("crossbeam", || across::<P, _, _>(scale, alone(peers::crossbeam(DEPTH))))
         .contestant("disruptor, batches", || {
             batched::<P, _, _>(scale, alone(peers::disruptor(DEPTH, 1)))
         })

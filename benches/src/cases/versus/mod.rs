@@ -66,7 +66,8 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "blocking",
         title: "One writer, one reader: blocking threads",
-        about: "The same through the blocking door (`aimdb-sync`), next to channels for threads.",
+        about: "The same through the blocking door (`aimdb-sync`), next to channels for threads. Those without batches \
+                send one by one in both.",
         cases: &[
             ("blocking::single", blocking::single::<Value>),
             ("blocking::single_1k", blocking::single::<Block>),
