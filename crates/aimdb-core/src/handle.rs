@@ -19,9 +19,9 @@ use crate::buffer::{
 };
 use crate::error::SubscribeError;
 use crate::key::Record;
-use crate::sync::Lock;
+use crate::sync::{Lock, Spin};
 
-/// Values moved under one lock by [`Producer::produce_many`].
+/// Values that [`Producer::produce_many`] moves in one go.
 const BATCH: usize = 32;
 
 /// Operations that may succeed in a row before a task gives way to the others on its thread. Without it a source that
@@ -71,7 +71,7 @@ impl<T: Record, R> Producer<T, R> {
         self.record.buffer.try_produce(value)
     }
 
-    /// Accepts all values, in order, up to 32 under one lock, waiting for room where [`produce`](Self::produce) would.
+    /// Accepts all values, in order, up to 32 in one go, waiting for room where [`produce`](Self::produce) would.
     /// Returns how many there were.
     ///
     /// # Errors
@@ -212,6 +212,7 @@ impl<T: Clone> Future for ProduceBatch<'_, T> {
         if gives_way(this.streak, cx) {
             return Poll::Pending;
         }
+        let mut spin = Spin::new();
         loop {
             let outcome = this.buffer.try_produce_batch(this.batch);
             if outcome.is_err() || this.batch.is_empty() {
@@ -221,6 +222,7 @@ impl<T: Clone> Future for ProduceBatch<'_, T> {
             if this.buffer.wait_for_room(&mut this.key, cx.waker().clone()) {
                 return Poll::Pending;
             }
+            spin.wait();
         }
     }
 }
@@ -282,6 +284,7 @@ impl<T: Record, R> Consumer<T, R> {
         Ok(Reader {
             subscription: Some(subscription),
             ticket: WaitTicket::default(),
+            end_ticket: WaitTicket::default(),
             streak: 0,
             seat: self.seat.keeps.then(|| Arc::clone(&self.seat)),
         })
@@ -337,6 +340,8 @@ pub struct Reader<T: Clone> {
     /// `None` only while it is being dropped.
     subscription: Option<Subscription<T>>,
     ticket: WaitTicket,
+    /// For waiting until the record has ended.
+    end_ticket: WaitTicket,
     /// Events handed out since this reader last gave way.
     streak: u8,
     seat: Option<Arc<Seat<T>>>,
@@ -362,10 +367,12 @@ impl<T: Clone> Reader<T> {
 
     /// Ready when the record is closed and nothing is left for this reader.
     pub(crate) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { subscription, ticket, .. } = self;
+        let Self { subscription, ticket, end_ticket, .. } = self;
         let place =
             subscription.as_ref().expect("a reader has its subscription until it is dropped");
-        place.poll_ended(ticket, cx)
+        // Who only waits for the end takes nothing: a value that it was woken for is another's.
+        place.stop_waiting(ticket);
+        place.poll_ended(end_ticket, cx)
     }
 
     /// Polls the subscription, giving way to other tasks after [`STREAK`] successes in a row.
@@ -461,6 +468,7 @@ impl<T: Clone> Reader<T> {
     fn stop_waiting(&mut self) {
         if let Some(place) = &self.subscription {
             place.stop_waiting(&mut self.ticket);
+            place.stop_waiting_for_end(&mut self.end_ticket);
         }
     }
 }

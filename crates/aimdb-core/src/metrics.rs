@@ -24,7 +24,7 @@ pub struct RecordMetrics {
     /// Values held now.
     pub depth: usize,
     /// When the newest value came. Exact when a reader was waiting for it or nobody reads; while readers are busy it
-    /// is renewed at every sixteenth value and when a reader runs dry.
+    /// is renewed at every 64th value and when a reader runs dry.
     pub last_update: Option<Instant>,
     /// The readers there are now.
     pub readers: Vec<ReaderMetrics>,

@@ -1,8 +1,8 @@
 //! Where one reader stands, for itself, for writers that must not pass it, and for whoever measures.
 //!
-//! The word of a cursor is the position its reader wants next, and one bit that a reader holds while it reads. Several
-//! threads may share one cursor; the bit makes them take turns. Everything else in here is written by the holder of
-//! that bit alone, so plain stores do; it is atomic because metrics look at it from outside.
+//! The word of a cursor is the position its reader wants next, and a bit that a reader holds while it reads. Several
+//! threads may share one cursor; the bit makes them take turns. Everything else in here is written by whoever has the
+//! turn, so plain stores do; it is atomic because metrics look at it from outside.
 
 use alloc::sync::Arc;
 
@@ -13,7 +13,11 @@ use crate::sync::atomic::{
 };
 use crate::sync::{Padded, Spin};
 
+/// A reader has its turn.
 const HELD: u64 = 1;
+/// Several numbers are changing; whoever measures waits a moment.
+const MARKED: u64 = 2;
+const ONE: u64 = 4;
 
 pub(super) struct Cursor {
     pub(super) name: Arc<str>,
@@ -54,7 +58,7 @@ impl Cursor {
             shared: AtomicBool::new(false),
             hands_on: AtomicBool::new(false),
             place: Padded::new(Place {
-                word: AtomicU64::new(next << 1),
+                word: AtomicU64::new(next * ONE),
                 passed: AtomicU64::new(next),
                 lagged: AtomicU64::new(0),
                 in_hand: AtomicU64::new(0),
@@ -81,7 +85,7 @@ impl Cursor {
     /// The position wanted next. The reader may be on its way past it; everything before it, it has done with.
     #[inline]
     pub(super) fn next(&self) -> u64 {
-        self.place.word.load(Acquire) >> 1
+        self.place.word.load(Acquire) / ONE
     }
 
     /// [`next`](Self::next), nothing older, and with the caller's earlier writes visible to the reader's next step.
@@ -90,7 +94,7 @@ impl Cursor {
         let word = self.place.word.load(Relaxed);
         let current = word & HELD == 0
             && self.place.word.compare_exchange(word, word, AcqRel, Relaxed).is_ok();
-        current.then_some(word >> 1)
+        current.then_some(word / ONE)
     }
 
     /// Takes the turn to read.
@@ -108,7 +112,7 @@ impl Cursor {
         let word = place.word.load(Relaxed);
         let held = word & HELD == 0
             && place.word.compare_exchange(word, word | HELD, AcqRel, Relaxed).is_ok();
-        if held { Some(Held { place, next: word >> 1 }) } else { None }
+        if held { Some(Held { place, next: word / ONE }) } else { None }
     }
 
     #[cold]
@@ -126,7 +130,7 @@ impl Cursor {
     /// take the turn, so it need not be marked as taken.
     #[inline(always)]
     pub(super) fn hold_alone(&self) -> Held<'_> {
-        Held { place: &self.place, next: self.place.word.load(Relaxed) >> 1 }
+        Held { place: &self.place, next: self.place.word.load(Relaxed) / ONE }
     }
 
     /// Its numbers, without disturbing the reader: looks again until nothing moved in between.
@@ -135,7 +139,7 @@ impl Cursor {
         let mut spin = Spin::new();
         loop {
             let word = place.word.load(Acquire);
-            let next = word >> 1;
+            let next = word / ONE;
             let standing = Standing {
                 next,
                 lagged: place.lagged.load(Relaxed),
@@ -143,7 +147,8 @@ impl Cursor {
                 in_hand: place.in_hand.load(Relaxed),
             };
             fence(Acquire);
-            if word & HELD == 0 && place.word.load(Relaxed) == word {
+            let after = place.word.load(Relaxed);
+            if (word | after) & MARKED == 0 && after / ONE == next {
                 return standing;
             }
             spin.wait();
@@ -200,7 +205,7 @@ impl Held<'_> {
     /// Several numbers are about to change: whoever [looks](Cursor::standing) waits until the turn is over.
     fn mark(&mut self) {
         let word = self.place.word.load(Relaxed);
-        self.place.word.store(word | HELD, Relaxed);
+        self.place.word.store(word | MARKED, Relaxed);
         fence(Release);
     }
 }
@@ -214,6 +219,6 @@ pub(super) fn add(counter: &AtomicU64, more: u64) {
 impl Drop for Held<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.place.word.store(self.next << 1, Release);
+        self.place.word.store(self.next * ONE, Release);
     }
 }

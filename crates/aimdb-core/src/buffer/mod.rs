@@ -80,7 +80,7 @@ pub use error::{Closed, ProduceError, ProduceManyError, TryProduceError, TryRecv
 pub use subscription::{Subscription, WaitTicket};
 
 pub(crate) use registry::Abandoned;
-pub(crate) use waiters::{WaitKey, WaitList, WakeBatch, wake_all};
+pub(crate) use waiters::{WaitKey, WaitList, WakeBatch, wake_all, wake_in_batches};
 
 use crate::metrics::{BlockedWriter, ReaderMetrics, RecordMetrics};
 use crate::runtime::Clock;
@@ -89,12 +89,12 @@ use crate::sync::atomic::{
     Ordering::{Relaxed, Release},
 };
 use crate::sync::{Lock, Spin, Step};
-use cursor::{Cursor, Held};
+use cursor::{Cursor, Held, Standing};
 use kind::{Kind, Outlet, Pushed, Refused, Taken, Turn};
 use latest::Latest;
 use mailbox::Mailbox;
 use queue::Queue;
-use registry::signals::{READERS_WAIT, WRITERS_WAIT};
+use registry::signals::{END_AWAITED, NOBODY_READS, READERS_WAIT, WRITERS_WAIT};
 use registry::{Registry, WakeRound};
 use ring::Ring;
 
@@ -230,14 +230,17 @@ impl<T: Clone> Buffer<T> {
     #[inline]
     pub(crate) fn try_produce(&self, value: T) -> Result<(), TryProduceError<T>> {
         let Pushed { evicted, produced } = {
-            let _step = Step::begin();
+            let step = Step::begin();
             // The value goes straight from the caller to its slot: see DESIGN.md, "Values move in place".
             each!(&self.storage, kind => match kind.try_turn() {
                 Some(turn) => turn.write(value),
-                None => return self.produce_in_turn(value),
+                None => {
+                    drop(step);
+                    return self.produce_in_turn(value);
+                }
             })
         };
-        self.tell(produced);
+        self.tell(produced, 1);
         drop(evicted);
         Ok(())
     }
@@ -254,7 +257,7 @@ impl<T: Clone> Buffer<T> {
                 Err(Refused::Closed) => return Err(TryProduceError::Closed(value)),
             })
         };
-        self.tell(produced);
+        self.tell(produced, 1);
         drop(evicted);
         Ok(())
     }
@@ -271,6 +274,7 @@ impl<T: Clone> Buffer<T> {
         batch: &mut arrayvec::ArrayVec<T, N>,
     ) -> Result<(), Closed> {
         let mut evicted = arrayvec::ArrayVec::<T, N>::new();
+        let offered = batch.len() as u64;
         let step = Step::begin();
         let outcome = match &self.storage {
             Storage::Queue(queue) => queue.write_batch(batch, || self.slowest(), &mut evicted),
@@ -280,33 +284,36 @@ impl<T: Clone> Buffer<T> {
         };
         drop(step);
         match outcome {
-            Ok(produced) => self.tell(produced),
+            Ok(produced) => self.tell(produced, offered - batch.len() as u64),
             Err(Refused::Full) => {}
             Err(Refused::Closed) => return Err(Closed),
         }
         Ok(())
     }
 
-    /// After a write: wakes who waits for it, and notes the time if it is worth it.
+    /// After `written` values: wakes who waits for them, and notes the time if it is worth it.
     #[inline(always)]
-    fn tell(&self, produced: u64) {
-        if self.signals.load(Relaxed) & !WRITERS_WAIT != 0 || produced.is_multiple_of(NOTED) {
+    fn tell(&self, produced: u64, written: u64) {
+        let somebody = self.signals.load(Relaxed) & (READERS_WAIT | NOBODY_READS) != 0;
+        if somebody || produced % NOTED < written {
             self.tell_those_who_wait(produced);
         }
     }
 
     #[cold]
     fn tell_those_who_wait(&self, produced: u64) {
-        let mut wake = WakeBatch::new();
-        let mut round = self.registry(|registry| {
-            registry.stamp(produced, &*self.clock);
-            registry.begin_round(&mut wake)
+        let mut round = None;
+        wake_in_batches(|wake| {
+            let now = self.registry(|registry| match round {
+                None => {
+                    registry.stamp(produced, &*self.clock);
+                    registry.begin_round(wake)
+                }
+                Some(WakeRound { number, .. }) => registry.wake_readers(number, wake),
+            });
+            round = Some(now);
+            now.more
         });
-        loop {
-            wake_all(&mut wake);
-            let WakeRound { number, more: true } = round else { return };
-            round = self.registry(|registry| registry.wake_readers(number, &mut wake));
-        }
     }
 
     /// Accepts `value` or waits for room. The value stays with the caller until it is accepted.
@@ -346,6 +353,7 @@ impl<T: Clone> Buffer<T> {
         let Storage::Queue(queue) = &self.storage else { return false };
         let _replaced = self.registry(|registry| registry.wait_to_write(key, waker, &*self.clock));
         // The second look.
+        let _step = Step::begin();
         !queue.is_closed()
             && self.registry.with(|registry| {
                 let mut slowest = None;
@@ -416,15 +424,15 @@ impl<T: Clone> Buffer<T> {
         limit: usize,
     ) -> Result<usize, TryRecvError> {
         let mut spares = Vec::new();
-        let (taken, end) =
-            each!(&self.storage, kind => read_many(kind, cursor, into, limit, &mut spares));
-        match end {
-            _ if taken > 0 => {
-                self.follow(reader, cursor, taken as u64);
-                Ok(taken)
-            }
-            Taken::Closed => Err(TryRecvError::Closed),
-            _ => Err(TryRecvError::Empty),
+        // Also if a `Clone` panics after some values were taken.
+        let mut progress = Progress { buffer: self, reader, cursor, taken: 0 };
+        let end = each!(&self.storage, kind => {
+            read_many(kind, cursor, into, limit, &mut spares, &mut progress.taken)
+        });
+        match (progress.taken, end) {
+            (0, Taken::Closed) => Err(TryRecvError::Closed),
+            (0, _) => Err(TryRecvError::Empty),
+            (taken, _) => Ok(taken),
         }
     }
 
@@ -432,34 +440,27 @@ impl<T: Clone> Buffer<T> {
     #[inline(always)]
     fn follow(&self, reader: usize, cursor: &Cursor, taken: u64) {
         let signals = self.signals.load(Relaxed);
-        if signals & WRITERS_WAIT != 0 || signals & READERS_WAIT != 0 && cursor.is_shared() {
+        if signals & (WRITERS_WAIT | END_AWAITED) != 0
+            || signals & READERS_WAIT != 0 && cursor.is_shared()
+        {
             self.wake_those_who_follow(reader, cursor, taken);
         }
     }
 
     #[cold]
     fn wake_those_who_follow(&self, reader: usize, cursor: &Cursor, taken: u64) {
-        // Another waiter on the same cursor, or another taker, for which there is a value.
-        let next = self.registry(|registry| {
-            let more = cursor.is_shared() && self.readable(cursor) > 0;
-            if more { registry.next_of_group(reader) } else { None }
+        let mut next = cursor.is_shared();
+        wake_in_batches(|wake| {
+            self.registry(|registry| {
+                // Another waiter on the same cursor, or another taker, for which there is a value.
+                if core::mem::take(&mut next) && self.readable(cursor) > 0 {
+                    wake.extend(registry.next_of_group(reader));
+                }
+                let more = registry.wake_end_waiters(wake);
+                more | registry
+                    .wake_writers_with_room(wake, |slowest| self.room(slowest).min(taken))
+            })
         });
-        next.into_iter().for_each(Waker::wake);
-        self.wake_writers_with_room(taken);
-    }
-
-    /// Wakes the first `most` writers in line, as far as there is room for them.
-    fn wake_writers_with_room(&self, most: u64) {
-        let mut wake = WakeBatch::new();
-        loop {
-            let more = self.registry(|registry| {
-                registry.wake_writers_with_room(&mut wake, |slowest| self.room(slowest).min(most))
-            });
-            wake_all(&mut wake);
-            if !more {
-                return;
-            }
-        }
     }
 
     /// Puts a reader in line. If there is something to read by now, or somebody is half-way, it says no, and the reader
@@ -477,7 +478,29 @@ impl<T: Clone> Buffer<T> {
             registry.wait_to_read(reader, key, waker)
         });
         // The second look.
+        let _step = Step::begin();
         each!(&self.storage, kind => kind.may_sleep(cursor.next()))
+    }
+
+    /// Ready when the record is closed and nothing is left for the reader of `cursor`.
+    fn poll_ended(&self, cursor: &Cursor, key: &mut WaitKey, cx: &mut Context<'_>) -> Poll<()> {
+        // In this order: what was accepted before it closed is still there to be seen.
+        let ended = || self.is_closed() && self.readable(cursor) == 0;
+        if !ended() {
+            let _replaced =
+                self.registry(|registry| registry.wait_for_end(key, cx.waker().clone()));
+            if !ended() {
+                return Poll::Pending;
+            }
+        }
+        self.stop_waiting_for_end(key);
+        Poll::Ready(())
+    }
+
+    fn stop_waiting_for_end(&self, key: &mut WaitKey) {
+        if key.is_some() {
+            let _dropped = self.registry(|registry| registry.stop_waiting_for_end(key));
+        }
     }
 
     fn stop_reading(&self, reader: usize, cursor: &Cursor, key: &mut WaitKey) {
@@ -538,17 +561,23 @@ impl<T: Clone> Buffer<T> {
     }
 
     fn leave(&self, reader: usize, cursor: &Cursor) {
-        let left = self.readable(cursor);
-        let standing = cursor.standing();
+        let unseat = |left| self.registry(|registry| registry.leave(reader, left));
         let _freed = match &self.storage {
             Storage::Queue(queue) => {
                 let _step = Step::begin();
-                queue.leave(cursor)
+                queue.leave(cursor, unseat)
             }
-            _ => Vec::new(),
+            _ => {
+                unseat(self.readable(cursor));
+                Vec::new()
+            }
         };
-        self.registry(|registry| registry.leave(reader, standing, left));
-        self.wake_writers_with_room(u64::MAX);
+        wake_in_batches(|wake| {
+            self.registry(|registry| {
+                let more = registry.wake_group(reader, wake);
+                more | registry.wake_writers_with_room(wake, |slowest| self.room(slowest))
+            })
+        });
     }
 
     /// Ends the record: no more values, everyone who waits is woken.
@@ -557,14 +586,7 @@ impl<T: Clone> Buffer<T> {
             let _step = Step::begin();
             each!(&self.storage, kind => kind.close());
         }
-        let mut wake = WakeBatch::new();
-        loop {
-            let more = self.registry(|registry| registry.wake_all_waiters(&mut wake));
-            wake_all(&mut wake);
-            if !more {
-                return;
-            }
-        }
+        wake_in_batches(|wake| self.registry(|registry| registry.close(wake)));
     }
 
     // Looking.
@@ -601,8 +623,22 @@ impl<T: Clone> Buffer<T> {
     }
 
     fn lagged(&self, cursor: &Cursor) -> u64 {
-        let standing = cursor.standing();
-        standing.lagged + self.missed(standing.next)
+        let (standing, missed) = self.look_at(cursor);
+        standing.lagged + missed
+    }
+
+    /// A cursor's numbers, and what its reader has lost without having come to it.
+    fn look_at(&self, cursor: &Cursor) -> (Standing, u64) {
+        let mut spin = Spin::new();
+        loop {
+            let standing = cursor.standing();
+            let missed = self.missed(standing.next);
+            // What seems lost may have been read in between.
+            if missed == 0 || cursor.next() == standing.next {
+                return (standing, missed);
+            }
+            spin.wait();
+        }
     }
 
     /// One look after the other, the readers' before the writers': exact when nothing flows; while values flow, each
@@ -635,11 +671,11 @@ impl<T: Clone> Buffer<T> {
     }
 
     fn reader_metrics(&self, cursor: &Cursor) -> ReaderMetrics {
-        let standing = cursor.standing();
+        let (standing, missed) = self.look_at(cursor);
         ReaderMetrics {
             name: cursor.name.as_ref().into(),
             delivered: standing.delivered,
-            lagged: standing.lagged + self.missed(standing.next),
+            lagged: standing.lagged + missed,
             pending: each!(&self.storage, kind => kind.readable(standing.next)),
         }
     }
@@ -683,7 +719,7 @@ fn write_one_by_one<T: Clone, K: Kind<T>, const N: usize>(
 ) -> Result<u64, Refused> {
     let mut produced = 0;
     let mut values = core::mem::take(batch).into_iter();
-    loop {
+    while values.len() > 0 {
         // Only a queue asks who is slowest.
         let turn = match kind.turn(|| 0) {
             Ok(turn) => turn,
@@ -692,33 +728,51 @@ fn write_one_by_one<T: Clone, K: Kind<T>, const N: usize>(
                 return Err(refused);
             }
         };
-        let Some(value) = values.next() else { return Ok(produced) };
-        let pushed = turn.write(value);
-        evicted.extend(pushed.evicted);
-        produced = pushed.produced;
+        if let Some(value) = values.next() {
+            let pushed = turn.write(value);
+            evicted.extend(pushed.evicted);
+            produced = pushed.produced;
+        }
+    }
+    Ok(produced)
+}
+
+/// What a batch of reads came to, told to those who wait for it when it is over.
+struct Progress<'b, T: Clone> {
+    buffer: &'b Buffer<T>,
+    reader: usize,
+    cursor: &'b Cursor,
+    taken: usize,
+}
+
+impl<T: Clone> Drop for Progress<'_, T> {
+    fn drop(&mut self) {
+        if self.taken > 0 {
+            self.buffer.follow(self.reader, self.cursor, self.taken as u64);
+        }
     }
 }
 
-/// Reads up to `limit` values in one turn of the reader; says how many, and what the last attempt came to.
+/// Reads up to `limit` values in one turn of the reader, counting them in `taken`; says what the last attempt came to.
 fn read_many<T: Clone, K: Kind<T>>(
     kind: &K,
     cursor: &Cursor,
     into: &mut Vec<T>,
     limit: usize,
     spares: &mut Vec<T>,
-) -> (usize, Taken) {
-    let mut taken = 0;
+    taken: &mut usize,
+) -> Taken {
     let _step = Step::begin();
     let mut held = cursor.hold();
     held.empty_hand();
     loop {
-        let mut out = Outlet::nth(taken as u64 + 1);
+        let mut out = Outlet::nth(*taken as u64 + 1);
         let outcome = kind.read(&mut held, false, &mut out);
         into.extend(out.value);
         spares.extend(out.spare);
-        taken += usize::from(matches!(outcome, Taken::Value));
-        if !matches!(outcome, Taken::Value) || taken == limit {
-            return (taken, outcome);
+        *taken += usize::from(matches!(outcome, Taken::Value));
+        if !matches!(outcome, Taken::Value) || *taken == limit {
+            return outcome;
         }
     }
 }

@@ -349,6 +349,38 @@ fn a_reader_leaves_while_a_value_comes() {
 }
 
 #[test]
+fn somebody_looks_at_the_newest_while_its_only_reader_leaves() {
+    model(|| {
+        let record = record(QUEUE(1));
+        let reader = subscribe(&record);
+        let onlooker = thread::spawn({
+            let record = Arc::clone(&record);
+            move || {
+                assert!(produce(&record, 1));
+                record.latest().map(|value| *value)
+            }
+        });
+        drop(reader);
+        assert!([None, Some(1)].contains(&onlooker.join().unwrap()));
+    });
+}
+
+#[test]
+fn a_reader_comes_while_another_leaves() {
+    model(|| {
+        let record = record(QUEUE(1));
+        let reader = subscribe(&record);
+        let leaver = thread::spawn(move || drop(reader));
+        let accepted = [1, 2].map(|value| produce(&record, value));
+        let mut next = subscribe(&record);
+        let third = produce(&record, 3);
+        leaver.join().unwrap();
+        assert!(accepted[0], "there was room for one");
+        assert_eq!(drain(&mut next), Vec::from_iter(third.then_some(3)));
+    });
+}
+
+#[test]
 fn a_slot_is_written_again_after_its_last_reader() {
     model(|| {
         let record = record(QUEUE(1));

@@ -2,7 +2,7 @@
 //!
 //! The value at position `p` lives in cell `p % capacity`, which then says `p + 1` written. A value costs each side one
 //! compare-and-swap on a word of its own: writers share `head`, a reader has its cursor, and in between only the cells go
-//! from one processor to the other, each written by writers alone.
+//! from one processor to the other, and a reader that is alone writes none.
 //!
 //! | the cell of position `p` | who may touch it |
 //! |---|---|
@@ -17,7 +17,7 @@
 //! # Reading
 //!
 //! A cell counts the readers that still want its value. The last one moves it out; those before it clone, several at
-//! once. A reader may be one value ahead of `head` for a moment: of the one whose writer is about to let go.
+//! once. A reader may be ahead of `head` for a moment, by what a writer has written and not yet let go of.
 //!
 //! # Coming and going
 //!
@@ -47,6 +47,9 @@ const ONE: u64 = 2;
 /// Readers that one queue can have.
 const MOST_READERS: usize = (1 << 24) - 1;
 
+/// A position so far from the first that words may have begun to repeat.
+const LONG_AGO: u64 = 1 << 39;
+
 /// A value and one word, because every byte of a cell goes from one processor to another and back.
 struct Cell<T> {
     /// One more than the position of the value here, as far as it fits above [`MOST_READERS`], and below it how many
@@ -56,8 +59,8 @@ struct Cell<T> {
 }
 
 impl<T> Cell<T> {
-    /// How many readers still want the value at `position`; none if it is not there. What it is compared with is the
-    /// value one lap before, so that the bits a position is short of make no difference.
+    /// How many readers still want the value at `position`; none if it is not there. Otherwise the word is that of the
+    /// lap before, or of one not long ago, so that the bits a position is short of make no difference.
     #[inline(always)]
     fn wanted(&self, position: u64) -> usize {
         let wanted = self.word.load(Acquire).wrapping_sub(written(position));
@@ -154,12 +157,17 @@ impl<T: Clone> Queue<T> {
         let readers = self.readers.load(Relaxed) + 1;
         assert!(readers <= MOST_READERS, "a queue can have {MOST_READERS} readers");
         let seated = seat(turn.word / ONE)?;
+        if readers == 1 && turn.word / ONE > LONG_AGO {
+            // Nobody used the cells for what may be as many values as a word can tell apart.
+            self.cells.iter().for_each(|cell| cell.word.store(0, Relaxed));
+        }
         self.readers.store(readers, Relaxed);
         Ok(seated)
     }
 
-    /// Counts a reader out, and lets go of what only it still wanted. Its cursor ends where writers are.
-    pub(super) fn leave(&self, cursor: &Cursor) -> Vec<T> {
+    /// Counts a reader out, lets go of what only it still wanted, and has it `unseat`ed, with how much it left, before
+    /// anybody else writes, comes or goes: who has no seat is no reader any more, whatever its cursor says.
+    pub(super) fn leave(&self, cursor: &Cursor, unseat: impl FnOnce(u64)) -> Vec<T> {
         let turn = self.lock();
         let mut held = cursor.hold();
         let left = turn.word / ONE - held.next();
@@ -173,27 +181,35 @@ impl<T: Clone> Queue<T> {
             }
         }
         held.pass(left);
+        // The registry looks at cursors, so it must not be waited for while one is held.
+        drop(held);
         self.readers.store(self.readers.load(Relaxed) - 1, Relaxed);
+        unseat(left);
         freed
     }
 
-    /// The newest value, not consumed, if any reader still wants it. `behind` finds the cursor of such a reader.
+    /// The newest value, not consumed, if any reader still wants it. `behind` finds the seat of such a reader.
     pub(super) fn latest(
         &self,
         behind: impl Fn(u64) -> Option<alloc::sync::Arc<Cursor>>,
     ) -> Option<T> {
+        let mut spin = Spin::new();
         loop {
-            let cursor = behind(self.head())?;
+            let turn = self.lock();
+            let head = turn.word / ONE;
+            let cursor = behind(head)?;
             let held = cursor.hold();
-            let newest = self.head().checked_sub(1)?;
-            if held.next() > newest {
+            drop(turn);
+            if held.next() >= head {
+                drop(held);
+                spin.wait();
                 continue;
             }
-            // SAFETY: `newest` is before `head` and a reader that is held here still wants it, so it is there, is not
-            // moved out by another reader, and its cell is not written again.
-            return Some(
-                self.cell(newest).value.with(|value| unsafe { (*value).assume_init_ref().clone() }),
-            );
+            let newest = self.cell(head - 1);
+            // SAFETY: a reader that had its seat while the head was locked, and is held since, wants the value before
+            // `head`: so it is there, no other reader moves it out, and its cell is not written again. Others may clone
+            // it at the same time.
+            return Some(newest.value.with(|value| unsafe { (*value).assume_init_ref().clone() }));
         }
     }
 
@@ -235,7 +251,7 @@ impl<T> QueueTurn<'_, T> {
     #[inline(always)]
     fn surely_fits(&self, wanted: u64) -> bool {
         let queue = self.queue;
-        let used = self.word / ONE - queue.head.gate.load(Relaxed);
+        let used = (self.word / ONE).saturating_sub(queue.head.gate.load(Relaxed));
         !queue.closed.load(Relaxed)
             && (used + wanted <= queue.lap.capacity() || queue.readers.load(Relaxed) == 0)
     }
@@ -250,7 +266,7 @@ impl<T> QueueTurn<'_, T> {
         }
         let gate = slowest();
         self.queue.head.gate.store(gate, Relaxed);
-        match self.queue.lap.capacity() - (self.word / ONE - gate) {
+        match self.queue.lap.capacity().saturating_sub((self.word / ONE).saturating_sub(gate)) {
             0 => Err(Refused::Full),
             room => Ok(room.min(wanted)),
         }

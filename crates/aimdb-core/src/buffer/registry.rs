@@ -33,6 +33,8 @@ pub(super) mod signals {
     pub(in super::super) const WRITERS_WAIT: usize = 2;
     /// There is no reader, so that nobody but the writer can note when a value came.
     pub(in super::super) const NOBODY_READS: usize = 4;
+    /// The record is closed, and someone waits for it to be empty.
+    pub(in super::super) const END_AWAITED: usize = 8;
 }
 
 /// When the newest value came, without asking the clock for every value.
@@ -57,6 +59,11 @@ pub(super) struct Registry {
     seats: slab::Slab<Seat>,
     read_waiters: WaitList,
     write_waiters: WaitList,
+    /// Those who want to know when the record is closed and empty.
+    end_waiters: WaitList,
+    closed: bool,
+    /// Who took from a mailbox last before nobody did: what is in it then is what they left.
+    last_taker: Option<Arc<str>>,
     abandoned: Vec<Abandoned>,
     /// What the stage readers that are gone had taken.
     delivered_before: u64,
@@ -72,6 +79,9 @@ impl Registry {
             seats: slab::Slab::new(),
             read_waiters: WaitList::new(),
             write_waiters: WaitList::new(),
+            end_waiters: WaitList::new(),
+            closed: false,
+            last_taker: None,
             abandoned: Vec::new(),
             delivered_before: 0,
             full_since: None,
@@ -92,6 +102,9 @@ impl Registry {
         if self.seats.is_empty() {
             signals |= signals::NOBODY_READS;
         }
+        if self.closed && self.end_waiters.waiting() > 0 {
+            signals |= signals::END_AWAITED;
+        }
         signals
     }
 
@@ -107,14 +120,25 @@ impl Registry {
     }
 
     /// Takes a reader out that leaves `left` values unread.
-    pub(super) fn leave(&mut self, reader: usize, standing: Standing, left: u64) {
+    pub(super) fn leave(&mut self, reader: usize, left: u64) {
         let Seat { cursor, .. } = self.seats.remove(reader);
-        // What waits in a mailbox is nobody's until it is taken: the last taker answers for it.
-        let orphaned = !self.one_for_all || self.seats.is_empty();
-        if cursor.of_stage {
-            self.delivered_before += standing.delivered;
-            note(&mut self.abandoned, &cursor, standing, if orphaned { left } else { 0 });
+        if !cursor.of_stage {
+            return;
         }
+        let standing = cursor.standing();
+        self.delivered_before += standing.delivered;
+        if self.one_for_all {
+            // What waits in a mailbox is nobody's until it is taken.
+            note(&mut self.abandoned, &cursor, standing, 0);
+            self.last_taker = Some(Arc::clone(&cursor.name));
+        } else {
+            note(&mut self.abandoned, &cursor, standing, left);
+        }
+    }
+
+    /// Wakes whoever still waits through a reader that is gone.
+    pub(super) fn wake_group(&mut self, reader: usize, batch: &mut WakeBatch) -> bool {
+        !self.one_for_all && self.read_waiters.notify_where(batch, |group| group == reader)
     }
 
     pub(super) fn cursors(&self) -> impl Iterator<Item = &Arc<Cursor>> {
@@ -129,11 +153,15 @@ impl Registry {
     /// What stages have not dealt with: those whose readers are gone, and those that still hold one.
     pub(super) fn not_dealt_with(&self, readable: impl Fn(u64) -> u64) -> Vec<Abandoned> {
         let mut all = self.abandoned.clone();
-        for (nth, cursor) in self.cursors().filter(|cursor| cursor.of_stage).enumerate() {
+        let live = || self.cursors().filter(|cursor| cursor.of_stage);
+        for (nth, cursor) in live().enumerate() {
             let standing = cursor.standing();
             // What waits in a mailbox waits for any of its takers: told once.
             let left = if self.one_for_all && nth > 0 { 0 } else { readable(standing.next) };
             note(&mut all, cursor, standing, left);
+        }
+        if let Some(taker) = self.last_taker.as_ref().filter(|_| live().next().is_none()) {
+            add(&mut all, taker, readable(0), 0);
         }
         all
     }
@@ -181,16 +209,36 @@ impl Registry {
         }
         let seats = &mut self.seats;
         let more = self.read_waiters.notify_where(batch, |group| {
-            core::mem::replace(&mut seats[group].round, round) != round
+            // Whoever waits through a reader that is gone is woken to find out.
+            seats
+                .get_mut(group)
+                .is_none_or(|seat| core::mem::replace(&mut seat.round, round) != round)
         });
         WakeRound { number: round, more }
     }
 
-    /// Wakes all who wait for anything. Returns whether there were more than the batch could carry.
-    pub(super) fn wake_all_waiters(&mut self, batch: &mut WakeBatch) -> bool {
+    /// Notes that the record is closed, and wakes all who wait for anything. Returns whether there were more than the
+    /// batch could carry.
+    pub(super) fn close(&mut self, batch: &mut WakeBatch) -> bool {
+        self.closed = true;
         self.full_since = None;
         self.read_waiters.notify_where(batch, |_| true)
             || self.write_waiters.notify_where(batch, |_| true)
+            || self.wake_end_waiters(batch)
+    }
+
+    // Waiting for the end.
+
+    pub(super) fn wait_for_end(&mut self, key: &mut WaitKey, waker: Waker) -> Option<Waker> {
+        self.end_waiters.register(key, ANYONE, waker)
+    }
+
+    pub(super) fn stop_waiting_for_end(&mut self, key: &mut WaitKey) -> Option<Waker> {
+        self.end_waiters.remove(key)?.waker
+    }
+
+    pub(super) fn wake_end_waiters(&mut self, batch: &mut WakeBatch) -> bool {
+        self.end_waiters.notify_where(batch, |_| true)
     }
 
     /// Another waiter on the cursor of `reader`.
@@ -295,17 +343,18 @@ pub(super) struct WakeRound {
 
 /// Adds what the reader `cursor` did not deal with to what other readers of the same stage did not.
 fn note(abandoned: &mut Vec<Abandoned>, cursor: &Cursor, standing: Standing, left: u64) {
-    let interrupted = if cursor.hands_on() { 0 } else { standing.in_hand };
+    add(abandoned, &cursor.name, left, if cursor.hands_on() { 0 } else { standing.in_hand });
+}
+
+fn add(abandoned: &mut Vec<Abandoned>, reader: &Arc<str>, left: u64, interrupted: u64) {
     if left + interrupted == 0 {
         return;
     }
-    match abandoned.iter_mut().find(|known| known.reader == cursor.name) {
+    match abandoned.iter_mut().find(|known| known.reader == *reader) {
         Some(known) => {
             known.left += left;
             known.interrupted += interrupted;
         }
-        None => {
-            abandoned.push(Abandoned { reader: Arc::clone(&cursor.name), left, interrupted });
-        }
+        None => abandoned.push(Abandoned { reader: Arc::clone(reader), left, interrupted }),
     }
 }

@@ -173,23 +173,14 @@ impl<T: Clone> Subscription<T> {
         }
     }
 
-    /// Ready when the record is closed and nothing is left. While something is left it is pending without a wake-up to
-    /// come: whoever leaves it there waits for something else besides.
+    /// Ready when the record is closed and nothing is left for this reader. The ticket is one for this alone, to be
+    /// given back with [`stop_waiting_for_end`](Self::stop_waiting_for_end).
     pub(crate) fn poll_ended(&self, ticket: &mut WaitTicket, cx: &mut Context<'_>) -> Poll<()> {
-        let mut spin = Spin::new();
-        loop {
-            if self.pending() > 0 {
-                return Poll::Pending;
-            }
-            if self.is_closed() {
-                return Poll::Ready(());
-            }
-            if self.buffer.wait_for_value(self.id, &self.cursor, &mut ticket.0, cx.waker().clone())
-            {
-                return Poll::Pending;
-            }
-            spin.wait();
-        }
+        self.buffer.poll_ended(&self.cursor, &mut ticket.0, cx)
+    }
+
+    pub(crate) fn stop_waiting_for_end(&self, ticket: &mut WaitTicket) {
+        self.buffer.stop_waiting_for_end(&mut ticket.0);
     }
 
     /// Gives a ticket back. A wake-up it had received goes to the next in line.

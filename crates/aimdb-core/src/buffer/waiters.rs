@@ -202,6 +202,32 @@ pub(crate) fn wake_all(batch: &mut WakeBatch) {
     }
 }
 
+/// Wakes batch after batch until `fill` says that there are no more, also if a waker panics.
+pub(crate) fn wake_in_batches(fill: impl FnMut(&mut WakeBatch) -> bool) {
+    struct Rest<F: FnMut(&mut WakeBatch) -> bool> {
+        fill: F,
+        more: bool,
+    }
+
+    impl<F: FnMut(&mut WakeBatch) -> bool> Rest<F> {
+        fn wake(&mut self) {
+            while self.more {
+                let mut batch = WakeBatch::new();
+                self.more = (self.fill)(&mut batch);
+                wake_all(&mut batch);
+            }
+        }
+    }
+
+    impl<F: FnMut(&mut WakeBatch) -> bool> Drop for Rest<F> {
+        fn drop(&mut self) {
+            self.wake();
+        }
+    }
+
+    Rest { fill, more: true }.wake();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
