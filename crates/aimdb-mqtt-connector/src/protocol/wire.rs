@@ -6,22 +6,29 @@
 //! before the library reads it, and remembered under the message's identifier.
 
 use std::collections::BTreeMap;
-use std::io::{Error, IoSlice, Result};
+use std::io::{Error, ErrorKind, IoSlice, Result};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use rumqttc_v5::tokio_rustls::TlsConnector;
 use rumqttc_v5::{NetworkOptions, default_socket_connect};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 const PUBACK: u8 = 4;
 const PUBREC: u8 = 5;
 
 /// What MQTT 5 lets a broker answer to a publish.
 const LISTED: [u8; 9] = [0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99];
+
+/// How long an address of a host is given before the next one is tried beside it.
+const HEAD_START: Duration = Duration::from_millis(250);
 
 /// Implementation-specific error: what an unlisted reason becomes.
 pub(crate) const STAND_IN: u8 = 0x83;
@@ -52,7 +59,7 @@ pub(crate) async fn connect(
     tls: Option<(Arc<ClientConfig>, String)>,
     unlisted: Unlisted,
 ) -> Result<Wire<Box<dyn Duplex>>> {
-    let socket = default_socket_connect(address, network).await?;
+    let socket = first_to_answer(tokio::net::lookup_host(address).await?, network).await?;
     let socket: Box<dyn Duplex> = match tls {
         None => Box::new(socket),
         Some((config, host)) => {
@@ -63,6 +70,32 @@ pub(crate) async fn connect(
     // Identifiers start over, or their messages are sent again.
     unlisted.with(BTreeMap::clear);
     Ok(Wire { socket, place: Place::Header, unlisted })
+}
+
+/// Tries the addresses of a host in their order. One that does not answer keeps the next ones waiting for a moment, not
+/// for ever: a name with an IPv6 address leads nowhere in many a network.
+async fn first_to_answer(
+    addresses: impl Iterator<Item = SocketAddr>,
+    network: NetworkOptions,
+) -> Result<TcpStream> {
+    let mut addresses = addresses.fuse().peekable();
+    let mut attempts = JoinSet::new();
+    let mut last = Error::new(ErrorKind::NotFound, "the host has no address");
+    loop {
+        if let Some(address) = addresses.next() {
+            attempts.spawn(default_socket_connect(address.to_string(), network.clone()));
+        }
+        let more = addresses.peek().is_some();
+        tokio::select! {
+            ended = attempts.join_next() => match ended {
+                Some(Ok(Ok(socket))) => return Ok(socket),
+                Some(Ok(Err(error))) => last = error,
+                Some(Err(error)) => last = Error::other(error),
+                None => return Err(last),
+            },
+            () = tokio::time::sleep(HEAD_START), if more => {}
+        }
+    }
 }
 
 /// A connection whose incoming acknowledgements are as the client library wants them.
@@ -223,6 +256,40 @@ mod tests {
             assert!(bytes == expected, "in pieces of {size}");
             assert_eq!(reasons, [(7, 0x96), (0x0102, 0x95)]);
         }
+    }
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_does_not_keep_the_next_ones_waiting_for_ever() {
+        let silent = tokio::net::TcpSocket::new_v4().unwrap();
+        silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let silent = silent.listen(1).unwrap();
+        let nowhere = silent.local_addr().unwrap();
+        // Once nobody more can wait to be accepted, nobody more is answered.
+        let mut waiting = Vec::new();
+        let full = async {
+            while let Ok(Ok(socket)) =
+                tokio::time::timeout(HEAD_START, TcpStream::connect(nowhere)).await
+            {
+                waiting.push(socket);
+            }
+        };
+        tokio::time::timeout(20 * HEAD_START, full).await.unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let there = listener.local_addr().unwrap();
+        let reached = first_to_answer([nowhere, there].into_iter(), NetworkOptions::new());
+        let reached = tokio::time::timeout(20 * HEAD_START, reached).await.unwrap().unwrap();
+        assert_eq!(reached.peer_addr().unwrap(), there);
+
+        let refused = {
+            let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            gone.local_addr().unwrap()
+        };
+        let network = NetworkOptions::new();
+        assert!(first_to_answer([refused, there].into_iter(), network.clone()).await.is_ok());
+        let error = first_to_answer([refused].into_iter(), network.clone()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        let error = first_to_answer(std::iter::empty(), network).await.unwrap_err();
+        assert_eq!(error.to_string(), "the host has no address");
     }
 
     #[test]
