@@ -250,11 +250,13 @@ impl<C: Client> Driver<C> {
                 Ok(Event::Message(message)) if taking_in => self.route(message).await,
                 Ok(Event::Acknowledged(id)) => _ = self.owed.remove(&id),
                 Ok(Event::Message(_) | Event::Other) => {}
-                Err(Lost { over: true, .. }) => return Ok(()),
+                Err(Lost { over: true, .. }) => break,
                 Err(lost) => self.lost(lost).await?,
             }
             self.catch_up();
         }
+        events.close().await;
+        Ok(())
     }
 
     /// Once every acknowledgement is with the client.

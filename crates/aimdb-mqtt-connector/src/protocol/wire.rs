@@ -1,9 +1,15 @@
-//! The connection beneath the MQTT 5 client, with one thing put right.
+//! The connection beneath the client library, with two things put right.
 //!
-//! The client library takes a reason that MQTT 5 does not list for PUBACK or PUBREC for a broken packet and hangs up; on
-//! the next connection the message is sent again, refused again, and so on for ever. Mosquitto gives such a reason to a
-//! message over its `message_size_limit`: 0x95, packet too large. So an unlisted reason is exchanged for a listed one
-//! before the library reads it, and remembered under the message's identifier.
+//! **The end.** The library drops its socket as soon as it has written the goodbye. A broker that writes to it after
+//! that, and has not read that far, learns that nobody is there, hangs up in turn, and never reads the acknowledgements
+//! it had already received: a kept session sends their messages again, to a client that has them. So the socket outlives
+//! the library, and is read until the broker has closed its half: then the broker has read everything. By then it has
+//! also let go of the session; a successor with the same client id cannot push out the connection with all that it holds.
+//!
+//! **Unlisted reasons.** The library takes a reason that MQTT 5 does not list for PUBACK or PUBREC for a broken packet
+//! and hangs up; on the next connection the message is sent again, refused again, and so on for ever. Mosquitto gives
+//! such a reason to a message over its `message_size_limit`: 0x95, packet too large. So an unlisted reason is exchanged
+//! for a listed one before the library reads it, and remembered under the message's identifier. MQTT 3.1.1 has no reasons.
 
 use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind, IoSlice, Result};
@@ -17,7 +23,7 @@ use rumqttc_v5::tokio_rustls::TlsConnector;
 use rumqttc_v5::{NetworkOptions, default_socket_connect};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
@@ -26,6 +32,9 @@ const PUBREC: u8 = 5;
 
 /// What MQTT 5 lets a broker answer to a publish.
 const LISTED: [u8; 9] = [0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99];
+
+/// How long a broker may take to read to the goodbye and close. It takes a round trip and what is under way.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// How long an address of a host is given before the next one is tried beside it.
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -52,13 +61,46 @@ pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Duplex for S {}
 
-/// A connection to `address`, TLS included: what is read must be plain.
+/// The socket that the library has let go of, if any.
+#[derive(Clone, Default)]
+pub(crate) struct LetGo(Arc<Mutex<Option<Box<dyn Duplex>>>>);
+
+impl LetGo {
+    /// Closes it without further ado: its connection is broken.
+    pub(crate) fn close(&self) {
+        drop(self.take());
+    }
+
+    /// Closes it from our side, then waits until the broker has, and throws away what comes meanwhile. To be called
+    /// when the goodbye is sent: what is thrown away and needs an acknowledgement comes again if the session is kept.
+    pub(crate) async fn read_to_the_end(&self) {
+        let Some(socket) = self.take() else { return };
+        let (mut from, mut to) = tokio::io::split(socket);
+        let mut nowhere = tokio::io::sink();
+        // Together: a broker may take nothing in until it has got rid of what it sends.
+        let closing =
+            async { tokio::join!(to.shutdown(), tokio::io::copy(&mut from, &mut nowhere)) };
+        // Whichever way it ends, there is nothing more to be done.
+        let _ended = tokio::time::timeout(CLOSING, closing).await;
+    }
+
+    fn put(&self, socket: Box<dyn Duplex>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(socket);
+    }
+
+    fn take(&self) -> Option<Box<dyn Duplex>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// A connection to `address`, TLS included: what is read must be plain, and the end is ours.
 pub(crate) async fn connect(
     address: String,
     network: NetworkOptions,
     tls: Option<(Arc<ClientConfig>, String)>,
     unlisted: Unlisted,
-) -> Result<Wire<Box<dyn Duplex>>> {
+    let_go: LetGo,
+) -> Result<Wire> {
     let socket = first_to_answer(tokio::net::lookup_host(address).await?, network).await?;
     let socket: Box<dyn Duplex> = match tls {
         None => Box::new(socket),
@@ -69,7 +111,7 @@ pub(crate) async fn connect(
     };
     // Identifiers start over, or their messages are sent again.
     unlisted.with(BTreeMap::clear);
-    Ok(Wire { socket, place: Place::Header, unlisted })
+    Ok(Wire { socket, place: Place::Header, unlisted, let_go })
 }
 
 /// Tries the addresses of a host in their order. One that does not answer keeps the next ones waiting for a moment, not
@@ -98,12 +140,18 @@ async fn first_to_answer(
     }
 }
 
-/// A connection whose incoming acknowledgements are as the client library wants them.
-#[derive(Debug)]
-pub(crate) struct Wire<S> {
-    socket: S,
+/// A connection whose incoming acknowledgements are as the client library wants them, and whose socket outlives it.
+pub(crate) struct Wire {
+    socket: Box<dyn Duplex>,
     place: Place,
     unlisted: Unlisted,
+    let_go: LetGo,
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.let_go.put(std::mem::replace(&mut self.socket, Box::new(tokio::io::empty())));
+    }
 }
 
 /// Where in the stream of packets the next byte is.
@@ -128,7 +176,7 @@ enum Place {
     Nowhere,
 }
 
-impl<S> Wire<S> {
+impl Wire {
     fn pass(&mut self, mut bytes: &mut [u8]) {
         while let Some(first) = bytes.first_mut() {
             let mut taken = 1;
@@ -173,7 +221,7 @@ impl Place {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
+impl AsyncRead for Wire {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -187,7 +235,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+impl AsyncWrite for Wire {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -224,7 +272,12 @@ mod tests {
     /// What the library gets to read, and what is remembered, if the stream comes in pieces of `size`.
     fn passed(stream: &[u8], size: usize) -> (Vec<u8>, Vec<(u16, u8)>) {
         let unlisted = Unlisted::default();
-        let mut wire = Wire { socket: (), place: Place::Header, unlisted: unlisted.clone() };
+        let mut wire = Wire {
+            socket: Box::new(tokio::io::empty()),
+            place: Place::Header,
+            unlisted: unlisted.clone(),
+            let_go: LetGo::default(),
+        };
         let mut bytes = stream.to_vec();
         bytes.chunks_mut(size).for_each(|piece| wire.pass(piece));
         (
