@@ -251,6 +251,9 @@ impl<C: Client> Driver<C> {
                 Ok(Event::Acknowledged(id)) => _ = self.owed.remove(&id),
                 Ok(Event::Message(_) | Event::Other) => {}
                 Err(Lost { over: true, .. }) => break,
+                // The acknowledgements were for this connection. On another one their messages would come again, to links
+                // that are no more.
+                Err(_) if self.leaving => break,
                 Err(lost) => self.lost(lost).await?,
             }
             self.catch_up();

@@ -190,3 +190,17 @@ async fn a_broker_that_keeps_the_connection_after_the_goodbye_is_not_waited_for_
     };
     tokio::join!(leave(MqttVersion::V5), leave(MqttVersion::V311));
 }
+
+#[tokio::test]
+async fn a_connection_that_breaks_before_the_goodbye_does_not_keep_a_shutdown() {
+    for version in VERSIONS {
+        let broker = Broker::new(version, false).await;
+        let (db, _reader) = broker.client();
+        // The client waits with its goodbye for an answer to its subscription.
+        let served = broker.accept().await;
+        let shutdown = shutting_down(&db);
+        tokio::time::sleep(A_WHILE).await;
+        drop(served);
+        within("the shutdown", shutdown).await.unwrap();
+    }
+}
