@@ -3,13 +3,14 @@
 //! Two runs of one round stand next to each other in time, so whatever else the machine was doing hit both; the
 //! median of such ratios says more than the ratio of two medians.
 
-use std::fmt;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
+
+use crate::table::{Bar, Table};
 
 /// How much work a case does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +65,9 @@ pub struct Fate {
     pub delivered: u64,
     /// Values that readers were told they had lost.
     pub lagged: u64,
+    /// The numbers of those that came out, added up, without the last one's: so that a case can tell that what came
+    /// out is what went in.
+    pub sum: u64,
 }
 
 impl std::iter::Sum for Fate {
@@ -71,7 +75,36 @@ impl std::iter::Sum for Fate {
         fates.fold(Self::default(), |sum, fate| Self {
             delivered: sum.delivered + fate.delivered,
             lagged: sum.lagged + fate.lagged,
+            sum: sum.sum.wrapping_add(fate.sum),
         })
+    }
+}
+
+/// How long single operations of one run took, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tail {
+    /// Half took no longer.
+    pub p50: u64,
+    /// Ninety-nine of a hundred took no longer.
+    pub p99: u64,
+    /// All but one of a thousand took no longer.
+    pub p999: u64,
+    /// The longest.
+    pub longest: u64,
+}
+
+impl Tail {
+    /// Of what was measured, one number for each operation.
+    ///
+    /// # Panics
+    ///
+    /// If nothing was.
+    #[must_use]
+    pub fn of(mut nanos: Vec<u64>) -> Self {
+        nanos.sort_unstable();
+        let all = nanos.len();
+        let at = |share: f64| nanos[((all as f64 * share) as usize).min(all - 1)];
+        Self { p50: at(0.5), p99: at(0.99), p999: at(0.999), longest: nanos[all - 1] }
     }
 }
 
@@ -84,9 +117,29 @@ pub struct Run {
     pub elapsed: Duration,
     /// Where values can get lost, how many did.
     pub fate: Option<Fate>,
+    /// Where each operation was timed for itself.
+    pub tail: Option<Tail>,
 }
 
 impl Run {
+    /// A run that took `elapsed` for `operations`.
+    #[must_use]
+    pub const fn new(operations: u64, elapsed: Duration) -> Self {
+        Self { operations, elapsed, fate: None, tail: None }
+    }
+
+    /// The same, and what became of its values.
+    #[must_use]
+    pub const fn with_fate(self, fate: Fate) -> Self {
+        Self { fate: Some(fate), ..self }
+    }
+
+    /// The same, and how long each operation took.
+    #[must_use]
+    pub const fn with_tail(self, tail: Tail) -> Self {
+        Self { tail: Some(tail), ..self }
+    }
+
     fn nanos(&self) -> f64 {
         self.elapsed.as_nanos() as f64 / self.operations.max(1) as f64
     }
@@ -95,21 +148,20 @@ impl Run {
 type Contestant<'c> = (&'static str, Box<dyn FnMut() -> Run + 'c>);
 
 /// A comparison: some contestants, and the one the others are measured against.
+#[must_use]
 pub struct Case<'c> {
-    title: &'static str,
+    title: String,
     baseline: &'static str,
     contestants: Vec<Contestant<'c>>,
 }
 
 impl<'c> Case<'c> {
     /// A comparison with the contestant named `baseline`.
-    #[must_use]
-    pub fn against(baseline: &'static str, title: &'static str) -> Self {
-        Self { title, baseline, contestants: Vec::new() }
+    pub fn against(baseline: &'static str, title: impl Into<String>) -> Self {
+        Self { title: title.into(), baseline, contestants: Vec::new() }
     }
 
     /// Adds a contestant. `run` does the work once and says how long it took.
-    #[must_use]
     pub fn contestant(mut self, name: &'static str, run: impl FnMut() -> Run + 'c) -> Self {
         self.contestants.push((name, Box::new(run)));
         self
@@ -128,7 +180,8 @@ impl<'c> Case<'c> {
         self.round();
         let rounds: Vec<Vec<Run>> = (0..scale.rounds()).map(|_| self.round()).collect();
         let row = |at: usize| Row::new(names[at], rounds.iter().map(|r| (r[at], r[baseline])));
-        Table { title: self.title, rows: (0..names.len()).map(row).collect() }
+        let rows: Vec<_> = (0..names.len()).map(row).collect();
+        table(self.title, self.baseline, &rows)
     }
 
     fn round(&mut self) -> Vec<Run> {
@@ -136,17 +189,10 @@ impl<'c> Case<'c> {
     }
 }
 
-impl fmt::Debug for Case<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl std::fmt::Debug for Case<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Case").field("title", &self.title).finish_non_exhaustive()
     }
-}
-
-/// What a case found, ready to print.
-#[derive(Clone, Debug)]
-pub struct Table {
-    title: &'static str,
-    rows: Vec<Row>,
 }
 
 #[derive(Clone, Debug)]
@@ -157,6 +203,7 @@ struct Row {
     ratio: f64,
     spread: (f64, f64),
     fate: Option<Fate>,
+    tail: Option<Tail>,
 }
 
 impl Row {
@@ -170,13 +217,93 @@ impl Row {
             nanos: median(&nanos),
             ratio: median(&ratios),
             spread: (ratios[0], ratios[ratios.len() - 1]),
-            fate: runs.iter().map(|run| run.fate).collect::<Option<Vec<_>>>().map(total),
+            fate: runs.iter().map(|run| run.fate).sum(),
+            tail: runs.iter().map(|run| run.tail).collect::<Option<Vec<_>>>().map(typical),
         }
+    }
+
+    fn times(&self) -> Vec<String> {
+        vec![
+            format!("{:.1}", self.nanos),
+            format!("{:.3}", 1e3 / self.nanos),
+            format!("{:.2}x", self.ratio),
+            format!("{:.2}–{:.2}", self.spread.0, self.spread.1),
+        ]
     }
 }
 
-fn total(fates: Vec<Fate>) -> Fate {
-    fates.into_iter().sum()
+impl Fate {
+    fn shares(self) -> Vec<String> {
+        let all = (self.delivered + self.lagged).max(1) as f64;
+        [self.delivered, self.lagged].map(|n| format!("{:.1}%", 100.0 * n as f64 / all)).into()
+    }
+}
+
+impl Tail {
+    fn micros(self) -> Vec<String> {
+        [self.p50, self.p99, self.p999, self.longest]
+            .map(|nanos| format!("{:.2}", nanos as f64 / 1e3))
+            .into()
+    }
+}
+
+/// The median of the rounds, and the longest of all.
+fn typical(tails: Vec<Tail>) -> Tail {
+    let middle = |part: fn(&Tail) -> u64| {
+        let mut parts: Vec<_> = tails.iter().map(part).collect();
+        parts.sort_unstable();
+        parts[parts.len() / 2]
+    };
+    Tail {
+        p50: middle(|tail| tail.p50),
+        p99: middle(|tail| tail.p99),
+        p999: middle(|tail| tail.p999),
+        longest: tails.iter().map(|tail| tail.longest).max().unwrap_or(0),
+    }
+}
+
+/// The columns that somebody has something for: where nothing was lost, nothing is said about it.
+fn table(title: String, baseline: &str, rows: &[Row]) -> Table {
+    let mut columns = vec!["ns/op", "Mop/s", "ratio", "min–max"];
+    let fates = rows.iter().any(|row| row.fate.is_some_and(|fate| fate.lagged > 0));
+    let tails = rows.iter().any(|row| row.tail.is_some());
+    if fates {
+        columns.extend(["delivered", "lagged"]);
+    }
+    if tails {
+        columns.extend(["p50 µs", "p99 µs", "p99.9 µs", "longest µs"]);
+    }
+    let unknown = |count| vec![String::new(); count];
+    let cells = |row: &Row| {
+        let fate = row.fate.map_or_else(|| unknown(2), Fate::shares);
+        let tail = row.tail.map_or_else(|| unknown(4), Tail::micros);
+        let (fate, tail) = (fates.then_some(fate), tails.then_some(tail));
+        let more = fate.into_iter().chain(tail).flatten();
+        (row.name.to_string(), row.times().into_iter().chain(more).collect())
+    };
+    let bar = |row: &Row| Bar {
+        name: row.name.to_string(),
+        length: row.nanos,
+        text: format!("{} · {:.2}×", nanos(row.nanos), row.ratio),
+        ratio: Some(row.ratio),
+        reference: row.name == baseline,
+    };
+    Table {
+        name: "",
+        title,
+        columns,
+        rows: rows.iter().map(cells).collect(),
+        bars: rows.iter().map(bar).collect(),
+    }
+}
+
+fn nanos(time: f64) -> String {
+    match time {
+        ..100.0 => format!("{time:.1} ns"),
+        ..10e3 => format!("{time:.0} ns"),
+        ..10e6 => format!("{:.1} µs", time / 1e3),
+        _ => format!("{:.1} ms", time / 1e6),
+    }
 }
 
 fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
@@ -188,35 +315,6 @@ fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
 fn median(sorted: &[f64]) -> f64 {
     let middle = sorted.len() / 2;
     if sorted.len() % 2 == 1 { sorted[middle] } else { sorted[middle - 1].midpoint(sorted[middle]) }
-}
-
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", self.title)?;
-        writeln!(
-            f,
-            "  {:<26} {:>9} {:>10} {:>8} {:>15} {:>10} {:>10}",
-            "contestant", "ns/op", "Mop/s", "ratio", "min–max", "delivered", "lagged"
-        )?;
-        self.rows.iter().try_for_each(|row| writeln!(f, "  {row}"))
-    }
-}
-
-impl fmt::Display for Row {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let spread = format!("{:.2}–{:.2}", self.spread.0, self.spread.1);
-        write!(
-            f,
-            "{:<26} {:>9.1} {:>10.3} {:>7.2}x {spread:>15}",
-            self.name,
-            self.nanos,
-            1e3 / self.nanos,
-            self.ratio
-        )?;
-        let Some(Fate { delivered, lagged }) = self.fate else { return Ok(()) };
-        let share = |part: u64| 100.0 * part as f64 / (delivered + lagged).max(1) as f64;
-        write!(f, " {:>9.1}% {:>9.1}%", share(delivered), share(lagged))
-    }
 }
 
 /// How long `work` takes.
@@ -237,29 +335,43 @@ pub struct Flow<O> {
     pub outcomes: Vec<O>,
 }
 
-/// Runs a writer and its readers, each on an operating-system thread of its own, all starting at once.
-pub fn on_threads<W, F>(write: W, readers: Vec<F>) -> Flow<F::Output>
+/// Runs writers and readers, each on an operating-system thread of its own, all starting at once. The first writer has
+/// the calling thread.
+///
+/// # Panics
+///
+/// If there is no writer, or one of them panics.
+pub fn on_threads<W, R, O>(writers: Vec<W>, readers: Vec<R>) -> Flow<O>
 where
-    W: Future<Output = ()>,
-    F: Future<Output: Send> + Send,
+    W: FnOnce() + Send,
+    R: FnOnce() -> O + Send,
+    O: Send,
 {
-    let ready = &Barrier::new(readers.len() + 1);
+    let ready = &Barrier::new(writers.len() + readers.len());
     thread::scope(|scope| {
-        let spawn = |read| {
-            scope.spawn(move || {
-                ready.wait();
-                block_on(read)
-            })
-        };
-        let threads: Vec<_> = readers.into_iter().map(spawn).collect();
+        let readers: Vec<_> =
+            readers.into_iter().map(|read| scope.spawn(|| after(ready, read))).collect();
+        let mut writers = writers.into_iter();
+        let first = writers.next().expect("somebody writes");
+        let others: Vec<_> = writers.map(|write| scope.spawn(|| after(ready, write))).collect();
         ready.wait();
         let start = Instant::now();
-        block_on(write);
+        first();
+        others.into_iter().for_each(|other| other.join().expect("writes on"));
         let written = start.elapsed();
-        let join = |thread: thread::ScopedJoinHandle<'_, _>| thread.join().expect("reads on");
-        let outcomes = threads.into_iter().map(join).collect();
+        let outcomes = readers.into_iter().map(|reader| reader.join().expect("reads on")).collect();
         Flow { written, read: start.elapsed(), outcomes }
     })
+}
+
+fn after<O>(ready: &Barrier, work: impl FnOnce() -> O) -> O {
+    ready.wait();
+    work()
+}
+
+/// A future as what a thread does.
+pub fn driven<F: Future>(future: F) -> impl FnOnce() -> F::Output {
+    || block_on(future)
 }
 
 /// Drives a future on this thread, parking in between: no runtime, so that only the contestants are measured.
@@ -287,12 +399,30 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
+/// Looks again and again, and offers its core to others now and then: on a machine with fewer cores than threads, who
+/// spins would keep the one it waits for from running.
+#[inline]
+pub fn spin_until<O>(mut attempt: impl FnMut() -> Option<O>) -> O {
+    loop {
+        for _ in 0..SPINS {
+            if let Some(outcome) = attempt() {
+                return outcome;
+            }
+            std::hint::spin_loop();
+        }
+        thread::yield_now();
+    }
+}
+
+/// How often [`spin_until`] looks before it offers its core.
+const SPINS: u32 = 1024;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn takes(nanos: u64) -> Run {
-        Run { operations: 10, elapsed: Duration::from_nanos(10 * nanos), fate: None }
+        Run::new(10, Duration::from_nanos(10 * nanos))
     }
 
     #[test]
@@ -321,5 +451,20 @@ mod tests {
         let text = case.run(Scale::Smoke).to_string();
         assert_eq!(text.lines().count(), 4);
         assert!(text.lines().last().is_some_and(|line| line.contains("2.00x")), "{text}");
+    }
+
+    #[test]
+    fn a_tail_says_how_long_the_slowest_took() {
+        let tail = Tail::of((1..=2000).rev().collect());
+        assert_eq!(tail, Tail { p50: 1001, p99: 1981, p999: 1999, longest: 2000 });
+    }
+
+    #[test]
+    fn a_table_has_columns_for_what_somebody_measured() {
+        let timed = || takes(2).with_tail(Tail::of(vec![7]));
+        let case = Case::against("a", "").contestant("a", timed).contestant("b", || takes(4));
+        let table = case.run(Scale::Smoke);
+        assert_eq!(table.columns.len(), 8);
+        assert!(table.rows.iter().all(|(_, cells)| cells.len() == 8), "{table}");
     }
 }

@@ -9,11 +9,40 @@ pub fn line() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let load = first_word("/proc/loadavg").unwrap_or_else(|| "?".into());
     format!(
-        "{} · {cores} cores · load {load} · {} · aimdb-core {} · tokio {} (std locks)",
+        "{} · {cores} cores · load {load} · {} · aimdb-core {} · tokio {}",
         processor().unwrap_or_else(|| std::env::consts::ARCH.into()),
         compiler().unwrap_or_else(|| "rustc ?".into()),
         env!("CARGO_PKG_VERSION"),
         locked_version("tokio").unwrap_or("?"),
+    )
+}
+
+/// The contestants, by their packages.
+const PEERS: [&str; 9] = [
+    "async-broadcast",
+    "async-channel",
+    "crossbeam-channel",
+    "disruptor",
+    "embassy-sync",
+    "flume",
+    "kanal",
+    "thingbuf",
+    "tokio",
+];
+
+/// The same as a table, with every contestant's version.
+#[must_use]
+pub fn markdown() -> String {
+    let versions =
+        PEERS.map(|peer| format!("{peer} {}", locked_version(peer).unwrap_or("?"))).join(", ");
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    format!(
+        "| | |\n| --- | --- |\n| processor | {} |\n| cores | {cores} |\n| compiler | {} |\n| AimDB | {} |\n\
+         | the others | {versions} |\n| load at the end | {} |\n",
+        processor().unwrap_or_else(|| std::env::consts::ARCH.into()),
+        compiler().unwrap_or_else(|| "rustc ?".into()),
+        env!("CARGO_PKG_VERSION"),
+        first_word("/proc/loadavg").unwrap_or_else(|| "?".into()),
     )
 }
 

@@ -5,9 +5,10 @@ use std::hint::black_box;
 
 use aimdb_core::BufferCfg;
 
-use crate::kit::{Case, Fate, Run, Scale, Table, on_threads};
+use crate::kit::{Case, Fate, Run, Scale, driven, on_threads};
+use crate::payload::stream;
 use crate::peers::{self, Read, Write, drain};
-use crate::stream;
+use crate::table::Table;
 
 const CAPACITY: usize = 1024;
 const READERS: usize = 4;
@@ -30,15 +31,18 @@ pub(super) fn queue(scale: Scale) -> Table {
         .run(scale)
 }
 
-fn spread<W: Write, R: Read>(scale: Scale, (writer, readers): (W, Vec<R>)) -> Run {
+fn spread<W: Write, R: Read>(scale: Scale, (mut writer, readers): (W, Vec<R>)) -> Run {
     let operations = scale.operations(50_000);
     let write = async {
         for value in stream(operations) {
             writer.write(black_box(value)).await;
         }
     };
-    let flow = on_threads(write, readers.into_iter().map(drain).collect());
+    let flow = on_threads(
+        vec![driven(write)],
+        readers.into_iter().map(|reader| driven(drain(reader))).collect(),
+    );
     let fate: Fate = flow.outcomes.into_iter().sum();
     assert_eq!(fate.delivered + fate.lagged, operations * READERS as u64);
-    Run { operations, elapsed: flow.written, fate: Some(fate) }
+    Run::new(operations, flow.written).with_fate(fate)
 }

@@ -6,9 +6,22 @@ mod mqtt;
 mod same_thread;
 mod stages;
 mod sync;
+pub mod versus;
 mod wake;
 
-use crate::kit::{Scale, Table};
+use crate::kit::Scale;
+use crate::table::Table;
+
+/// What contestants are put to, for comparisons that stand elsewhere.
+pub mod work {
+    pub use super::cross_thread::across;
+    pub use super::same_thread::there_and_back;
+    pub use super::sync::alone;
+    pub use super::versus::fan_out::{going_round, waking};
+    pub use super::versus::latency::{parked, spawned};
+    pub use super::versus::overload::flood;
+    pub use super::wake::runtime;
+}
 
 /// A comparison by its name.
 pub type NamedCase = (&'static str, fn(Scale) -> Table);
@@ -71,7 +84,8 @@ mod tests {
     #[test]
     fn every_case_runs() {
         let mqtt = if broker_is_there() { MQTT } else { &[] };
-        for (name, case) in ALL.iter().chain(SYNC).chain(mqtt) {
+        let versus = versus::GROUPS.iter().flat_map(|group| group.cases);
+        for (name, case) in ALL.iter().chain(SYNC).chain(mqtt).chain(versus) {
             assert!(case(Scale::Smoke).to_string().lines().count() > 2, "{name}");
         }
     }

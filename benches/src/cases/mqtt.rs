@@ -20,7 +20,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use crate::broker::{Broker, payload};
-use crate::kit::{Case, Fate, Run, Scale, Table};
+use crate::kit::{Case, Fate, Run, Scale};
+use crate::table::Table;
 
 const TOPIC: &str = "bench";
 const BUFFER: BufferCfg = BufferCfg::SpmcQueue { capacity: 1024 };
@@ -117,7 +118,7 @@ fn bare_out(runtime: &Runtime, broker: &Broker, operations: u64, qos: QoS) -> Ru
     let client = runtime.block_on(writing).expect("writes all");
     runtime.block_on(client.disconnect_now()).expect("it polls");
     runtime.block_on(polling).expect("ends");
-    Run { operations, elapsed, fate: None }
+    Run::new(operations, elapsed)
 }
 
 fn bare_in(runtime: &Runtime, broker: &Broker, operations: u64, qos: QoS) -> Run {
@@ -148,8 +149,8 @@ fn bare_in(runtime: &Runtime, broker: &Broker, operations: u64, qos: QoS) -> Run
     });
     let handled = || runtime.block_on(handling).expect("handles all");
     let (end, _connection) = feeder.feed_until(handled);
-    let fate = Fate { delivered: operations, lagged: 0 };
-    Run { operations, elapsed: end - start, fate: Some(fate) }
+    let fate = Fate { delivered: operations, ..Fate::default() };
+    Run::new(operations, end - start).with_fate(fate)
 }
 
 fn database(
@@ -198,7 +199,7 @@ fn aimdb_out(runtime: &Runtime, broker: &Broker, operations: u64, qos: QoS) -> R
     let elapsed = start.elapsed();
     let report = runtime.block_on(db.shutdown(Duration::from_secs(10)));
     assert!(report.is_clean(), "{report}");
-    Run { operations, elapsed, fate: None }
+    Run::new(operations, elapsed)
 }
 
 fn aimdb_in(runtime: &Runtime, broker: &Broker, operations: u64, qos: QoS) -> Run {
@@ -233,7 +234,7 @@ fn aimdb_in(runtime: &Runtime, broker: &Broker, operations: u64, qos: QoS) -> Ru
         }
     };
     let end = feeder.feed_until(|| runtime.block_on(arrived));
-    let fate = Fate { delivered: handled.load(Relaxed), lagged: dropped() };
+    let fate = Fate { delivered: handled.load(Relaxed), lagged: dropped(), ..Fate::default() };
     runtime.block_on(db.shutdown(Duration::from_secs(10)));
-    Run { operations, elapsed: end - start, fate: Some(fate) }
+    Run::new(operations, end - start).with_fate(fate)
 }

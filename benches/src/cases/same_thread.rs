@@ -4,38 +4,48 @@ use std::hint::black_box;
 
 use aimdb_core::BufferCfg;
 
-use crate::Value;
-use crate::kit::{Case, Run, Scale, Table, time};
-use crate::peers::{self, Read, Write};
+use crate::kit::{Case, Run, Scale, time};
+use crate::payload::{Payload, Value};
+use crate::peers::{self, TryRead, TryWrite};
+use crate::table::Table;
 
 const CAPACITY: usize = 1024;
 
 pub(super) fn ring(scale: Scale) -> Table {
     Case::against("broadcast", "same thread, try_produce + try_recv: ring(1024) / broadcast(1024)")
-        .contestant("broadcast", there_and_back(scale, peers::broadcast(CAPACITY, 1)))
+        .contestant(
+            "broadcast",
+            there_and_back::<Value, _, _>(scale, peers::broadcast(CAPACITY, 1)),
+        )
         .contestant(
             "aimdb ring",
-            there_and_back(scale, peers::record(BufferCfg::SpmcRing { capacity: CAPACITY }, 1)),
+            there_and_back::<Value, _, _>(
+                scale,
+                peers::record(BufferCfg::SpmcRing { capacity: CAPACITY }, 1),
+            ),
         )
         .run(scale)
 }
 
 pub(super) fn latest(scale: Scale) -> Table {
     Case::against("watch", "same thread, try_produce + try_recv: latest / watch")
-        .contestant("watch", there_and_back(scale, peers::watch()))
+        .contestant("watch", there_and_back::<Value, _, _>(scale, peers::watch()))
         .contestant(
             "aimdb latest",
-            there_and_back(scale, peers::record(BufferCfg::SingleLatest, 1)),
+            there_and_back::<Value, _, _>(scale, peers::record(BufferCfg::SingleLatest, 1)),
         )
         .run(scale)
 }
 
 pub(super) fn queue(scale: Scale) -> Table {
     Case::against("mpsc", "same thread, try_produce + try_recv: queue(1024) / mpsc(1024)")
-        .contestant("mpsc", there_and_back(scale, peers::mpsc(CAPACITY)))
+        .contestant("mpsc", there_and_back::<Value, _, _>(scale, peers::mpsc(CAPACITY)))
         .contestant(
             "aimdb queue",
-            there_and_back(scale, peers::record(BufferCfg::SpmcQueue { capacity: CAPACITY }, 1)),
+            there_and_back::<Value, _, _>(
+                scale,
+                peers::record(BufferCfg::SpmcQueue { capacity: CAPACITY }, 1),
+            ),
         )
         .run(scale)
 }
@@ -45,24 +55,28 @@ pub(super) fn mailbox(scale: Scale) -> Table {
         "Mutex + Notify",
         "same thread, try_produce + try_recv: mailbox / Mutex<Option<T>> + Notify",
     )
-    .contestant("Mutex + Notify", there_and_back(scale, peers::slot()))
-    .contestant("aimdb mailbox", there_and_back(scale, peers::record(BufferCfg::Mailbox, 1)))
+    .contestant("Mutex + Notify", there_and_back::<Value, _, _>(scale, peers::slot()))
+    .contestant(
+        "aimdb mailbox",
+        there_and_back::<Value, _, _>(scale, peers::record(BufferCfg::Mailbox, 1)),
+    )
     .run(scale)
 }
 
-fn there_and_back<W: Write, R: Read>(
+/// Writes a value and takes it out, again and again.
+pub fn there_and_back<P: Payload, W: TryWrite<P>, R: TryRead<P>>(
     scale: Scale,
-    (writer, mut readers): (W, Vec<R>),
+    (mut writer, mut readers): (W, Vec<R>),
 ) -> impl FnMut() -> Run {
     let operations = scale.operations(500_000);
     move || {
         let reader = &mut readers[0];
         let elapsed = time(|| {
             for n in 0..operations {
-                writer.try_write(black_box(Value::new(n)));
+                writer.try_write(black_box(P::new(n)));
                 black_box(reader.try_read());
             }
         });
-        Run { operations, elapsed, fate: None }
+        Run::new(operations, elapsed)
     }
 }

@@ -10,9 +10,10 @@ use aimdb_tokio_adapter::TokioAdapter;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
-use crate::kit::{Case, Run, Scale, Table};
+use crate::kit::{Case, Run, Scale};
+use crate::payload::{Value, stream};
 use crate::peers::{self, Read, Write, drain};
-use crate::stream;
+use crate::table::Table;
 
 const CAPACITY: usize = 1024;
 
@@ -44,10 +45,10 @@ fn values(scale: Scale) -> u64 {
     scale.operations(200_000)
 }
 
-fn plain<W: Write + Sync, R: Read>(
+fn plain<W: Write, R: Read>(
     runtime: &Runtime,
     scale: Scale,
-    (writer, mut readers): (W, Vec<R>),
+    (mut writer, mut readers): (W, Vec<R>),
 ) -> Run {
     let operations = values(scale);
     let reader = readers.remove(0);
@@ -63,7 +64,7 @@ fn plain<W: Write + Sync, R: Read>(
         let fate = tap.await.expect("drains");
         let elapsed = start.elapsed();
         source.await.expect("writes");
-        Run { operations, elapsed, fate: Some(fate) }
+        Run::new(operations, elapsed).with_fate(fate)
     })
 }
 
@@ -71,7 +72,7 @@ fn engine(runtime: &Runtime, scale: Scale, buffer: BufferCfg) -> Run {
     let operations = values(scale);
     let (done, finished) = oneshot::channel();
     let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter));
-    builder.configure("bench", |reg| {
+    builder.configure::<Value>("bench", |reg| {
         reg.buffer(buffer)
             .source(move |_ctx, bench| async move {
                 for value in stream(operations) {
@@ -90,6 +91,6 @@ fn engine(runtime: &Runtime, scale: Scale, buffer: BufferCfg) -> Run {
         let fate = finished.await.expect("the tap drains");
         let elapsed = start.elapsed();
         db.shutdown(Duration::from_secs(1)).await;
-        Run { operations, elapsed, fate: Some(fate) }
+        Run::new(operations, elapsed).with_fate(fate)
     })
 }

@@ -3,70 +3,22 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
-use std::time::Instant;
 
 use aimdb_core::{AimDbBuilder, BufferCfg};
 use aimdb_sync::{Attach, SyncConsumer, SyncHandle, SyncProducer};
 use aimdb_tokio_adapter::TokioAdapter;
-use tokio::sync::broadcast::{Receiver as Listener, Sender as Broadcast};
 
-use crate::kit::{Case, Run, Scale, Table, time};
-use crate::peers::Read;
-use crate::{Value, peers, stream};
+use crate::kit::{Case, Fate, Run, Scale, on_threads, time};
+use crate::payload::{Payload, Value, stream, sum};
+use crate::peers::{self, Get, Set, TryRead, get_all, get_all_many};
+use crate::table::Table;
 
 const DEPTH: usize = 1024;
 const BATCH: usize = 256;
 const RING: BufferCfg = BufferCfg::SpmcRing { capacity: DEPTH };
 const QUEUE: BufferCfg = BufferCfg::SpmcQueue { capacity: DEPTH };
 const KEYS: [&str; 2] = ["there", "back"];
-
-/// The end that values go into.
-trait Set: Clone + Send + 'static {
-    fn set(&self, value: Value);
-}
-
-/// The end that values come out of.
-trait Get: Send + 'static {
-    fn get(&mut self) -> Value;
-}
-
-impl Set for SyncProducer<Value> {
-    fn set(&self, value: Value) {
-        Self::set(self, value).expect("attached");
-    }
-}
-
-impl Get for SyncConsumer<Value> {
-    fn get(&mut self) -> Value {
-        Self::get(self).expect("attached")
-    }
-}
-
-impl Set for SyncSender<Value> {
-    fn set(&self, value: Value) {
-        self.send(value).expect("the receiver lives");
-    }
-}
-
-impl Get for Receiver<Value> {
-    fn get(&mut self) -> Value {
-        self.recv().expect("the sender lives")
-    }
-}
-
-impl Set for Broadcast<Value> {
-    fn set(&self, value: Value) {
-        self.send(value).expect("a receiver lives");
-    }
-}
-
-impl Get for Listener<Value> {
-    fn get(&mut self) -> Value {
-        self.blocking_recv().expect("the sender lives, and nothing is lost")
-    }
-}
 
 /// A database with two records and nobody at them.
 fn database(buffer: BufferCfg) -> SyncHandle {
@@ -98,7 +50,7 @@ fn queued_out(
 
 pub(super) fn there_and_back(scale: Scale) -> Table {
     let operations = scale.operations(500_000);
-    let (sender, mut listeners) = peers::broadcast(DEPTH, 1);
+    let (sender, mut listener) = alone(peers::broadcast(DEPTH, 1));
     let handle = database(RING);
     let (producer, consumer) = direct(&handle, KEYS[0]);
     Case::against("broadcast", "same thread, set + try_get: ring(1024) / broadcast(1024)")
@@ -106,10 +58,10 @@ pub(super) fn there_and_back(scale: Scale) -> Table {
             let elapsed = time(|| {
                 for n in 0..operations {
                     sender.send(black_box(Value::new(n))).expect("a receiver lives");
-                    black_box(listeners[0].try_read());
+                    black_box(listener.try_read());
                 }
             });
-            Run { operations, elapsed, fate: None }
+            Run::new(operations, elapsed)
         })
         .contestant("aimdb set + try_get", || {
             let elapsed = time(|| {
@@ -118,7 +70,7 @@ pub(super) fn there_and_back(scale: Scale) -> Table {
                     black_box(consumer.try_get().ok());
                 }
             });
-            Run { operations, elapsed, fate: None }
+            Run::new(operations, elapsed)
         })
         .run(scale)
 }
@@ -126,13 +78,9 @@ pub(super) fn there_and_back(scale: Scale) -> Table {
 pub(super) fn wake(scale: Scale) -> Table {
     let (rings, queues) = (database(RING), database(QUEUE));
     Case::against("sync_channel", "two parked threads, one way (half a round trip)")
-        .contestant("sync_channel", || rally(scale, || sync_channel(DEPTH)))
+        .contestant("sync_channel", || rally(scale, || alone(peers::sync_channel(DEPTH))))
         .contestant("broadcast, blocking_recv", || {
-            rally(scale, || {
-                let sender = Broadcast::new(DEPTH);
-                let listener = sender.subscribe();
-                (sender, listener)
-            })
+            rally(scale, || alone(peers::broadcast(DEPTH, 1)))
         })
         .contestant("aimdb queue", || records(scale, &queues, direct))
         .contestant("aimdb ring", || records(scale, &rings, direct))
@@ -142,7 +90,9 @@ pub(super) fn wake(scale: Scale) -> Table {
 pub(super) fn flow(scale: Scale) -> Table {
     let handle = database(QUEUE);
     Case::against("sync_channel", "two threads, per value: queue(1024) / sync_channel(1024)")
-        .contestant("sync_channel", || across(scale, sync_channel(DEPTH)))
+        .contestant("sync_channel", || {
+            across::<Value, _, _>(scale, alone(peers::sync_channel(DEPTH)))
+        })
         .contestant("aimdb queue", || across(scale, direct(&handle, KEYS[0])))
         .run(scale)
 }
@@ -153,22 +103,20 @@ pub(super) fn batches(scale: Scale) -> Table {
         "sync_channel",
         "two threads, per value, in batches: queue(1024) / sync_channel(1024)",
     )
-    .contestant("sync_channel", || across(scale, sync_channel(DEPTH)))
+    .contestant("sync_channel", || across::<Value, _, _>(scale, alone(peers::sync_channel(DEPTH))))
     .contestant("aimdb, get_many(256)", || {
-        let (producer, consumer) = direct(&handle, KEYS[0]);
+        let (mut producer, consumer) = direct(&handle, KEYS[0]);
         let write =
-            || stream(values(scale)).for_each(|value| Set::set(&producer, black_box(value)));
-        measured(scale, write, move || drain_batches(&consumer))
+            || stream(values(scale)).for_each(|value| Set::set(&mut producer, black_box(value)));
+        measured::<Value>(scale, write, || get_all_many(consumer, BATCH))
     })
-    .contestant("aimdb, set_many too", || {
-        let (producer, consumer) = direct(&handle, KEYS[0]);
-        let write = || {
-            let set = producer.set_many(stream(values(scale)).map(black_box));
-            assert_eq!(set.ok(), Some(values(scale) as usize));
-        };
-        measured(scale, write, move || drain_batches(&consumer))
-    })
+    .contestant("aimdb, set_many too", || batched::<Value, _, _>(scale, direct(&handle, KEYS[0])))
     .run(scale)
+}
+
+/// The only reader, with its writer.
+pub fn alone<W, R>((writer, mut readers): (W, Vec<R>)) -> (W, R) {
+    (writer, readers.remove(0))
 }
 
 pub(super) fn bridges(scale: Scale) -> Table {
@@ -194,42 +142,36 @@ fn values(scale: Scale) -> u64 {
 }
 
 /// A stream from one thread to another.
-fn across<S: Set, G: Get>(scale: Scale, (setter, mut getter): (S, G)) -> Run {
+pub(super) fn across<P: Payload, S: Set<P>, G: Get<P>>(
+    scale: Scale,
+    (mut setter, getter): (S, G),
+) -> Run {
     let write = || stream(values(scale)).for_each(|value| setter.set(black_box(value)));
-    measured(scale, write, move || {
-        let mut count = 1;
-        while !black_box(getter.get()).is_last() {
-            count += 1;
-        }
-        count
-    })
+    measured::<P>(scale, write, || get_all(getter))
 }
 
-fn drain_batches(consumer: &SyncConsumer<Value>) -> u64 {
-    let mut batch = Vec::with_capacity(BATCH);
-    let mut count = 0;
-    loop {
-        count += consumer.get_many(&mut batch, BATCH).expect("attached") as u64;
-        if black_box(&batch).last().is_some_and(Value::is_last) {
-            return count;
-        }
-        batch.clear();
-    }
+/// The same, written and read by batches.
+pub(super) fn batched<P: Payload, S: Set<P>, G: Get<P>>(
+    scale: Scale,
+    (mut setter, getter): (S, G),
+) -> Run {
+    let write = || setter.set_many(stream(values(scale)).map(black_box));
+    measured::<P>(scale, write, || get_all_many(getter, BATCH))
 }
 
-fn measured(scale: Scale, write: impl FnOnce(), read: impl FnOnce() -> u64 + Send) -> Run {
-    thread::scope(|scope| {
-        let reader = scope.spawn(read);
-        let start = Instant::now();
-        write();
-        let operations = reader.join().expect("reads on");
-        let elapsed = start.elapsed();
-        assert_eq!(operations, values(scale), "nothing is lost");
-        Run { operations, elapsed, fate: None }
-    })
+fn measured<P: Payload>(
+    scale: Scale,
+    write: impl FnOnce() + Send,
+    read: impl FnOnce() -> Fate + Send,
+) -> Run {
+    let flow = on_threads(vec![write], vec![read]);
+    let fate: Fate = flow.outcomes.into_iter().sum();
+    assert_eq!(fate.delivered, values(scale), "nothing is lost");
+    assert_eq!(fate.sum, sum::<P>(values(scale)), "what came out is what went in");
+    Run::new(fate.delivered, flow.read)
 }
 
-fn records<S: Set, G: Get>(
+fn records<S: Set + Clone, G: Get>(
     scale: Scale,
     handle: &SyncHandle,
     open: fn(&SyncHandle, &'static str) -> (S, G),
@@ -239,12 +181,12 @@ fn records<S: Set, G: Get>(
 }
 
 /// Two threads send one value back and forth, each parking until it comes. The time is of one way.
-fn rally<S: Set, G: Get>(scale: Scale, mut make: impl FnMut() -> (S, G)) -> Run {
+fn rally<S: Set + Clone, G: Get>(scale: Scale, mut make: impl FnMut() -> (S, G)) -> Run {
     let trips = scale.operations(10_000);
-    let ((ping, mut pinged), (pong, mut ponged)) = (make(), make());
+    let ((mut ping, mut pinged), (pong, mut ponged)) = (make(), make());
     thread::scope(|scope| {
         // Kept open until both have played.
-        let back = pong.clone();
+        let mut back = pong.clone();
         scope.spawn(move || (0..trips).for_each(|_| back.set(black_box(pinged.get()))));
         let elapsed = time(|| {
             for n in 0..trips {
@@ -252,6 +194,6 @@ fn rally<S: Set, G: Get>(scale: Scale, mut make: impl FnMut() -> (S, G)) -> Run 
                 black_box(ponged.get());
             }
         });
-        Run { operations: 2 * trips, elapsed, fate: None }
+        Run::new(2 * trips, elapsed)
     })
 }

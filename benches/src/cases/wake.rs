@@ -7,9 +7,10 @@ use std::time::Instant;
 use aimdb_core::BufferCfg;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::Value;
-use crate::kit::{Case, Run, Scale, Table};
+use crate::kit::{Case, Run, Scale};
+use crate::payload::{Payload, Value};
 use crate::peers::{self, Read, Write};
+use crate::table::Table;
 
 pub(super) fn one_worker(scale: Scale) -> Table {
     ping_pong("ping-pong of two tasks, one worker, per round trip", &runtime(1), scale)
@@ -19,7 +20,13 @@ pub(super) fn two_workers(scale: Scale) -> Table {
     ping_pong("ping-pong of two tasks, two workers, per round trip", &runtime(2), scale)
 }
 
-pub(super) fn runtime(workers: usize) -> Runtime {
+/// A Tokio runtime with that many workers.
+///
+/// # Panics
+///
+/// If the system has no threads for it.
+#[must_use]
+pub fn runtime(workers: usize) -> Runtime {
     Builder::new_multi_thread()
         .worker_threads(workers)
         .enable_time()
@@ -42,14 +49,14 @@ fn ping_pong(title: &'static str, runtime: &Runtime, scale: Scale) -> Table {
         .run(scale)
 }
 
-fn rally<W: Write + Sync, R: Read>(
+fn rally<W: Write, R: Read>(
     runtime: &Runtime,
     scale: Scale,
     make: impl Fn() -> (W, Vec<R>),
 ) -> Run {
     let operations = scale.operations(20_000);
-    let (ping, mut pinged) = make();
-    let (pong, mut ponged) = make();
+    let (mut ping, mut pinged) = make();
+    let (mut pong, mut ponged) = make();
     let mut pinged = pinged.remove(0);
     let mut ponged = ponged.remove(0);
     let there = async move {
@@ -72,6 +79,6 @@ fn rally<W: Write + Sync, R: Read>(
         there.await.expect("plays");
         let elapsed = start.elapsed();
         back.await.expect("plays");
-        Run { operations, elapsed, fate: None }
+        Run::new(operations, elapsed)
     })
 }

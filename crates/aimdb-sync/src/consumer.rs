@@ -131,10 +131,17 @@ impl<T: Record> SyncConsumer<T> {
         into: &mut Vec<T>,
         limit: usize,
     ) -> Result<usize, GetError> {
-        match subscription.try_many(into, limit) {
-            Err(TryRecvError::Empty) if self.home.is_here() => return Err(GetError::WouldDeadlock),
-            Err(TryRecvError::Empty) => {}
-            outcome => return Ok(outcome?),
+        let mut attempt = || match subscription.try_many(into, limit) {
+            Err(TryRecvError::Empty) => None,
+            outcome => Some(outcome),
+        };
+        match attempt() {
+            Some(outcome) => return Ok(outcome?),
+            None if self.home.is_here() => return Err(GetError::WouldDeadlock),
+            None => {}
+        }
+        if let Some(outcome) = park::soon(None, attempt) {
+            return Ok(outcome?);
         }
         let mut waiting = Waiting { subscription, ticket: WaitTicket::default() };
         let outcome =
@@ -189,6 +196,13 @@ impl<T: Record> SyncConsumer<T> {
     fn wait_for_value(&self, deadline: Option<Instant>) -> Result<T, GetError> {
         if self.home.is_here() {
             return Err(GetError::WouldDeadlock);
+        }
+        let attempt = || match self.try_get() {
+            Err(GetError::Empty) => None,
+            outcome => Some(outcome),
+        };
+        if let Some(outcome) = park::soon(deadline, attempt) {
+            return outcome;
         }
         let Bridge::Direct(subscription) = &self.bridge else {
             loop {

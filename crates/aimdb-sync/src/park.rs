@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::future::Future;
+use std::hint;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -25,6 +26,13 @@ impl Wake for Parker {
         if !self.woken.swap(true, Release) {
             self.thread.unpark();
         }
+    }
+}
+
+impl Parker {
+    /// Takes a wake-up that has come.
+    fn was_woken(&self) -> Option<()> {
+        self.woken.swap(false, Acquire).then_some(())
     }
 }
 
@@ -74,6 +82,32 @@ fn with_seat<O>(wait: impl FnOnce(&Seat) -> O) -> O {
     outcome
 }
 
+/// How often a thread gives its processor away before it parks.
+const YIELDS: usize = 4;
+
+/// Tries for a moment before waiting in line: what is missing often comes within the time that falling asleep and being
+/// woken would take, and somebody in line costs the other side a look at the line for every value. The processor is
+/// given away on the way, so that whoever is waited for can run.
+pub(crate) fn soon<O>(
+    deadline: Option<Instant>,
+    mut attempt: impl FnMut() -> Option<O>,
+) -> Option<O> {
+    if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+        return None;
+    }
+    // Looking again too soon takes the cache line away from whoever is about to write it.
+    for spins in [32, 64, 128, 128].into_iter().chain([0; YIELDS]) {
+        if spins == 0 {
+            thread::yield_now();
+        }
+        (0..spins).for_each(|_| hint::spin_loop());
+        if let Some(outcome) = attempt() {
+            return Some(outcome);
+        }
+    }
+    None
+}
+
 /// Polls until it is ready, parking in between. `None` if the deadline comes first; it is polled at least once.
 pub(crate) fn wait<O>(
     deadline: Option<Instant>,
@@ -86,7 +120,10 @@ pub(crate) fn wait<O>(
                 if let Poll::Ready(output) = poll(&mut cx) {
                     return Some(output);
                 }
-                while !seat.parker.woken.swap(false, Acquire) {
+                if soon(deadline, || seat.parker.was_woken()).is_some() {
+                    continue;
+                }
+                while seat.parker.was_woken().is_none() {
                     match deadline
                         .map(|deadline| deadline.saturating_duration_since(Instant::now()))
                     {

@@ -115,6 +115,19 @@ impl<T: Record> SyncProducer<T> {
 
     #[cold]
     fn wait_and_set(&self, value: T, deadline: Option<Instant>) -> Result<(), SetError<T>> {
+        let mut waiting = Some(value);
+        let attempt = || match self.try_set(waiting.take()?) {
+            Err(SetError::Full(value)) => {
+                waiting = Some(value);
+                None
+            }
+            outcome => Some(outcome),
+        };
+        if let Some(outcome) = park::soon(deadline, attempt) {
+            return outcome;
+        }
+        // It was not accepted, so it is still here.
+        let Some(value) = waiting else { return Ok(()) };
         match &self.bridge {
             Bridge::Direct(producer) => produce(producer, value, deadline),
             Bridge::Queued(queued) => match park::block_on(deadline, queued.queue.reserve()) {

@@ -29,8 +29,6 @@ pub(super) struct Cursor {
 struct Place {
     /// The position wanted next, above the bit [`HELD`].
     word: AtomicU64,
-    /// How far a queue was written when this reader last looked.
-    seen: AtomicU64,
     /// Positions that did not give a value: where it began, and what it had to skip. The others were delivered, so
     /// that delivering counts nothing but the position.
     passed: AtomicU64,
@@ -57,7 +55,6 @@ impl Cursor {
             hands_on: AtomicBool::new(false),
             place: Padded::new(Place {
                 word: AtomicU64::new(next << 1),
-                seen: AtomicU64::new(next),
                 passed: AtomicU64::new(next),
                 lagged: AtomicU64::new(0),
                 in_hand: AtomicU64::new(0),
@@ -164,17 +161,6 @@ impl Held<'_> {
     #[inline(always)]
     pub(super) fn next(&self) -> u64 {
         self.next
-    }
-
-    /// How far a queue is known to be written.
-    #[inline(always)]
-    pub(super) fn seen(&self) -> u64 {
-        self.place.seen.load(Relaxed)
-    }
-
-    #[inline(always)]
-    pub(super) fn see(&mut self, written: u64) {
-        self.place.seen.store(written, Relaxed);
     }
 
     /// What was handed out before has been dealt with: its reader came back for more.

@@ -621,7 +621,8 @@ impl<T: Clone> Buffer<T> {
             readers,
             depth: each!(&self.storage, kind => kind.depth(slowest.map(|cursor| cursor.next()))),
             overwritten: each!(&self.storage, kind => kind.overwritten()),
-            produced: self.produced(),
+            // A reader may have had a value whose writer has not moved on yet.
+            produced: cursors.iter().map(|cursor| cursor.next()).fold(self.produced(), u64::max),
             last_update,
             blocked: blocked.and_then(|(since, writers)| {
                 Some(BlockedWriter {

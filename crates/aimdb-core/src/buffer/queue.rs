@@ -1,22 +1,23 @@
 //! `SpmcQueue`: every value until every reader has it. A full queue holds its writers back.
 //!
-//! The value at position `p` lives in cell `p % capacity`. Cursors alone decide who may touch a cell, so a value costs
-//! each side one compare-and-swap on a word of its own, and the cell itself is written by the writer only:
+//! The value at position `p` lives in cell `p % capacity`, which then says `p + 1` written. A value costs each side one
+//! compare-and-swap on a word of its own: writers share `head`, a reader has its cursor, and in between only the cells go
+//! from one processor to the other, each written by writers alone.
 //!
-//! | cell of position `p` | who may touch it |
+//! | the cell of position `p` | who may touch it |
 //! |---|---|
-//! | `p >= head` | the writer that holds the head's lock, once every reader is past `p - capacity` |
-//! | `p < head` | readers whose cursor is at or before `p`, each while it holds its cursor |
+//! | says less than `p + 1` | the writer that holds the head's lock, once every reader is past `p - capacity` |
+//! | says `p + 1` | readers whose cursor is at or before `p`, each while it holds its cursor |
 //!
 //! # Writing
 //!
-//! The word of `head` is the position to be written next, with a bit that the writer holds and one that says closed.
-//! A writer remembers how far the slowest reader was (`gate`) and asks again only when the queue looks full.
+//! The word of `head` is the position to be written next, with a bit that the writer holds. A writer remembers how far
+//! the slowest reader was (`gate`) and asks again only when the queue looks full.
 //!
 //! # Reading
 //!
 //! A cell counts the readers that still want its value. The last one moves it out; those before it clone, several at
-//! once. A reader remembers how far the queue was written and looks at `head` again only when it got there.
+//! once. A reader may be one value ahead of `head` for a moment: of the one whose writer is about to let go.
 //!
 //! # Coming and going
 //!
@@ -34,20 +35,46 @@ use core::mem::MaybeUninit;
 use super::cursor::{Cursor, Held, add};
 use super::kind::{Kind, Lap, Outlet, Pushed, Refused, Taken, Turn};
 use crate::sync::atomic::{
-    AtomicU64, AtomicUsize,
+    AtomicBool, AtomicU64, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 use crate::sync::{Padded, Spin, UnsafeCell};
 
-/// Bits of the head's word, below the position.
+/// The bit of the head's word below the position.
 const LOCKED: u64 = 1;
-const CLOSED: u64 = 2;
-const ONE: u64 = 4;
+const ONE: u64 = 2;
 
+/// Readers that one queue can have.
+const MOST_READERS: usize = (1 << 24) - 1;
+
+/// A value and one word, because every byte of a cell goes from one processor to another and back.
 struct Cell<T> {
-    /// Readers that have not had the value yet; the last of them does not count itself out.
-    wanted: AtomicUsize,
+    /// One more than the position of the value here, as far as it fits above [`MOST_READERS`], and below it how many
+    /// readers have not had the value yet; the last of them does not count itself out.
+    word: AtomicU64,
     value: UnsafeCell<MaybeUninit<T>>,
+}
+
+impl<T> Cell<T> {
+    /// How many readers still want the value at `position`; none if it is not there. What it is compared with is the
+    /// value one lap before, so that the bits a position is short of make no difference.
+    #[inline(always)]
+    fn wanted(&self, position: u64) -> usize {
+        let wanted = self.word.load(Acquire).wrapping_sub(written(position));
+        if wanted <= MOST_READERS as u64 { wanted as usize } else { 0 }
+    }
+
+    /// Counts a reader out. Says whether it was the last.
+    #[inline(always)]
+    fn count_out(&self) -> bool {
+        self.word.fetch_sub(1, AcqRel) as usize & MOST_READERS == 1
+    }
+}
+
+/// The word of a cell with the value at `position`, wanted by nobody.
+#[inline(always)]
+const fn written(position: u64) -> u64 {
+    (position + 1).wrapping_mul(MOST_READERS as u64 + 1)
 }
 
 // SAFETY: a cell owns its value.
@@ -59,8 +86,9 @@ unsafe impl<T: Send + Sync> Sync for Cell<T> {}
 pub(super) struct Queue<T> {
     cells: Box<[Cell<T>]>,
     lap: Lap,
-    /// Changed under the head's lock.
+    /// Changed under the head's lock, like the one below.
     readers: AtomicUsize,
+    closed: AtomicBool,
     head: Padded<Head>,
 }
 
@@ -75,11 +103,12 @@ struct Head {
 impl<T: Clone> Queue<T> {
     pub(super) fn new(capacity: usize) -> Self {
         let cell =
-            || Cell { wanted: AtomicUsize::new(0), value: UnsafeCell::new(MaybeUninit::uninit()) };
+            || Cell { word: AtomicU64::new(0), value: UnsafeCell::new(MaybeUninit::uninit()) };
         Self {
             cells: (0..capacity).map(|_| cell()).collect(),
             lap: Lap::of(capacity),
             readers: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
             head: Padded::new(Head {
                 word: AtomicU64::new(0),
                 gate: AtomicU64::new(0),
@@ -122,8 +151,10 @@ impl<T: Clone> Queue<T> {
     /// Counts a reader in that `seat` gives a cursor for the position it is called with.
     pub(super) fn enter<O, E>(&self, seat: impl FnOnce(u64) -> Result<O, E>) -> Result<O, E> {
         let turn = self.lock();
+        let readers = self.readers.load(Relaxed) + 1;
+        assert!(readers <= MOST_READERS, "a queue can have {MOST_READERS} readers");
         let seated = seat(turn.word / ONE)?;
-        self.readers.store(self.readers.load(Relaxed) + 1, Relaxed);
+        self.readers.store(readers, Relaxed);
         Ok(seated)
     }
 
@@ -135,7 +166,7 @@ impl<T: Clone> Queue<T> {
         let mut freed = Vec::new();
         for position in held.next()..held.next() + left {
             let cell = self.cell(position);
-            if cell.wanted.load(Acquire) == 1 || cell.wanted.fetch_sub(1, AcqRel) == 1 {
+            if cell.wanted(position) == 1 || cell.count_out() {
                 // SAFETY: `position` is before `head` and this reader's cursor, held here, is not past it, so the value
                 // is there; nobody else wants it, so nobody else touches it, and it is not read again.
                 freed.push(cell.value.with(|value| unsafe { (*value).assume_init_read() }));
@@ -205,13 +236,13 @@ impl<T> QueueTurn<'_, T> {
     fn surely_fits(&self, wanted: u64) -> bool {
         let queue = self.queue;
         let used = self.word / ONE - queue.head.gate.load(Relaxed);
-        self.word & CLOSED == 0
+        !queue.closed.load(Relaxed)
             && (used + wanted <= queue.lap.capacity() || queue.readers.load(Relaxed) == 0)
     }
 
     /// How many of `wanted` values can be written now, at least one.
     fn fits(&self, wanted: u64, slowest: impl FnOnce() -> u64) -> Result<u64, Refused> {
-        if self.word & CLOSED != 0 {
+        if self.queue.closed.load(Relaxed) {
             return Err(Refused::Closed);
         }
         if self.surely_fits(wanted) {
@@ -238,10 +269,10 @@ impl<T> QueueTurn<'_, T> {
         }
         let cell = &queue.cells[queue.lap.index(position)];
         // SAFETY: this turn is the only writer. `fits` has seen, with acquire, every cursor past the cell's last value,
-        // which the last reader moved out: nobody touches the cell until `head` is past it, and nothing is overwritten
-        // without being dropped.
+        // which the last reader moved out: nobody touches the cell until it says `position + 1`, and nothing is
+        // overwritten without being dropped.
         cell.value.with_mut(|slot| unsafe { (*slot).write(value) });
-        cell.wanted.store(readers, Relaxed);
+        cell.word.store(written(position) + readers as u64, Release);
         None
     }
 }
@@ -284,23 +315,20 @@ impl<T: Clone> Kind<T> for Queue<T> {
     #[inline(always)]
     fn try_read(&self, held: &mut Held<'_>, out: &mut Outlet<T>) -> bool {
         let next = held.next();
-        if next >= held.seen() {
-            let head = self.head();
-            if head <= next {
-                return false;
-            }
-            held.see(head);
-        }
         let cell = self.cell(next);
-        out.value = Some(if cell.wanted.load(Acquire) == 1 {
-            // SAFETY: `next` is before `head` and this reader has not had it, so the value is there and no writer comes
-            // near it; nobody else wants it, so it is moved out once.
+        let wanted = cell.wanted(next);
+        if wanted == 0 {
+            return false;
+        }
+        out.value = Some(if wanted == 1 {
+            // SAFETY: the cell says that the value is there; this reader has not had it, so no writer comes near it; nobody
+            // else wants it, so it is moved out once.
             cell.value.with(|value| unsafe { (*value).assume_init_read() })
         } else {
             // SAFETY: as above, but others want it too: they clone it, perhaps now, and whoever moves it out waits for
             // this reader to be counted out below.
             let copy = cell.value.with(|value| unsafe { (*value).assume_init_ref().clone() });
-            if cell.wanted.fetch_sub(1, AcqRel) == 1 {
+            if cell.count_out() {
                 // SAFETY: the others were counted out while this one cloned; it is the last, and the only one left.
                 out.spare = Some(cell.value.with(|value| unsafe { (*value).assume_init_read() }));
             }
@@ -322,9 +350,10 @@ impl<T: Clone> Kind<T> for Queue<T> {
 
     fn may_sleep(&self, next: u64) -> bool {
         let word = self.head.word.load(Relaxed);
-        word & (LOCKED | CLOSED) == 0
+        word & LOCKED == 0
             && word / ONE <= next
             && self.head.word.compare_exchange(word, word, AcqRel, Relaxed).is_ok()
+            && !self.is_closed()
     }
 
     /// A new reader sees what comes after it subscribed.
@@ -353,10 +382,11 @@ impl<T: Clone> Kind<T> for Queue<T> {
     }
 
     fn close(&self) {
-        self.lock().word |= CLOSED;
+        let _nobody_writes = self.lock();
+        self.closed.store(true, Release);
     }
 
     fn is_closed(&self) -> bool {
-        self.head.word.load(Acquire) & CLOSED != 0
+        self.closed.load(Acquire)
     }
 }

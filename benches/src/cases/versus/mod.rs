@@ -1,0 +1,128 @@
+//! AimDB next to everything that a user would otherwise pick, in groups that the report has a section for.
+//!
+//! AimDB is the baseline of each comparison: a ratio is the other's time over AimDB's in the same round, so above one
+//! the other is slower.
+
+mod blocking;
+pub(super) mod fan_out;
+pub(super) mod latency;
+pub(super) mod overload;
+mod same_thread;
+pub mod scale;
+mod tasks;
+mod writers;
+
+use super::NamedCase;
+use crate::payload::{Block, Shared, Value};
+
+/// Comparisons that belong together.
+#[derive(Clone, Copy, Debug)]
+pub struct Group {
+    /// The part of the names before `::`, and the picture's file name.
+    pub name: &'static str,
+    /// A heading.
+    pub title: &'static str,
+    /// What is measured, and what the contestants have to do.
+    pub about: &'static str,
+    /// The comparisons.
+    pub cases: &'static [NamedCase],
+}
+
+/// All of them, in the order of the report.
+pub const GROUPS: &[Group] = &[
+    Group {
+        name: "same_thread",
+        title: "One thread: write, read back",
+        about: "One thread writes a value and takes it out again, without waiting: what the data structure itself \
+                costs. Capacity 64.",
+        cases: &[
+            ("same_thread::ring", same_thread::ring::<Value>),
+            ("same_thread::ring_1k", same_thread::ring::<Block>),
+            ("same_thread::ring_arc", same_thread::ring::<Shared>),
+            ("same_thread::latest", same_thread::latest::<Value>),
+            ("same_thread::latest_1k", same_thread::latest::<Block>),
+            ("same_thread::latest_arc", same_thread::latest::<Shared>),
+            ("same_thread::queue", same_thread::queue::<Value>),
+            ("same_thread::queue_1k", same_thread::queue::<Block>),
+            ("same_thread::queue_arc", same_thread::queue::<Shared>),
+            ("same_thread::mailbox", same_thread::mailbox::<Value>),
+            ("same_thread::mailbox_1k", same_thread::mailbox::<Block>),
+            ("same_thread::mailbox_arc", same_thread::mailbox::<Shared>),
+        ],
+    },
+    Group {
+        name: "tasks",
+        title: "One writer, one reader: tasks on two threads",
+        about: "Every value arrives, and the sum is checked. Each side is a future on a thread of its own that \
+                parks when it must wait; no runtime. Time per value until the reader has the last one. Capacity 1024, \
+                batches of 256.",
+        cases: &[
+            ("tasks::single", tasks::single::<Value>),
+            ("tasks::single_1k", tasks::single::<Block>),
+            ("tasks::single_arc", tasks::single::<Shared>),
+            ("tasks::batches", tasks::batches::<Value>),
+        ],
+    },
+    Group {
+        name: "blocking",
+        title: "One writer, one reader: blocking threads",
+        about: "The same through the blocking door (`aimdb-sync`), next to channels for threads. Those without batches \
+                send one by one in both.",
+        cases: &[
+            ("blocking::single", blocking::single::<Value>),
+            ("blocking::single_1k", blocking::single::<Block>),
+            ("blocking::single_arc", blocking::single::<Shared>),
+            ("blocking::batches", blocking::batches::<Value>),
+        ],
+    },
+    Group {
+        name: "fan_out",
+        title: "One writer, many readers",
+        about: "Every reader gets every value. *Awake*: a thread goes round all readers and takes what is there, while \
+                the writer stays less than a ring ahead; the time is for a send and all its receives. *Asleep*: every \
+                reader is a parked task when the value comes; the time is the writer's alone, with all wake-ups. *Idle*: \
+                256 readers that never read; the writer overwrites. Capacity 1024.",
+        cases: &[
+            ("fan_out::awake_4", fan_out::awake::<4>),
+            ("fan_out::awake_16", fan_out::awake::<16>),
+            ("fan_out::awake_256", fan_out::awake::<256>),
+            ("fan_out::asleep_4", fan_out::asleep::<4>),
+            ("fan_out::asleep_16", fan_out::asleep::<16>),
+            ("fan_out::asleep_256", fan_out::asleep::<256>),
+            ("fan_out::idle_256", fan_out::idle::<256>),
+        ],
+    },
+    Group {
+        name: "writers",
+        title: "Four writers, one reader",
+        about: "Five threads; every value arrives, and the sum is checked. Time per value until the reader has all. \
+                Capacity 1024.",
+        cases: &[("writers::tasks", writers::tasks), ("writers::blocking", writers::blocking)],
+    },
+    Group {
+        name: "overload",
+        title: "A writer that never waits, four readers that cannot keep up",
+        about: "Five threads. The writer sends as fast as it can, and each send is timed for itself; *longest* is the \
+                worst stall of all rounds. Times hold the reading of the clock. *Delivered* is what readers got of what they could have got; a faster writer \
+                leaves them less time. Capacity 1024.",
+        cases: &[("overload::ring", overload::ring)],
+    },
+    Group {
+        name: "latency",
+        title: "Latency, one way",
+        about: "From before the send until the reader has the value, taken from a time stamp in it; *ns/op* is the median. *Threads* are parked: \
+                both sides sleep a moment before they answer. *Tasks* answer at once, on a Tokio runtime with two \
+                workers, which as a rule keeps both on one.",
+        cases: &[("latency::threads", latency::threads), ("latency::tasks", latency::tasks)],
+    },
+    Group {
+        name: "scale",
+        title: "Many records",
+        about: "A ring of 16 values of 32 bytes and one tap for each record, on a Tokio runtime with two workers, in a \
+                process of its own. *Memory* is the growth of the resident set from before the first `configure` until \
+                all taps wait. *Value through each* is from the first send until all taps have counted. *Idle CPU* is \
+                what the process used in the seconds after that, in steps of 10 ms: \
+                one step may be rounding.",
+        cases: &[("scale::records", scale::records)],
+    },
+];
