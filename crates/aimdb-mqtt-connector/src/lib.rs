@@ -39,6 +39,8 @@
 //!   kept until the broker has acknowledged it, and sent again on a new session if need be.
 //! - **Inbound acknowledges last.** At QoS 1 and 2 the broker gets its acknowledgement when the record has the value.
 //!   With a [persistent session](MqttConnector::persistent_session) what was not acknowledged comes again.
+//! - **An orderly shutdown leaves nothing open.** It ends when the broker has read every acknowledgement and closed the
+//!   connection, or has not within 5 s: the next process gets no message again that a record of this one has.
 //! - **Both directions heal** after the broker was away: connecting, subscribing and sending start anew by themselves,
 //!   with a pause that doubles from 250 ms to 10 s ([`backoff`](MqttConnector::backoff)).
 //! - **A payload that does not decode** is counted, logged and given to the dead-letter hook, and the link goes on.
@@ -47,8 +49,12 @@
 //!
 //! - At QoS 0 a message that was taken from the record when the connection broke is lost; it is counted in
 //!   `dropped`, as is an incoming one for which a full queue had no room.
-//! - QoS 2 is exactly once for as long as the broker keeps the session. If the broker loses it, a message may come
+//! - QoS 2 is exactly once for as long as both sides keep the session. If the broker loses it, a message may come
 //!   twice; messages that are sent again may come after later ones.
+//! - Without an orderly shutdown (a crash, a broken connection at the last moment, a deadline that is over) the broker
+//!   may not know what was acknowledged last. A persistent session sends it again to the next process, at QoS 1 and 2,
+//!   since nothing outlives a process that would tell. Within one process a broken connection can double a message at
+//!   QoS 1 whose acknowledgement was under way; at QoS 2 it cannot.
 //! - With a persistent session, a QoS 2 publish that was cut off by the end of the *process* may hide one message of
 //!   the next process from its receivers, because packet identifiers start over. Publish at QoS 1 where that matters.
 //! - A message that the broker refuses is counted in `dropped` with MQTT 5. MQTT 3.1.1 has no words for it: the broker

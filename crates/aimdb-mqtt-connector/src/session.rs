@@ -250,11 +250,16 @@ impl<C: Client> Driver<C> {
                 Ok(Event::Message(message)) if taking_in => self.route(message).await,
                 Ok(Event::Acknowledged(id)) => _ = self.owed.remove(&id),
                 Ok(Event::Message(_) | Event::Other) => {}
-                Err(Lost { over: true, .. }) => return Ok(()),
+                Err(Lost { over: true, .. }) => break,
+                // The acknowledgements were for this connection. On another one their messages would come again, to links
+                // that are no more.
+                Err(_) if self.leaving => break,
                 Err(lost) => self.lost(lost).await?,
             }
             self.catch_up();
         }
+        events.close().await;
+        Ok(())
     }
 
     /// Once every acknowledgement is with the client.

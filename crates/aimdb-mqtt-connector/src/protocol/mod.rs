@@ -70,6 +70,9 @@ pub(crate) trait EventLoop: Send + 'static {
     type Ack: Send + Sync + 'static;
 
     fn poll(&mut self) -> impl Future<Output = Result<Event<Self::Ack>, Lost>> + Send;
+
+    /// After the goodbye: returns when the broker has read everything up to it, or takes too long.
+    fn close(self) -> impl Future<Output = ()> + Send;
 }
 
 pub(crate) enum Event<A> {
@@ -186,6 +189,12 @@ macro_rules! client {
             fn try_disconnect(&self) -> bool {
                 self.client.try_disconnect().is_ok()
             }
+        }
+
+        /// The library's event loop, and the socket it leaves behind.
+        pub(crate) struct Receiver {
+            events: $library::EventLoop,
+            let_go: super::wire::LetGo,
         }
 
         fn not_sent(error: PublishNoticeError) -> super::NotSent {

@@ -1,13 +1,12 @@
 //! MQTT 3.1.1.
 
 use rumqttc_v4::mqttbytes::v4::LastWill;
-use rumqttc_v4::{
-    AckMode, ConnectionError, MqttOptions, Outgoing, SubscribeNotice, TlsConfiguration, Transport,
-};
+use rumqttc_v4::{AckMode, ConnectionError, MqttOptions, Outgoing, SubscribeNotice};
 
+use super::wire::{LetGo, Unlisted};
 use super::{
     BATCH, CHANNEL, Event, IN_FLIGHT, Lost, NotSent, OVER, Protocol, broken, client, refusal,
-    seconds,
+    seconds, wire,
 };
 use crate::QoS;
 use crate::config::{PACKET_OVERHEAD, Session, Settings};
@@ -25,19 +24,20 @@ pub(crate) struct V311;
 
 impl Protocol for V311 {
     type Client = Sender;
-    type EventLoop = rumqttc_v4::EventLoop;
+    type EventLoop = Receiver;
 
-    fn open(settings: &Settings) -> Result<(Sender, rumqttc_v4::EventLoop), String> {
-        let opened = AsyncClient::builder(options(settings)).capacity(CHANNEL).try_build();
+    fn open(settings: &Settings) -> Result<(Sender, Receiver), String> {
+        let let_go = LetGo::default();
+        let opened = AsyncClient::builder(options(settings, &let_go)).capacity(CHANNEL).try_build();
         let (client, mut events) = opened.map_err(|error| error.to_string())?;
         let mut network = network();
         network.set_connection_timeout(settings.config.connect_timeout.as_secs().max(1));
         events.set_network_options(network);
-        Ok((Sender { client, refusals: () }, events))
+        Ok((Sender { client, refusals: () }, Receiver { events, let_go }))
     }
 }
 
-fn options(settings: &Settings) -> MqttOptions {
+fn options(settings: &Settings, let_go: &LetGo) -> MqttOptions {
     let config = &settings.config;
     let packet = config.max_payload + PACKET_OVERHEAD;
     let mut options = MqttOptions::new(&settings.client_id, (settings.host.clone(), settings.port));
@@ -48,10 +48,11 @@ fn options(settings: &Settings) -> MqttOptions {
         .set_max_request_batch(BATCH)
         .set_ack_mode(AckMode::Manual)
         .set_clean_session(config.session == Session::Clean);
-    if let Some(tls) = &settings.tls {
-        let tls = TlsConfiguration::Rustls(tls.clone());
-        options.set_transport(Transport::tls_with_config(tls));
-    }
+    let tls = settings.tls.clone().map(|config| (config, settings.host.clone()));
+    let let_go = let_go.clone();
+    options.set_socket_connector(move |address, network| {
+        wire::connect(address, network, tls.clone(), Unlisted::default(), let_go.clone())
+    });
     if let Some((user, password)) = &settings.credentials {
         options.set_credentials(user, password.clone());
     }
@@ -76,11 +77,15 @@ fn subscribe(
     client.try_subscribe_tracked(filter, qos(level))
 }
 
-impl super::EventLoop for rumqttc_v4::EventLoop {
+impl super::EventLoop for Receiver {
     type Ack = Publish;
 
     async fn poll(&mut self) -> Result<Event<Publish>, Lost> {
-        match Self::poll(self).await {
+        let polled = self.events.poll().await;
+        if polled.is_err() {
+            self.let_go.close();
+        }
+        match polled {
             Ok(rumqttc_v4::Event::Incoming(Packet::ConnAck(ack))) => Ok(Event::Connected {
                 session_present: ack.session_present,
                 max_packet: usize::MAX,
@@ -98,5 +103,10 @@ impl super::EventLoop for rumqttc_v4::EventLoop {
             Err(ConnectionError::ConnectionRefused(code)) => Err(refusal(&format!("{code:?}"))),
             Err(error) => Err(broken(&error)),
         }
+    }
+
+    async fn close(self) {
+        drop(self.events);
+        self.let_go.read_to_the_end().await;
     }
 }

@@ -10,7 +10,7 @@ use rumqttc_v5::{
     SubscribeNotice,
 };
 
-use super::wire::Unlisted;
+use super::wire::{LetGo, Unlisted};
 use super::{
     BATCH, CHANNEL, Event, IN_FLIGHT, Lost, NotSent, OVER, Protocol, broken, client, in_words,
     refusal, seconds, wire,
@@ -53,18 +53,18 @@ pub(crate) struct V5;
 
 impl Protocol for V5 {
     type Client = Sender;
-    type EventLoop = rumqttc_v5::EventLoop;
+    type EventLoop = Receiver;
 
-    fn open(settings: &Settings) -> Result<(Sender, rumqttc_v5::EventLoop), String> {
-        let refusals = Unlisted::default();
-        let opened =
-            AsyncClient::builder(options(settings, &refusals)).capacity(CHANNEL).try_build();
+    fn open(settings: &Settings) -> Result<(Sender, Receiver), String> {
+        let (refusals, let_go) = (Unlisted::default(), LetGo::default());
+        let options = options(settings, &refusals, &let_go);
+        let opened = AsyncClient::builder(options).capacity(CHANNEL).try_build();
         let (client, events) = opened.map_err(|error| error.to_string())?;
-        Ok((Sender { client, refusals }, events))
+        Ok((Sender { client, refusals }, Receiver { events, let_go }))
     }
 }
 
-fn options(settings: &Settings, unlisted: &Unlisted) -> MqttOptions {
+fn options(settings: &Settings, unlisted: &Unlisted, let_go: &LetGo) -> MqttOptions {
     let config = &settings.config;
     let packet = u32::try_from(config.max_payload + PACKET_OVERHEAD).unwrap_or(u32::MAX);
     let mut options = MqttOptions::new(&settings.client_id, (settings.host.clone(), settings.port));
@@ -78,9 +78,9 @@ fn options(settings: &Settings, unlisted: &Unlisted) -> MqttOptions {
         .set_ack_mode(AckMode::Manual);
     options.set_network_options(network());
     let tls = settings.tls.clone().map(|config| (config, settings.host.clone()));
-    let unlisted = unlisted.clone();
+    let (unlisted, let_go) = (unlisted.clone(), let_go.clone());
     options.set_socket_connector(move |address, network| {
-        wire::connect(address, network, tls.clone(), unlisted.clone())
+        wire::connect(address, network, tls.clone(), unlisted.clone(), let_go.clone())
     });
     if let Some((user, password)) = &settings.credentials {
         options.set_credentials(user, password.clone());
@@ -152,11 +152,15 @@ impl SessionStore for ResumeAnything {
     }
 }
 
-impl super::EventLoop for rumqttc_v5::EventLoop {
+impl super::EventLoop for Receiver {
     type Ack = Publish;
 
     async fn poll(&mut self) -> Result<Event<Publish>, Lost> {
-        match Self::poll(self).await {
+        let polled = self.events.poll().await;
+        if polled.is_err() {
+            self.let_go.close();
+        }
+        match polled {
             Ok(rumqttc_v5::Event::Incoming(Packet::ConnAck(ack))) => Ok(Event::Connected {
                 session_present: ack.session_present,
                 max_packet: ack
@@ -180,5 +184,10 @@ impl super::EventLoop for rumqttc_v5::EventLoop {
             Err(ConnectionError::ConnectionRefused(code)) => Err(refusal(&format!("{code:?}"))),
             Err(error) => Err(broken(&error)),
         }
+    }
+
+    async fn close(self) {
+        drop(self.events);
+        self.let_go.read_to_the_end().await;
     }
 }

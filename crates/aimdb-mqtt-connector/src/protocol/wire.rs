@@ -1,27 +1,43 @@
-//! The connection beneath the MQTT 5 client, with one thing put right.
+//! The connection beneath the client library, with two things put right.
 //!
-//! The client library takes a reason that MQTT 5 does not list for PUBACK or PUBREC for a broken packet and hangs up; on
-//! the next connection the message is sent again, refused again, and so on for ever. Mosquitto gives such a reason to a
-//! message over its `message_size_limit`: 0x95, packet too large. So an unlisted reason is exchanged for a listed one
-//! before the library reads it, and remembered under the message's identifier.
+//! **The end.** The library drops its socket as soon as it has written the goodbye. A broker that writes to it after
+//! that, and has not read that far, learns that nobody is there, hangs up in turn, and never reads the acknowledgements
+//! it had already received: a kept session sends their messages again, to a client that has them. So the socket outlives
+//! the library, and is read until the broker has closed its half: then the broker has read everything. By then it has
+//! also let go of the session; a successor with the same client id cannot push out the connection with all that it holds.
+//!
+//! **Unlisted reasons.** The library takes a reason that MQTT 5 does not list for PUBACK or PUBREC for a broken packet
+//! and hangs up; on the next connection the message is sent again, refused again, and so on for ever. Mosquitto gives
+//! such a reason to a message over its `message_size_limit`: 0x95, packet too large. So an unlisted reason is exchanged
+//! for a listed one before the library reads it, and remembered under the message's identifier. MQTT 3.1.1 has no reasons.
 
 use std::collections::BTreeMap;
-use std::io::{Error, IoSlice, Result};
+use std::io::{Error, ErrorKind, IoSlice, Result};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use rumqttc_v5::tokio_rustls::TlsConnector;
 use rumqttc_v5::{NetworkOptions, default_socket_connect};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 const PUBACK: u8 = 4;
 const PUBREC: u8 = 5;
 
 /// What MQTT 5 lets a broker answer to a publish.
 const LISTED: [u8; 9] = [0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99];
+
+/// How long a broker may take to read to the goodbye and close. It takes a round trip and what is under way.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// How long an address of a host is given before the next one is tried beside it.
+const HEAD_START: Duration = Duration::from_millis(250);
 
 /// Implementation-specific error: what an unlisted reason becomes.
 pub(crate) const STAND_IN: u8 = 0x83;
@@ -45,14 +61,47 @@ pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Duplex for S {}
 
-/// A connection to `address`, TLS included: what is read must be plain.
+/// The socket that the library has let go of, if any.
+#[derive(Clone, Default)]
+pub(crate) struct LetGo(Arc<Mutex<Option<Box<dyn Duplex>>>>);
+
+impl LetGo {
+    /// Closes it without further ado: its connection is broken.
+    pub(crate) fn close(&self) {
+        drop(self.take());
+    }
+
+    /// Closes it from our side, then waits until the broker has, and throws away what comes meanwhile. To be called
+    /// when the goodbye is sent: what is thrown away and needs an acknowledgement comes again if the session is kept.
+    pub(crate) async fn read_to_the_end(&self) {
+        let Some(socket) = self.take() else { return };
+        let (mut from, mut to) = tokio::io::split(socket);
+        let mut nowhere = tokio::io::sink();
+        // Together: a broker may take nothing in until it has got rid of what it sends.
+        let closing =
+            async { tokio::join!(to.shutdown(), tokio::io::copy(&mut from, &mut nowhere)) };
+        // Whichever way it ends, there is nothing more to be done.
+        let _ended = tokio::time::timeout(CLOSING, closing).await;
+    }
+
+    fn put(&self, socket: Box<dyn Duplex>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(socket);
+    }
+
+    fn take(&self) -> Option<Box<dyn Duplex>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// A connection to `address`, TLS included: what is read must be plain, and the end is ours.
 pub(crate) async fn connect(
     address: String,
     network: NetworkOptions,
     tls: Option<(Arc<ClientConfig>, String)>,
     unlisted: Unlisted,
-) -> Result<Wire<Box<dyn Duplex>>> {
-    let socket = default_socket_connect(address, network).await?;
+    let_go: LetGo,
+) -> Result<Wire> {
+    let socket = first_to_answer(tokio::net::lookup_host(address).await?, network).await?;
     let socket: Box<dyn Duplex> = match tls {
         None => Box::new(socket),
         Some((config, host)) => {
@@ -62,15 +111,47 @@ pub(crate) async fn connect(
     };
     // Identifiers start over, or their messages are sent again.
     unlisted.with(BTreeMap::clear);
-    Ok(Wire { socket, place: Place::Header, unlisted })
+    Ok(Wire { socket, place: Place::Header, unlisted, let_go })
 }
 
-/// A connection whose incoming acknowledgements are as the client library wants them.
-#[derive(Debug)]
-pub(crate) struct Wire<S> {
-    socket: S,
+/// Tries the addresses of a host in their order. One that does not answer keeps the next ones waiting for a moment, not
+/// for ever: a name with an IPv6 address leads nowhere in many a network.
+async fn first_to_answer(
+    addresses: impl Iterator<Item = SocketAddr>,
+    network: NetworkOptions,
+) -> Result<TcpStream> {
+    let mut addresses = addresses.fuse().peekable();
+    let mut attempts = JoinSet::new();
+    let mut last = Error::new(ErrorKind::NotFound, "the host has no address");
+    loop {
+        if let Some(address) = addresses.next() {
+            attempts.spawn(default_socket_connect(address.to_string(), network.clone()));
+        }
+        let more = addresses.peek().is_some();
+        tokio::select! {
+            ended = attempts.join_next() => match ended {
+                Some(Ok(Ok(socket))) => return Ok(socket),
+                Some(Ok(Err(error))) => last = error,
+                Some(Err(error)) => last = Error::other(error),
+                None => return Err(last),
+            },
+            () = tokio::time::sleep(HEAD_START), if more => {}
+        }
+    }
+}
+
+/// A connection whose incoming acknowledgements are as the client library wants them, and whose socket outlives it.
+pub(crate) struct Wire {
+    socket: Box<dyn Duplex>,
     place: Place,
     unlisted: Unlisted,
+    let_go: LetGo,
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.let_go.put(std::mem::replace(&mut self.socket, Box::new(tokio::io::empty())));
+    }
 }
 
 /// Where in the stream of packets the next byte is.
@@ -95,7 +176,7 @@ enum Place {
     Nowhere,
 }
 
-impl<S> Wire<S> {
+impl Wire {
     fn pass(&mut self, mut bytes: &mut [u8]) {
         while let Some(first) = bytes.first_mut() {
             let mut taken = 1;
@@ -140,7 +221,7 @@ impl Place {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
+impl AsyncRead for Wire {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -154,7 +235,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+impl AsyncWrite for Wire {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -191,7 +272,12 @@ mod tests {
     /// What the library gets to read, and what is remembered, if the stream comes in pieces of `size`.
     fn passed(stream: &[u8], size: usize) -> (Vec<u8>, Vec<(u16, u8)>) {
         let unlisted = Unlisted::default();
-        let mut wire = Wire { socket: (), place: Place::Header, unlisted: unlisted.clone() };
+        let mut wire = Wire {
+            socket: Box::new(tokio::io::empty()),
+            place: Place::Header,
+            unlisted: unlisted.clone(),
+            let_go: LetGo::default(),
+        };
         let mut bytes = stream.to_vec();
         bytes.chunks_mut(size).for_each(|piece| wire.pass(piece));
         (
@@ -223,6 +309,40 @@ mod tests {
             assert!(bytes == expected, "in pieces of {size}");
             assert_eq!(reasons, [(7, 0x96), (0x0102, 0x95)]);
         }
+    }
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_does_not_keep_the_next_ones_waiting_for_ever() {
+        let silent = tokio::net::TcpSocket::new_v4().unwrap();
+        silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let silent = silent.listen(1).unwrap();
+        let nowhere = silent.local_addr().unwrap();
+        // Once nobody more can wait to be accepted, nobody more is answered.
+        let mut waiting = Vec::new();
+        let full = async {
+            while let Ok(Ok(socket)) =
+                tokio::time::timeout(HEAD_START, TcpStream::connect(nowhere)).await
+            {
+                waiting.push(socket);
+            }
+        };
+        tokio::time::timeout(20 * HEAD_START, full).await.unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let there = listener.local_addr().unwrap();
+        let reached = first_to_answer([nowhere, there].into_iter(), NetworkOptions::new());
+        let reached = tokio::time::timeout(20 * HEAD_START, reached).await.unwrap().unwrap();
+        assert_eq!(reached.peer_addr().unwrap(), there);
+
+        let refused = {
+            let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            gone.local_addr().unwrap()
+        };
+        let network = NetworkOptions::new();
+        assert!(first_to_answer([refused, there].into_iter(), network.clone()).await.is_ok());
+        let error = first_to_answer([refused].into_iter(), network.clone()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        let error = first_to_answer(std::iter::empty(), network).await.unwrap_err();
+        assert_eq!(error.to_string(), "the host has no address");
     }
 
     #[test]
