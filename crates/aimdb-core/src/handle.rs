@@ -465,17 +465,20 @@ impl<T: Clone> Reader<T> {
         self.place().latest()
     }
 
-    fn stop_waiting(&mut self) {
+    /// Ends the wait of a future that is ready, or dropped.
+    fn pause_waiting(&mut self) {
         if let Some(place) = &self.subscription {
-            place.stop_waiting(&mut self.ticket);
-            place.stop_waiting_for_end(&mut self.end_ticket);
+            place.pause_waiting(&mut self.ticket);
         }
     }
 }
 
 impl<T: Clone> Drop for Reader<T> {
     fn drop(&mut self) {
-        self.stop_waiting();
+        if let Some(place) = &self.subscription {
+            place.stop_waiting(&mut self.ticket);
+            place.stop_waiting_for_end(&mut self.end_ticket);
+        }
         if let Some(seat) = &self.seat {
             let place = self.subscription.take();
             let _replaced = seat.waiting.with(|waiting| core::mem::replace(waiting, place));
@@ -515,7 +518,7 @@ impl<T: Clone> Future for Recv<'_, T> {
 
 impl<T: Clone> Drop for Recv<'_, T> {
     fn drop(&mut self) {
-        self.reader.stop_waiting();
+        self.reader.pause_waiting();
     }
 }
 
@@ -536,7 +539,7 @@ impl<T: Clone> Future for NextEvent<'_, T> {
 
 impl<T: Clone> Drop for NextEvent<'_, T> {
     fn drop(&mut self) {
-        self.reader.stop_waiting();
+        self.reader.pause_waiting();
     }
 }
 
@@ -559,7 +562,7 @@ impl<T: Clone> Future for RecvMany<'_, T> {
 
 impl<T: Clone> Drop for RecvMany<'_, T> {
     fn drop(&mut self) {
-        self.reader.stop_waiting();
+        self.reader.pause_waiting();
     }
 }
 

@@ -168,6 +168,12 @@ impl Held<'_> {
         self.next
     }
 
+    /// Whether the last read gave a value.
+    #[inline(always)]
+    pub(super) fn has_hand(&self) -> bool {
+        self.place.in_hand.load(Relaxed) != 0
+    }
+
     /// What was handed out before has been dealt with: its reader came back for more.
     #[inline(always)]
     pub(super) fn empty_hand(&mut self) {

@@ -235,7 +235,7 @@ impl<T: Clone> Buffer<T> {
             each!(&self.storage, kind => match kind.try_turn() {
                 Some(turn) => turn.write(value),
                 None => {
-                    drop(step);
+                    step.end();
                     return self.produce_in_turn(value);
                 }
             })
@@ -282,7 +282,7 @@ impl<T: Clone> Buffer<T> {
             Storage::Latest(kind) => write_one_by_one(kind, batch, &mut evicted),
             Storage::Mailbox(kind) => write_one_by_one(kind, batch, &mut evicted),
         };
-        drop(step);
+        step.end();
         match outcome {
             Ok(produced) => self.tell(produced, offered - batch.len() as u64),
             Err(Refused::Full) => {}
@@ -503,7 +503,17 @@ impl<T: Clone> Buffer<T> {
         }
     }
 
+    /// Ends a wait of the reader of `cursor`. If it is alone on its cursor and nobody waits, it has been taken out of
+    /// the line and there is nobody to pass a wake-up on to: then it keeps its place in the list for the next wait, and
+    /// the lock is spared, until [`give_up_reading`](Self::give_up_reading).
     fn stop_reading(&self, reader: usize, cursor: &Cursor, key: &mut WaitKey) {
+        let alone = !cursor.is_shared() && !matches!(self.storage, Storage::Mailbox(_));
+        if key.is_some() && !(alone && self.signals.load(Relaxed) & READERS_WAIT == 0) {
+            self.give_up_reading(reader, cursor, key);
+        }
+    }
+
+    fn give_up_reading(&self, reader: usize, cursor: &Cursor, key: &mut WaitKey) {
         if key.is_some() {
             let [dropped, heir] = self.registry(|registry| {
                 registry.stop_reading(reader, key, || self.readable(cursor) > 0)

@@ -154,7 +154,10 @@ fn what_is_lost_is_told_before_the_value_behind_it() {
         });
         let mut position = 0;
         let mut look = || match reader.try_event() {
-            Ok(Event::Lagged(missed)) => position += missed,
+            Ok(Event::Lagged(missed)) => {
+                assert_ne!(missed, 0);
+                position += missed;
+            }
             Ok(Event::Value(value)) => {
                 position += 1;
                 assert_eq!(*value, position);

@@ -177,7 +177,7 @@ impl<T: Clone> Queue<T> {
             if cell.wanted(position) == 1 || cell.count_out() {
                 // SAFETY: `position` is before `head` and this reader's cursor, held here, is not past it, so the value
                 // is there; nobody else wants it, so nobody else touches it, and it is not read again.
-                freed.push(cell.value.with(|value| unsafe { (*value).assume_init_read() }));
+                freed.push(cell.value.with_mut(|value| unsafe { (*value).assume_init_read() }));
             }
         }
         held.pass(left);
@@ -339,14 +339,14 @@ impl<T: Clone> Kind<T> for Queue<T> {
         out.value = Some(if wanted == 1 {
             // SAFETY: the cell says that the value is there; this reader has not had it, so no writer comes near it; nobody
             // else wants it, so it is moved out once.
-            cell.value.with(|value| unsafe { (*value).assume_init_read() })
+            cell.value.with_mut(|value| unsafe { (*value).assume_init_read() })
         } else {
             // SAFETY: as above, but others want it too: they clone it, perhaps now, and whoever moves it out waits for
             // this reader to be counted out below.
             let copy = cell.value.with(|value| unsafe { (*value).assume_init_ref().clone() });
             if cell.count_out() {
                 // SAFETY: the others were counted out while this one cloned; it is the last, and the only one left.
-                out.spare = Some(cell.value.with(|value| unsafe { (*value).assume_init_read() }));
+                out.spare = Some(cell.value.with_mut(|value| unsafe { (*value).assume_init_read() }));
             }
             copy
         });

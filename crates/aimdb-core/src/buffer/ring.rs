@@ -27,7 +27,7 @@ use alloc::boxed::Box;
 
 use super::cursor::{Held, add};
 use super::kind::{Kind, Lap, Outlet, Pushed, Refused, Taken, Turn};
-use super::slot::{Claim, Slot};
+use super::slot::{Claim, Slot, Word};
 use crate::sync::atomic::{
     AtomicU64, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
@@ -91,8 +91,15 @@ impl<T: Clone> Ring<T> {
     fn try_claim_head(&self) -> Option<RingTurn<'_, T>> {
         let head = self.head();
         let slot = self.slot(head);
+        let one_lap_before = (head + 1).saturating_sub(self.lap.capacity());
+        // Claiming what is most likely there spares a look, for which the cache line would have to come twice.
+        if one_lap_before > 0
+            && let Some(claim) = slot.claim(Word::of(one_lap_before, true))
+        {
+            return Some(RingTurn { ring: self, claim, head });
+        }
         let word = slot.look();
-        if !word.offers((head + 1).saturating_sub(self.lap.capacity())) {
+        if !word.offers(one_lap_before) {
             return None;
         }
         let claim = slot.claim(word)?;
@@ -234,7 +241,11 @@ impl<T: Clone> Kind<T> for Ring<T> {
 
     #[inline(always)]
     fn try_read(&self, held: &mut Held<'_>, out: &mut Outlet<T>) -> bool {
-        let Some(mut claim) = self.try_claim(held.next()) else { return false };
+        let next = held.next();
+        // Where there was a value there is likely another, which nobody has read yet: as in `try_claim_head`.
+        let likely = Word::of(next + 1, false);
+        let likely = if held.has_hand() { self.slot(next).claim(likely) } else { None };
+        let Some(mut claim) = likely.or_else(|| self.try_claim(next)) else { return false };
         out.value = claim.value().cloned();
         claim.mark_read();
         held.deliver(out.nth);

@@ -37,6 +37,12 @@ const ONE: u64 = 1 << 3;
 pub(super) struct Word(u64);
 
 impl Word {
+    /// The word of a slot with the `written`th value, free, and `read` by somebody or not.
+    #[inline(always)]
+    pub(super) const fn of(written: u64, read: bool) -> Self {
+        Self((written * ONE) | FULL | if read { READ } else { 0 })
+    }
+
     /// In a ring: one more than the position of the value here. In a slot by itself: how many values there have been.
     #[inline(always)]
     pub(super) const fn written(self) -> u64 {
@@ -47,7 +53,7 @@ impl Word {
     #[inline(always)]
     pub(super) const fn offers(self, written: u64) -> bool {
         let full = if written == 0 { 0 } else { FULL };
-        self.0 & !READ == written * ONE | full
+        self.0 & !READ == (written * ONE) | full
     }
 
     /// Somebody has the value to themselves.
@@ -168,7 +174,7 @@ impl<T> Claim<'_, T> {
         let old = self.take();
         // SAFETY: this claim is the only access; the slot is empty, so nothing is overwritten without being dropped.
         self.slot.value.with_mut(|slot| unsafe { (*slot).write(value) });
-        self.word = Word(written * ONE | FULL);
+        self.word = Word((written * ONE) | FULL);
         old
     }
 
@@ -180,7 +186,7 @@ impl<T> Claim<'_, T> {
         }
         self.word.0 &= !FULL;
         // SAFETY: full, so there is a value; this claim is the only access; no longer full, so nobody reads it again.
-        Some(self.slot.value.with(|value| unsafe { (*value).assume_init_read() }))
+        Some(self.slot.value.with_mut(|value| unsafe { (*value).assume_init_read() }))
     }
 
     /// What the word will be.

@@ -96,17 +96,18 @@ impl<T: Clone> Subscription<T> {
         ticket: &mut WaitTicket,
         cx: &mut Context<'_>,
     ) -> Poll<Result<T, Closed>> {
-        self.poll(ticket, cx, || self.try_value())
+        self.poll::<false, _>(ticket, cx, || self.try_value())
     }
 
-    /// [`poll_value`](Self::poll_value) for who has the subscription alone, which is faster.
+    /// [`poll_value`](Self::poll_value) for who has the subscription alone, which is faster. The ticket may keep its place
+    /// in the list for the next time, so it must be given back in the end.
     #[inline]
-    pub fn poll_value_mut(
+    pub(crate) fn poll_value_mut(
         &mut self,
         ticket: &mut WaitTicket,
         cx: &mut Context<'_>,
     ) -> Poll<Result<T, Closed>> {
-        self.poll(ticket, cx, || self.value::<true>())
+        self.poll::<true, _>(ticket, cx, || self.value::<true>())
     }
 
     /// [`try_event`](Self::try_event), waiting while there is nothing.
@@ -115,7 +116,7 @@ impl<T: Clone> Subscription<T> {
         ticket: &mut WaitTicket,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Event<T>, Closed>> {
-        self.poll(ticket, cx, || self.try_event())
+        self.poll::<false, _>(ticket, cx, || self.try_event())
     }
 
     /// Appends up to `limit` values to `into`, waiting until there is at least one.
@@ -126,7 +127,7 @@ impl<T: Clone> Subscription<T> {
         ticket: &mut WaitTicket,
         cx: &mut Context<'_>,
     ) -> Poll<Result<usize, Closed>> {
-        self.poll(ticket, cx, || self.try_many(into, limit))
+        self.poll::<false, _>(ticket, cx, || self.try_many(into, limit))
     }
 
     /// Appends up to `limit` values to `into` and says how many.
@@ -142,7 +143,7 @@ impl<T: Clone> Subscription<T> {
     }
 
     #[inline]
-    fn poll<O>(
+    fn poll<const ALONE: bool, O>(
         &self,
         ticket: &mut WaitTicket,
         cx: &mut Context<'_>,
@@ -168,7 +169,11 @@ impl<T: Clone> Subscription<T> {
                     continue;
                 }
             };
-            self.stop_waiting(ticket);
+            if ALONE {
+                self.pause_waiting(ticket);
+            } else {
+                self.stop_waiting(ticket);
+            }
             return Poll::Ready(outcome);
         }
     }
@@ -186,6 +191,12 @@ impl<T: Clone> Subscription<T> {
     /// Gives a ticket back. A wake-up it had received goes to the next in line.
     #[inline]
     pub fn stop_waiting(&self, ticket: &mut WaitTicket) {
+        self.buffer.give_up_reading(self.id, &self.cursor, &mut ticket.0);
+    }
+
+    /// The same for now: the ticket will be used again, or given back.
+    #[inline]
+    pub(crate) fn pause_waiting(&self, ticket: &mut WaitTicket) {
         self.buffer.stop_reading(self.id, &self.cursor, &mut ticket.0);
     }
 
