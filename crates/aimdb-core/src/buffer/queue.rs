@@ -346,7 +346,8 @@ impl<T: Clone> Kind<T> for Queue<T> {
             let copy = cell.value.with(|value| unsafe { (*value).assume_init_ref().clone() });
             if cell.count_out() {
                 // SAFETY: the others were counted out while this one cloned; it is the last, and the only one left.
-                out.spare = Some(cell.value.with_mut(|value| unsafe { (*value).assume_init_read() }));
+                out.spare =
+                    Some(cell.value.with_mut(|value| unsafe { (*value).assume_init_read() }));
             }
             copy
         });
