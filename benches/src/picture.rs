@@ -1,5 +1,5 @@
 //! Tables as horizontal bars, in plain SVG: white ground, dark text, one panel for each table, two panels side by side.
-//! Each panel has a scale of its own from zero; a bar longer than [`LIMIT`] times the reference is cut, and says so.
+//! Each panel has a scale of its own from zero; a bar longer than `LIMIT` times the reference is cut, and says so.
 
 use crate::table::{Bar, Table};
 

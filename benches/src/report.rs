@@ -146,7 +146,7 @@ fn race(title: &str, standings: &[Standing<'_>]) -> Table {
     }
 }
 
-/// Leaves the comparison with the published crates where [`write`] takes it in.
+/// Leaves the comparison with the published crates where [`write`](fn@write) takes it in.
 ///
 /// # Errors
 ///
