@@ -32,6 +32,8 @@ mod imp {
         pub(crate) fn begin() -> Self {
             Self
         }
+
+        pub(crate) fn end(self) {}
     }
 
     pub(crate) struct Spin;
@@ -89,6 +91,9 @@ mod imp {
         pub(crate) const fn begin() -> Self {
             Self
         }
+
+        #[inline(always)]
+        pub(crate) fn end(self) {}
     }
 
     /// Spins a little, then gives the processor away: whoever is waited for may need it.
@@ -146,6 +151,9 @@ mod imp {
             let before = unsafe { critical_section::acquire() };
             Self { before, _here: core::marker::PhantomData }
         }
+
+        #[inline]
+        pub(crate) fn end(self) {}
     }
 
     impl Drop for Step {

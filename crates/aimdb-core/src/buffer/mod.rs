@@ -235,7 +235,7 @@ impl<T: Clone> Buffer<T> {
             each!(&self.storage, kind => match kind.try_turn() {
                 Some(turn) => turn.write(value),
                 None => {
-                    drop(step);
+                    step.end();
                     return self.produce_in_turn(value);
                 }
             })
@@ -282,7 +282,7 @@ impl<T: Clone> Buffer<T> {
             Storage::Latest(kind) => write_one_by_one(kind, batch, &mut evicted),
             Storage::Mailbox(kind) => write_one_by_one(kind, batch, &mut evicted),
         };
-        drop(step);
+        step.end();
         match outcome {
             Ok(produced) => self.tell(produced, offered - batch.len() as u64),
             Err(Refused::Full) => {}

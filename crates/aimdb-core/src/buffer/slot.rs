@@ -47,7 +47,7 @@ impl Word {
     #[inline(always)]
     pub(super) const fn offers(self, written: u64) -> bool {
         let full = if written == 0 { 0 } else { FULL };
-        self.0 & !READ == written * ONE | full
+        self.0 & !READ == (written * ONE) | full
     }
 
     /// Somebody has the value to themselves.
@@ -168,7 +168,7 @@ impl<T> Claim<'_, T> {
         let old = self.take();
         // SAFETY: this claim is the only access; the slot is empty, so nothing is overwritten without being dropped.
         self.slot.value.with_mut(|slot| unsafe { (*slot).write(value) });
-        self.word = Word(written * ONE | FULL);
+        self.word = Word((written * ONE) | FULL);
         old
     }
 
