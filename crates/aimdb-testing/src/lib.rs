@@ -6,6 +6,8 @@
 //! | [`runtime`] | a [`Host`]: a runtime's clock, timers and log | [`runtime_conformance!`] |
 //! | [`engine`] | a [`Host`]: the engine with its stages, on that runtime | [`engine_conformance!`] |
 //!
+//! [`auto_traits!`] is a table of what may cross threads.
+//!
 //! Each case is a public function named after what it promises, panics when the promise is broken, and stands in the
 //! suite's `run_all` and in its macro. The macros make one `#[test]` of each case; `run_all` is for where there is no
 //! test harness, as in firmware. Numbers are exact; nothing is asserted of real time but that a timer is not early.
@@ -31,6 +33,7 @@
 
 extern crate alloc;
 
+mod auto_traits;
 pub mod buffers;
 pub mod engine;
 mod host;

@@ -1,4 +1,4 @@
-//! A value whose clones and drops are counted.
+//! A value whose clones and drops are counted, and panic if they are told to.
 
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -9,6 +9,8 @@ pub struct Census {
     made: AtomicUsize,
     cloned: AtomicUsize,
     dropped: AtomicUsize,
+    panicking_clone: AtomicUsize,
+    panicking_drop: AtomicUsize,
 }
 
 impl Census {
@@ -36,6 +38,21 @@ impl Census {
     pub fn alive(&self) -> usize {
         self.made.load(SeqCst) + self.cloned() - self.dropped.load(SeqCst)
     }
+
+    /// From now on the `nth` clone, counted from one, panics; the others do not.
+    pub fn panic_in_clone(&self, nth: usize) {
+        self.panicking_clone.store(nth, SeqCst);
+    }
+
+    /// From now on the `nth` drop, counted from one, panics when it has been counted; the others do not.
+    pub fn panic_in_drop(&self, nth: usize) {
+        self.panicking_drop.store(nth, SeqCst);
+    }
+}
+
+/// Counts down, and says whether it has just come to the end.
+fn is_over(count: &AtomicUsize) -> bool {
+    count.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)) == Ok(1)
 }
 
 /// A number that a [`Census`] follows.
@@ -48,6 +65,7 @@ pub struct Counted {
 
 impl Clone for Counted {
     fn clone(&self) -> Self {
+        assert!(!is_over(&self.census.panicking_clone), "a clone was told to panic");
         self.census.cloned.fetch_add(1, SeqCst);
         Self { number: self.number, census: Arc::clone(&self.census) }
     }
@@ -56,5 +74,6 @@ impl Clone for Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.census.dropped.fetch_add(1, SeqCst);
+        assert!(!is_over(&self.census.panicking_drop), "a drop was told to panic");
     }
 }

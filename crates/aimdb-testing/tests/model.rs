@@ -1,64 +1,84 @@
 //! Random operations on each kind of buffer, against a model that keeps everything.
 //!
-//! `PROPTEST_CASES` sets how many sequences of 400 operations each kind is tried with; 256 unless set.
+//! Readers and writers wait in futures that are polled now and then, woken or not, and dropped at random points while
+//! others go on. The model knows who must be woken by each operation; every waker is counted, so a wake-up too few and
+//! one too many both show.
+//!
+//! `PROPTEST_CASES` sets how many sequences of 400 operations each kind is tried with; 256 unless set. With 2500 it is a
+//! million operations for each kind.
 
+use std::cell::Cell;
+use std::collections::{BTreeSet, VecDeque};
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use aimdb_core::{
-    BufferCfg, Closed, Event, ProduceError, ProduceManyError, TryProduceError, TryRecvError,
+    AimDb, AimDbBuilder, BufferCfg, Closed, Event, ProduceManyError, TryProduceError, TryRecvError,
 };
-use aimdb_testing::TestRuntime;
-use aimdb_testing::buffers::{Door, HandleDoor, OpenHandle, OpenRecord, RecordReader, Takers};
+use aimdb_testing::{Census, Counted, TestRuntime};
 use proptest::prelude::*;
 
-type Reader = aimdb_core::Reader<u64>;
+type Reader = aimdb_core::Reader<Counted>;
+type Producer = aimdb_core::Producer<Counted, TestRuntime>;
 
-/// One step. Readers are picked by a number that is taken modulo how many there are.
+/// Values that a producer moves in one go.
+const BATCH: usize = 32;
+const MOST_READERS: usize = 5;
+const MOST_WRITERS: usize = 6;
+
+/// One step. Readers and writers are picked by a number that is taken modulo how many there are.
 #[derive(Clone, Debug)]
 enum Op {
     TryProduce,
-    /// Given up if it would wait, as a dropped future is.
-    Produce,
-    ProduceMany(usize),
-    /// A writer that waits while a reader reads.
-    ProduceWhileReading(usize),
-    /// A writer that waits while a reader goes away.
-    ProduceWhileLeaving(usize),
+    TryRecv(usize),
+    /// Begins to read, or polls a read that has begun, whether it was woken or not.
+    Read(usize, Way),
+    /// Drops a read that has begun.
+    GiveUpReading(usize),
+    /// Begins to write this many values, and polls once.
+    Write(usize),
+    PollWriter(usize),
+    /// Drops a write that has begun.
+    GiveUpWriting(usize),
     Subscribe,
     Leave(usize),
-    TryRecv(usize),
-    /// Given up if it would wait.
-    Recv(usize),
-    /// A reader that waits while a value is produced.
-    RecvWhileProducing(usize),
-    RecvMany(usize, usize),
-    NextEvent(usize),
     Latest,
     Close,
+}
+
+/// A way to wait for a value.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Recv,
+    NextEvent,
+    RecvMany(usize),
 }
 
 impl Op {
     /// The operation that a random number stands for, and what it works on. Small numbers are simple operations, so
     /// that shrinking leads there.
     fn of((kind, subject): (u8, u8)) -> Self {
-        let reader = usize::from(subject % 12);
+        let subject = usize::from(subject);
+        let (who, how) = (subject % 60, subject / 60);
         match kind % 64 {
-            0..8 => Self::TryProduce,
-            8..16 => Self::TryRecv(reader),
-            16..24 => Self::Recv(reader),
-            24..32 => Self::Produce,
-            32..38 => Self::NextEvent(reader),
-            38..42 => Self::RecvMany(reader, usize::from(subject / 12 % 6)),
-            42..44 => Self::RecvMany(reader, usize::MAX),
-            44..48 => Self::RecvWhileProducing(reader),
-            48..51 => Self::ProduceWhileReading(reader),
-            51..54 => Self::ProduceMany(usize::from(subject % 80)),
-            54..56 => Self::Latest,
+            0..6 => Self::TryProduce,
+            6..12 => Self::TryRecv(who),
+            12..20 => Self::Read(who, Way::Recv),
+            20..26 => Self::Read(who, Way::NextEvent),
+            26..31 => Self::Read(who, Way::RecvMany([0, 2, 5, usize::MAX][how.min(3)])),
+            31..40 => Self::Write(1),
+            40..43 => Self::Write(subject % 80),
+            43..50 => Self::PollWriter(who),
+            50..53 => Self::GiveUpReading(who),
+            53..56 => Self::GiveUpWriting(who),
             56..60 => Self::Subscribe,
-            60..62 => Self::Leave(reader),
-            _ => Self::ProduceWhileLeaving(reader),
+            60..62 => Self::Leave(who),
+            _ => Self::Latest,
         }
     }
 }
@@ -75,12 +95,51 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     })
 }
 
-/// What a record should be: everything ever accepted, and where each reader stands in it.
+/// Names one wait, of a reader or a writer.
+type Id = u64;
+
+/// Who waits in one direction, first come first served.
+#[derive(Default)]
+struct Line {
+    waiting: VecDeque<Id>,
+    /// Woken, and not polled since.
+    woken: BTreeSet<Id>,
+    /// Woken by the operation under way.
+    just_woken: Vec<Id>,
+}
+
+impl Line {
+    /// A waiter that found nothing. One that was woken in vain is first again.
+    fn wait(&mut self, id: Id) {
+        if self.woken.remove(&id) {
+            self.waiting.push_front(id);
+        } else if !self.waiting.contains(&id) {
+            self.waiting.push_back(id);
+        }
+    }
+
+    fn wake(&mut self, at_most: u64) {
+        for _ in 0..at_most {
+            let Some(id) = self.waiting.pop_front() else { return };
+            self.woken.insert(id);
+            self.just_woken.push(id);
+        }
+    }
+
+    /// Ends a wait; says whether it had been woken.
+    fn leave(&mut self, id: Id) -> bool {
+        self.waiting.retain(|&waiting| waiting != id);
+        self.woken.remove(&id)
+    }
+}
+
+/// What a record should be: everything ever accepted, where each reader stands in it, and who waits.
 ///
 /// Positions count accepted values. Which of them can still be read follows from the kind alone.
 struct Model {
     cfg: BufferCfg,
-    produced: u64,
+    /// The value at each position.
+    values: Vec<u64>,
     overwritten: u64,
     closed: bool,
     /// Whether any reader had the value at a position.
@@ -89,6 +148,8 @@ struct Model {
     /// Mailbox: the position that is pending, and how many it replaced.
     pending: Option<u64>,
     replaced: u64,
+    reading: Line,
+    writing: Line,
 }
 
 #[derive(Clone, Copy)]
@@ -98,7 +159,7 @@ struct Cursor {
     delivered: u64,
 }
 
-/// What a reader should get. A value is its own position.
+/// What a reader should get.
 #[derive(Debug, PartialEq)]
 enum Next {
     Lagged(u64),
@@ -107,57 +168,151 @@ enum Next {
     Closed,
 }
 
+/// What a wait for values should come to; `None` while it waits.
+#[derive(Debug, PartialEq)]
+enum Got {
+    One(Next),
+    Many(Vec<u64>),
+}
+
+/// A write that has begun.
+struct Batches {
+    /// `None` of `produce`, which hands its value back.
+    left: VecDeque<u64>,
+    in_batch: usize,
+    accepted: usize,
+    single: bool,
+}
+
+/// What a write should come to.
+#[derive(Debug, PartialEq)]
+enum Written {
+    All(usize),
+    /// Closed after this many of a batch.
+    Only(usize),
+    /// Closed; the value came back.
+    Refused(u64),
+}
+
 impl Model {
     fn new(cfg: BufferCfg) -> Self {
         Self {
             cfg,
-            produced: 0,
+            values: Vec::new(),
             overwritten: 0,
             closed: false,
             read: Vec::new(),
             readers: Vec::new(),
             pending: None,
             replaced: 0,
+            reading: Line::default(),
+            writing: Line::default(),
         }
+    }
+
+    fn produced(&self) -> u64 {
+        self.values.len() as u64
+    }
+
+    fn is_mailbox(&self) -> bool {
+        self.cfg == BufferCfg::Mailbox
     }
 
     /// The oldest position that is held.
     fn base(&self) -> u64 {
         let slowest = || self.readers.iter().map(|reader| reader.next).min();
         match self.cfg {
-            BufferCfg::SpmcRing { capacity } => self.produced.saturating_sub(capacity as u64),
-            BufferCfg::SpmcQueue { .. } => slowest().unwrap_or(self.produced),
-            BufferCfg::SingleLatest => self.produced.saturating_sub(1),
-            BufferCfg::Mailbox => self.pending.unwrap_or(self.produced),
+            BufferCfg::SpmcRing { capacity } => self.produced().saturating_sub(capacity as u64),
+            BufferCfg::SpmcQueue { .. } => slowest().unwrap_or(self.produced()),
+            BufferCfg::SingleLatest => self.produced().saturating_sub(1),
+            BufferCfg::Mailbox => self.pending.unwrap_or(self.produced()),
         }
     }
 
     fn depth(&self) -> u64 {
-        self.produced - self.base()
+        self.produced() - self.base()
     }
 
-    fn is_full(&self) -> bool {
-        matches!(self.cfg, BufferCfg::SpmcQueue { capacity } if self.depth() == capacity as u64)
-    }
-
-    fn accept(&mut self) {
-        let base_before = self.base();
-        if self.cfg == BufferCfg::Mailbox {
-            self.replaced += u64::from(self.pending.is_some());
-            self.pending = Some(self.produced);
+    /// How many values can be accepted now.
+    fn room(&self) -> u64 {
+        match self.cfg {
+            BufferCfg::SpmcQueue { capacity } if !self.readers.is_empty() => {
+                capacity as u64 - self.depth()
+            }
+            _ => u64::MAX,
         }
-        self.produced += 1;
-        self.read.push(false);
-        let lost = base_before..self.base();
-        self.overwritten += lost.filter(|&at| !self.read[at as usize]).count() as u64;
+    }
+
+    /// Accepts values in one go, which wakes whoever waits for one: of a mailbox's takers the first, else all.
+    fn accept(&mut self, values: impl IntoIterator<Item = u64>) {
+        for value in values {
+            let base_before = self.base();
+            if self.is_mailbox() {
+                self.replaced += u64::from(self.pending.is_some());
+                self.pending = Some(self.produced());
+            }
+            self.values.push(value);
+            self.read.push(false);
+            let lost = base_before..self.base();
+            self.overwritten += lost.filter(|&at| !self.read[at as usize]).count() as u64;
+        }
+        self.reading.wake(if self.is_mailbox() { 1 } else { u64::MAX });
+    }
+
+    /// One poll of a write.
+    fn write(&mut self, id: Id, write: &mut Batches) -> Option<Written> {
+        loop {
+            if write.in_batch == 0 {
+                write.in_batch = write.left.len().min(BATCH);
+            }
+            if write.in_batch == 0 {
+                return Some(Written::All(write.accepted));
+            }
+            if self.closed {
+                self.end_write(id);
+                return Some(match write.single {
+                    true => Written::Refused(write.left[0]),
+                    false => Written::Only(write.accepted),
+                });
+            }
+            let fit = self.room().min(write.in_batch as u64) as usize;
+            if fit > 0 {
+                self.accept(write.left.drain(..fit));
+            }
+            write.accepted += fit;
+            write.in_batch -= fit;
+            if write.in_batch > 0 {
+                self.writing.wait(id);
+                return None;
+            }
+            self.end_write(id);
+        }
+    }
+
+    /// A writer waits no more. A wake-up that it leaves is the next one's.
+    fn end_write(&mut self, id: Id) {
+        if self.writing.leave(id) && self.room() > 0 {
+            self.writing.wake(1);
+        }
+    }
+
+    fn close(&mut self) {
+        self.closed = true;
+        self.reading.wake(u64::MAX);
+        self.writing.wake(u64::MAX);
     }
 
     fn subscribe(&mut self) {
         let next = match self.cfg {
             BufferCfg::SingleLatest => self.base(),
-            _ => self.produced,
+            _ => self.produced(),
         };
         self.readers.push(Cursor { next, lagged: 0, delivered: 0 });
+    }
+
+    fn leave(&mut self, reader: usize) {
+        self.readers.remove(reader);
+        self.writing.wake(self.room());
     }
 
     fn missed(&self, reader: usize) -> u64 {
@@ -174,10 +329,11 @@ impl Model {
     fn pending(&self, reader: usize) -> u64 {
         match self.cfg {
             BufferCfg::Mailbox => u64::from(self.pending.is_some()),
-            _ => self.produced - self.readers[reader].next.max(self.base()),
+            _ => self.produced() - self.readers[reader].next.max(self.base()),
         }
     }
 
+    /// Reads without waking anybody.
     fn take(&mut self, reader: usize, tell_lag: bool) -> Next {
         let missed = match self.cfg {
             BufferCfg::Mailbox => std::mem::take(&mut self.replaced),
@@ -199,227 +355,463 @@ impl Model {
         cursor.next = at + 1;
         cursor.delivered += 1;
         self.read[at as usize] = true;
-        Next::Value(at)
+        Next::Value(self.values[at as usize])
+    }
+
+    /// After `taken` values were read: as many writers go on, as far as there is room.
+    fn follow(&mut self, taken: u64) {
+        self.writing.wake(self.room().min(taken));
+    }
+
+    fn try_recv(&mut self, reader: usize) -> Next {
+        let next = self.take(reader, false);
+        self.follow(u64::from(matches!(next, Next::Value(_))));
+        next
+    }
+
+    /// One poll of a read.
+    fn poll_read(&mut self, id: Id, reader: usize, way: Way) -> Option<Got> {
+        let got = match way {
+            Way::RecvMany(0) => Got::Many(Vec::new()),
+            Way::RecvMany(limit) => match self.take(reader, false) {
+                Next::Value(first) => {
+                    let mut values = Vec::from([first]);
+                    while values.len() < limit {
+                        let Next::Value(next) = self.take(reader, false) else { break };
+                        values.push(next);
+                    }
+                    self.follow(values.len() as u64);
+                    Got::Many(values)
+                }
+                nothing => Got::One(nothing),
+            },
+            Way::Recv | Way::NextEvent => {
+                let next = self.take(reader, matches!(way, Way::NextEvent));
+                self.follow(u64::from(matches!(next, Next::Value(_))));
+                Got::One(next)
+            }
+        };
+        if got == Got::One(Next::Empty) {
+            self.reading.wait(id);
+            return None;
+        }
+        self.end_read(id);
+        Some(got)
+    }
+
+    /// A reader waits no more. If it was woken for a command that it leaves, the next taker is woken for it.
+    fn end_read(&mut self, id: Id) {
+        if self.reading.leave(id) && self.pending.is_some() {
+            self.reading.wake(1);
+        }
     }
 
     fn latest(&self) -> Option<u64> {
-        (self.depth() > 0).then(|| self.produced - 1)
+        (self.depth() > 0).then(|| *self.values.last().expect("something is held"))
+    }
+
+    /// Whoever waits and has not been woken has nothing to go on with.
+    fn nobody_is_forgotten(&self, readers: impl Iterator<Item = (usize, Id)>) {
+        let Self { reading, writing, .. } = self;
+        assert!(!self.closed || reading.waiting.is_empty() && writing.waiting.is_empty());
+        assert!(writing.waiting.is_empty() || writing.woken.len() as u64 >= self.room());
+        if self.is_mailbox() {
+            let sleeping = self.pending.is_some() && reading.woken.is_empty();
+            assert!(!sleeping || reading.waiting.is_empty());
+            return;
+        }
+        for (reader, id) in readers {
+            assert!(!reading.waiting.contains(&id) || self.pending(reader) == 0);
+        }
+    }
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Bell(AtomicU64);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+/// A future under way, with a waker of its own.
+struct Wait<O: 'static> {
+    id: Id,
+    future: Pin<Box<dyn Future<Output = O>>>,
+    bell: Arc<Bell>,
+    /// Makes the future drop what it waits for.
+    give_up: Rc<Cell<bool>>,
+}
+
+impl<O: 'static> Wait<O> {
+    fn new<F: Future<Output = O> + 'static>(
+        id: Id,
+        future: impl FnOnce(Rc<Cell<bool>>) -> F,
+    ) -> Self {
+        let give_up = Rc::default();
+        let future = Box::pin(future(Rc::clone(&give_up)));
+        Self { id, future, bell: Arc::default(), give_up }
+    }
+
+    /// Polls once, and again for as long as the future only gave way to others.
+    fn poll(&mut self) -> Poll<O> {
+        let waker = Waker::from(Arc::clone(&self.bell));
+        loop {
+            let before = self.bell.0.load(Relaxed);
+            let polled = self.future.as_mut().poll(&mut Context::from_waker(&waker));
+            if polled.is_ready() || self.bell.0.load(Relaxed) == before {
+                return polled;
+            }
+            self.bell.0.store(before, Relaxed);
+        }
+    }
+
+    /// The waits of one direction were woken as the model says.
+    fn check<'w>(waits: impl Iterator<Item = &'w Self>, line: &mut Line) {
+        let woken = std::mem::take(&mut line.just_woken);
+        let mut heard = 0;
+        for wait in waits {
+            let expected = woken.iter().filter(|&&id| id == wait.id).count();
+            assert_eq!(wait.bell.0.swap(0, Relaxed), expected as u64, "wakes of {}", wait.id);
+            heard += expected;
+        }
+        assert_eq!(heard, woken.len(), "woken waits are under way");
+    }
+}
+
+impl<O: 'static> Drop for Wait<O> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.future = Box::pin(std::future::pending());
+            assert_eq!(Arc::strong_count(&self.bell), 1, "a wait that is over keeps no waker");
+        }
+    }
+}
+
+/// `future`, or nothing once it is to be given up. Either way it is dropped.
+async fn unless<F: Future>(give_up: &Cell<bool>, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match give_up.get() {
+        true => Poll::Ready(None),
+        false => future.as_mut().poll(cx).map(Some),
+    })
+    .await
+}
+
+/// The real thing; the reader comes back with what it got, or `None` if it was given up.
+async fn read(mut reader: Reader, way: Way, give_up: Rc<Cell<bool>>) -> (Reader, Option<Got>) {
+    let got = match way {
+        Way::Recv => unless(&give_up, reader.recv()).await.map(|outcome| Got::One(next(outcome))),
+        Way::NextEvent => unless(&give_up, reader.next_event()).await.map(|outcome| {
+            Got::One(match outcome {
+                Ok(Event::Lagged(missed)) => Next::Lagged(missed),
+                Ok(Event::Value(value)) => Next::Value(value.number),
+                Err(Closed) => Next::Closed,
+            })
+        }),
+        Way::RecvMany(limit) => {
+            let mut values = Vec::new();
+            let outcome = unless(&give_up, reader.recv_many(&mut values, limit)).await;
+            assert_eq!(values.len(), outcome.and_then(Result::ok).unwrap_or(0));
+            outcome.map(|outcome| match outcome {
+                Ok(_) => Got::Many(numbers(&values)),
+                Err(Closed) => Got::One(Next::Closed),
+            })
+        }
+    };
+    (reader, got)
+}
+
+async fn write(producer: Producer, mut values: Vec<Counted>, single: bool) -> Written {
+    match (single, values.pop()) {
+        (true, Some(value)) => match producer.produce(value).await {
+            Ok(()) => Written::All(1),
+            Err(refused) => Written::Refused(refused.0.number),
+        },
+        (_, last) => match producer.produce_many(values.into_iter().chain(last)).await {
+            Ok(accepted) => Written::All(accepted),
+            Err(ProduceManyError { accepted, .. }) => Written::Only(accepted),
+        },
+    }
+}
+
+fn next(outcome: Result<Counted, Closed>) -> Next {
+    outcome.map_or(Next::Closed, |value| Next::Value(value.number))
+}
+
+fn numbers(values: &[Counted]) -> Vec<u64> {
+    values.iter().map(|value| value.number).collect()
+}
+
+type Reading = Wait<(Reader, Option<Got>)>;
+
+/// A reader, which a read that is under way has to itself.
+enum Seat {
+    Free(Reader),
+    Busy(Reading, Way),
+    /// Between the two.
+    Nobody,
+}
+
+impl Seat {
+    fn reading(&self) -> Option<&Reading> {
+        match self {
+            Self::Busy(reading, _) => Some(reading),
+            _ => None,
+        }
     }
 }
 
 /// The record under test beside its model.
 struct Pair {
     model: Model,
-    record: Rc<OpenHandle<u64, TestRuntime>>,
-    readers: Vec<Reader>,
+    db: AimDb<TestRuntime>,
+    producer: Producer,
+    census: Arc<Census>,
+    seats: Vec<Seat>,
+    writers: Vec<(Wait<Written>, Batches)>,
+    /// Values and waits made so far.
+    made: u64,
+    waits: Id,
 }
 
 impl Pair {
     fn open(cfg: BufferCfg) -> Self {
-        let record = HandleDoor(Arc::new(TestRuntime::new())).open(cfg, Takers::Many);
-        Self { model: Model::new(cfg), record: Rc::new(record), readers: Vec::new() }
+        let mut builder = AimDbBuilder::new().runtime(Arc::new(TestRuntime::new()));
+        builder.configure::<Counted>("record", |reg| {
+            reg.buffer(cfg);
+            reg.shared();
+        });
+        let db = builder.build().unwrap();
+        let producer = db.producer("record").unwrap();
+        Self {
+            model: Model::new(cfg),
+            db,
+            producer,
+            census: Census::new(),
+            seats: Vec::new(),
+            writers: Vec::new(),
+            made: 0,
+            waits: 0,
+        }
     }
 
     fn apply(&mut self, op: &Op) {
         match *op {
             Op::TryProduce => self.try_produce(),
-            Op::Produce => self.produce_while(|_| ()),
-            Op::ProduceMany(count) => self.produce_many(count),
-            Op::ProduceWhileReading(reader) => self.produce_while(|pair| pair.try_recv(reader)),
-            Op::ProduceWhileLeaving(reader) => self.produce_while(|pair| pair.leave(reader)),
+            Op::TryRecv(who) => self.try_recv(who),
+            Op::Read(who, way) => self.read(who, way),
+            Op::GiveUpReading(who) => self.give_up_reading(who),
+            Op::Write(count) => self.write(count),
+            Op::PollWriter(who) => self.poll_writer(who),
+            Op::GiveUpWriting(who) => self.give_up_writing(who),
             Op::Subscribe => self.subscribe(),
-            Op::Leave(reader) => self.leave(reader),
-            Op::TryRecv(reader) => self.try_recv(reader),
-            Op::Recv(reader) => self.recv(reader),
-            Op::RecvWhileProducing(reader) => self.recv_while_producing(reader),
-            Op::RecvMany(reader, limit) => self.recv_many(reader, limit),
-            Op::NextEvent(reader) => self.next_event(reader),
-            Op::Latest => assert_eq!(self.record.latest(), self.model.latest()),
+            Op::Leave(who) => self.leave(who),
+            Op::Latest => {
+                let latest = self.db.consumer::<Counted>("record").unwrap().latest();
+                assert_eq!(latest.map(|value| value.number), self.model.latest());
+            }
             Op::Close => {
-                self.model.closed = true;
-                self.record.close();
+                self.model.close();
+                let mut shutdown = pin!(self.db.shutdown(Duration::ZERO));
+                let polled = shutdown.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                assert!(polled.is_ready(), "no stage has to be waited for");
             }
         }
         self.compare();
     }
 
-    /// Which reader a number picks.
-    fn pick(&self, reader: usize) -> Option<usize> {
-        reader.checked_rem(self.readers.len())
+    fn value(&mut self) -> Counted {
+        self.made += 1;
+        self.census.value(self.made)
+    }
+
+    fn next_id(&mut self) -> Id {
+        self.waits += 1;
+        self.waits
     }
 
     fn try_produce(&mut self) {
-        let value = self.model.produced;
-        let expected = match (self.model.closed, self.model.is_full()) {
-            (true, _) => Err(TryProduceError::Closed(value)),
-            (false, true) => Err(TryProduceError::Full(value)),
-            (false, false) => {
-                self.model.accept();
+        let value = self.value();
+        let number = value.number;
+        let expected = match (self.model.closed, self.model.room()) {
+            (true, _) => Err(TryProduceError::Closed(number)),
+            (false, 0) => Err(TryProduceError::Full(number)),
+            (false, _) => {
+                self.model.accept([number]);
                 Ok(())
             }
         };
-        assert_eq!(self.record.try_produce(value), expected);
-    }
-
-    /// A produce during which something else happens that may let it through.
-    fn produce_while(&mut self, during: impl FnOnce(&mut Self)) {
-        let value = self.model.produced;
-        let at_once = !self.model.closed && !self.model.is_full();
-        if at_once {
-            self.model.accept();
-        }
-        let record = Rc::clone(&self.record);
-        let outcome = record.produce_during(value, || during(self));
-        let expected = match (self.model.closed, at_once || !self.model.is_full()) {
-            (true, _) => Poll::Ready(Err(ProduceError(value))),
-            (false, false) => Poll::Pending,
-            (false, true) => Poll::Ready(Ok(())),
-        };
-        if !at_once && expected == Poll::Ready(Ok(())) {
-            self.model.accept();
-        }
+        let outcome = self.producer.try_produce(value).map_err(|refused| match refused {
+            TryProduceError::Full(value) => TryProduceError::Full(value.number),
+            TryProduceError::Closed(value) => TryProduceError::Closed(value.number),
+        });
         assert_eq!(outcome, expected);
     }
 
-    fn produce_many(&mut self, count: usize) {
-        let first = self.model.produced;
-        let outcome = self.record.produce_many((first..first + count as u64).collect());
-        if self.model.closed {
-            let expected = if count == 0 { Ok(0) } else { Err(ProduceManyError { accepted: 0 }) };
-            return assert_eq!(outcome, Poll::Ready(expected));
+    fn write(&mut self, count: usize) {
+        if self.writers.len() == MOST_WRITERS {
+            return self.poll_writer(count);
         }
-        let accepted = (0..count)
-            .take_while(|_| {
-                let fits = !self.model.is_full();
-                if fits {
-                    self.model.accept();
-                }
-                fits
-            })
-            .count();
-        let expected = if accepted == count { Poll::Ready(Ok(count)) } else { Poll::Pending };
-        assert_eq!(outcome, expected);
+        let values: Vec<_> = (0..count).map(|_| self.value()).collect();
+        let left = numbers(&values).into();
+        let (single, producer) = (count == 1, self.producer.clone());
+        let wait = Wait::new(self.next_id(), |_| write(producer, values, single));
+        self.writers.push((wait, Batches { left, in_batch: 0, accepted: 0, single }));
+        self.poll_writer(self.writers.len() - 1);
+    }
+
+    fn poll_writer(&mut self, who: usize) {
+        let Some(at) = who.checked_rem(self.writers.len()) else { return self.try_produce() };
+        let (wait, batches) = &mut self.writers[at];
+        let outcome = wait.poll();
+        let expected = self.model.write(wait.id, batches);
+        assert_eq!(outcome, expected.map_or(Poll::Pending, Poll::Ready));
+        if outcome.is_ready() {
+            self.writers.remove(at);
+        }
+    }
+
+    fn give_up_writing(&mut self, who: usize) {
+        let Some(at) = who.checked_rem(self.writers.len()) else { return };
+        let (wait, _) = self.writers.remove(at);
+        self.model.end_write(wait.id);
     }
 
     fn subscribe(&mut self) {
-        if self.readers.len() == 4 {
+        if self.seats.len() == MOST_READERS {
             return;
         }
-        match self.record.subscribe() {
+        match self.db.consumer::<Counted>("record").unwrap().subscribe() {
             Ok(reader) => {
                 assert!(!self.model.closed);
-                self.readers.push(reader);
+                self.seats.push(Seat::Free(reader));
                 self.model.subscribe();
             }
             Err(_) => assert!(self.model.closed),
         }
     }
 
-    fn leave(&mut self, reader: usize) {
-        let Some(at) = self.pick(reader) else { return };
-        drop(self.readers.swap_remove(at));
-        self.model.readers.swap_remove(at);
+    fn leave(&mut self, who: usize) {
+        let Some(at) = who.checked_rem(self.seats.len()) else { return };
+        let seat = self.seats.remove(at);
+        if let Some(reading) = seat.reading() {
+            self.model.end_read(reading.id);
+        }
+        drop(seat);
+        self.model.leave(at);
     }
 
-    fn try_recv(&mut self, reader: usize) {
-        let Some(at) = self.pick(reader) else { return };
-        let got = match self.readers[at].try_recv() {
-            Ok(value) => Next::Value(value),
+    fn try_recv(&mut self, who: usize) {
+        let Some(at) = who.checked_rem(self.seats.len()) else { return self.subscribe() };
+        let Seat::Free(reader) = &mut self.seats[at] else { return self.read(at, Way::Recv) };
+        let got = match reader.try_recv() {
+            Ok(value) => Next::Value(value.number),
             Err(TryRecvError::Empty) => Next::Empty,
             Err(TryRecvError::Closed) => Next::Closed,
         };
-        assert_eq!(got, self.model.take(at, false));
+        assert_eq!(got, self.model.try_recv(at));
     }
 
-    fn recv(&mut self, reader: usize) {
-        let Some(at) = self.pick(reader) else { return };
-        let got = received(RecordReader::recv(&mut self.readers[at]));
-        assert_eq!(got, self.model.take(at, false));
-    }
-
-    fn recv_while_producing(&mut self, reader: usize) {
-        let Some(at) = self.pick(reader) else { return };
-        let Self { model, record, readers } = self;
-        let mut expected = model.take(at, false);
-        let got = received(readers[at].recv_during(|| {
-            let value = model.produced;
-            if record.try_produce(value).is_ok() {
-                model.accept();
-            }
-        }));
-        if expected == Next::Empty {
-            // Still nothing if a slower reader keeps the queue full.
-            expected = model.take(at, false);
-        }
-        assert_eq!(got, expected);
-    }
-
-    fn recv_many(&mut self, reader: usize, limit: usize) {
-        let Some(at) = self.pick(reader) else { return };
-        let mut values = Vec::new();
-        let outcome = RecordReader::recv_many(&mut self.readers[at], &mut values, limit);
-        if limit == 0 {
-            return assert_eq!((outcome, values), (Poll::Ready(Ok(0)), Vec::new()));
-        }
-        match self.model.take(at, false) {
-            Next::Value(first) => {
-                let mut expected = Vec::from([first]);
-                // It may return fewer than are there, but not because of a small limit.
-                while expected.len() < values.len() {
-                    let Next::Value(next) = self.model.take(at, false) else { break };
-                    expected.push(next);
-                }
-                assert_eq!((outcome, &values), (Poll::Ready(Ok(expected.len())), &expected));
-                let left = self.model.pending(at);
-                assert!(values.len() == limit || values.len() >= 16 || left == 0, "{left} left");
-            }
-            Next::Closed => assert_eq!(outcome, Poll::Ready(Err(Closed))),
-            _ => assert_eq!(outcome, Poll::Pending),
-        }
-    }
-
-    fn next_event(&mut self, reader: usize) {
-        let Some(at) = self.pick(reader) else { return };
-        let got = match RecordReader::next_event(&mut self.readers[at]) {
-            Poll::Ready(Ok(Event::Value(value))) => Next::Value(value),
-            Poll::Ready(Ok(Event::Lagged(missed))) => Next::Lagged(missed),
-            Poll::Ready(Err(Closed)) => Next::Closed,
-            Poll::Pending => Next::Empty,
+    fn read(&mut self, who: usize, way: Way) {
+        let Some(at) = who.checked_rem(self.seats.len()) else { return self.subscribe() };
+        let id = self.next_id();
+        let (mut reading, way) = match std::mem::replace(&mut self.seats[at], Seat::Nobody) {
+            Seat::Busy(reading, way) => (reading, way),
+            Seat::Free(reader) => (Wait::new(id, |give_up| read(reader, way, give_up)), way),
+            Seat::Nobody => unreachable!("every seat is taken between operations"),
         };
-        assert_eq!(got, self.model.take(at, true));
+        let outcome = reading.poll();
+        let expected = self.model.poll_read(reading.id, at, way);
+        self.seats[at] = match outcome {
+            Poll::Ready((reader, got)) => {
+                assert_eq!(got, expected);
+                Seat::Free(reader)
+            }
+            Poll::Pending => {
+                assert_eq!(expected, None);
+                Seat::Busy(reading, way)
+            }
+        };
+    }
+
+    fn give_up_reading(&mut self, who: usize) {
+        let Some(at) = who.checked_rem(self.seats.len()) else { return };
+        let seat = std::mem::replace(&mut self.seats[at], Seat::Nobody);
+        self.seats[at] = match seat {
+            Seat::Busy(mut reading, _) => {
+                reading.give_up.set(true);
+                let Poll::Ready((reader, None)) = reading.poll() else { panic!("it was given up") };
+                self.model.end_read(reading.id);
+                Seat::Free(reader)
+            }
+            free => free,
+        };
     }
 
     /// Everything that can be seen without consuming.
-    fn compare(&self) {
-        let metrics = self.record.metrics().expect("handles show metrics");
-        let model = &self.model;
+    fn compare(&mut self) {
+        let metrics = self.db.metrics();
+        let metrics = metrics.record("record").unwrap();
+        let model = &mut self.model;
         assert_eq!(
-            (metrics.produced, metrics.overwritten, metrics.depth as u64, metrics.blocked),
-            (model.produced, model.overwritten, model.depth(), None)
+            (metrics.produced, metrics.overwritten, metrics.depth as u64),
+            (model.produced(), model.overwritten, model.depth())
         );
-        for (at, reader) in self.readers.iter().enumerate() {
-            assert_eq!(reader.lagged(), model.lagged(at));
-            assert_eq!(Reader::pending(reader), model.pending(at));
-        }
-        let mut delivered: Vec<_> = metrics.readers.iter().map(|r| r.delivered).collect();
-        let mut expected: Vec<_> = model.readers.iter().map(|r| r.delivered).collect();
-        delivered.sort_unstable();
+        let blocked = model.writing.waiting.len();
+        assert_eq!(metrics.blocked.as_ref().map_or(0, |blocked| blocked.writers), blocked);
+        let mut readers: Vec<_> =
+            metrics.readers.iter().map(|r| (r.delivered, r.lagged, r.pending)).collect();
+        let mut expected: Vec<_> = (0..model.readers.len())
+            .map(|at| (model.readers[at].delivered, model.lagged(at), model.pending(at)))
+            .collect();
+        readers.sort_unstable();
         expected.sort_unstable();
-        assert_eq!(delivered, expected);
+        assert_eq!(readers, expected);
+        for (at, seat) in self.seats.iter().enumerate() {
+            if let Seat::Free(reader) = seat {
+                assert_eq!(
+                    (reader.lagged(), reader.pending()),
+                    (model.lagged(at), model.pending(at))
+                );
+            }
+        }
+        let waits = || self.seats.iter().enumerate().filter_map(|(at, s)| Some((at, s.reading()?)));
+        Wait::check(waits().map(|(_, wait)| wait), &mut model.reading);
+        Wait::check(self.writers.iter().map(|(wait, _)| wait), &mut model.writing);
+        model.nobody_is_forgotten(waits().map(|(at, wait)| (at, wait.id)));
     }
-}
 
-fn received(outcome: Poll<Result<u64, Closed>>) -> Next {
-    match outcome {
-        Poll::Ready(Ok(value)) => Next::Value(value),
-        Poll::Ready(Err(Closed)) => Next::Closed,
-        Poll::Pending => Next::Empty,
+    /// Everybody gives up; what is left can be read to the last value, and then nothing is left.
+    fn finish(mut self) {
+        while !self.writers.is_empty() {
+            self.give_up_writing(0);
+            self.compare();
+        }
+        for at in 0..self.seats.len() {
+            self.give_up_reading(at);
+            self.compare();
+            while self.model.pending(at) > 0 {
+                self.try_recv(at);
+            }
+        }
+        self.compare();
+        let census = Arc::clone(&self.census);
+        drop(self);
+        assert_eq!(census.alive(), 0);
     }
 }
 
 fn follows_its_model(cfg: BufferCfg, ops: &[Op]) {
     let mut pair = Pair::open(cfg);
     ops.iter().for_each(|op| pair.apply(op));
+    pair.finish();
 }
 
 proptest! {

@@ -31,6 +31,8 @@ mod handles;
 mod latest;
 mod mailbox;
 mod metrics;
+#[cfg(feature = "std")]
+mod panics;
 mod queue;
 mod ring;
 
@@ -39,6 +41,8 @@ pub use handles::{HandleDoor, OpenHandle};
 pub use latest::*;
 pub use mailbox::*;
 pub use metrics::*;
+#[cfg(feature = "std")]
+pub use panics::*;
 pub use queue::*;
 pub use ring::*;
 
@@ -207,6 +211,30 @@ macro_rules! __buffer_cases {
     };
 }
 
+/// The cases in which user code panics, which only `std` survives.
+#[cfg(feature = "std")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __buffer_panic_cases {
+    ($with:ident! $head:tt) => {
+        $crate::$with! { $head
+            a_clone_that_panics_leaves_the_value_where_it_was
+            recv_many_keeps_what_it_took_before_a_clone_panicked
+            recv_many_makes_room_for_what_it_took_before_a_clone_panicked
+            a_writer_waits_on_through_a_clone_that_panics
+            a_value_is_accepted_though_the_drop_of_another_panics
+            a_queue_reader_leaves_though_the_drop_of_what_it_left_panics
+        }
+    };
+}
+
+#[cfg(not(feature = "std"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __buffer_panic_cases {
+    ($with:ident! $head:tt) => {};
+}
+
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __run_buffer_cases {
@@ -238,12 +266,14 @@ macro_rules! buffer_conformance {
     };
     ($door:expr, around = $around:expr) => {
         $crate::__buffer_cases! { __buffer_tests! ($door, $around) }
+        $crate::__buffer_panic_cases! { __buffer_tests! ($door, $around) }
     };
 }
 
 /// Runs every case on `door`, after telling `report` its name. A broken promise is a panic.
 pub fn run_all(door: &impl Door, report: &mut dyn FnMut(&'static str)) {
     crate::__buffer_cases! { __run_buffer_cases! (door, report) }
+    crate::__buffer_panic_cases! { __run_buffer_cases! (door, report) }
 }
 
 /// One of each kind, each with room for one value at least.

@@ -1,0 +1,129 @@
+//! Random operations of several waiters on one shared place: nobody sleeps beside a value unless another one has been
+//! woken for it, nothing is read twice or out of order, and no waiter is woken twice for one wait.
+//!
+//! `PROPTEST_CASES` sets how many sequences of 400 operations each kind is tried with; 256 unless set.
+
+mod common;
+
+use std::collections::VecDeque;
+use std::task::Poll;
+
+use aimdb_core::{BufferCfg, TryRecvError};
+use common::*;
+use proptest::prelude::*;
+
+const WAITERS: usize = 5;
+
+/// A waiter and whether it is in line, and woken.
+#[derive(Default)]
+struct State {
+    waiter: Waiter,
+    waits: bool,
+    woken: bool,
+}
+
+fn follows_its_model(cfg: BufferCfg, ops: &[(u8, u8)]) {
+    let (db, producer, consumer) = open::<u64>(cfg);
+    let place = consumer.subscription().unwrap();
+    place.share();
+    let mut waiters: [State; WAITERS] = Default::default();
+    // What is still to be read, in order.
+    let mut held = VecDeque::new();
+    let mut open = true;
+    for (nth, &(kind, subject)) in ops.iter().enumerate() {
+        let who = usize::from(subject) % WAITERS;
+        match kind % 32 {
+            0..10 => {
+                let value = nth as u64;
+                let full =
+                    matches!(cfg, BufferCfg::SpmcQueue { capacity } if held.len() == capacity);
+                let accepted = producer.try_produce(value).is_ok();
+                assert_eq!(accepted, open && !full);
+                if accepted {
+                    held.push_back(value);
+                }
+                if held.len() > cfg.capacity() {
+                    held.pop_front();
+                }
+            }
+            10..22 => {
+                let State { waiter, waits, woken } = &mut waiters[who];
+                let polled = waiter.read(&place);
+                match held.pop_front() {
+                    Some(value) => assert_eq!(polled, Poll::Ready(Ok(value))),
+                    None => assert_eq!(polled.is_pending(), open),
+                }
+                // Still in line, it may be the first to be told of what is left over.
+                assert!(waiter.bell.rung() <= usize::from(polled.is_ready() && *waits));
+                (*waits, *woken) = (polled.is_pending(), false);
+            }
+            22..26 => {
+                let State { waiter, waits, woken } = &mut waiters[who];
+                place.stop_waiting(&mut waiter.ticket);
+                (*waits, *woken) = (false, false);
+            }
+            26..29 => match held.pop_front() {
+                Some(value) => assert_eq!(place.try_value(), Ok(value)),
+                None if open => assert_eq!(place.try_value(), Err(TryRecvError::Empty)),
+                None => assert_eq!(place.try_value(), Err(TryRecvError::Closed)),
+            },
+            29..31 => {
+                let mut values = Vec::new();
+                let limit = usize::from(subject % 4);
+                let taken = place.try_many(&mut values, limit).unwrap_or(0);
+                assert!(values.iter().copied().eq(held.drain(..limit.min(held.len()))));
+                assert_eq!(taken, values.len());
+            }
+            _ if subject < 8 => {
+                open = false;
+                close(&db);
+            }
+            _ => assert_eq!(place.pending(), held.len() as u64),
+        }
+        for State { waiter, waits, woken } in &mut waiters {
+            match waiter.bell.rung() {
+                0 => {}
+                1 => {
+                    assert!(*waits && !*woken, "woken in vain");
+                    *woken = true;
+                }
+                more => panic!("woken {more} times"),
+            }
+        }
+        let sleeps = waiters.iter().any(|state| state.waits && !state.woken);
+        let somebody_comes = waiters.iter().any(|state| state.woken);
+        assert!(!sleeps || held.is_empty() || somebody_comes, "a value and nobody comes for it");
+        assert!(open || !sleeps, "someone sleeps beyond the end");
+    }
+    for state in &mut waiters {
+        place.stop_waiting(&mut state.waiter.ticket);
+    }
+}
+
+fn ops() -> impl Strategy<Value = Vec<(u8, u8)>> {
+    proptest::collection::vec(any::<(u8, u8)>(), 400)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_shared_place_in_a_ring_follows_its_model(capacity in 1..6_usize, ops in ops()) {
+        follows_its_model(BufferCfg::SpmcRing { capacity }, &ops);
+    }
+
+    #[test]
+    fn a_shared_place_in_a_queue_follows_its_model(capacity in 1..6_usize, ops in ops()) {
+        follows_its_model(BufferCfg::SpmcQueue { capacity }, &ops);
+    }
+
+    #[test]
+    fn a_shared_place_in_a_latest_record_follows_its_model(ops in ops()) {
+        follows_its_model(BufferCfg::SingleLatest, &ops);
+    }
+
+    #[test]
+    fn a_shared_place_in_a_mailbox_follows_its_model(ops in ops()) {
+        follows_its_model(BufferCfg::Mailbox, &ops);
+    }
+}
