@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use crate::buffer::{Buffer, BufferCfg};
+use crate::buffer::{Buffer, BufferCfg, NoMemory};
 use crate::engine::{AimDb, AnyRecord, DbInner, Engine, StageCell};
 use crate::error::{DbError, DbResult};
 use crate::graph::{
@@ -17,7 +17,7 @@ use crate::handle::RecordCell;
 use crate::key::{Record, RecordKey};
 use crate::link::{Connector, DeadLetter, DeadLetterHook, LinkInfo, LinkRequest, Links};
 use crate::registrar::Registrar;
-use crate::runtime::{Clock, LogLevel, Runtime, RuntimeClock, Spawn, SpawnError};
+use crate::runtime::{Clock, LogLevel, Runtime, RuntimeClock, Spawn};
 use crate::sync::Lock;
 use crate::wiring::Wiring;
 
@@ -50,13 +50,15 @@ pub struct AimDbBuilder<R = NoRuntime> {
 pub(crate) struct Draft<R> {
     pub(crate) node: RecordNode,
     /// Makes the record, with its type.
-    make: fn(Arc<str>, BufferCfg, Arc<dyn Clock>, bool) -> AnyRecord,
+    make: MakeRecord,
     /// One for each stage of the node, in the same order.
     pub(crate) wires: Vec<Wire<R>>,
 }
 
+type MakeRecord = fn(Arc<str>, BufferCfg, Arc<dyn Clock>, bool) -> Result<AnyRecord, NoMemory>;
+
 /// Gives a stage its handles and its task.
-pub(crate) type Wire<R> = Box<dyn FnOnce(&mut Wiring<'_, R>) -> Result<(), SpawnError>>;
+pub(crate) type Wire<R> = Box<dyn FnOnce(&mut Wiring<'_, R>) -> Result<(), Finding>>;
 
 impl AimDbBuilder {
     /// An empty graph. The first thing it needs is a [`runtime`](Self::runtime).
@@ -182,11 +184,7 @@ impl<R> AimDbBuilder<R> {
         for warning in plan.warnings() {
             self.runtime.log(LogLevel::Warn, &warning.record, format_args!("{warning}"));
         }
-        self.wire(plan).map_err(|refusal| {
-            let problem = alloc::format!("the runtime refused a stage: {refusal}");
-            let remedy = "build inside the runtime, with room for one task for each stage";
-            DbError::Build(Findings::new([Finding::new(Rule::Runtime, "", problem, remedy)].into()))
-        })
+        self.wire(plan).map_err(|findings| DbError::Build(Findings::new(findings)))
     }
 
     /// Builds and drives the database until a stage asks for its [`shutdown`](crate::RuntimeContext::shutdown), or
@@ -205,18 +203,14 @@ impl<R> AimDbBuilder<R> {
         db.run_to_the_end().await
     }
 
-    fn wire(self, plan: Plan) -> Result<AimDb<R>, SpawnError>
+    /// What only building can find out: whether there is memory, and whether the runtime takes the stages.
+    fn wire(self, plan: Plan) -> Result<AimDb<R>, Vec<Finding>>
     where
         R: Runtime,
     {
         let clock: Arc<dyn Clock> = Arc::new(RuntimeClock(Arc::clone(&self.runtime)));
         let engine = Arc::new(Engine::new(self.stop_on_failure));
-        let records: Vec<AnyRecord> = self
-            .drafts
-            .iter()
-            .enumerate()
-            .map(|(at, draft)| draft.make_record(plan.buffer(at), &clock))
-            .collect();
+        let records = make_records(&self.drafts, &plan, &clock)?;
         let index =
             records.iter().enumerate().map(|(at, record)| (Arc::clone(&record.key), at)).collect();
         let connector_cells =
@@ -234,7 +228,7 @@ impl<R> AimDbBuilder<R> {
         let finished = wiring.finish();
         if let Err(refusal) = wired {
             finished.cells.iter().for_each(|cell| cell.stop());
-            return Err(refusal);
+            return Err([refusal].into());
         }
         let records = finished.attach_to(records);
         Ok(AimDb::new(DbInner {
@@ -257,7 +251,7 @@ impl<R> AimDbBuilder<R> {
 fn wire_stages<R: Runtime>(
     drafts: Vec<Draft<R>>,
     wiring: &mut Wiring<'_, R>,
-) -> Result<(), SpawnError> {
+) -> Result<(), Finding> {
     let mut sources = Vec::new();
     for (at, draft) in drafts.into_iter().enumerate() {
         for (stage, wire) in draft.node.stages.into_iter().zip(draft.wires) {
@@ -274,14 +268,35 @@ fn wire_stages<R: Runtime>(
 fn start_connectors<R: Runtime>(
     connectors: Vec<Box<dyn ConnectorDraft<R>>>,
     wiring: &mut Wiring<'_, R>,
-) -> Result<(), SpawnError> {
+) -> Result<(), Finding> {
     connectors.into_iter().enumerate().try_for_each(|(at, connector)| connector.start(at, wiring))
 }
 
+/// All records, or a finding for each that there is no memory for.
+fn make_records<R>(
+    drafts: &[Draft<R>],
+    plan: &Plan,
+    clock: &Arc<dyn Clock>,
+) -> Result<Vec<AnyRecord>, Vec<Finding>> {
+    let (mut records, mut findings) = (Vec::new(), Vec::new());
+    for (at, draft) in drafts.iter().enumerate() {
+        match draft.make_record(plan.buffer(at), clock) {
+            Ok(record) => records.push(record),
+            Err(finding) => findings.push(finding),
+        }
+    }
+    if findings.is_empty() { Ok(records) } else { Err(findings) }
+}
+
 impl<R> Draft<R> {
-    fn make_record(&self, cfg: BufferCfg, clock: &Arc<dyn Clock>) -> AnyRecord {
+    fn make_record(&self, cfg: BufferCfg, clock: &Arc<dyn Clock>) -> Result<AnyRecord, Finding> {
         let exclusive = cfg == BufferCfg::Mailbox && !self.node.shared;
-        (self.make)(self.node.key.as_str().into(), cfg, Arc::clone(clock), exclusive)
+        let record = (self.make)(self.node.key.as_str().into(), cfg, Arc::clone(clock), exclusive);
+        record.map_err(|NoMemory { bytes }| {
+            let problem = alloc::format!("there is no memory for its buffer, {cfg}: {bytes} bytes");
+            let remedy = "give it a smaller capacity, or the allocator more memory";
+            Finding::new(Rule::NoMemory, &*self.node.key, problem, remedy)
+        })
     }
 }
 
@@ -290,8 +305,9 @@ fn make_record<T: Record>(
     cfg: BufferCfg,
     clock: Arc<dyn Clock>,
     exclusive: bool,
-) -> AnyRecord {
-    AnyRecord::new(Arc::new(RecordCell { key, buffer: Buffer::<T>::new(cfg, clock), exclusive }))
+) -> Result<AnyRecord, NoMemory> {
+    let buffer = Buffer::<T>::new(cfg, clock)?;
+    Ok(AnyRecord::new(Arc::new(RecordCell { key, buffer, exclusive })))
 }
 
 impl<R> fmt::Debug for AimDbBuilder<R> {
@@ -304,7 +320,7 @@ impl<R> fmt::Debug for AimDbBuilder<R> {
 trait ConnectorDraft<R> {
     fn node(&self, records: &[RecordNode]) -> ConnectorNode;
     fn cell(&self, engine: &Arc<Engine>) -> Arc<StageCell>;
-    fn start(self: Box<Self>, at: usize, wiring: &mut Wiring<'_, R>) -> Result<(), SpawnError>;
+    fn start(self: Box<Self>, at: usize, wiring: &mut Wiring<'_, R>) -> Result<(), Finding>;
 }
 
 impl<R: Runtime + Spawn<C::Run>, C: Connector<R>> ConnectorDraft<R> for C {
@@ -327,7 +343,7 @@ impl<R: Runtime + Spawn<C::Run>, C: Connector<R>> ConnectorDraft<R> for C {
         )
     }
 
-    fn start(self: Box<Self>, at: usize, wiring: &mut Wiring<'_, R>) -> Result<(), SpawnError> {
+    fn start(self: Box<Self>, at: usize, wiring: &mut Wiring<'_, R>) -> Result<(), Finding> {
         wiring.connector(at, |links: Links, context| (*self).run(links, context))
     }
 }

@@ -14,13 +14,13 @@ use crate::engine::{
     Filtered, Input, JoinInputs, JoinReaders, JoinStage, MapStage, Mapped, Restart, Restarting,
     Scanned, Step,
 };
-use crate::graph::{LinkNode, StageKind, StageNode, StageRole};
+use crate::graph::{Finding, LinkNode, StageKind, StageNode, StageRole};
 use crate::handle::{Consumer, Producer};
 use crate::key::Record;
 use crate::link::{
     Decode, Encode, InboundLink, InboundTarget, Inlet, OutboundLink, OutboundTarget, Outlet,
 };
-use crate::runtime::{Runtime, Spawn, SpawnError};
+use crate::runtime::{Runtime, Spawn};
 use crate::wiring::Wiring;
 
 /// Declares one record: its buffer, who writes it, who reads it. Given to the closure of
@@ -222,7 +222,7 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         &mut self,
         name: String,
         kind: StageKind,
-        wire: impl FnOnce(&mut Wiring<'_, R>) -> Result<(), SpawnError> + 'static,
+        wire: impl FnOnce(&mut Wiring<'_, R>) -> Result<(), Finding> + 'static,
     ) -> &mut Self {
         let name = self.unique(name);
         self.draft.node.stages.push(StageNode { name, kind });

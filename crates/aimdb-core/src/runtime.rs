@@ -116,13 +116,18 @@ pub trait Spawn<F: Future<Output = ()>>: Runtime {
     fn spawn(&self, stage: Stage<Self, F>) -> Result<(), SpawnError>;
 }
 
-/// Why a runtime refused a task.
+/// Why a runtime refused a task, and what to do. The build's finding says so, with the record and the stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SpawnError(pub &'static str);
+pub struct SpawnError {
+    /// Why.
+    pub reason: &'static str,
+    /// What to do.
+    pub remedy: &'static str,
+}
 
 impl fmt::Display for SpawnError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
+        write!(f, "{}; {}", self.reason, self.remedy)
     }
 }
 

@@ -8,11 +8,11 @@ use core::future::Future;
 use crate::builder::{Wire, Wired};
 use crate::context::RuntimeContext;
 use crate::engine::{AnyRecord, Engine, Inputs, Stage, StageCell};
-use crate::graph::{LinkNode, StageNode, StageRole};
+use crate::graph::{Finding, LinkNode, Rule, StageNode, StageRole};
 use crate::handle::RecordCell;
 use crate::key::Record;
 use crate::link::{DeadLetterHook, InboundLink, LinkInfo, LinkStatus, Links, OutboundLink};
-use crate::runtime::{Runtime, Spawn, SpawnError};
+use crate::runtime::{Runtime, Spawn};
 
 /// What a stage is wired with. The plan has been checked, so lookups by key and type cannot fail here.
 pub(crate) struct Wiring<'b, R> {
@@ -64,7 +64,7 @@ impl<'b, R: Runtime> Wiring<'b, R> {
         at: usize,
         stage: StageNode,
         wire: Wire<R>,
-    ) -> Result<(), SpawnError> {
+    ) -> Result<(), Finding> {
         self.at = at;
         self.name = stage.name.into();
         wire(self)
@@ -91,7 +91,7 @@ impl<'b, R: Runtime> Wiring<'b, R> {
         &mut self,
         role: StageRole,
         make: impl FnOnce(RuntimeContext<R>) -> F,
-    ) -> Result<(), SpawnError>
+    ) -> Result<(), Finding>
     where
         F: Future<Output = ()>,
         R: Spawn<F>,
@@ -109,13 +109,18 @@ impl<'b, R: Runtime> Wiring<'b, R> {
         &self,
         cell: Arc<StageCell>,
         make: impl FnOnce(RuntimeContext<R>) -> F,
-    ) -> Result<(), SpawnError>
+    ) -> Result<(), Finding>
     where
         F: Future<Output = ()>,
         R: Spawn<F>,
     {
         let context = RuntimeContext::new(Arc::clone(self.runtime), Arc::clone(&cell));
-        self.runtime.spawn(Stage::new(make(context), cell, Arc::clone(self.runtime)))
+        let stage = Stage::new(make(context), Arc::clone(&cell), Arc::clone(self.runtime));
+        self.runtime.spawn(stage).map_err(|refusal| {
+            let problem =
+                alloc::format!("the runtime refused its stage `{}`: {}", cell.name, refusal.reason);
+            Finding::new(Rule::Runtime, &*cell.record, problem, refusal.remedy)
+        })
     }
 
     /// Hands a record's messages to the connector that `link` names.
@@ -160,7 +165,7 @@ impl<'b, R: Runtime> Wiring<'b, R> {
         &mut self,
         at: usize,
         run: impl FnOnce(Links, RuntimeContext<R>) -> F,
-    ) -> Result<(), SpawnError>
+    ) -> Result<(), Finding>
     where
         F: Future<Output = ()>,
         R: Spawn<F>,

@@ -64,12 +64,15 @@ impl TokioAdapter {
     pub fn new() -> DbResult<Self> {
         match Handle::try_current() {
             Ok(_) => Ok(Self),
-            Err(_) => Err(DbError::Runtime { reason: NO_RUNTIME.into() }),
+            Err(_) => Err(DbError::Runtime { reason: NO_RUNTIME.to_string() }),
         }
     }
 }
 
-const NO_RUNTIME: &str = "there is no Tokio runtime here; call from within one (`#[tokio::main]`), or use `attach()` from aimdb-sync";
+const NO_RUNTIME: SpawnError = SpawnError {
+    reason: "there is no Tokio runtime here",
+    remedy: "call from within one (`#[tokio::main]`), or use `attach()` from aimdb-sync",
+};
 
 /// The clock's origin: a day before anybody asked for it first.
 ///
@@ -112,7 +115,7 @@ impl Runtime for TokioAdapter {
 
 impl<F: Future<Output = ()> + Send + 'static> Spawn<F> for TokioAdapter {
     fn spawn(&self, stage: Stage<Self, F>) -> Result<(), SpawnError> {
-        let runtime = Handle::try_current().map_err(|_| SpawnError(NO_RUNTIME))?;
+        let runtime = Handle::try_current().map_err(|_| NO_RUNTIME)?;
         runtime.spawn(Watched::new(stage, &runtime));
         Ok(())
     }

@@ -604,7 +604,35 @@ fn a_tokio_adapter_outside_of_tokio() {
     assert_eq!(
         builder.build().unwrap_err().to_string(),
         "the graph has 1 finding; nothing was started\n  \
-         E18 the runtime refused a stage: there is no Tokio runtime here; call from within one (`#[tokio::main]`), or \
-         use `attach()` from aimdb-sync; build inside the runtime, with room for one task for each stage"
+         E18 record `temp`: the runtime refused its stage `tap`: there is no Tokio runtime here; call from within one \
+         (`#[tokio::main]`), or use `attach()` from aimdb-sync"
     );
+}
+
+#[tokio::test]
+async fn buffers_that_no_memory_holds() {
+    let (mut builder, _) = builder();
+    builder.configure::<[u64; 4]>("wide", |reg| {
+        reg.buffer(BufferCfg::SpmcRing { capacity: usize::MAX }).source(write).tap(show);
+    });
+    builder.configure::<u64>("narrow", |reg| {
+        reg.buffer(BufferCfg::SpmcQueue { capacity: usize::MAX / 64 }).source(write).tap(show);
+    });
+    let text = builder.build().unwrap_err().to_string();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines[0], "the graph has 2 findings; nothing was started");
+    assert!(
+        lines[1].starts_with("  E20 record `narrow`: there is no memory for its buffer, queue of"),
+        "{text}"
+    );
+    assert!(
+        lines[2].starts_with("  E20 record `wide`: there is no memory for its buffer, ring of"),
+        "{text}"
+    );
+    for line in &lines[1..] {
+        assert!(
+            line.ends_with("give it a smaller capacity, or the allocator more memory"),
+            "{text}"
+        );
+    }
 }

@@ -36,6 +36,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `tokio` (default) | [`TokioAdapter`] |
+//! | `embassy` | `EmbassyAdapter`; on a microcontroller without the default features |
 //! | `derive` (default) | `#[derive(RecordKey)]` |
 //! | `json`, `postcard` (default) | the codecs `Json` and `Postcard` |
 //! | `mqtt` | `MqttConnector` and the typed links of `mqtt` |
@@ -47,6 +48,8 @@
 extern crate alloc;
 
 pub use aimdb_core::*;
+#[cfg(feature = "embassy")]
+pub use aimdb_embassy_adapter::{self as embassy, EmbassyAdapter};
 #[cfg(feature = "mqtt")]
 pub use aimdb_mqtt_connector::{LastWill, MqttConnector, MqttVersion, QoS, mqtt};
 #[cfg(feature = "sync")]
@@ -59,6 +62,8 @@ pub use aimdb_tokio_adapter::TokioAdapter;
 
 /// Everything a program usually names.
 pub mod prelude {
+    #[cfg(feature = "embassy")]
+    pub use crate::EmbassyAdapter;
     #[cfg(feature = "json")]
     pub use crate::Json;
     #[cfg(feature = "tokio")]

@@ -1,5 +1,8 @@
 //! What the four kinds of buffer have in common: the questions every one of them answers.
 
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
 use super::cursor::Held;
 
 /// How values get into a buffer and out of it. All methods may be called from many threads at once.
@@ -127,4 +130,22 @@ impl Lap {
             (position & self.mask) as usize
         }
     }
+}
+
+/// A buffer asked for more memory than there is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NoMemory {
+    pub(crate) bytes: usize,
+}
+
+/// The places for a buffer's values, in one piece.
+pub(super) fn places<P>(
+    capacity: usize,
+    mut place: impl FnMut() -> P,
+) -> Result<Box<[P]>, NoMemory> {
+    let mut places = Vec::new();
+    let bytes = capacity.saturating_mul(size_of::<P>());
+    places.try_reserve_exact(capacity).map_err(|_| NoMemory { bytes })?;
+    places.extend((0..capacity).map(|_| place()));
+    Ok(places.into_boxed_slice())
 }

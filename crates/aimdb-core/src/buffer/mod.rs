@@ -90,6 +90,7 @@ use crate::sync::atomic::{
 };
 use crate::sync::{Lock, Spin, Step};
 use cursor::{Cursor, Held, Standing};
+pub(crate) use kind::NoMemory;
 use kind::{Kind, Outlet, Pushed, Refused, Taken, Turn};
 use latest::Latest;
 use mailbox::Mailbox;
@@ -191,21 +192,21 @@ pub(crate) struct Buffer<T> {
 }
 
 impl<T: Clone> Buffer<T> {
-    pub(crate) fn new(cfg: BufferCfg, clock: Arc<dyn Clock>) -> Arc<Self> {
+    pub(crate) fn new(cfg: BufferCfg, clock: Arc<dyn Clock>) -> Result<Arc<Self>, NoMemory> {
         let storage = match cfg {
-            BufferCfg::SpmcRing { capacity } => Storage::Ring(Ring::new(capacity)),
-            BufferCfg::SpmcQueue { capacity } => Storage::Queue(Queue::new(capacity)),
+            BufferCfg::SpmcRing { capacity } => Storage::Ring(Ring::new(capacity)?),
+            BufferCfg::SpmcQueue { capacity } => Storage::Queue(Queue::new(capacity)?),
             BufferCfg::SingleLatest => Storage::Latest(Latest::new()),
             BufferCfg::Mailbox => Storage::Mailbox(Mailbox::new()),
         };
         let registry = Registry::new(matches!(cfg, BufferCfg::Mailbox));
-        Arc::new(Self {
+        Ok(Arc::new(Self {
             storage,
             signals: AtomicUsize::new(registry.signals()),
             registry: Lock::new(registry),
             cfg,
             clock,
-        })
+        }))
     }
 
     pub(crate) fn cfg(&self) -> BufferCfg {

@@ -45,7 +45,7 @@ fn model(run: impl Fn() + Sync + Send + 'static) {
 }
 
 fn record(cfg: BufferCfg) -> Record {
-    Buffer::new(cfg, Arc::new(Still))
+    Buffer::new(cfg, Arc::new(Still)).expect("a few values find room")
 }
 
 fn subscribe(record: &Record) -> Reader {

@@ -33,7 +33,7 @@ use alloc::vec::Vec;
 use core::mem::MaybeUninit;
 
 use super::cursor::{Cursor, Held, add};
-use super::kind::{Kind, Lap, Outlet, Pushed, Refused, Taken, Turn};
+use super::kind::{Kind, Lap, NoMemory, Outlet, Pushed, Refused, Taken, Turn, places};
 use crate::sync::atomic::{
     AtomicBool, AtomicU64, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
@@ -104,11 +104,11 @@ struct Head {
 }
 
 impl<T: Clone> Queue<T> {
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize) -> Result<Self, NoMemory> {
         let cell =
             || Cell { word: AtomicU64::new(0), value: UnsafeCell::new(MaybeUninit::uninit()) };
-        Self {
-            cells: (0..capacity).map(|_| cell()).collect(),
+        Ok(Self {
+            cells: places(capacity, cell)?,
             lap: Lap::of(capacity),
             readers: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
@@ -117,7 +117,7 @@ impl<T: Clone> Queue<T> {
                 gate: AtomicU64::new(0),
                 overwritten: AtomicU64::new(0),
             }),
-        }
+        })
     }
 
     #[inline(always)]

@@ -26,7 +26,7 @@
 use alloc::boxed::Box;
 
 use super::cursor::{Held, add};
-use super::kind::{Kind, Lap, Outlet, Pushed, Refused, Taken, Turn};
+use super::kind::{Kind, Lap, NoMemory, Outlet, Pushed, Refused, Taken, Turn, places};
 use super::slot::{Claim, Slot, Word};
 use crate::sync::atomic::{
     AtomicU64, AtomicUsize,
@@ -58,9 +58,9 @@ struct Written {
 }
 
 impl<T: Clone> Ring<T> {
-    pub(super) fn new(capacity: usize) -> Self {
-        Self {
-            slots: (0..capacity).map(|_| Slot::new()).collect(),
+    pub(super) fn new(capacity: usize) -> Result<Self, NoMemory> {
+        Ok(Self {
+            slots: places(capacity, Slot::new)?,
             lap: Lap::of(capacity),
             flags: AtomicUsize::new(0),
             pause: Lock::new(()),
@@ -68,7 +68,7 @@ impl<T: Clone> Ring<T> {
                 head: AtomicU64::new(0),
                 overwritten: AtomicU64::new(0),
             }),
-        }
+        })
     }
 
     #[inline(always)]

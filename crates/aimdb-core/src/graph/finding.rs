@@ -47,6 +47,8 @@ pub enum Rule {
     Runtime,
     /// An empty key.
     EmptyKey,
+    /// There is no memory for a record's buffer.
+    NoMemory,
     /// Nobody in the graph writes the record.
     NoWriter,
     /// Nobody in the graph reads the record.
@@ -86,6 +88,7 @@ impl Rule {
             Self::BadConnector => "E17",
             Self::Runtime => "E18",
             Self::EmptyKey => "E19",
+            Self::NoMemory => "E20",
             Self::NoWriter => "W01",
             Self::NoReader => "W02",
         }

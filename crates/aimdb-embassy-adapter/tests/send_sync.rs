@@ -1,0 +1,13 @@
+//! What may cross threads: the adapter and the handles may, whatever its stages hold.
+
+use aimdb_core::{AimDb, Consumer, Producer, Reader, RuntimeContext};
+use aimdb_embassy_adapter::EmbassyAdapter;
+
+aimdb_testing::auto_traits! {
+    EmbassyAdapter: has Send, has Sync, has Unpin;
+    AimDb<EmbassyAdapter>: has Send, has Sync, has Unpin;
+    RuntimeContext<EmbassyAdapter>: has Send, has Sync, has Unpin;
+    Producer<u32, EmbassyAdapter>: has Send, has Sync, has Unpin;
+    Consumer<u32, EmbassyAdapter>: has Send, has Sync, has Unpin;
+    Reader<u32>: has Send, has Sync, has Unpin;
+}

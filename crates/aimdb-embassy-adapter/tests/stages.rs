@@ -1,0 +1,111 @@
+//! What holds on Embassy alone: stages that are not `Send`, and where they may be spawned.
+
+mod support;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+
+use aimdb_core::{AimDbBuilder, BufferCfg, DbError};
+use support::on_embassy;
+
+#[test]
+fn a_stage_may_hold_what_is_not_send() {
+    on_embassy(|runtime| async move {
+        let seen = Rc::new(RefCell::new(Vec::new()));
+        let mut builder = AimDbBuilder::new().runtime(runtime);
+        let notes = Rc::clone(&seen);
+        builder.configure::<u32>("counter", |reg| {
+            reg.buffer(BufferCfg::SpmcQueue { capacity: 2 })
+                .source(|ctx, counter| async move {
+                    let held = Rc::new(3);
+                    for n in 0..*held {
+                        counter.produce(n).await.unwrap();
+                        ctx.time().sleep(ctx.time().millis(1)).await;
+                    }
+                })
+                .tap(|_ctx, counter| async move {
+                    let mut reader = counter.subscribe().unwrap();
+                    while let Ok(n) = reader.recv().await {
+                        notes.borrow_mut().push(n);
+                    }
+                });
+        });
+        builder.run().await.unwrap();
+        assert_eq!(*seen.borrow(), [0, 1, 2]);
+    });
+}
+
+#[test]
+fn a_database_built_on_another_thread_is_refused_by_a_finding() {
+    on_embassy(|runtime| async move {
+        let elsewhere = Arc::clone(&runtime);
+        let refused = thread::spawn(move || {
+            let mut builder = AimDbBuilder::new().runtime(elsewhere);
+            builder.configure::<u32>("counter", |reg| {
+                reg.buffer(BufferCfg::SingleLatest).source(|_, _| async {}).tap(|_, _| async {});
+            });
+            builder.build().map(|_| ()).unwrap_err()
+        });
+        let refused = refused.join().unwrap();
+        assert!(matches!(refused, DbError::Build(_)), "{refused}");
+        let text = refused.to_string();
+        assert!(text.contains("counter"), "{text}");
+        assert!(text.contains("build the database in a task of that executor"), "{text}");
+    });
+}
+
+#[test]
+fn several_executors_run_databases_side_by_side() {
+    let threads = (0..4).map(|n| {
+        thread::spawn(move || {
+            on_embassy(move |runtime| async move {
+                let mut builder = AimDbBuilder::new().runtime(runtime);
+                builder.configure::<u32>("counter", move |reg| {
+                    reg.buffer(BufferCfg::SpmcQueue { capacity: 1 })
+                        .source(move |_, counter| async move {
+                            for value in 0..1000 {
+                                counter.produce(value * n).await.unwrap();
+                            }
+                        })
+                        .tap(move |_, counter| async move {
+                            let mut reader = counter.subscribe().unwrap();
+                            for value in 0..1000 {
+                                assert_eq!(reader.recv().await, Ok(value * n));
+                            }
+                        });
+                });
+                builder.run().await.unwrap();
+            });
+        })
+    });
+    for thread in threads.collect::<Vec<_>>() {
+        thread.join().unwrap();
+    }
+}
+
+#[test]
+fn handles_cross_threads_and_wake_the_executor() {
+    on_embassy(|runtime| async move {
+        let mut builder = AimDbBuilder::new().runtime(runtime);
+        builder.configure::<u32>("counter", |reg| {
+            reg.buffer(BufferCfg::SpmcQueue { capacity: 1 });
+        });
+        let db = builder.build().unwrap();
+        db.start();
+        let producer = db.producer::<u32>("counter").unwrap();
+        let mut reader = db.consumer::<u32>("counter").unwrap().subscribe().unwrap();
+        let writer = thread::spawn(move || {
+            for n in 0..100 {
+                while producer.try_produce(n).is_err() {
+                    thread::yield_now();
+                }
+            }
+        });
+        for n in 0..100 {
+            assert_eq!(reader.recv().await, Ok(n));
+        }
+        writer.join().unwrap();
+    });
+}
