@@ -1,0 +1,54 @@
+//! `embassy-time`'s driver on SysTick.
+
+use core::cell::{Cell, RefCell};
+use core::task::Waker;
+
+use cortex_m::peripheral::SYST;
+use cortex_m::peripheral::syst::SystClkSource;
+use cortex_m_rt::exception;
+use critical_section::Mutex;
+use embassy_time_driver::{Driver, TICK_HZ};
+use embassy_time_queue_utils::Queue;
+
+/// The processor's clock, in hertz.
+const CORE_HZ: u64 = 25_000_000;
+
+struct SysTickClock {
+    /// Interrupts since the start. 64 bits: it does not wrap.
+    ticks: Mutex<Cell<u64>>,
+    timers: Mutex<RefCell<Queue>>,
+}
+
+embassy_time_driver::time_driver_impl!(static CLOCK: SysTickClock = SysTickClock {
+    ticks: Mutex::new(Cell::new(0)),
+    timers: Mutex::new(RefCell::new(Queue::new())),
+});
+
+impl Driver for SysTickClock {
+    fn now(&self) -> u64 {
+        critical_section::with(|token| self.ticks.borrow(token).get())
+    }
+
+    fn schedule_wake(&self, at: u64, waker: &Waker) {
+        // The interrupt looks at all of them at every tick, so there is no alarm to set.
+        critical_section::with(|token| self.timers.borrow_ref_mut(token).schedule_wake(at, waker));
+    }
+}
+
+#[exception]
+fn SysTick() {
+    critical_section::with(|token| {
+        let ticks = CLOCK.ticks.borrow(token);
+        ticks.set(ticks.get() + 1);
+        CLOCK.timers.borrow_ref_mut(token).next_expiration(ticks.get());
+    });
+}
+
+pub(crate) fn start(syst: &mut SYST) {
+    const RELOAD: u32 = (CORE_HZ / TICK_HZ - 1) as u32;
+    syst.set_clock_source(SystClkSource::Core);
+    syst.set_reload(RELOAD);
+    syst.clear_current();
+    syst.enable_counter();
+    syst.enable_interrupt();
+}
