@@ -4,7 +4,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`executor`] | Embassy's raw executor in a loop that sleeps until an interrupt (`WFI`) |
-//! | `clock` | `embassy-time`'s driver: SysTick at 1 kHz, a 64-bit count of milliseconds |
+//! | [`clock`] | `embassy-time`'s driver: SysTick at 1 kHz, a 64-bit count of milliseconds |
 //! | [`heap`] | the allocator, which also counts what is asked of it |
 //! | `console` | text and exit status for whoever started QEMU |
 //!
@@ -19,7 +19,7 @@
 //! ```
 #![no_std]
 
-mod clock;
+pub mod clock;
 #[cfg(feature = "console")]
 pub mod console;
 pub mod executor;
