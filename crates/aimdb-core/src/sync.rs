@@ -12,7 +12,51 @@
 #[cfg(loom)]
 mod imp {
     pub(crate) use loom::cell::UnsafeCell;
-    pub(crate) use loom::sync::atomic;
+
+    /// Loom's atomics, with one more step before each load.
+    ///
+    /// Loom remembers the last access to an atomic alone. Where two threads look at a word before one of them changes it,
+    /// the second look hides the first, and the order in which the change comes first is never tried. (A model that did
+    /// nothing but read and write once explored a single order.) The step before a load is a change of its own, which the
+    /// other thread's depends on; it is relaxed and orders nothing else.
+    pub(crate) mod atomic {
+        pub(crate) use loom::sync::atomic::{Ordering, fence};
+
+        macro_rules! seen_by_loom {
+            ($($name:ident: $value:ty,)*) => {$(
+                pub(crate) struct $name {
+                    word: loom::sync::atomic::$name,
+                    looks: loom::sync::atomic::AtomicUsize,
+                }
+
+                impl $name {
+                    pub(crate) fn new(value: $value) -> Self {
+                        let looks = loom::sync::atomic::AtomicUsize::new(0);
+                        Self { word: loom::sync::atomic::$name::new(value), looks }
+                    }
+
+                    pub(crate) fn load(&self, ordering: Ordering) -> $value {
+                        self.looks.fetch_add(1, Ordering::Relaxed);
+                        self.word.load(ordering)
+                    }
+                }
+
+                impl core::ops::Deref for $name {
+                    type Target = loom::sync::atomic::$name;
+
+                    fn deref(&self) -> &Self::Target {
+                        &self.word
+                    }
+                }
+            )*};
+        }
+
+        seen_by_loom! {
+            AtomicBool: bool,
+            AtomicU64: u64,
+            AtomicUsize: usize,
+        }
+    }
 
     pub(crate) struct Lock<S>(loom::sync::Mutex<S>);
 

@@ -81,9 +81,15 @@ impl<T: Clone> Ring<T> {
         self.written.head.load(Acquire)
     }
 
+    /// The position after the newest value that a reader may have had: `head`, or one more, as its writer moves it last.
+    fn settled(&self) -> u64 {
+        let head = self.head();
+        self.slot(head).look().written().max(head)
+    }
+
     /// The oldest position still held.
     fn base(&self) -> u64 {
-        self.head().saturating_sub(self.lap.capacity())
+        self.settled().saturating_sub(self.lap.capacity())
     }
 
     /// Becomes the writer of the next position, whatever the flags say, at the first attempt.
@@ -151,8 +157,7 @@ impl<T: Clone> Ring<T> {
                     return Taken::Closed;
                 }
             } else {
-                // The word may be ahead of `head`, which its writer moves last.
-                let missed = self.head().max(written) - self.lap.capacity() - next;
+                let missed = self.settled().max(written) - self.lap.capacity() - next;
                 held.skip(missed);
                 if tell_lag {
                     return Taken::Lagged(missed);
@@ -185,7 +190,7 @@ impl<T: Clone> Ring<T> {
     /// The newest value, not consumed.
     pub(super) fn latest(&self) -> Option<T> {
         // Whatever is in the slot of the newest by the time it can be had is no older.
-        self.slot(self.head().checked_sub(1)?).claim_any().value().cloned()
+        self.slot(self.settled().checked_sub(1)?).claim_any().value().cloned()
     }
 }
 
@@ -263,7 +268,7 @@ impl<T: Clone> Kind<T> for Ring<T> {
 
     /// A new reader sees what comes after it subscribed.
     fn start(&self) -> u64 {
-        self.head()
+        self.settled()
     }
 
     fn missed(&self, next: u64) -> u64 {
@@ -271,16 +276,16 @@ impl<T: Clone> Kind<T> for Ring<T> {
     }
 
     fn readable(&self, next: u64) -> u64 {
-        let head = self.head();
+        let head = self.settled();
         head.saturating_sub(next.max(head.saturating_sub(self.lap.capacity())))
     }
 
     fn depth(&self, _slowest: Option<u64>) -> usize {
-        self.head().min(self.lap.capacity()) as usize
+        self.settled().min(self.lap.capacity()) as usize
     }
 
     fn produced(&self) -> u64 {
-        self.head()
+        self.settled()
     }
 
     fn overwritten(&self) -> u64 {
