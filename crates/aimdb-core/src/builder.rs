@@ -38,13 +38,17 @@ pub struct NoRuntime(());
 pub struct AimDbBuilder<R = NoRuntime> {
     runtime: Arc<R>,
     drafts: Vec<Draft<R>>,
-    /// Where to find the draft of a key and a type.
-    places: BTreeMap<alloc::string::String, Vec<usize>>,
+    /// Where to find the drafts of a key: one, if the graph is valid.
+    places: Places,
     connectors: Vec<Box<dyn ConnectorDraft<R>>>,
     dead_letters: Option<DeadLetterHook>,
     stop_on_failure: bool,
     deadline: Duration,
 }
+
+/// Records by their keys. One map for the builder and the database, because each type of map is 5 KB of a
+/// microcontroller's flash.
+pub(crate) type Places = BTreeMap<alloc::string::String, Vec<usize>>;
 
 /// One record as declared.
 pub(crate) struct Draft<R> {
@@ -211,15 +215,13 @@ impl<R> AimDbBuilder<R> {
         let clock: Arc<dyn Clock> = Arc::new(RuntimeClock(Arc::clone(&self.runtime)));
         let engine = Arc::new(Engine::new(self.stop_on_failure));
         let records = make_records(&self.drafts, &plan, &clock)?;
-        let index =
-            records.iter().enumerate().map(|(at, record)| (Arc::clone(&record.key), at)).collect();
         let connector_cells =
             self.connectors.iter().map(|connector| connector.cell(&engine)).collect();
         let mut wiring = Wiring::new(
             &self.runtime,
             &engine,
             &records,
-            &index,
+            &self.places,
             connector_cells,
             self.dead_letters,
         );
@@ -237,7 +239,7 @@ impl<R> AimDbBuilder<R> {
             order: plan.order().to_vec(),
             graph: plan.into_graph(),
             records,
-            index,
+            places: self.places,
             cells: finished.cells,
             links: finished.links,
             stop_on_failure: self.stop_on_failure,

@@ -258,8 +258,10 @@ fn stage_name<F>(kind: &str) -> String {
 /// The last segment of a function's path. Closures, function pointers and boxes have none.
 fn function_name(path: &str) -> Option<&str> {
     let name = without_arguments(path).rsplit("::").next()?;
-    let begins_like_one = name.starts_with(|c: char| c == '_' || c.is_lowercase());
-    let is_word = name.chars().all(|c| c == '_' || c.is_alphanumeric());
+    // Letters beyond ASCII may be anything: the tables that know would take 3 KB of a microcontroller's flash.
+    let begins_like_one =
+        name.starts_with(|c: char| c == '_' || c.is_ascii_lowercase() || !c.is_ascii());
+    let is_word = name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric() || !c.is_ascii());
     (begins_like_one && is_word).then_some(name)
 }
 

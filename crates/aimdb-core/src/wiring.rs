@@ -1,11 +1,10 @@
 //! The moment between plan and running stages: every stage gets its cell, its handles and its task.
 
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::future::Future;
 
-use crate::builder::{Wire, Wired};
+use crate::builder::{Places, Wire, Wired};
 use crate::context::RuntimeContext;
 use crate::engine::{AnyRecord, Engine, Inputs, Stage, StageCell};
 use crate::graph::{Finding, LinkNode, Rule, StageNode, StageRole};
@@ -19,7 +18,7 @@ pub(crate) struct Wiring<'b, R> {
     pub(crate) runtime: &'b Arc<R>,
     engine: &'b Arc<Engine>,
     records: &'b [AnyRecord],
-    index: &'b BTreeMap<Arc<str>, usize>,
+    places: &'b Places,
     connector_cells: Vec<Arc<StageCell>>,
     links: Vec<Links>,
     pub(crate) dead_letters: Option<DeadLetterHook>,
@@ -34,7 +33,7 @@ impl<'b, R: Runtime> Wiring<'b, R> {
         runtime: &'b Arc<R>,
         engine: &'b Arc<Engine>,
         records: &'b [AnyRecord],
-        index: &'b BTreeMap<Arc<str>, usize>,
+        places: &'b Places,
         connector_cells: Vec<Arc<StageCell>>,
         dead_letters: Option<DeadLetterHook>,
     ) -> Self {
@@ -48,7 +47,7 @@ impl<'b, R: Runtime> Wiring<'b, R> {
             runtime,
             engine,
             records,
-            index,
+            places,
             links: connector_cells.iter().map(|_| Links::default()).collect(),
             connector_cells,
             dead_letters,
@@ -81,7 +80,7 @@ impl<'b, R: Runtime> Wiring<'b, R> {
 
     /// The other records, for a transform.
     pub(crate) fn inputs<O>(&self, open: impl FnOnce(&mut Inputs<'_>) -> crate::DbResult<O>) -> O {
-        let find = |key: &str| self.index.get(key).map(|&at| &self.records[at]);
+        let find = |key: &str| self.places.get(key).map(|places| &self.records[places[0]]);
         let mut inputs = Inputs { stage: self.stage_name(), find: &find };
         open(&mut inputs).expect("the check has found every input, with its type")
     }

@@ -622,10 +622,12 @@ impl<T: Clone> Buffer<T> {
     }
 
     fn produced(&self) -> u64 {
+        let _step = Step::begin();
         each!(&self.storage, kind => kind.produced())
     }
 
     fn readable(&self, cursor: &Cursor) -> u64 {
+        let _step = Step::begin();
         each!(&self.storage, kind => kind.readable(cursor.next()))
     }
 
@@ -640,6 +642,7 @@ impl<T: Clone> Buffer<T> {
 
     /// A cursor's numbers, and what its reader has lost without having come to it.
     fn look_at(&self, cursor: &Cursor) -> (Standing, u64) {
+        let _step = Step::begin();
         let mut spin = Spin::new();
         loop {
             let standing = cursor.standing();
@@ -661,6 +664,7 @@ impl<T: Clone> Buffer<T> {
             (cursors, registry.updated(), registry.blocked())
         });
         let readers = cursors.iter().map(|cursor| self.reader_metrics(cursor)).collect();
+        let _step = Step::begin();
         let slowest = cursors.iter().min_by_key(|cursor| cursor.next());
         RecordMetrics {
             key: key.into(),

@@ -1,6 +1,5 @@
 //! The database: what `build()` gives.
 
-use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -13,6 +12,7 @@ use super::health::{BlockedRecord, DbState, Health};
 use super::shutdown::{self, Phase, ShutdownReport};
 use super::{Engine, StageCell};
 use crate::buffer::Abandoned;
+use crate::builder::Places;
 use crate::error::{DbError, DbResult};
 use crate::graph::{Graph, StageKind, StageRole, TypeNode};
 use crate::handle::{Consumer, Producer, RecordCell};
@@ -252,7 +252,7 @@ pub(crate) struct DbInner<R: Runtime> {
     pub(crate) engine: Arc<Engine>,
     pub(crate) graph: Graph,
     pub(crate) records: Vec<AnyRecord>,
-    pub(crate) index: BTreeMap<Arc<str>, usize>,
+    pub(crate) places: Places,
     /// Upstream first.
     pub(crate) order: Vec<usize>,
     pub(crate) cells: Vec<Arc<StageCell>>,
@@ -264,8 +264,8 @@ pub(crate) struct DbInner<R: Runtime> {
 
 impl<R: Runtime> DbInner<R> {
     fn record<T: Record>(&self, key: &str) -> DbResult<Arc<RecordCell<T>>> {
-        match self.index.get(key) {
-            Some(&at) => self.records[at].typed(),
+        match self.places.get(key) {
+            Some(places) => self.records[places[0]].typed(),
             None => Err(DbError::UnknownKey { key: key.into(), known: self.known_keys() }),
         }
     }
@@ -273,10 +273,9 @@ impl<R: Runtime> DbInner<R> {
     /// Enough of them to find the mistake.
     fn known_keys(&self) -> Vec<String> {
         const SHOWN: usize = 20;
-        let mut keys: Vec<String> =
-            self.index.keys().take(SHOWN).map(|key| key.as_ref().into()).collect();
-        if self.index.len() > SHOWN {
-            keys.push(alloc::format!("… and {} more", self.index.len() - SHOWN));
+        let mut keys: Vec<String> = self.places.keys().take(SHOWN).cloned().collect();
+        if self.places.len() > SHOWN {
+            keys.push(alloc::format!("… and {} more", self.places.len() - SHOWN));
         }
         keys
     }

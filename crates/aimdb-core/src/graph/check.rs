@@ -1,11 +1,12 @@
 //! The rules, one function each, and the plan that only a graph without findings becomes.
 
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
+use core::fmt;
 
+use super::order::{ByKey, listed, sorted_places};
 use super::{
     Finding, Findings, Graph, InputNode, RecordNode, Rule, Severity, StageKind, StageNode,
 };
@@ -61,38 +62,25 @@ impl Graph {
             empty_keys,
             two_types,
             buffers,
-            capacities,
             conflicting_writers,
             several_takers,
             inputs,
-            empty_joins,
             cycles,
             connector_names,
             addresses,
             connector_faults,
             unused,
         ];
-        let sorted = self.sorted();
-        let findings = rules.iter().flat_map(|rule| rule(&sorted));
-        let (errors, warnings): (Vec<_>, Vec<_>) =
-            findings.partition(|finding| finding.rule.severity() == Severity::Error);
+        let mut found = Found::default();
+        for rule in rules {
+            rule(&self, &mut found);
+        }
+        let Found { errors, warnings } = found;
         if !errors.is_empty() {
             return Err(Findings::new(errors));
         }
         let order = upstream_first(&self);
         Ok(Plan { graph: self, order, warnings: Findings::new(warnings) })
-    }
-
-    /// The same graph in an order that does not depend on the order of registration, which findings must not show.
-    fn sorted(&self) -> Self {
-        let mut sorted = self.clone();
-        for record in &mut sorted.records {
-            record.buffers.sort_by_key(ToString::to_string);
-            record.stages.sort_by_cached_key(describe);
-        }
-        sorted.records.sort_by(|a, b| (&a.key, a.value.name).cmp(&(&b.key, b.value.name)));
-        sorted.connectors.sort_by(|a, b| (&a.name, &a.description).cmp(&(&b.name, &b.description)));
-        sorted
     }
 
     /// Who transforms from this record: the other record and the stage.
@@ -108,228 +96,219 @@ impl Graph {
     }
 }
 
-fn empty_keys(graph: &Graph) -> Vec<Finding> {
-    let empty = graph.records.iter().filter(|record| record.key.is_empty());
-    empty
-        .map(|record| {
-            let problem = format!("a record of type `{}` has an empty key", record.value.name);
-            Finding::new(
+/// What the rules have found so far.
+///
+/// Its methods are no generics, and the rules are loops: for a microcontroller, where every copy of a closure and of an
+/// iterator around it counts.
+#[derive(Default)]
+struct Found {
+    errors: Vec<Finding>,
+    warnings: Vec<Finding>,
+}
+
+impl Found {
+    fn add(&mut self, rule: Rule, record: &str, problem: fmt::Arguments<'_>, remedy: &str) {
+        let problem = alloc::fmt::format(problem);
+        self.push(Finding { rule, record: record.into(), problem, remedy: remedy.into() });
+    }
+
+    fn push(&mut self, finding: Finding) {
+        match finding.rule.severity() {
+            Severity::Error => self.errors.push(finding),
+            Severity::Warning => self.warnings.push(finding),
+        }
+    }
+}
+
+fn empty_keys(graph: &Graph, found: &mut Found) {
+    for record in &graph.records {
+        if record.key.is_empty() {
+            let problem = format_args!("a record of type `{}` has an empty key", record.value.name);
+            found.add(
                 Rule::EmptyKey,
                 "",
                 problem,
                 "give it a name, for instance `sensor.temperature`",
-            )
-        })
-        .collect()
+            );
+        }
+    }
 }
 
-fn two_types(graph: &Graph) -> Vec<Finding> {
-    let mut types: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+fn two_types(graph: &Graph, found: &mut Found) {
+    let records = &graph.records;
+    let by_key = ByKey::of(graph);
+    for same_key in by_key.places.chunk_by(|&a, &b| records[a].key == records[b].key) {
+        if same_key.len() > 1 {
+            let names = listed(same_key, "` and `", &|&at| records[at].value.name.into());
+            let problem = format_args!("is configured with {} types: `{names}`", same_key.len());
+            let remedy = "give each type a key of its own, or use one type for both";
+            found.add(Rule::TwoTypes, &records[same_key[0]].key, problem, remedy);
+        }
+    }
+}
+
+fn buffers(graph: &Graph, found: &mut Found) {
     for record in &graph.records {
-        types.entry(&record.key).or_default().push(record.value.name);
+        match record.buffers.as_slice() {
+            [] => no_buffer(graph, record, found),
+            [buffer] if buffer.capacity() == 0 => {
+                let problem = format_args!("its buffer is a {buffer}, which can hold nothing");
+                let remedy = "give it a capacity of at least 1, or use `BufferCfg::SingleLatest`";
+                found.add(Rule::ZeroCapacity, &record.key, problem, remedy);
+            }
+            [_] => {}
+            several => {
+                let names = listed(several, " and ", &|buffer| format!("a {buffer}"));
+                let problem = format_args!("has {} buffers: {names}", several.len());
+                found.add(Rule::TwoBuffers, &record.key, problem, "keep one `.buffer(…)` call");
+            }
+        }
     }
-    types.retain(|_, names| names.len() > 1);
-    types
-        .into_iter()
-        .map(|(key, mut names)| {
-            names.sort_unstable();
-            let problem =
-                format!("is configured with {} types: `{}`", names.len(), names.join("` and `"));
-            Finding::new(
-                Rule::TwoTypes,
-                key,
-                problem,
-                "give each type a key of its own, or use one type for both",
-            )
-        })
-        .collect()
 }
 
-fn buffers(graph: &Graph) -> Vec<Finding> {
-    graph
-        .records
-        .iter()
-        .flat_map(|record| [no_buffer(graph, record), two_buffers(record)])
-        .flatten()
-        .collect()
-}
-
-fn no_buffer(graph: &Graph, record: &RecordNode) -> Option<Finding> {
-    if !record.buffers.is_empty() || !is_first(graph, record) {
-        return None;
+fn no_buffer(graph: &Graph, record: &RecordNode, found: &mut Found) {
+    // A key with two types has two nodes; what is missing in both is told once.
+    for other in &graph.records {
+        let same_key = other.key == record.key;
+        if same_key && (!other.buffers.is_empty() || other.value.name < record.value.name) {
+            return;
+        }
     }
-    let users = match record.stages.as_slice() {
-        [] => "is configured but has no buffer".to_string(),
-        stages => format!("is used by {} but has no buffer", name_list(stages.iter())),
-    };
-    Some(Finding::new(
-        Rule::NoBuffer,
-        &record.key,
-        users,
-        "add `.buffer(BufferCfg::SpmcRing { capacity: 16 })` or another kind",
-    ))
-}
-
-/// A key with two types has two nodes; what is missing in both is told once.
-fn is_first(graph: &Graph, record: &RecordNode) -> bool {
-    let same_key = graph.records.iter().filter(|other| other.key == record.key);
-    same_key.clone().all(|other| other.buffers.is_empty())
-        && same_key.clone().next().is_some_and(|first| core::ptr::eq(first, record))
-}
-
-fn two_buffers(record: &RecordNode) -> Option<Finding> {
-    let [first, second, ..] = record.buffers.as_slice() else { return None };
-    let problem = format!("has {} buffers: a {first} and a {second}", record.buffers.len());
-    Some(Finding::new(Rule::TwoBuffers, &record.key, problem, "keep one `.buffer(…)` call"))
-}
-
-fn capacities(graph: &Graph) -> Vec<Finding> {
-    let all = graph
-        .records
-        .iter()
-        .flat_map(|record| record.buffers.iter().map(move |buffer| (record, buffer)));
-    all.filter(|(_, buffer)| buffer.capacity() == 0)
-        .map(|(record, buffer)| {
-            let problem = format!("its buffer is a {buffer}, which can hold nothing");
-            let remedy = "give it a capacity of at least 1, or use `BufferCfg::SingleLatest`";
-            Finding::new(Rule::ZeroCapacity, &record.key, problem, remedy)
-        })
-        .collect()
+    let remedy = "add `.buffer(BufferCfg::SpmcRing { capacity: 16 })` or another kind";
+    let key = &record.key;
+    if record.stages.is_empty() {
+        found.add(Rule::NoBuffer, key, format_args!("is configured but has no buffer"), remedy);
+    } else {
+        let users = name_list(&record.stages, &|_| true);
+        found.add(
+            Rule::NoBuffer,
+            key,
+            format_args!("is used by {users} but has no buffer"),
+            remedy,
+        );
+    }
 }
 
 /// A record has one owner: one source, or one transform and nothing else.
-fn conflicting_writers(graph: &Graph) -> Vec<Finding> {
-    graph
-        .records
-        .iter()
-        .filter_map(|record| {
-            let sources = record.writers().filter(|stage| stage.kind == StageKind::Source).count();
-            let derived = record.writers().any(|stage| matches!(stage.kind, StageKind::Transform { .. }));
-            let remedy = match (sources, derived) {
-                (_, true) if record.writers().count() > 1 => {
-                    "a derived record follows its inputs alone: give every other writer a record of its own and join them"
-                }
-                (2.., false) => "let one source write it, or give each source its own record and join them",
-                _ => return None,
-            };
-            let problem = format!("its writers exclude each other: {}", name_list(record.writers()));
-            Some(Finding::new(Rule::ConflictingWriters, &record.key, problem, remedy))
-        })
-        .collect()
+fn conflicting_writers(graph: &Graph, found: &mut Found) {
+    for record in &graph.records {
+        let (mut writers, mut sources, mut derived) = (0, 0, false);
+        for stage in record.writers() {
+            writers += 1;
+            sources += usize::from(stage.kind == StageKind::Source);
+            derived |= matches!(stage.kind, StageKind::Transform { .. });
+        }
+        let remedy = match (sources, derived) {
+            (_, true) if writers > 1 => {
+                "a derived record follows its inputs alone: give every other writer a record of its own and join them"
+            }
+            (2.., false) => {
+                "let one source write it, or give each source its own record and join them"
+            }
+            _ => continue,
+        };
+        let writers = name_list(&record.stages, &|stage| stage.kind.writes());
+        let problem = format_args!("its writers exclude each other: {writers}");
+        found.add(Rule::ConflictingWriters, &record.key, problem, remedy);
+    }
 }
 
-fn several_takers(graph: &Graph) -> Vec<Finding> {
-    graph
-        .records
-        .iter()
-        .filter(|record| record.buffers.contains(&BufferCfg::Mailbox) && !record.shared)
-        .filter_map(|record| {
-            let mut takers: Vec<String> = record.readers().map(describe).collect();
-            takers.extend(graph.transforms_of(&record.key).map(|(to, stage)| transform_name(to, stage)));
-            if takers.len() < 2 {
-                return None;
-            }
-            let problem = format!(
+fn several_takers(graph: &Graph, found: &mut Found) {
+    for record in &graph.records {
+        if record.shared || !record.buffers.contains(&BufferCfg::Mailbox) {
+            continue;
+        }
+        let mut takers = Vec::new();
+        for stage in record.readers() {
+            takers.push(describe(stage));
+        }
+        for (to, stage) in graph.transforms_of(&record.key) {
+            takers.push(transform_name(to, stage));
+        }
+        if takers.len() > 1 {
+            let problem = format_args!(
                 "its mailbox gives each command to one taker, but has {}: {}",
                 takers.len(),
-                takers.join(" and ")
+                listed(&takers, " and ", &String::clone)
             );
-            let remedy =
-                "keep one, declare the record `.shared()` if they are meant to divide the commands, or use a queue";
-            Some(Finding::new(Rule::SeveralTakers, &record.key, problem, remedy))
-        })
-        .collect()
+            let remedy = "keep one, declare the record `.shared()` if they are meant to divide the commands, or use a queue";
+            found.add(Rule::SeveralTakers, &record.key, problem, remedy);
+        }
+    }
 }
 
-fn inputs(graph: &Graph) -> Vec<Finding> {
-    let all = graph
-        .records
-        .iter()
-        .flat_map(|record| record.stages.iter().map(move |stage| (record, stage)));
-    all.flat_map(|(record, stage)| {
-        stage.kind.inputs().iter().filter_map(|input| wrong_input(graph, record, stage, input))
-    })
-    .collect()
+fn inputs(graph: &Graph, found: &mut Found) {
+    let by_key = ByKey::of(graph);
+    for record in &graph.records {
+        for stage in &record.stages {
+            for input in stage.kind.inputs() {
+                let reads = format!("its {} reads `{}`", describe(stage), input.key);
+                wrong_input(&by_key, record, &reads, input, found);
+            }
+            if matches!(&stage.kind, StageKind::Transform { inputs, join: true } if inputs.is_empty())
+            {
+                let problem = format_args!(
+                    "its {} has no inputs and would never produce anything",
+                    describe(stage)
+                );
+                let remedy = "give the join at least one `input::<T>(key)`";
+                found.add(Rule::EmptyJoin, &record.key, problem, remedy);
+            }
+        }
+    }
 }
 
 fn wrong_input(
-    graph: &Graph,
+    by_key: &ByKey<'_>,
     record: &RecordNode,
-    stage: &StageNode,
+    reads: &str,
     input: &InputNode,
-) -> Option<Finding> {
-    let reads = format!("its {} reads `{}`", describe(stage), input.key);
-    let found: Vec<&RecordNode> =
-        graph.records.iter().filter(|other| other.key == input.key).collect();
-    let [first, others @ ..] = found.as_slice() else {
+    found: &mut Found,
+) {
+    let holders = by_key.all(&input.key);
+    let [first, others @ ..] = holders.as_slice() else {
         let remedy = format!(
             "configure it: `builder.configure::<{}>(\"{}\", …)`{}",
             input.value.short_name(),
             input.key,
-            did_you_mean(graph, &input.key)
+            did_you_mean(by_key.graph, &input.key)
         );
-        return Some(Finding::new(
-            Rule::MissingInput,
-            &record.key,
-            format!("{reads}, which does not exist"),
-            remedy,
-        ));
+        let problem = format_args!("{reads}, which does not exist");
+        return found.add(Rule::MissingInput, &record.key, problem, &remedy);
     };
-    if !found.iter().any(|other| other.value == input.value) {
-        let held: Vec<&str> = found.iter().map(|other| other.value.name).collect();
-        let problem =
-            format!("{reads} as `{}`, but it holds `{}`", input.value.name, held.join("` or `"));
+    if !holders.iter().any(|holder| holder.value == input.value) {
+        let held = listed(&holders, "` or `", &|holder| holder.value.name.into());
+        let problem = format_args!("{reads} as `{}`, but it holds `{held}`", input.value.name);
         let remedy = match others {
             [] => format!("use `input::<{}>` and take that type", first.value.short_name()),
-            _ => "decide on its type and use that in `input::<…>`".to_string(),
+            _ => "decide on its type and use that in `input::<…>`".into(),
         };
-        return Some(Finding::new(Rule::InputType, &record.key, problem, remedy));
+        found.add(Rule::InputType, &record.key, problem, &remedy);
+    } else if holders.iter().all(|holder| holder.buffers.is_empty()) {
+        let problem = format_args!("{reads}, which has no buffer to read from");
+        let remedy = format!("give `{}` a buffer", input.key);
+        found.add(Rule::InputWithoutBuffer, &record.key, problem, &remedy);
     }
-    let bare = found.iter().all(|other| other.buffers.is_empty());
-    bare.then(|| {
-        let problem = format!("{reads}, which has no buffer to read from");
-        Finding::new(
-            Rule::InputWithoutBuffer,
-            &record.key,
-            problem,
-            format!("give `{}` a buffer", input.key),
-        )
-    })
 }
 
-fn empty_joins(graph: &Graph) -> Vec<Finding> {
-    let all = graph
-        .records
-        .iter()
-        .flat_map(|record| record.stages.iter().map(move |stage| (record, stage)));
-    all.filter(|(_, stage)| matches!(&stage.kind, StageKind::Transform { inputs, join: true } if inputs.is_empty()))
-        .map(|(record, stage)| {
-            let problem = format!("its {} has no inputs and would never produce anything", describe(stage));
-            Finding::new(Rule::EmptyJoin, &record.key, problem, "give the join at least one `input::<T>(key)`")
-        })
-        .collect()
-}
-
-fn cycles(graph: &Graph) -> Vec<Finding> {
-    let edges = edges(graph);
+fn cycles(graph: &Graph, found: &mut Found) {
+    let by_key = ByKey::of(graph);
+    let edges = edges(graph, &by_key);
     let mut state = vec![Visit::New; graph.records.len()];
-    let mut path = Vec::new();
-    let mut found = Vec::new();
-    for start in 0..graph.records.len() {
-        find_cycles(start, &edges, &mut state, &mut path, &mut found);
+    let mut circles = Vec::new();
+    for &start in &by_key.places {
+        find_cycles(start, &edges, &mut state, &mut circles);
     }
-    found
-        .into_iter()
-        .map(|mut cycle| {
-            // Told from its alphabetically first record on, whatever was registered first.
-            let first = (0..cycle.len()).min_by_key(|&at| &graph.records[cycle[at]].key).unwrap_or(0);
-            cycle.rotate_left(first);
-            let keys: Vec<&str> = cycle.iter().map(|&at| graph.records[at].key.as_str()).collect();
-            let problem = format!("depends on itself: {} → {}", keys.join(" → "), keys[0]);
-            let remedy = "break the circle: let one of these transforms read a record that a source or a link writes";
-            Finding::new(Rule::Cycle, keys[0], problem, remedy)
-        })
-        .collect()
+    for mut circle in circles {
+        // Told from its alphabetically first record on, whatever was registered first.
+        let key = |at: usize| graph.records[at].key.as_str();
+        let first = (0..circle.len()).min_by_key(|&at| key(circle[at])).unwrap_or(0);
+        circle.rotate_left(first);
+        let keys: Vec<&str> = circle.iter().map(|&at| key(at)).collect();
+        let problem = format_args!("depends on itself: {} → {}", keys.join(" → "), keys[0]);
+        let remedy = "break the circle: let one of these transforms read a record that a source or a link writes";
+        found.add(Rule::Cycle, keys[0], problem, remedy);
+    }
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -339,16 +318,15 @@ enum Visit {
     Done,
 }
 
-/// `edges(g)[i]`: the records that are made from record `i`.
-fn edges(graph: &Graph) -> Vec<Vec<usize>> {
-    // A key with two types is one place in the graph, however wrong.
-    let index: BTreeMap<&str, usize> =
-        graph.records.iter().enumerate().map(|(at, record)| (record.key.as_str(), at)).collect();
+/// `edges(…)[i]`: the records that are made from record `i`.
+fn edges(graph: &Graph, by_key: &ByKey<'_>) -> Vec<Vec<usize>> {
     let mut edges = vec![Vec::new(); graph.records.len()];
-    for record in &graph.records {
-        let to = index[record.key.as_str()];
+    for &place in &by_key.places {
+        let record = &graph.records[place];
+        // A key with two types is one place in the graph, however wrong.
+        let Some(to) = by_key.find(&record.key) else { continue };
         for input in record.stages.iter().flat_map(|stage| stage.kind.inputs()) {
-            if let Some(&from) = index.get(input.key.as_str()) {
+            if let Some(from) = by_key.find(&input.key) {
                 edges[from].push(to);
             }
         }
@@ -361,9 +339,9 @@ fn find_cycles(
     start: usize,
     edges: &[Vec<usize>],
     state: &mut [Visit],
-    path: &mut Vec<(usize, usize)>,
     found: &mut Vec<Vec<usize>>,
 ) {
+    let mut path = Vec::new();
     if state[start] != Visit::New {
         return;
     }
@@ -392,7 +370,7 @@ fn find_cycles(
 
 /// Kahn's algorithm; the graph has no cycle by now.
 fn upstream_first(graph: &Graph) -> Vec<usize> {
-    let edges = edges(graph);
+    let edges = edges(graph, &ByKey::of(graph));
     let mut waits_for = vec![0_usize; graph.records.len()];
     edges.iter().flatten().for_each(|&to| waits_for[to] += 1);
     let mut order: Vec<usize> = (0..waits_for.len()).filter(|&at| waits_for[at] == 0).collect();
@@ -409,93 +387,89 @@ fn upstream_first(graph: &Graph) -> Vec<usize> {
     order
 }
 
-fn connector_names(graph: &Graph) -> Vec<Finding> {
-    let mut names: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for connector in &graph.connectors {
-        names.entry(&connector.name).or_default().push(&connector.description);
-    }
-    names.retain(|_, found| found.len() > 1);
-    names
-        .into_iter()
-        .map(|(name, mut found)| {
-            found.sort_unstable();
-            let problem = format!("{} connectors are named `{name}`: {}", found.len(), found.join(" and "));
-            let remedy = format!("name them apart, for instance `.named(\"{name}-2\")`, and use that as the links' scheme");
-            Finding::new(Rule::TwoConnectors, "", problem, remedy)
-        })
-        .collect()
-}
-
-fn addresses(graph: &Graph) -> Vec<Finding> {
-    let all = graph
-        .records
-        .iter()
-        .flat_map(|record| record.stages.iter().map(move |stage| (record, stage)));
-    all.filter_map(|(record, stage)| {
-        let link = stage.kind.link()?;
-        match &link.parsed {
-            Err(reason) => Some(Finding::new(
-                Rule::BadAddress,
-                &record.key,
-                format!("its link address `{}` cannot be read: {reason}", link.text),
-                "write `scheme://topic?option=value`, for instance `mqtt://sensors/temp?qos=1`",
-            )),
-            Ok(address) if !graph.connectors.iter().any(|known| known.name == address.scheme) => {
-                Some(unknown_scheme(graph, record, &link.text, &address.scheme))
-            }
-            Ok(_) => None,
+fn connector_names(graph: &Graph, found: &mut Found) {
+    let connectors = &graph.connectors;
+    let by_name =
+        sorted_places(connectors.len(), &|a, b| connectors[a].name.cmp(&connectors[b].name));
+    for same_name in by_name.chunk_by(|&a, &b| connectors[a].name == connectors[b].name) {
+        if same_name.len() > 1 {
+            let name = &connectors[same_name[0]].name;
+            let all = listed(same_name, " and ", &|&at| connectors[at].description.clone());
+            let problem = format_args!("{} connectors are named `{name}`: {all}", same_name.len());
+            let remedy = format!(
+                "name them apart, for instance `.named(\"{name}-2\")`, and use that as the links' scheme"
+            );
+            found.add(Rule::TwoConnectors, "", problem, &remedy);
         }
-    })
-    .collect()
+    }
 }
 
-fn unknown_scheme(graph: &Graph, record: &RecordNode, text: &str, scheme: &str) -> Finding {
-    let known: Vec<&str> =
-        graph.connectors.iter().map(|connector| connector.name.as_str()).collect();
-    let there = if known.is_empty() {
+fn addresses(graph: &Graph, found: &mut Found) {
+    for record in &graph.records {
+        for stage in &record.stages {
+            let Some(link) = stage.kind.link() else { continue };
+            match &link.parsed {
+                Err(reason) => {
+                    let problem =
+                        format_args!("its link address `{}` cannot be read: {reason}", link.text);
+                    let remedy = "write `scheme://topic?option=value`, for instance `mqtt://sensors/temp?qos=1`";
+                    found.add(Rule::BadAddress, &record.key, problem, remedy);
+                }
+                Ok(address)
+                    if !graph.connectors.iter().any(|known| known.name == address.scheme) =>
+                {
+                    unknown_scheme(graph, record, &link.text, &address.scheme, found);
+                }
+                Ok(_) => {}
+            }
+        }
+    }
+}
+
+fn unknown_scheme(graph: &Graph, record: &RecordNode, text: &str, scheme: &str, found: &mut Found) {
+    let there = if graph.connectors.is_empty() {
         "there are none".to_string()
     } else {
-        format!("there are: `{}`", known.join("`, `"))
+        let known = listed(&graph.connectors, "`, `", &|connector| connector.name.clone());
+        format!("there are: `{known}`")
     };
-    let problem = format!(
+    let problem = format_args!(
         "its link `{text}` asks for the connector `{scheme}`, which does not exist ({there})"
     );
-    Finding::new(
-        Rule::UnknownScheme,
-        &record.key,
-        problem,
-        "add it with `builder.connector(…)`, or correct the scheme",
-    )
+    let remedy = "add it with `builder.connector(…)`, or correct the scheme";
+    found.add(Rule::UnknownScheme, &record.key, problem, remedy);
 }
 
-fn connector_faults(graph: &Graph) -> Vec<Finding> {
-    graph.connectors.iter().flat_map(|connector| connector.faults.iter().cloned()).collect()
+fn connector_faults(graph: &Graph, found: &mut Found) {
+    for connector in &graph.connectors {
+        for fault in &connector.faults {
+            found.push(fault.clone());
+        }
+    }
 }
 
-fn unused(graph: &Graph) -> Vec<Finding> {
-    let mut warnings = Vec::new();
+fn unused(graph: &Graph, found: &mut Found) {
     for record in &graph.records {
         if record.writers().next().is_none() {
             let remedy =
                 "add a source, a transform or a link, or write it through `db.producer(…)`";
-            warnings.push(Finding::new(
+            found.add(
                 Rule::NoWriter,
                 &record.key,
-                "nobody in the graph writes it",
+                format_args!("nobody in the graph writes it"),
                 remedy,
-            ));
+            );
         }
         if record.readers().next().is_none() && graph.transforms_of(&record.key).next().is_none() {
             let remedy = "add a tap, a transform or a link, or read it through `db.consumer(…)`";
-            warnings.push(Finding::new(
+            found.add(
                 Rule::NoReader,
                 &record.key,
-                "nobody in the graph reads it",
+                format_args!("nobody in the graph reads it"),
                 remedy,
-            ));
+            );
         }
     }
-    warnings
 }
 
 fn describe(stage: &StageNode) -> String {
@@ -513,8 +487,14 @@ fn transform_name(to: &RecordNode, stage: &StageNode) -> String {
     format!("{} of `{}`", describe(stage), to.key)
 }
 
-fn name_list<'s>(stages: impl Iterator<Item = &'s StageNode>) -> String {
-    stages.map(describe).collect::<Vec<_>>().join(" and ")
+fn name_list(stages: &[StageNode], wanted: &dyn Fn(&StageNode) -> bool) -> String {
+    let mut named = Vec::new();
+    for stage in stages {
+        if wanted(stage) {
+            named.push(stage);
+        }
+    }
+    listed(&named, " and ", &|stage| describe(stage))
 }
 
 /// The key that differs least, if it differs little.

@@ -152,9 +152,10 @@ impl fmt::Display for Finding {
 pub struct Findings(Vec<Finding>);
 
 impl Findings {
-    pub(crate) fn new(mut findings: Vec<Finding>) -> Self {
-        findings
-            .sort_by(|a, b| (&a.record, a.rule, &a.problem).cmp(&(&b.record, b.rule, &b.problem)));
+    pub(crate) fn new(findings: Vec<Finding>) -> Self {
+        let mut findings = super::order::sorted(findings, |a, b| {
+            (&a.record, a.rule, &a.problem).cmp(&(&b.record, b.rule, &b.problem))
+        });
         findings.dedup();
         Self(findings)
     }

@@ -17,6 +17,7 @@ use crate::buffer::BufferCfg;
 
 mod check;
 mod finding;
+mod order;
 mod render;
 
 pub use check::Plan;
