@@ -257,7 +257,7 @@ fn stage_name<F>(kind: &str) -> String {
 
 /// The last segment of a function's path. Closures, function pointers and boxes have none.
 fn function_name(path: &str) -> Option<&str> {
-    let name = without_arguments(path).rsplit("::").next()?;
+    let name = without_arguments(path).rsplit(':').next()?;
     // Letters beyond ASCII may be anything: the tables that know would take 3 KB of a microcontroller's flash.
     let begins_like_one =
         name.starts_with(|c: char| c == '_' || c.is_ascii_lowercase() || !c.is_ascii());

@@ -228,7 +228,7 @@ impl<T: Clone> Buffer<T> {
     // Writing.
 
     /// Accepts `value` if there is room, wakes who waits for it, then drops what it pushed out.
-    #[inline]
+    #[cfg_attr(feature = "std", inline)]
     pub(crate) fn try_produce(&self, value: T) -> Result<(), TryProduceError<T>> {
         let Pushed { evicted, produced } = {
             let step = Step::begin();
@@ -388,7 +388,7 @@ impl<T: Clone> Buffer<T> {
     // Reading.
 
     /// What comes next for the reader of `cursor`. `ALONE` says that no other thread reads through it.
-    #[inline(always)]
+    #[cfg_attr(feature = "std", inline(always))]
     fn try_take<const ALONE: bool>(
         &self,
         reader: usize,
@@ -631,28 +631,9 @@ impl<T: Clone> Buffer<T> {
         each!(&self.storage, kind => kind.readable(cursor.next()))
     }
 
-    fn missed(&self, next: u64) -> u64 {
-        each!(&self.storage, kind => kind.missed(next))
-    }
-
     fn lagged(&self, cursor: &Cursor) -> u64 {
-        let (standing, missed) = self.look_at(cursor);
+        let (standing, missed) = look_at(self, cursor);
         standing.lagged + missed
-    }
-
-    /// A cursor's numbers, and what its reader has lost without having come to it.
-    fn look_at(&self, cursor: &Cursor) -> (Standing, u64) {
-        let _step = Step::begin();
-        let mut spin = Spin::new();
-        loop {
-            let standing = cursor.standing();
-            let missed = self.missed(standing.next);
-            // What seems lost may have been read in between.
-            if missed == 0 || cursor.next() == standing.next {
-                return (standing, missed);
-            }
-            spin.wait();
-        }
     }
 
     /// One look after the other, the readers' before the writers': exact when nothing flows; while values flow, each
@@ -663,49 +644,104 @@ impl<T: Clone> Buffer<T> {
             let cursors: Vec<_> = registry.cursors().cloned().collect();
             (cursors, registry.updated(), registry.blocked())
         });
-        let readers = cursors.iter().map(|cursor| self.reader_metrics(cursor)).collect();
-        let _step = Step::begin();
-        let slowest = cursors.iter().min_by_key(|cursor| cursor.next());
-        RecordMetrics {
+        let mut metrics = RecordMetrics {
             key: key.into(),
             buffer: self.cfg,
-            readers,
-            depth: each!(&self.storage, kind => kind.depth(slowest.map(|cursor| cursor.next()))),
-            overwritten: each!(&self.storage, kind => kind.overwritten()),
-            // A reader may have had a value whose writer has not moved on yet.
-            produced: cursors.iter().map(|cursor| cursor.next()).fold(self.produced(), u64::max),
+            readers: Vec::new(),
+            depth: 0,
+            overwritten: 0,
+            produced: 0,
             last_update,
-            blocked: blocked.and_then(|(since, writers)| {
-                Some(BlockedWriter {
-                    writers,
-                    held_back_by: slowest?.name.as_ref().into(),
-                    waiting: now - since,
-                })
-            }),
-        }
-    }
-
-    fn reader_metrics(&self, cursor: &Cursor) -> ReaderMetrics {
-        let (standing, missed) = self.look_at(cursor);
-        ReaderMetrics {
-            name: cursor.name.as_ref().into(),
-            delivered: standing.delivered,
-            lagged: standing.lagged + missed,
-            pending: each!(&self.storage, kind => kind.readable(standing.next)),
-        }
+            blocked: None,
+        };
+        measure(self, &cursors, &mut metrics);
+        metrics.blocked = blocked.and_then(|(since, writers)| {
+            let slowest = slowest_of(&cursors)?;
+            let held_back_by = slowest.name.as_ref().into();
+            Some(BlockedWriter { writers, held_back_by, waiting: now - since })
+        });
+        metrics
     }
 
     /// Values that stages have not dealt with, whether their readers are gone or not.
     pub(crate) fn abandoned(&self) -> Vec<Abandoned> {
-        self.registry(|registry| {
-            registry.not_dealt_with(|next| each!(&self.storage, kind => kind.readable(next)))
-        })
+        self.registry(|registry| registry.not_dealt_with(&|next| Look::readable(self, next)))
     }
 
     /// Values that stages of the graph have taken so far.
     pub(crate) fn delivered_to_stages(&self) -> u64 {
         self.registry(|registry| registry.delivered_to_stages())
     }
+}
+
+/// A buffer without its values' type, for whoever measures: what follows is compiled once for all types.
+trait Look {
+    fn missed(&self, next: u64) -> u64;
+    fn readable(&self, next: u64) -> u64;
+    fn depth(&self, slowest: Option<u64>) -> usize;
+    fn overwritten(&self) -> u64;
+    fn produced(&self) -> u64;
+}
+
+impl<T: Clone> Look for Buffer<T> {
+    fn missed(&self, next: u64) -> u64 {
+        each!(&self.storage, kind => kind.missed(next))
+    }
+
+    fn readable(&self, next: u64) -> u64 {
+        let _step = Step::begin();
+        each!(&self.storage, kind => kind.readable(next))
+    }
+
+    fn depth(&self, slowest: Option<u64>) -> usize {
+        each!(&self.storage, kind => kind.depth(slowest))
+    }
+
+    fn overwritten(&self) -> u64 {
+        each!(&self.storage, kind => kind.overwritten())
+    }
+
+    fn produced(&self) -> u64 {
+        each!(&self.storage, kind => kind.produced())
+    }
+}
+
+/// A cursor's numbers, and what its reader has lost without having come to it.
+fn look_at(buffer: &dyn Look, cursor: &Cursor) -> (Standing, u64) {
+    let _step = Step::begin();
+    let mut spin = Spin::new();
+    loop {
+        let standing = cursor.standing();
+        let missed = buffer.missed(standing.next);
+        // What seems lost may have been read in between.
+        if missed == 0 || cursor.next() == standing.next {
+            return (standing, missed);
+        }
+        spin.wait();
+    }
+}
+
+fn slowest_of(cursors: &[Arc<Cursor>]) -> Option<&Arc<Cursor>> {
+    let _step = Step::begin();
+    cursors.iter().min_by_key(|cursor| cursor.next())
+}
+
+fn measure(buffer: &dyn Look, cursors: &[Arc<Cursor>], metrics: &mut RecordMetrics) {
+    for cursor in cursors {
+        let (standing, missed) = look_at(buffer, cursor);
+        metrics.readers.push(ReaderMetrics {
+            name: cursor.name.as_ref().into(),
+            delivered: standing.delivered,
+            lagged: standing.lagged + missed,
+            pending: buffer.readable(standing.next),
+        });
+    }
+    let slowest = slowest_of(cursors).map(|cursor| cursor.next());
+    let _step = Step::begin();
+    metrics.depth = buffer.depth(slowest);
+    metrics.overwritten = buffer.overwritten();
+    // A reader may have had a value whose writer has not moved on yet.
+    metrics.produced = cursors.iter().map(|cursor| cursor.next()).fold(buffer.produced(), u64::max);
 }
 
 /// The turn to read. Only where writers look at cursors must it be marked when nobody else can take it.

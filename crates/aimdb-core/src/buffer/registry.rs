@@ -151,7 +151,7 @@ impl Registry {
     }
 
     /// What stages have not dealt with: those whose readers are gone, and those that still hold one.
-    pub(super) fn not_dealt_with(&self, readable: impl Fn(u64) -> u64) -> Vec<Abandoned> {
+    pub(super) fn not_dealt_with(&self, readable: &dyn Fn(u64) -> u64) -> Vec<Abandoned> {
         let mut all = self.abandoned.clone();
         let live = || self.cursors().filter(|cursor| cursor.of_stage);
         for (nth, cursor) in live().enumerate() {

@@ -203,13 +203,14 @@ pub(crate) fn wake_all(batch: &mut WakeBatch) {
 }
 
 /// Wakes batch after batch until `fill` says that there are no more, also if a waker panics.
-pub(crate) fn wake_in_batches(fill: impl FnMut(&mut WakeBatch) -> bool) {
-    struct Rest<F: FnMut(&mut WakeBatch) -> bool> {
-        fill: F,
+pub(crate) fn wake_in_batches(mut fill: impl FnMut(&mut WakeBatch) -> bool) {
+    // Not compiled anew for every `fill`.
+    struct Rest<'f> {
+        fill: &'f mut dyn FnMut(&mut WakeBatch) -> bool,
         more: bool,
     }
 
-    impl<F: FnMut(&mut WakeBatch) -> bool> Rest<F> {
+    impl Rest<'_> {
         fn wake(&mut self) {
             while self.more {
                 let mut batch = WakeBatch::new();
@@ -219,13 +220,13 @@ pub(crate) fn wake_in_batches(fill: impl FnMut(&mut WakeBatch) -> bool) {
         }
     }
 
-    impl<F: FnMut(&mut WakeBatch) -> bool> Drop for Rest<F> {
+    impl Drop for Rest<'_> {
         fn drop(&mut self) {
             self.wake();
         }
     }
 
-    Rest { fill, more: true }.wake();
+    Rest { fill: &mut fill, more: true }.wake();
 }
 
 #[cfg(test)]

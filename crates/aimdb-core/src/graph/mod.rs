@@ -208,8 +208,8 @@ impl fmt::Display for StageRole {
 /// `a::b::C` → `C`, also inside `Vec<a::b::C>`.
 pub(crate) fn last_segment(path: &str) -> &str {
     let plain = path.split('<').next().unwrap_or(path);
-    match plain.rfind("::") {
-        Some(at) => &path[at + 2..],
+    match plain.rfind(':') {
+        Some(at) => &path[at + 1..],
         None => path,
     }
 }

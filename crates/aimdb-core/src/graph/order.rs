@@ -13,7 +13,15 @@ pub(super) fn sorted_places(
     compare: &dyn Fn(usize, usize) -> Ordering,
 ) -> Vec<usize> {
     let mut places: Vec<usize> = (0..count).collect();
-    places.sort_unstable_by(|&a, &b| compare(a, b).then(a.cmp(&b)));
+    #[cfg(feature = "std")]
+    places.sort_by(|&a, &b| compare(a, b));
+    // Few records, and 2 KB of flash.
+    #[cfg(not(feature = "std"))]
+    for sorted in 1..count {
+        let place = places[sorted];
+        let at = places[..sorted].partition_point(|&other| compare(other, place).is_le());
+        places[at..=sorted].rotate_right(1);
+    }
     places
 }
 
