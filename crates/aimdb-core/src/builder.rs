@@ -172,6 +172,18 @@ impl<R> AimDbBuilder<R> {
         Graph { records, connectors }
     }
 
+    /// The graph, which the plan keeps.
+    fn take_graph(&mut self) -> Graph {
+        let mut graph = Graph::default();
+        for draft in &mut self.drafts {
+            graph.records.push(draft.node.take());
+        }
+        for connector in &self.connectors {
+            graph.connectors.push(connector.node(&graph.records));
+        }
+        graph
+    }
+
     /// Checks the whole graph and builds it: records with their buffers, every reader of the graph subscribed, one
     /// task for each stage. The tasks wait for [`AimDb::start`] or [`AimDb::run`].
     ///
@@ -180,11 +192,11 @@ impl<R> AimDbBuilder<R> {
     /// # Errors
     ///
     /// [`DbError::Build`] with all findings. Nothing has been started then.
-    pub fn build(self) -> DbResult<AimDb<R>>
+    pub fn build(mut self) -> DbResult<AimDb<R>>
     where
         R: Runtime,
     {
-        let plan = self.graph().check().map_err(DbError::Build)?;
+        let plan = self.take_graph().check().map_err(DbError::Build)?;
         for warning in plan.warnings() {
             self.runtime.log(LogLevel::Warn, &warning.record, format_args!("{warning}"));
         }
@@ -225,7 +237,7 @@ impl<R> AimDbBuilder<R> {
             connector_cells,
             self.dead_letters,
         );
-        let wired = wire_stages(self.drafts, &mut wiring)
+        let wired = wire_stages(self.drafts, plan.graph(), &mut wiring)
             .and_then(|()| start_connectors(self.connectors, &mut wiring));
         let finished = wiring.finish();
         if let Err(refusal) = wired {
@@ -252,11 +264,12 @@ impl<R> AimDbBuilder<R> {
 /// Readers first: taps, transforms and links are subscribed and spawned before any source.
 fn wire_stages<R: Runtime>(
     drafts: Vec<Draft<R>>,
+    graph: &Graph,
     wiring: &mut Wiring<'_, R>,
 ) -> Result<(), Finding> {
     let mut sources = Vec::new();
     for (at, draft) in drafts.into_iter().enumerate() {
-        for (stage, wire) in draft.node.stages.into_iter().zip(draft.wires) {
+        for (stage, wire) in graph.records[at].stages.iter().zip(draft.wires) {
             if stage.kind == StageKind::Source {
                 sources.push((at, stage, wire));
             } else {
@@ -264,7 +277,10 @@ fn wire_stages<R: Runtime>(
             }
         }
     }
-    sources.into_iter().try_for_each(|(at, stage, wire)| wiring.stage(at, stage, wire))
+    for (at, stage, wire) in sources {
+        wiring.stage(at, stage, wire)?;
+    }
+    Ok(())
 }
 
 fn start_connectors<R: Runtime>(
@@ -282,24 +298,19 @@ fn make_records<R>(
 ) -> Result<Vec<AnyRecord>, Vec<Finding>> {
     let (mut records, mut findings) = (Vec::new(), Vec::new());
     for (at, draft) in drafts.iter().enumerate() {
-        match draft.make_record(plan.buffer(at), clock) {
+        let (node, cfg) = (&plan.graph().records[at], plan.buffer(at));
+        let exclusive = cfg == BufferCfg::Mailbox && !node.shared;
+        match (draft.make)(node.key.as_str().into(), cfg, Arc::clone(clock), exclusive) {
             Ok(record) => records.push(record),
-            Err(finding) => findings.push(finding),
+            Err(NoMemory { bytes }) => {
+                let problem =
+                    alloc::format!("there is no memory for its buffer, {cfg}: {bytes} bytes");
+                let remedy = "give it a smaller capacity, or the allocator more memory";
+                findings.push(Finding::new(Rule::NoMemory, &*node.key, problem, remedy));
+            }
         }
     }
     if findings.is_empty() { Ok(records) } else { Err(findings) }
-}
-
-impl<R> Draft<R> {
-    fn make_record(&self, cfg: BufferCfg, clock: &Arc<dyn Clock>) -> Result<AnyRecord, Finding> {
-        let exclusive = cfg == BufferCfg::Mailbox && !self.node.shared;
-        let record = (self.make)(self.node.key.as_str().into(), cfg, Arc::clone(clock), exclusive);
-        record.map_err(|NoMemory { bytes }| {
-            let problem = alloc::format!("there is no memory for its buffer, {cfg}: {bytes} bytes");
-            let remedy = "give it a smaller capacity, or the allocator more memory";
-            Finding::new(Rule::NoMemory, &*self.node.key, problem, remedy)
-        })
-    }
 }
 
 fn make_record<T: Record>(

@@ -61,11 +61,11 @@ impl<'b, R: Runtime> Wiring<'b, R> {
     pub(crate) fn stage(
         &mut self,
         at: usize,
-        stage: StageNode,
+        stage: &StageNode,
         wire: Wire<R>,
     ) -> Result<(), Finding> {
         self.at = at;
-        self.name = stage.name.into();
+        self.name = stage.name.as_str().into();
         wire(self)
     }
 

@@ -70,6 +70,7 @@ mod mailbox;
 #[cfg(all(test, loom))]
 mod models;
 mod queue;
+mod reception;
 mod registry;
 mod ring;
 mod slot;
@@ -79,24 +80,21 @@ mod waiters;
 pub use error::{Closed, ProduceError, ProduceManyError, TryProduceError, TryRecvError};
 pub use subscription::{Subscription, WaitTicket};
 
-pub(crate) use registry::Abandoned;
-pub(crate) use waiters::{WaitKey, WaitList, WakeBatch, wake_all, wake_in_batches};
-
-use crate::metrics::{BlockedWriter, ReaderMetrics, RecordMetrics};
-use crate::runtime::Clock;
-use crate::sync::atomic::{
-    AtomicUsize,
-    Ordering::{Relaxed, Release},
-};
-use crate::sync::{Lock, Spin, Step};
-use cursor::{Cursor, Held, Standing};
 pub(crate) use kind::NoMemory;
+pub(crate) use reception::{Reception, Values};
+pub(crate) use registry::Abandoned;
+pub(crate) use waiters::{WaitKey, WaitList, WakeBatch, wake_all};
+
+use crate::runtime::Clock;
+use crate::sync::{Spin, Step};
+use cursor::{Cursor, Held};
 use kind::{Kind, Outlet, Pushed, Refused, Taken, Turn};
 use latest::Latest;
 use mailbox::Mailbox;
 use queue::Queue;
+use reception::left_for;
+use registry::Registry;
 use registry::signals::{END_AWAITED, NOBODY_READS, READERS_WAIT, WRITERS_WAIT};
-use registry::{Registry, WakeRound};
 use ring::Ring;
 
 /// The kind of a record's buffer. The [module](self) compares the four.
@@ -184,11 +182,7 @@ const NOTED: u64 = 64;
 /// A record's buffer: how values move, and beside it who reads and waits.
 pub(crate) struct Buffer<T> {
     storage: Storage<T>,
-    /// What those who move values must know of the registry; see [`registry::signals`].
-    signals: AtomicUsize,
-    registry: Lock<Registry>,
-    cfg: BufferCfg,
-    clock: Arc<dyn Clock>,
+    reception: Reception,
 }
 
 impl<T: Clone> Buffer<T> {
@@ -199,30 +193,15 @@ impl<T: Clone> Buffer<T> {
             BufferCfg::SingleLatest => Storage::Latest(Latest::new()),
             BufferCfg::Mailbox => Storage::Mailbox(Mailbox::new()),
         };
-        let registry = Registry::new(matches!(cfg, BufferCfg::Mailbox));
-        Ok(Arc::new(Self {
-            storage,
-            signals: AtomicUsize::new(registry.signals()),
-            registry: Lock::new(registry),
-            cfg,
-            clock,
-        }))
+        Ok(Arc::new(Self { storage, reception: Reception::new(cfg, clock) }))
     }
 
     pub(crate) fn cfg(&self) -> BufferCfg {
-        self.cfg
+        self.reception.cfg()
     }
 
-    /// Works on the registry, and tells those who move values what they must know of it.
-    fn registry<O>(&self, work: impl FnOnce(&mut Registry) -> O) -> O {
-        self.registry.with(|registry| {
-            let outcome = work(registry);
-            let signals = registry.signals();
-            if self.signals.load(Relaxed) != signals {
-                self.signals.store(signals, Release);
-            }
-            outcome
-        })
+    pub(crate) fn reception(&self) -> &Reception {
+        &self.reception
     }
 
     // Writing.
@@ -252,7 +231,7 @@ impl<T: Clone> Buffer<T> {
     fn produce_in_turn(&self, value: T) -> Result<(), TryProduceError<T>> {
         let Pushed { evicted, produced } = {
             let _step = Step::begin();
-            each!(&self.storage, kind => match kind.turn(|| self.slowest()) {
+            each!(&self.storage, kind => match kind.turn(|| self.reception.slowest()) {
                 Ok(turn) => turn.write(value),
                 Err(Refused::Full) => return Err(TryProduceError::Full(value)),
                 Err(Refused::Closed) => return Err(TryProduceError::Closed(value)),
@@ -261,12 +240,6 @@ impl<T: Clone> Buffer<T> {
         self.tell(produced, 1);
         drop(evicted);
         Ok(())
-    }
-
-    /// Where the reader stands that is furthest behind; asked by a writer that knows there is one.
-    #[cold]
-    fn slowest(&self) -> u64 {
-        self.registry.with(|registry| registry.slowest().unwrap_or(0))
     }
 
     /// Accepts values from `batch` in order while there is room, and leaves the rest in it.
@@ -278,7 +251,9 @@ impl<T: Clone> Buffer<T> {
         let offered = batch.len() as u64;
         let step = Step::begin();
         let outcome = match &self.storage {
-            Storage::Queue(queue) => queue.write_batch(batch, || self.slowest(), &mut evicted),
+            Storage::Queue(queue) => {
+                queue.write_batch(batch, || self.reception.slowest(), &mut evicted)
+            }
             Storage::Ring(kind) => write_one_by_one(kind, batch, &mut evicted),
             Storage::Latest(kind) => write_one_by_one(kind, batch, &mut evicted),
             Storage::Mailbox(kind) => write_one_by_one(kind, batch, &mut evicted),
@@ -295,26 +270,10 @@ impl<T: Clone> Buffer<T> {
     /// After `written` values: wakes who waits for them, and notes the time if it is worth it.
     #[inline(always)]
     fn tell(&self, produced: u64, written: u64) {
-        let somebody = self.signals.load(Relaxed) & (READERS_WAIT | NOBODY_READS) != 0;
+        let somebody = self.reception.signals(READERS_WAIT | NOBODY_READS);
         if somebody || produced % NOTED < written {
-            self.tell_those_who_wait(produced);
+            self.reception.tell_those_who_wait(produced);
         }
-    }
-
-    #[cold]
-    fn tell_those_who_wait(&self, produced: u64) {
-        let mut round = None;
-        wake_in_batches(|wake| {
-            let now = self.registry(|registry| match round {
-                None => {
-                    registry.stamp(produced, &*self.clock);
-                    registry.begin_round(wake)
-                }
-                Some(WakeRound { number, .. }) => registry.wake_readers(number, wake),
-            });
-            round = Some(now);
-            now.more
-        });
     }
 
     /// Accepts `value` or waits for room. The value stays with the caller until it is accepted.
@@ -351,37 +310,14 @@ impl<T: Clone> Buffer<T> {
     /// Puts a writer in line. If there is room or no hope by now, or a reader is half-way, it says no, and the writer
     /// must look again, still in line.
     pub(crate) fn wait_for_room(&self, key: &mut WaitKey, waker: Waker) -> bool {
-        let Storage::Queue(queue) = &self.storage else { return false };
-        let _replaced = self.registry(|registry| registry.wait_to_write(key, waker, &*self.clock));
-        // The second look.
-        let _step = Step::begin();
-        !queue.is_closed()
-            && self.registry.with(|registry| {
-                let mut slowest = None;
-                for cursor in registry.cursors() {
-                    let Some(next) = cursor.settled() else { return false };
-                    slowest = Some(slowest.map_or(next, |least: u64| least.min(next)));
-                }
-                queue.room(slowest) == 0
-            })
+        matches!(self.storage, Storage::Queue(_)) && self.reception.wait_for_room(self, key, waker)
     }
 
     /// Ends a wait for room; a wake-up that was not used goes on.
     #[inline]
     pub(crate) fn stop_writing(&self, key: &mut WaitKey) {
         if key.is_some() {
-            let [dropped, heir] =
-                self.registry(|registry| registry.stop_writing(key, |slowest| self.room(slowest)));
-            drop(dropped);
-            heir.into_iter().for_each(Waker::wake);
-        }
-    }
-
-    /// Room for this many more values, as far as readers make it.
-    fn room(&self, slowest: Option<u64>) -> u64 {
-        match &self.storage {
-            Storage::Queue(queue) => queue.room(slowest),
-            _ => u64::MAX,
+            self.reception.stop_writing(self, key);
         }
     }
 
@@ -440,28 +376,11 @@ impl<T: Clone> Buffer<T> {
     /// After `taken` values were read: wakes who can go on because of it.
     #[inline(always)]
     fn follow(&self, reader: usize, cursor: &Cursor, taken: u64) {
-        let signals = self.signals.load(Relaxed);
-        if signals & (WRITERS_WAIT | END_AWAITED) != 0
-            || signals & READERS_WAIT != 0 && cursor.is_shared()
+        if self.reception.signals(WRITERS_WAIT | END_AWAITED)
+            || self.reception.signals(READERS_WAIT) && cursor.is_shared()
         {
-            self.wake_those_who_follow(reader, cursor, taken);
+            self.reception.wake_those_who_follow(self, reader, cursor, taken);
         }
-    }
-
-    #[cold]
-    fn wake_those_who_follow(&self, reader: usize, cursor: &Cursor, taken: u64) {
-        let mut next = cursor.is_shared();
-        wake_in_batches(|wake| {
-            self.registry(|registry| {
-                // Another waiter on the same cursor, or another taker, for which there is a value.
-                if core::mem::take(&mut next) && self.readable(cursor) > 0 {
-                    wake.extend(registry.next_of_group(reader));
-                }
-                let more = registry.wake_end_waiters(wake);
-                more | registry
-                    .wake_writers_with_room(wake, |slowest| self.room(slowest).min(taken))
-            })
-        });
     }
 
     /// Puts a reader in line. If there is something to read by now, or somebody is half-way, it says no, and the reader
@@ -473,35 +392,18 @@ impl<T: Clone> Buffer<T> {
         key: &mut WaitKey,
         waker: Waker,
     ) -> bool {
-        let produced = self.produced();
-        let _replaced = self.registry(|registry| {
-            registry.stamp(produced, &*self.clock);
-            registry.wait_to_read(reader, key, waker)
-        });
+        self.reception.wait_to_read(self.produced(), reader, key, waker);
         // The second look.
         let _step = Step::begin();
         each!(&self.storage, kind => kind.may_sleep(cursor.next()))
     }
 
-    /// Ready when the record is closed and nothing is left for the reader of `cursor`.
     fn poll_ended(&self, cursor: &Cursor, key: &mut WaitKey, cx: &mut Context<'_>) -> Poll<()> {
-        // In this order: what was accepted before it closed is still there to be seen.
-        let ended = || self.is_closed() && self.readable(cursor) == 0;
-        if !ended() {
-            let _replaced =
-                self.registry(|registry| registry.wait_for_end(key, cx.waker().clone()));
-            if !ended() {
-                return Poll::Pending;
-            }
-        }
-        self.stop_waiting_for_end(key);
-        Poll::Ready(())
+        self.reception.poll_ended(self, cursor, key, cx)
     }
 
     fn stop_waiting_for_end(&self, key: &mut WaitKey) {
-        if key.is_some() {
-            let _dropped = self.registry(|registry| registry.stop_waiting_for_end(key));
-        }
+        self.reception.stop_waiting_for_end(key);
     }
 
     /// Ends a wait of the reader of `cursor`. If it is alone on its cursor and nobody waits, it has been taken out of
@@ -509,18 +411,15 @@ impl<T: Clone> Buffer<T> {
     /// the lock is spared, until [`give_up_reading`](Self::give_up_reading).
     fn stop_reading(&self, reader: usize, cursor: &Cursor, key: &mut WaitKey) {
         let alone = !cursor.is_shared() && !matches!(self.storage, Storage::Mailbox(_));
-        if key.is_some() && !(alone && self.signals.load(Relaxed) & READERS_WAIT == 0) {
+        if key.is_some() && (!alone || self.reception.signals(READERS_WAIT)) {
             self.give_up_reading(reader, cursor, key);
         }
     }
 
+    #[inline]
     fn give_up_reading(&self, reader: usize, cursor: &Cursor, key: &mut WaitKey) {
         if key.is_some() {
-            let [dropped, heir] = self.registry(|registry| {
-                registry.stop_reading(reader, key, || self.readable(cursor) > 0)
-            });
-            drop(dropped);
-            heir.into_iter().for_each(Waker::wake);
+            self.reception.stop_reading(self, reader, cursor, key);
         }
     }
 
@@ -556,7 +455,7 @@ impl<T: Clone> Buffer<T> {
         let is_queue = matches!(self.storage, Storage::Queue(_));
         let sit = |position| {
             let cursor = Arc::new(Cursor::new(name, of_stage, position));
-            let id = self.registry(|registry| {
+            let id = self.reception.registry(|registry| {
                 condition(registry)?;
                 Ok(registry.enter(Arc::clone(&cursor), is_queue))
             })?;
@@ -572,23 +471,18 @@ impl<T: Clone> Buffer<T> {
     }
 
     fn leave(&self, reader: usize, cursor: &Cursor) {
-        let unseat = |left| self.registry(|registry| registry.leave(reader, left));
+        let unseat = |left| self.reception.registry(|registry| registry.leave(reader, left));
         let _freed = match &self.storage {
             Storage::Queue(queue) => {
                 let _step = Step::begin();
                 queue.leave(cursor, unseat)
             }
             _ => {
-                unseat(self.readable(cursor));
+                unseat(left_for(self, cursor));
                 Vec::new()
             }
         };
-        wake_in_batches(|wake| {
-            self.registry(|registry| {
-                let more = registry.wake_group(reader, wake);
-                more | registry.wake_writers_with_room(wake, |slowest| self.room(slowest))
-            })
-        });
+        self.reception.wake_those_left_behind(self, reader);
     }
 
     /// Ends the record: no more values, everyone who waits is woken.
@@ -597,14 +491,10 @@ impl<T: Clone> Buffer<T> {
             let _step = Step::begin();
             each!(&self.storage, kind => kind.close());
         }
-        wake_in_batches(|wake| self.registry(|registry| registry.close(wake)));
+        self.reception.close();
     }
 
     // Looking.
-
-    pub(crate) fn is_closed(&self) -> bool {
-        each!(&self.storage, kind => kind.is_closed())
-    }
 
     /// The newest value held, which stays where it is.
     pub(crate) fn latest(&self) -> Option<T> {
@@ -613,79 +503,37 @@ impl<T: Clone> Buffer<T> {
             Storage::Ring(ring) => ring.latest(),
             Storage::Latest(latest) => latest.latest(),
             Storage::Mailbox(mailbox) => mailbox.latest(),
-            Storage::Queue(queue) => queue.latest(|head| {
-                self.registry.with(|registry| {
-                    registry.cursors().find(|cursor| cursor.next() < head).cloned()
-                })
-            }),
+            Storage::Queue(queue) => queue.latest(|head| self.reception.behind(head)),
         }
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        each!(&self.storage, kind => kind.is_closed())
+    }
+
+    fn readable(&self, cursor: &Cursor) -> u64 {
+        left_for(self, cursor)
+    }
+
+    fn lagged(&self, cursor: &Cursor) -> u64 {
+        Reception::lagged(self, cursor)
+    }
+}
+
+impl<T: Clone> Values for Buffer<T> {
     fn produced(&self) -> u64 {
         let _step = Step::begin();
         each!(&self.storage, kind => kind.produced())
     }
 
-    fn readable(&self, cursor: &Cursor) -> u64 {
+    fn overwritten(&self) -> u64 {
         let _step = Step::begin();
-        each!(&self.storage, kind => kind.readable(cursor.next()))
+        each!(&self.storage, kind => kind.overwritten())
     }
 
-    fn lagged(&self, cursor: &Cursor) -> u64 {
-        let (standing, missed) = look_at(self, cursor);
-        standing.lagged + missed
-    }
-
-    /// One look after the other, the readers' before the writers': exact when nothing flows; while values flow, each
-    /// reader's numbers fit together, and no reader is ahead of `produced`.
-    pub(crate) fn metrics(&self, key: &str) -> RecordMetrics {
-        let now = self.clock.now();
-        let (cursors, last_update, blocked) = self.registry(|registry| {
-            let cursors: Vec<_> = registry.cursors().cloned().collect();
-            (cursors, registry.updated(), registry.blocked())
-        });
-        let mut metrics = RecordMetrics {
-            key: key.into(),
-            buffer: self.cfg,
-            readers: Vec::new(),
-            depth: 0,
-            overwritten: 0,
-            produced: 0,
-            last_update,
-            blocked: None,
-        };
-        measure(self, &cursors, &mut metrics);
-        metrics.blocked = blocked.and_then(|(since, writers)| {
-            let slowest = slowest_of(&cursors)?;
-            let held_back_by = slowest.name.as_ref().into();
-            Some(BlockedWriter { writers, held_back_by, waiting: now - since })
-        });
-        metrics
-    }
-
-    /// Values that stages have not dealt with, whether their readers are gone or not.
-    pub(crate) fn abandoned(&self) -> Vec<Abandoned> {
-        self.registry(|registry| registry.not_dealt_with(&|next| Look::readable(self, next)))
-    }
-
-    /// Values that stages of the graph have taken so far.
-    pub(crate) fn delivered_to_stages(&self) -> u64 {
-        self.registry(|registry| registry.delivered_to_stages())
-    }
-}
-
-/// A buffer without its values' type, for whoever measures: what follows is compiled once for all types.
-trait Look {
-    fn missed(&self, next: u64) -> u64;
-    fn readable(&self, next: u64) -> u64;
-    fn depth(&self, slowest: Option<u64>) -> usize;
-    fn overwritten(&self) -> u64;
-    fn produced(&self) -> u64;
-}
-
-impl<T: Clone> Look for Buffer<T> {
-    fn missed(&self, next: u64) -> u64 {
-        each!(&self.storage, kind => kind.missed(next))
+    fn depth(&self, slowest: Option<u64>) -> usize {
+        let _step = Step::begin();
+        each!(&self.storage, kind => kind.depth(slowest))
     }
 
     fn readable(&self, next: u64) -> u64 {
@@ -693,55 +541,22 @@ impl<T: Clone> Look for Buffer<T> {
         each!(&self.storage, kind => kind.readable(next))
     }
 
-    fn depth(&self, slowest: Option<u64>) -> usize {
-        each!(&self.storage, kind => kind.depth(slowest))
+    fn missed(&self, next: u64) -> u64 {
+        let _step = Step::begin();
+        each!(&self.storage, kind => kind.missed(next))
     }
 
-    fn overwritten(&self) -> u64 {
-        each!(&self.storage, kind => kind.overwritten())
-    }
-
-    fn produced(&self) -> u64 {
-        each!(&self.storage, kind => kind.produced())
-    }
-}
-
-/// A cursor's numbers, and what its reader has lost without having come to it.
-fn look_at(buffer: &dyn Look, cursor: &Cursor) -> (Standing, u64) {
-    let _step = Step::begin();
-    let mut spin = Spin::new();
-    loop {
-        let standing = cursor.standing();
-        let missed = buffer.missed(standing.next);
-        // What seems lost may have been read in between.
-        if missed == 0 || cursor.next() == standing.next {
-            return (standing, missed);
+    fn room(&self, slowest: Option<u64>) -> u64 {
+        let _step = Step::begin();
+        match &self.storage {
+            Storage::Queue(queue) => queue.room(slowest),
+            _ => u64::MAX,
         }
-        spin.wait();
     }
-}
 
-fn slowest_of(cursors: &[Arc<Cursor>]) -> Option<&Arc<Cursor>> {
-    let _step = Step::begin();
-    cursors.iter().min_by_key(|cursor| cursor.next())
-}
-
-fn measure(buffer: &dyn Look, cursors: &[Arc<Cursor>], metrics: &mut RecordMetrics) {
-    for cursor in cursors {
-        let (standing, missed) = look_at(buffer, cursor);
-        metrics.readers.push(ReaderMetrics {
-            name: cursor.name.as_ref().into(),
-            delivered: standing.delivered,
-            lagged: standing.lagged + missed,
-            pending: buffer.readable(standing.next),
-        });
+    fn is_closed(&self) -> bool {
+        self.is_closed()
     }
-    let slowest = slowest_of(cursors).map(|cursor| cursor.next());
-    let _step = Step::begin();
-    metrics.depth = buffer.depth(slowest);
-    metrics.overwritten = buffer.overwritten();
-    // A reader may have had a value whose writer has not moved on yet.
-    metrics.produced = cursors.iter().map(|cursor| cursor.next()).fold(buffer.produced(), u64::max);
 }
 
 /// The turn to read. Only where writers look at cursors must it be marked when nobody else can take it.

@@ -17,6 +17,7 @@ use loom::sync::Arc as Value;
 use loom::thread;
 
 use super::{Buffer, BufferCfg, Closed, Event, Subscription, TryRecvError, WaitTicket};
+use crate::metrics::RecordMetrics;
 use crate::runtime::{Clock, Instant};
 
 const RING: fn(usize) -> BufferCfg = |capacity| BufferCfg::SpmcRing { capacity };
@@ -75,6 +76,10 @@ fn read_waiting(reader: &Reader) -> Result<u64, Closed> {
     let value = block_on(poll_fn(|cx| reader.poll_value(&mut ticket, cx)));
     reader.stop_waiting(&mut ticket);
     value.map(|value| *value)
+}
+
+fn metrics(record: &Record) -> RecordMetrics {
+    record.reception().metrics(&**record, "")
 }
 
 /// Everything that is there.
@@ -208,7 +213,7 @@ fn two_writers_overwrite_at_once() {
             other.join().unwrap();
             assert_eq!(drain(&mut reader).len(), 1);
             assert_eq!(reader.lagged(), 1);
-            assert_eq!(record.metrics("").overwritten, 1);
+            assert_eq!(metrics(&record).overwritten, 1);
         });
     }
 }
@@ -309,7 +314,7 @@ fn a_reader_comes_while_a_value_does() {
             writer.join().unwrap();
             let seen = drain(&mut reader);
             assert!([&[][..], &[2], &[1, 2]].contains(&&seen[..]), "{seen:?}");
-            assert_eq!(record.metrics("").produced, 2);
+            assert_eq!(metrics(&record).produced, 2);
         });
     }
 }
@@ -511,7 +516,7 @@ fn somebody_measures_while_a_reader_skips() {
         (1..=3).for_each(|value| assert!(produce(&record, value)));
         let onlooker = thread::spawn({
             let record = Arc::clone(&record);
-            move || record.metrics("").readers.remove(0)
+            move || metrics(&record).readers.remove(0)
         });
         assert_eq!(drain(&mut reader), [3]);
         let seen = onlooker.join().unwrap();

@@ -266,7 +266,7 @@ impl Registry {
         &mut self,
         reader: usize,
         key: &mut WaitKey,
-        something: impl FnOnce() -> bool,
+        something: &dyn Fn() -> bool,
     ) -> [Option<Waker>; 2] {
         let Some(removed) = self.read_waiters.remove(key) else { return [None, None] };
         let heir = if removed.notified && something() { self.next_of_group(reader) } else { None };
@@ -289,7 +289,7 @@ impl Registry {
     pub(super) fn stop_writing(
         &mut self,
         key: &mut WaitKey,
-        room: impl FnOnce(Option<u64>) -> u64,
+        room: &dyn Fn(Option<u64>) -> u64,
     ) -> [Option<Waker>; 2] {
         let Some(removed) = self.write_waiters.remove(key) else { return [None, None] };
         let heir = if removed.notified { self.writer_with_room(room) } else { None };
@@ -298,10 +298,7 @@ impl Registry {
     }
 
     /// The first waiting writer, if there is room for it.
-    pub(super) fn writer_with_room(
-        &mut self,
-        room: impl FnOnce(Option<u64>) -> u64,
-    ) -> Option<Waker> {
+    pub(super) fn writer_with_room(&mut self, room: &dyn Fn(Option<u64>) -> u64) -> Option<Waker> {
         if self.write_waiters.waiting() == 0 || room(self.slowest()) == 0 {
             return None;
         }
@@ -314,7 +311,7 @@ impl Registry {
     pub(super) fn wake_writers_with_room(
         &mut self,
         batch: &mut WakeBatch,
-        room: impl FnOnce(Option<u64>) -> u64,
+        room: &dyn Fn(Option<u64>) -> u64,
     ) -> bool {
         let mut room = room(self.slowest());
         let more = self.write_waiters.notify_where(batch, |_| {

@@ -11,7 +11,7 @@ use core::time::Duration;
 use super::health::{BlockedRecord, DbState, Health};
 use super::shutdown::{self, Phase, ShutdownReport};
 use super::{Engine, StageCell};
-use crate::buffer::Abandoned;
+use crate::buffer::{Abandoned, Reception, Values};
 use crate::builder::Places;
 use crate::error::{DbError, DbResult};
 use crate::graph::{Graph, StageKind, StageRole, TypeNode};
@@ -174,7 +174,7 @@ impl<R: Runtime> AimDb<R> {
     pub fn metrics(&self) -> Metrics {
         Metrics {
             at: self.inner.runtime.now(),
-            records: self.inner.records.iter().map(|record| record.erased.metrics()).collect(),
+            records: self.inner.records.iter().map(|record| record.metrics()).collect(),
             links: self.inner.links.iter().map(LinkInfo::metrics).collect(),
         }
     }
@@ -189,9 +189,8 @@ impl<R: Runtime> AimDb<R> {
 /// A record without its type.
 pub(crate) trait ErasedRecord: Send + Sync {
     fn close(&self);
-    fn metrics(&self) -> RecordMetrics;
-    fn abandoned(&self) -> Vec<Abandoned>;
-    fn delivered_to_stages(&self) -> u64;
+    fn values(&self) -> &dyn Values;
+    fn reception(&self) -> &Reception;
 }
 
 impl<T: Record> ErasedRecord for RecordCell<T> {
@@ -199,16 +198,12 @@ impl<T: Record> ErasedRecord for RecordCell<T> {
         self.buffer.close();
     }
 
-    fn metrics(&self) -> RecordMetrics {
-        self.buffer.metrics(&self.key)
+    fn values(&self) -> &dyn Values {
+        &*self.buffer
     }
 
-    fn abandoned(&self) -> Vec<Abandoned> {
-        self.buffer.abandoned()
-    }
-
-    fn delivered_to_stages(&self) -> u64 {
-        self.buffer.delivered_to_stages()
+    fn reception(&self) -> &Reception {
+        self.buffer.reception()
     }
 }
 
@@ -226,6 +221,18 @@ pub(crate) struct AnyRecord {
 }
 
 impl AnyRecord {
+    pub(crate) fn metrics(&self) -> RecordMetrics {
+        self.erased.reception().metrics(self.erased.values(), &self.key)
+    }
+
+    pub(crate) fn abandoned(&self) -> Vec<Abandoned> {
+        self.erased.reception().abandoned(self.erased.values())
+    }
+
+    pub(crate) fn delivered_to_stages(&self) -> u64 {
+        self.erased.reception().delivered_to_stages()
+    }
+
     pub(crate) fn new<T: Record>(record: Arc<RecordCell<T>>) -> Self {
         Self {
             key: Arc::clone(&record.key),
@@ -282,7 +289,7 @@ impl<R: Runtime> DbInner<R> {
 
     fn health(&self) -> Health {
         let blocked = self.records.iter().filter_map(|record| {
-            let blocked = record.erased.metrics().blocked?;
+            let blocked = record.metrics().blocked?;
             Some(BlockedRecord { key: record.key.as_ref().into(), blocked })
         });
         Health {

@@ -180,7 +180,7 @@ async fn carry_out<R: Runtime>(db: &DbInner<R>, deadline: Duration) -> ShutdownR
 }
 
 fn delivered<R: Runtime>(db: &DbInner<R>) -> u64 {
-    db.records.iter().map(|record| record.erased.delivered_to_stages()).sum()
+    db.records.iter().map(|record| record.delivered_to_stages()).sum()
 }
 
 /// Sources end at their next await. Stages that never started have nothing to drain.
@@ -245,7 +245,7 @@ async fn cut_off_the_rest<R: Runtime>(db: &DbInner<R>) -> (Vec<String>, Vec<Stri
 fn leftovers<R: Runtime>(db: &DbInner<R>) -> Vec<Leftover> {
     let mut left: Vec<Leftover> = Vec::new();
     for record in &db.records {
-        left.extend(record.erased.abandoned().into_iter().map(|abandoned| Leftover {
+        left.extend(record.abandoned().into_iter().map(|abandoned| Leftover {
             record: record.key.as_ref().into(),
             stage: abandoned.reader.as_ref().into(),
             unread: abandoned.left,

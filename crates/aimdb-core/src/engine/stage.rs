@@ -6,7 +6,7 @@ use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
 use core::sync::atomic::Ordering::{AcqRel, Acquire};
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, Waker};
 
 use atomic_waker::AtomicWaker;
 use portable_atomic::AtomicBool;
@@ -132,6 +132,46 @@ impl StageCell {
         });
     }
 
+    /// What a stage's task is to do when it is polled.
+    fn admit(&self, task: &Waker, started: &mut bool) -> Admission {
+        self.task.register(task);
+        if self.must_stop() {
+            return Admission::Stop;
+        }
+        if !self.engine.is_started() {
+            return Admission::Wait;
+        }
+        if !core::mem::replace(started, true) {
+            self.running();
+        }
+        Admission::Go
+    }
+
+    /// How a stage ended that returned: it failed if it said so.
+    fn returned(&self) -> (StageState, Option<String>) {
+        match self.take_report() {
+            Some(cause) => (StageState::Failed, Some(cause)),
+            None => (StageState::Finished, None),
+        }
+    }
+
+    /// Notes and logs how a stage ended whose future is gone; that may have panicked, too.
+    fn has_ended(
+        &self,
+        (state, cause): (StageState, Option<String>),
+        dropped: Result<(), String>,
+        log: &dyn Fn(&str, fmt::Arguments<'_>),
+    ) {
+        let (state, cause) = match dropped {
+            Ok(()) => (state, cause),
+            Err(panic) => (StageState::Failed, cause.or(Some(panic))),
+        };
+        if let (StageState::Failed, Some(cause)) = (state, &cause) {
+            log(&self.record, format_args!("stage `{}` failed: {cause}", self.name));
+        }
+        self.end(state, cause);
+    }
+
     fn running(&self) {
         self.status.with(|status| {
             if status.state == StageState::Ready {
@@ -150,6 +190,14 @@ impl StageCell {
         }
         self.engine.changed.notify();
     }
+}
+
+/// What a stage's task is to do when it is polled.
+enum Admission {
+    /// The database has not started.
+    Wait,
+    Go,
+    Stop,
 }
 
 pin_project_lite::pin_project! {
@@ -201,40 +249,21 @@ impl<R: Runtime, F: Future<Output = ()>> Future for Stage<R, F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
         let Some(future) = this.future.as_mut().as_pin_mut() else { return Poll::Ready(()) };
-        this.cell.task.register(cx.waker());
-        let end = if this.cell.must_stop() {
-            (StageState::Stopped, None)
-        } else if !this.cell.engine.is_started() {
-            return Poll::Pending;
-        } else {
-            if !core::mem::replace(this.started, true) {
-                this.cell.running();
-            }
-            match catch(|| future.poll(cx)) {
+        let end = match this.cell.admit(cx.waker(), this.started) {
+            Admission::Wait => return Poll::Pending,
+            Admission::Stop => (StageState::Stopped, None),
+            Admission::Go => match catch(|| future.poll(cx)) {
                 Ok(Poll::Pending) => return Poll::Pending,
-                Ok(Poll::Ready(())) => match this.cell.take_report() {
-                    Some(cause) => (StageState::Failed, Some(cause)),
-                    None => (StageState::Finished, None),
-                },
+                Ok(Poll::Ready(())) => this.cell.returned(),
                 Err(panic) => (StageState::Failed, Some(panic)),
-            }
+            },
         };
-        let (state, cause) = end;
         // The future's readers and values go before anybody is told that the stage has ended.
         let dropped = catch(|| this.future.set(None));
-        let (state, cause) = match dropped {
-            Ok(()) => (state, cause),
-            Err(panic) => (StageState::Failed, cause.or(Some(panic))),
-        };
-        if let (StageState::Failed, Some(cause)) = (state, &cause) {
-            let stage = &this.cell.name;
-            this.runtime.log(
-                LogLevel::Error,
-                &this.cell.record,
-                format_args!("stage `{stage}` failed: {cause}"),
-            );
-        }
-        this.cell.end(state, cause);
+        let runtime = &**this.runtime;
+        this.cell.has_ended(end, dropped, &|origin, message| {
+            runtime.log(LogLevel::Error, origin, message);
+        });
         Poll::Ready(())
     }
 }

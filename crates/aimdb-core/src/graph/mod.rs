@@ -157,6 +157,17 @@ pub struct ConnectorNode {
 }
 
 impl RecordNode {
+    /// Moves everything out of it that is not copied anyway.
+    pub(crate) fn take(&mut self) -> Self {
+        Self {
+            key: core::mem::take(&mut self.key),
+            value: self.value,
+            buffers: core::mem::take(&mut self.buffers),
+            shared: self.shared,
+            stages: core::mem::take(&mut self.stages),
+        }
+    }
+
     /// Stages that write it.
     pub fn writers(&self) -> impl Iterator<Item = &StageNode> {
         self.stages.iter().filter(|stage| stage.kind.writes())

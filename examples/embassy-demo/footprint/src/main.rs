@@ -68,6 +68,8 @@ async fn firmware(spawner: Spawner) {
             board::console::line(format_args!("{}", board::heap::used()));
             board::console::exit(0);
         }
+        // A database that is dropped ends.
+        core::future::pending::<()>().await;
     }
 }
 
