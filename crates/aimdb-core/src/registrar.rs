@@ -256,26 +256,30 @@ fn stage_name<F>(kind: &str) -> String {
 }
 
 /// The last segment of a function's path. Closures, function pointers and boxes have none.
+///
+/// Byte by byte, and every letter beyond ASCII may be anything: what `str` brings for more is 4 KB of flash.
 fn function_name(path: &str) -> Option<&str> {
-    let name = without_arguments(path).rsplit(':').next()?;
-    // Letters beyond ASCII may be anything: the tables that know would take 3 KB of a microcontroller's flash.
-    let begins_like_one =
-        name.starts_with(|c: char| c == '_' || c.is_ascii_lowercase() || !c.is_ascii());
-    let is_word = name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric() || !c.is_ascii());
-    (begins_like_one && is_word).then_some(name)
+    let path = without_arguments(path);
+    let begin = path.bytes().rposition(|c| c == b':').map_or(0, |colon| colon + 1);
+    let name = path.get(begin..)?;
+    let is_letter = |c: u8| c == b'_' || c.is_ascii_alphanumeric() || !c.is_ascii();
+    let first = name.bytes().next()?;
+    let is_a_name =
+        !first.is_ascii_digit() && !first.is_ascii_uppercase() && name.bytes().all(is_letter);
+    is_a_name.then_some(name)
 }
 
 /// `a::b` for `a::b<C<D>>`.
 fn without_arguments(path: &str) -> &str {
     let mut depth = 0;
-    for (at, c) in path.char_indices().rev() {
+    for (at, c) in path.bytes().enumerate().rev() {
         match c {
-            '>' if !path[..at].ends_with('-') => depth += 1,
-            '<' => depth -= 1,
+            b'>' if at == 0 || path.as_bytes()[at - 1] != b'-' => depth += 1,
+            b'<' => depth -= 1,
             _ => {}
         }
         if depth == 0 {
-            return if c == '<' { &path[..at] } else { path };
+            return if c == b'<' { path.get(..at).unwrap_or(path) } else { path };
         }
     }
     path

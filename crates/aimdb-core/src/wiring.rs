@@ -11,7 +11,7 @@ use crate::graph::{Finding, LinkNode, Rule, StageNode, StageRole};
 use crate::handle::RecordCell;
 use crate::key::Record;
 use crate::link::{DeadLetterHook, InboundLink, LinkInfo, LinkStatus, Links, OutboundLink};
-use crate::runtime::{Runtime, Spawn};
+use crate::runtime::{Runtime, Spawn, SpawnError};
 
 /// What a stage is wired with. The plan has been checked, so lookups by key and type cannot fail here.
 pub(crate) struct Wiring<'b, R> {
@@ -95,13 +95,18 @@ impl<'b, R: Runtime> Wiring<'b, R> {
         F: Future<Output = ()>,
         R: Spawn<F>,
     {
+        let cell = self.new_cell(role);
+        self.launch(cell, make)
+    }
+
+    fn new_cell(&mut self, role: StageRole) -> Arc<StageCell> {
         let record = Arc::clone(&self.records[self.at].key);
         let cell = StageCell::new(self.stage_name(), record, role, Arc::clone(self.engine));
         self.wired.cells.push(Arc::clone(&cell));
         if matches!(role, StageRole::Source | StageRole::Transform) {
             self.wired.writers.push((self.at, Arc::clone(&cell)));
         }
-        self.launch(cell, make)
+        cell
     }
 
     fn launch<F>(
@@ -115,11 +120,7 @@ impl<'b, R: Runtime> Wiring<'b, R> {
     {
         let context = RuntimeContext::new(Arc::clone(self.runtime), Arc::clone(&cell));
         let stage = Stage::new(make(context), Arc::clone(&cell), Arc::clone(self.runtime));
-        self.runtime.spawn(stage).map_err(|refusal| {
-            let problem =
-                alloc::format!("the runtime refused its stage `{}`: {}", cell.name, refusal.reason);
-            Finding::new(Rule::Runtime, &*cell.record, problem, refusal.remedy)
-        })
+        self.runtime.spawn(stage).map_err(|refusal| refused(&cell, &refusal))
     }
 
     /// Hands a record's messages to the connector that `link` names.
@@ -176,4 +177,10 @@ impl<'b, R: Runtime> Wiring<'b, R> {
     pub(crate) fn finish(self) -> Wired {
         self.wired
     }
+}
+
+fn refused(cell: &StageCell, refusal: &SpawnError) -> Finding {
+    let problem =
+        alloc::format!("the runtime refused its stage `{}`: {}", cell.name, refusal.reason);
+    Finding::new(Rule::Runtime, &*cell.record, problem, refusal.remedy)
 }

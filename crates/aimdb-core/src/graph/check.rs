@@ -304,10 +304,15 @@ fn cycles(graph: &Graph, found: &mut Found) {
         let key = |at: usize| graph.records[at].key.as_str();
         let first = (0..circle.len()).min_by_key(|&at| key(circle[at])).unwrap_or(0);
         circle.rotate_left(first);
-        let keys: Vec<&str> = circle.iter().map(|&at| key(at)).collect();
-        let problem = format_args!("depends on itself: {} → {}", keys.join(" → "), keys[0]);
+        let mut keys = String::new();
+        for &at in &circle {
+            keys.push_str(key(at));
+            keys.push_str(" → ");
+        }
+        let first = key(circle[0]);
+        let problem = format_args!("depends on itself: {keys}{first}");
         let remedy = "break the circle: let one of these transforms read a record that a source or a link writes";
-        found.add(Rule::Cycle, keys[0], problem, remedy);
+        found.add(Rule::Cycle, first, problem, remedy);
     }
 }
 

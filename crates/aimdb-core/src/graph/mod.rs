@@ -218,9 +218,12 @@ impl fmt::Display for StageRole {
 
 /// `a::b::C` → `C`, also inside `Vec<a::b::C>`.
 pub(crate) fn last_segment(path: &str) -> &str {
-    let plain = path.split('<').next().unwrap_or(path);
-    match plain.rfind(':') {
-        Some(at) => &path[at + 1..],
-        None => path,
+    let name = path.bytes().take_while(|&c| c != b'<');
+    let mut begin = 0;
+    for (at, c) in name.enumerate() {
+        if c == b':' {
+            begin = at + 1;
+        }
     }
+    path.get(begin..).unwrap_or(path)
 }

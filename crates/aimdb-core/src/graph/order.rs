@@ -20,7 +20,8 @@ pub(super) fn sorted_places(
     for sorted in 1..count {
         let place = places[sorted];
         let at = places[..sorted].partition_point(|&other| compare(other, place).is_le());
-        places[at..=sorted].rotate_right(1);
+        places.copy_within(at..sorted, at + 1);
+        places[at] = place;
     }
     places
 }
