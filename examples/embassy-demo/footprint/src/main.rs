@@ -52,9 +52,9 @@ async fn firmware(spawner: Spawner) {
     builder.configure::<u32>("count.too", |reg| {
         reg.buffer(BufferCfg::SingleLatest).source(count).tap(listen);
     });
-    #[cfg(feature = "ring")]
-    builder.configure::<u32>("count.too", |reg| {
-        reg.buffer(BufferCfg::SpmcRing { capacity: 8 }).source(count).tap(listen);
+    #[cfg(feature = "type")]
+    builder.configure::<u64>("count.too", |reg| {
+        reg.buffer(BufferCfg::SingleLatest).source(count_wide).tap(listen_wide);
     });
     #[cfg(feature = "transform")]
     builder.configure::<u32>("count.twice", |reg| {
@@ -88,6 +88,24 @@ async fn listen(_: RuntimeContext<EmbassyAdapter>, count: Consumer<u32, EmbassyA
     let Ok(mut reader) = count.subscribe() else { return };
     while let Ok(count) = reader.recv().await {
         show(count);
+    }
+}
+
+#[cfg(feature = "type")]
+async fn count_wide(ctx: RuntimeContext<EmbassyAdapter>, count: Producer<u64, EmbassyAdapter>) {
+    for n in 0.. {
+        if count.produce(n).await.is_err() {
+            return;
+        }
+        ctx.time().sleep(ctx.time().millis(10)).await;
+    }
+}
+
+#[cfg(feature = "type")]
+async fn listen_wide(_: RuntimeContext<EmbassyAdapter>, count: Consumer<u64, EmbassyAdapter>) {
+    let Ok(mut reader) = count.subscribe() else { return };
+    while let Ok(count) = reader.recv().await {
+        show(count as u32);
     }
 }
 
