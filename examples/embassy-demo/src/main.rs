@@ -13,8 +13,8 @@ use board::console;
 use embassy_executor::Spawner;
 use embassy_time::Timer;
 use sensor_graph::{
-    CommandKey, Display, Mean, SamplingPeriod, SensorKey, Settings, Temperature, Unit, announce_unit, mean,
-    set_period, thermometer,
+    CommandKey, Display, Mean, SamplingPeriod, SensorKey, Settings, Temperature, Unit,
+    announce_unit, mean, set_period, thermometer,
 };
 
 type Context = RuntimeContext<EmbassyAdapter>;

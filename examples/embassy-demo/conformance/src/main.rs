@@ -31,7 +31,8 @@ async fn suites(spawner: Spawner) {
     };
     let door = HandleDoor(Arc::clone(&runtime));
     aimdb_testing::buffers::run_all(&door, &mut |case| report("buffers", case));
-    aimdb_testing::runtime::run_all(Arc::clone(&runtime), &mut |case| report("runtime", case)).await;
+    aimdb_testing::runtime::run_all(Arc::clone(&runtime), &mut |case| report("runtime", case))
+        .await;
     aimdb_testing::engine::run_all(runtime, &mut |case| report("engine", case)).await;
     console::line(format_args!("{cases} cases passed"));
     console::exit(0)

@@ -11,7 +11,9 @@ use core::ptr;
 use embassy_executor::Spawner;
 #[cfg(not(feature = "bare"))]
 use {
-    aimdb::{AimDbBuilder, BufferCfg, Consumer, EmbassyAdapter, Producer, RuntimeContext, embassy::sink},
+    aimdb::{
+        AimDbBuilder, BufferCfg, Consumer, EmbassyAdapter, Producer, RuntimeContext, embassy::sink,
+    },
     alloc::sync::Arc,
 };
 
@@ -42,7 +44,8 @@ fn main() -> ! {
 #[cfg(not(feature = "bare"))]
 #[embassy_executor::task]
 async fn firmware(spawner: Spawner) {
-    let mut builder = AimDbBuilder::new().runtime(Arc::new(EmbassyAdapter::new(spawner, sink::none)));
+    let mut builder =
+        AimDbBuilder::new().runtime(Arc::new(EmbassyAdapter::new(spawner, sink::none)));
     builder.configure::<u32>("count", |reg| {
         reg.buffer(BufferCfg::SingleLatest).source(count).tap(listen);
         #[cfg(feature = "tap")]
@@ -58,7 +61,9 @@ async fn firmware(spawner: Spawner) {
     });
     #[cfg(feature = "transform")]
     builder.configure::<u32>("count.twice", |reg| {
-        reg.buffer(BufferCfg::SingleLatest).transform(aimdb::input::<u32>("count"), |count| count * 2).tap(listen);
+        reg.buffer(BufferCfg::SingleLatest)
+            .transform(aimdb::input::<u32>("count"), |count| count * 2)
+            .tap(listen);
     });
     if let Ok(db) = builder.build() {
         db.start();
@@ -110,8 +115,10 @@ async fn listen_wide(_: RuntimeContext<EmbassyAdapter>, count: Consumer<u64, Emb
 }
 
 #[cfg(feature = "bare")]
-static COUNT: embassy_sync::signal::Signal<embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex, u32> =
-    embassy_sync::signal::Signal::new();
+static COUNT: embassy_sync::signal::Signal<
+    embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex,
+    u32,
+> = embassy_sync::signal::Signal::new();
 
 #[cfg(feature = "bare")]
 #[embassy_executor::task]

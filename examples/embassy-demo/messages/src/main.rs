@@ -5,8 +5,8 @@
 #![no_std]
 #![no_main]
 
-use aimdb::prelude::*;
 use aimdb::embassy::sink;
+use aimdb::prelude::*;
 use board::{clock, console};
 use embassy_executor::Spawner;
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
@@ -41,7 +41,9 @@ fn main() -> ! {
 
 #[embassy_executor::task]
 async fn measure(spawner: Spawner) {
-    console::line(format_args!("| instructions for a message of 16 bytes | produce, `try_recv` in one task | source → tap |"));
+    console::line(format_args!(
+        "| instructions for a message of 16 bytes | produce, `try_recv` in one task | source → tap |"
+    ));
     console::line(format_args!("|---|---|---|"));
     for (name, cfg) in KINDS {
         let alone = in_one_task(spawner, cfg);
@@ -53,7 +55,8 @@ async fn measure(spawner: Spawner) {
         CHANNEL.try_receive().expect("there is one")
     });
     row("`embassy-sync` `Channel`", channel, None);
-    let (publisher, mut subscriber) = (PUBSUB.publisher().expect("one"), PUBSUB.subscriber().expect("one"));
+    let (publisher, mut subscriber) =
+        (PUBSUB.publisher().expect("one"), PUBSUB.subscriber().expect("one"));
     let pubsub = count(|n| {
         publisher.publish_immediate([n; 4]);
         subscriber.try_next_message_pure().expect("there is one")
@@ -90,14 +93,16 @@ fn count(mut message: impl FnMut(u32) -> Message) -> u64 {
 }
 
 fn in_one_task(spawner: Spawner, cfg: BufferCfg) -> u64 {
-    let mut builder = AimDbBuilder::new().runtime(Arc::new(EmbassyAdapter::new(spawner, sink::none)));
+    let mut builder =
+        AimDbBuilder::new().runtime(Arc::new(EmbassyAdapter::new(spawner, sink::none)));
     builder.configure::<Message>("message", |reg| {
         reg.buffer(cfg);
     });
     let db = builder.build().expect("the graph is valid");
     db.start();
     let producer = db.producer::<Message>("message").expect("it is there");
-    let mut reader = db.consumer::<Message>("message").expect("it is there").subscribe().expect("it is open");
+    let mut reader =
+        db.consumer::<Message>("message").expect("it is there").subscribe().expect("it is open");
     count(|n| {
         producer.try_produce([n; 4]).expect("there is room");
         reader.try_recv().expect("there is one")
@@ -108,7 +113,8 @@ fn in_one_task(spawner: Spawner, cfg: BufferCfg) -> u64 {
 async fn between_stages(spawner: Spawner, cfg: BufferCfg) -> u64 {
     let taken = Arc::new(Signal::<CriticalSectionRawMutex, u64>::new());
     let said = Arc::clone(&taken);
-    let mut builder = AimDbBuilder::new().runtime(Arc::new(EmbassyAdapter::new(spawner, sink::none)));
+    let mut builder =
+        AimDbBuilder::new().runtime(Arc::new(EmbassyAdapter::new(spawner, sink::none)));
     builder.configure::<Message>("message", |reg| {
         reg.buffer(cfg)
             .source(|_, messages| async move {

@@ -24,13 +24,20 @@ fn main() -> ! {
 
 #[embassy_executor::task]
 async fn run(spawner: Spawner) {
-    let builder = || AimDbBuilder::new().runtime(Arc::new(EmbassyAdapter::new(spawner, sink::none)));
+    let builder =
+        || AimDbBuilder::new().runtime(Arc::new(EmbassyAdapter::new(spawner, sink::none)));
 
-    let buffers = expect_finding(builder(), "E20 record `history`: there is no memory for its buffer", |builder| {
-        builder.configure::<[f32; 4]>("history", |reg| {
-            reg.buffer(BufferCfg::SpmcRing { capacity: 100_000 }).source(|_, _| async {}).tap(|_, _| async {});
-        });
-    });
+    let buffers = expect_finding(
+        builder(),
+        "E20 record `history`: there is no memory for its buffer",
+        |builder| {
+            builder.configure::<[f32; 4]>("history", |reg| {
+                reg.buffer(BufferCfg::SpmcRing { capacity: 100_000 })
+                    .source(|_, _| async {})
+                    .tap(|_, _| async {});
+            });
+        },
+    );
 
     let mut fits = builder();
     fits.configure::<u32>("small", |reg| {
@@ -51,27 +58,34 @@ async fn run(spawner: Spawner) {
     });
     let runs = fits.run().await.is_ok();
 
-    let tasks = expect_finding(builder(), "E18 record `crowd`: the runtime refused its stage", |builder| {
-        builder.configure::<u32>("crowd", |reg| {
-            reg.buffer(BufferCfg::SingleLatest).source(|_, _| async {});
-            for _ in 0..40 {
-                reg.tap(|ctx, _| async move {
-                    let held = [0_u8; 2048];
-                    ctx.stopping().await;
-                    core::hint::black_box(held);
-                });
-            }
+    let tasks =
+        expect_finding(builder(), "E18 record `crowd`: the runtime refused its stage", |builder| {
+            builder.configure::<u32>("crowd", |reg| {
+                reg.buffer(BufferCfg::SingleLatest).source(|_, _| async {});
+                for _ in 0..40 {
+                    reg.tap(|ctx, _| async move {
+                        let held = [0_u8; 2048];
+                        ctx.stopping().await;
+                        core::hint::black_box(held);
+                    });
+                }
+            });
         });
-    });
     console::exit(u32::from(!(buffers && tasks && runs)))
 }
 
 /// Builds what `declare` says, prints why it cannot be, and says whether that is what it should be.
-fn expect_finding(mut builder: Builder, beginning: &str, declare: impl FnOnce(&mut Builder)) -> bool {
+fn expect_finding(
+    mut builder: Builder,
+    beginning: &str,
+    declare: impl FnOnce(&mut Builder),
+) -> bool {
     declare(&mut builder);
     match builder.build() {
         Ok(_) => {
-            console::line(format_args!("there was memory for it, which there should not have been"));
+            console::line(format_args!(
+                "there was memory for it, which there should not have been"
+            ));
             false
         }
         Err(problem) => {
