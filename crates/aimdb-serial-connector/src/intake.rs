@@ -48,6 +48,7 @@ struct Inlet {
     link: InboundLink,
     topic: String,
     id: TopicId,
+    status: SerialStatus,
     /// The link has a value that its record had no room for.
     holds: bool,
     /// It was waited for in vain, and its record has had no room since.
@@ -62,7 +63,8 @@ impl<R: Runtime> Intake<R> {
     ) -> Self {
         let inlet = |link: InboundLink| {
             let topic = link.address().topic.clone();
-            Inlet { id: TopicId::of(&topic), link, topic, holds: false, stuck: false }
+            let (id, status) = (TopicId::of(&topic), settings.status.clone());
+            Inlet { link, topic, id, status, holds: false, stuck: false }
         };
         let now = context.time().now();
         let desk = Desk {
@@ -189,9 +191,7 @@ impl<R: Runtime> Desk<R> {
                 let room = poll_fn(|cx| inlet.poll_room(cx));
                 inlet.stuck = time.timeout(self.patience, room).await.is_err();
             }
-            if !inlet.accept(payload).await {
-                cells.refused.add(1);
-            }
+            inlet.accept(payload).await;
         }
         if !known {
             cells.unknown_topics.add(1);
@@ -226,34 +226,43 @@ impl Inlet {
     /// Whether the record has everything that the link was given.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.holds {
-            // A closed record takes no more and waits for nothing.
-            let _closed = core::task::ready!(self.link.poll_flush(cx));
+            let kept = core::task::ready!(self.link.poll_flush(cx));
             (self.holds, self.stuck) = (false, false);
+            if kept.is_err() {
+                self.refused();
+            }
         }
         Poll::Ready(())
     }
 
-    /// Hands a value over unless the last one still waits; whether it did. It waits for nothing.
-    async fn accept(&mut self, payload: &[u8]) -> bool {
-        let status = self.link.status().clone();
+    /// Hands a value over unless the last one still waits. It waits for nothing.
+    async fn accept(&mut self, payload: &[u8]) {
         let room = poll_fn(|cx| Poll::Ready(self.poll_room(cx).is_ready())).await;
         if !room {
-            status.received();
-            status.dropped();
-            return false;
+            self.link.status().received();
+            return self.refused();
         }
         let message = Incoming { topic: &self.topic, parts: &[], payload };
         match now_or_never(self.link.deliver(message)).await {
-            Some(Ok(())) => true,
-            // It has the value, and its record will.
-            None => {
-                self.holds = true;
-                true
-            }
-            Some(Err(_closed)) => {
-                status.dropped();
-                false
-            }
+            // The link has the value, and its record will.
+            None => self.holds = true,
+            Some(Ok(())) => {}
+            Some(Err(_closed)) => self.refused(),
+        }
+    }
+
+    /// A value is lost at its record.
+    fn refused(&self) {
+        self.link.status().dropped();
+        self.status.cells().refused.add(1);
+    }
+}
+
+/// Cut off at a shutdown's deadline, a value that still waits is lost.
+impl Drop for Inlet {
+    fn drop(&mut self) {
+        if self.holds {
+            self.refused();
         }
     }
 }

@@ -126,7 +126,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `tokio` (default) | [`SerialConnector`] over TCP and any stream of Tokio's; std |
-//! | `tty` | [`SerialConnector::tty`]: a serial device or a pty |
+//! | `tty` | `SerialConnector::tty`: a serial device or a pty |
 #![cfg_attr(not(feature = "tokio"), no_std)]
 #![forbid(unsafe_code)]
 

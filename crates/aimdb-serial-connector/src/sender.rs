@@ -84,6 +84,9 @@ impl<R: Runtime> Sender<R> {
     pub(crate) async fn run<L: Write>(&mut self, mut line: L) -> Result<(), String> {
         self.greet(&mut line).await?;
         loop {
+            if self.sequence == u32::MAX {
+                self.begin_anew(&mut line).await?;
+            }
             match self.next().await {
                 Next::Value(at) => self.send_value(at, &mut line).await?,
                 Next::Heartbeat => self.say(Body::Heartbeat, &mut line).await?,
@@ -118,6 +121,13 @@ impl<R: Runtime> Sender<R> {
             None if self.sequence == 0 => self.start(line).await,
             None => self.say(Body::Heartbeat, line).await,
         }
+    }
+
+    /// Numbers never wrap, so that a lower one always means a double or a restart.
+    async fn begin_anew<L: Write>(&mut self, line: &mut L) -> Result<(), String> {
+        self.say(Body::Heartbeat, line).await?;
+        (self.session, self.sequence) = (self.session.wrapping_add(1), 0);
+        self.start(line).await
     }
 
     /// Twice: noise must hit both to hide a restart with the same session number.
@@ -174,11 +184,6 @@ impl<R: Runtime> Sender<R> {
         if self.payload.len() > self.max_payload {
             self.refuse(at);
             return Ok(());
-        }
-        if self.sequence == u32::MAX {
-            // Numbers never wrap, so that a lower one always means a restart.
-            (self.session, self.sequence) = (self.session.wrapping_add(1), 0);
-            self.start(line).await?;
         }
         self.sequence += 1;
         let body = Body::Data { topic: self.outlets[at].topic, payload: &self.payload };

@@ -3,12 +3,12 @@
 #[expect(unreachable_pub, reason = "shared by the test binaries")]
 mod support;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aimdb_core::{AimDbBuilder, BufferCfg, Json, LogLevel, Postcard};
 use aimdb_serial_connector::SerialCounters;
-use aimdb_serial_connector::frame::{Body, Frame, TopicId};
+use aimdb_serial_connector::frame::{Body, Decoder, Frame, TopicId};
 use aimdb_testing::TestRuntime;
 use support::*;
 
@@ -352,22 +352,40 @@ fn a_stuck_line_does_not_keep_a_shutdown_beyond_its_deadline() {
     assert_eq!(report.cut_off, ["serial/connector"]);
 }
 
+/// Loses the frame of one value that is written in one piece.
+fn losing_the_value(number: u64) -> impl FnMut(&[u8]) -> Vec<u8> + Send {
+    let sequence = u32::try_from(number).unwrap();
+    move |bytes: &[u8]| {
+        let (mut decoder, mut rest) = (Decoder::new(512), bytes);
+        match decoder.feed(&mut rest) {
+            Some(Ok(Frame { sequence: found, body: Body::Data { .. }, .. }))
+                if found == sequence =>
+            {
+                Vec::new()
+            }
+            _ => bytes.to_vec(),
+        }
+    }
+}
+
 #[test]
 fn a_shutdown_sends_what_was_accepted_and_says_the_last_number() {
     let bench = Bench::new();
     let mut up = reader::<u64>(&bench.gateway, "up");
     bench.send([1]);
-    bench.cable.a_to_b().set_fault(|_| Vec::new());
-    bench.send([2]);
-    bench.cable.a_to_b().heal();
     bench.cable.a_to_b().get_stuck(0);
-    bench.send(3..=30);
+    bench.send(2..=30);
     bench.cable.a_to_b().get_going();
+    bench.cable.a_to_b().set_room(10_000);
+    let mut last = Vec::new();
+    Frame { session: 7, sequence: 30, body: Body::Heartbeat }.encode(&mut last);
+    bench.cable.a_to_b().set_fault(losing_the_value(30));
     let report = shut_down(&bench.runtime, &bench.device);
     assert!(report.is_clean(), "{report}");
     bench.runtime.run_until_idle();
-    assert_eq!(take_all(&mut up), [1].into_iter().chain(3..=30).collect::<Vec<_>>());
-    assert_eq!(accounted(bench.counters()), 30);
+    assert_eq!(take_all(&mut up), (1..=29).collect::<Vec<_>>());
+    assert_eq!((bench.counters().received, bench.counters().lost), (29, 1));
+    assert!(bench.cable.a_to_b().written.ends_with(&last));
 }
 
 /// A device after a restart, on the same cable.
@@ -480,7 +498,8 @@ fn a_full_record_holds_one_value_and_then_drops_newer_ones_but_not_those_of_othe
         produce(&runtime, &device, "slow", number);
         produce(&runtime, &device, "quick", number);
     }
-    runtime.advance(Duration::from_millis(500));
+    // The slow one is waited for once.
+    runtime.advance(Duration::from_millis(30));
     assert_eq!(take_all(&mut quick), (0..10).collect::<Vec<_>>());
     // Two in the record, one in the link.
     assert_eq!(status.counters().to_string(), "20 received, 7 refused by a full or closed record");
@@ -564,4 +583,119 @@ fn one_topic_may_fill_several_records_and_several_records_may_share_one_topic() 
     assert_eq!(one, two);
     let of = |low: u64| one.iter().copied().filter(move |n| (low..low + 10).contains(n));
     assert!(of(0).eq(0..5) && of(10).eq(10..15), "{one:?}");
+}
+
+#[test]
+fn a_shared_mailbox_whose_line_is_stuck_is_left_to_its_other_takers() {
+    let (runtime, cable) = (Arc::new(TestRuntime::new()), Cable::new());
+    let taken = Arc::new(Mutex::new(Vec::new()));
+    let notes = Arc::clone(&taken);
+    let mut builder = AimDbBuilder::new().runtime(Arc::clone(&runtime));
+    builder.connector(cable.a());
+    builder.configure::<u64>("up", |reg| {
+        reg.buffer(QUEUE).link_to("serial://up", Postcard);
+    });
+    builder.configure::<u64>("job", |reg| {
+        reg.buffer(BufferCfg::Mailbox).shared().link_to("serial://job", Postcard).tap(
+            |_, jobs| async move {
+                let mut jobs = jobs.subscribe().unwrap();
+                while let Ok(job) = jobs.recv().await {
+                    notes.lock().unwrap().push(job);
+                }
+            },
+        );
+    });
+    let db = builder.build().unwrap();
+    db.start();
+    let give = |job: u64| {
+        produce(&runtime, &db, "job", job);
+        runtime.run_until_idle();
+    };
+    // Whoever takes one stands in line behind the other: once the tap has, the link is first.
+    (1..=2).take_while(|_| taken.lock().unwrap().is_empty()).for_each(give);
+    cable.a_to_b().get_stuck(0);
+    produce(&runtime, &db, "up", 1_u64);
+    runtime.run_until_idle();
+    give(7);
+    assert_eq!(taken.lock().unwrap().last(), Some(&7));
+}
+
+#[test]
+fn a_line_begins_with_a_zero_and_two_starts() {
+    let bench = Bench::new();
+    let mut start = Vec::new();
+    Frame { session: 7, sequence: 0, body: Body::Start }.encode(&mut start);
+    assert_eq!(bench.cable.a_to_b().written, [&[0][..], &start, &start].concat());
+}
+
+#[test]
+fn a_line_that_worked_is_opened_again_at_once_and_one_that_did_not_after_a_pause() {
+    let bench = Bench::new();
+    for round in 1..=5 {
+        bench.beat();
+        bench.cable.unplug();
+        bench.cable.plug_in();
+        bench.runtime.run_until_idle();
+        assert_eq!(bench.counters().reconnects, round);
+    }
+    bench.beat();
+    bench.cable.unplug();
+    bench.runtime.advance(secs(5));
+    bench.cable.plug_in();
+    bench.runtime.advance(Duration::from_millis(1));
+    assert_eq!(bench.counters().reconnects, 5);
+    bench.runtime.advance(secs(10));
+    assert_eq!(bench.counters().reconnects, 6);
+}
+
+#[test]
+fn links_take_turns() {
+    let (runtime, cable) = (Arc::new(TestRuntime::new()), Cable::new());
+    let mut builder = AimDbBuilder::new().runtime(Arc::clone(&runtime));
+    builder.connector(cable.a());
+    for key in ["one", "two", "three"] {
+        builder.configure::<u64>(key, |reg| {
+            reg.buffer(QUEUE).link_to(format!("serial://{key}"), Postcard);
+        });
+    }
+    let db = builder.build().unwrap();
+    for key in ["one", "two", "three"] {
+        (0..4_u64).for_each(|number| produce(&runtime, &db, key, number));
+    }
+    cable.a_to_b().set_room(10_000);
+    db.start();
+    runtime.run_until_idle();
+    let written = cable.a_to_b().written.clone();
+    let (mut decoder, mut bytes, mut topics) = (Decoder::new(512), &written[..], Vec::new());
+    while let Some(frame) = decoder.feed(&mut bytes) {
+        if let Body::Data { topic, .. } = frame.unwrap().body {
+            topics.push(topic);
+        }
+    }
+    let round = ["one", "two", "three"].map(TopicId::of);
+    assert_eq!(topics, [round; 4].concat());
+}
+
+#[test]
+fn a_value_that_waits_when_its_record_closes_is_counted() {
+    let (runtime, cable) = (Arc::new(TestRuntime::new()), Cable::new());
+    let device = database(&runtime, cable.a(), true);
+    let connector = cable.b();
+    let status = connector.status();
+    let mut builder = AimDbBuilder::new().runtime(Arc::clone(&runtime));
+    builder.connector(connector);
+    builder.configure::<u64>("up", |reg| {
+        reg.buffer(BufferCfg::SpmcQueue { capacity: 1 }).link_from("serial://up", Postcard);
+    });
+    let gateway = builder.build().unwrap();
+    let _slow = reader::<u64>(&gateway, "up");
+    device.start();
+    gateway.start();
+    for number in 0..2_u64 {
+        produce(&runtime, &device, "up", number);
+    }
+    runtime.run_until_idle();
+    assert_eq!(status.counters().to_string(), "2 received");
+    shut_down(&runtime, &gateway);
+    assert_eq!(status.counters().received - status.counters().refused, 1);
 }
