@@ -40,6 +40,8 @@
 //! | `derive` (default) | `#[derive(RecordKey)]` |
 //! | `json`, `postcard` (default) | the codecs `Json` and `Postcard` |
 //! | `mqtt` | `MqttConnector` and the typed links of `mqtt` |
+//! | `serial` | serial lines: `EmbeddedSerialConnector` with `Uart` and `Port`, and with `tokio` `SerialConnector` |
+//! | `serial-tty` | `SerialConnector::tty`: serial devices and ptys |
 //! | `sync` | the blocking door: `Attach`, `SyncHandle`, `SyncProducer`, `SyncConsumer` |
 //! | `serde` | `serde::Serialize` for the graph, metrics, health and reports |
 #![no_std]
@@ -52,6 +54,12 @@ pub use aimdb_core::*;
 pub use aimdb_embassy_adapter::{self as embassy, EmbassyAdapter};
 #[cfg(feature = "mqtt")]
 pub use aimdb_mqtt_connector::{LastWill, MqttConnector, MqttVersion, QoS, mqtt};
+#[cfg(all(feature = "serial", feature = "tokio"))]
+pub use aimdb_serial_connector::SerialConnector;
+#[cfg(feature = "serial")]
+pub use aimdb_serial_connector::{
+    self as serial, EmbeddedSerialConnector, Port, SerialCounters, SerialStatus, Uart,
+};
 #[cfg(feature = "sync")]
 pub use aimdb_sync::{
     Attach, AttachOptions, DetachError, GetError, OpenError, SetError, SetManyError, SyncConsumer,
@@ -64,8 +72,12 @@ pub use aimdb_tokio_adapter::TokioAdapter;
 pub mod prelude {
     #[cfg(feature = "embassy")]
     pub use crate::EmbassyAdapter;
+    #[cfg(feature = "serial")]
+    pub use crate::EmbeddedSerialConnector;
     #[cfg(feature = "json")]
     pub use crate::Json;
+    #[cfg(all(feature = "serial", feature = "tokio"))]
+    pub use crate::SerialConnector;
     #[cfg(feature = "tokio")]
     pub use crate::TokioAdapter;
     pub use crate::{
