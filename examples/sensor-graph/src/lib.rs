@@ -7,6 +7,8 @@
 
 extern crate alloc;
 
+use alloc::format;
+use alloc::string::String;
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering::Relaxed;
 use core::time::Duration;
@@ -119,6 +121,12 @@ pub enum CommandKey {
     #[key = "display"]
     #[link_address = "mqtt://commands/display?qos=1"]
     Display,
+}
+
+/// A key's link over a serial line; both ends make it from the key.
+#[must_use]
+pub fn serial_address(key: &impl RecordKey) -> String {
+    format!("serial://{}", key.as_str())
 }
 
 /// What commands have set, for the sources to look at.

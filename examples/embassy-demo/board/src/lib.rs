@@ -6,6 +6,7 @@
 //! | [`executor`] | Embassy's raw executor in a loop that sleeps until an interrupt (`WFI`) |
 //! | [`clock`] | `embassy-time`'s driver: SysTick at 1 kHz, a 64-bit count of milliseconds |
 //! | [`heap`] | the allocator, which also counts what is asked of it |
+//! | [`uart`] | the machine's first serial line, as `embedded-io-async` sees one |
 //! | `console` | text and exit status for whoever started QEMU |
 //!
 //! On a chip of your own all this is the chip's Embassy HAL (`embassy-stm32`, `embassy-rp`, `embassy-nrf`, …).
@@ -24,3 +25,4 @@ pub mod clock;
 pub mod console;
 pub mod executor;
 pub mod heap;
+pub mod uart;
