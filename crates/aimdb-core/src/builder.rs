@@ -1,8 +1,8 @@
 //! Registration: what the user declares, kept as data until `build()`.
 
+use crate::sync::Arc;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
@@ -147,7 +147,8 @@ impl<R> AimDbBuilder<R> {
         &mut self,
         hook: impl Fn(&DeadLetter<'_>) + Send + Sync + 'static,
     ) -> &mut Self {
-        self.dead_letters = Some(Arc::new(hook));
+        let hook: Box<dyn Fn(&DeadLetter<'_>) + Send + Sync> = Box::new(hook);
+        self.dead_letters = Some(hook.into());
         self
     }
 
@@ -192,15 +193,16 @@ impl<R> AimDbBuilder<R> {
     /// # Errors
     ///
     /// [`DbError::Build`] with all findings. Nothing has been started then.
-    pub fn build(mut self) -> DbResult<AimDb<R>>
+    pub fn build(self) -> DbResult<AimDb<R>>
     where
         R: Runtime,
     {
-        let plan = self.take_graph().check().map_err(DbError::Build)?;
+        let mut builder = self;
+        let plan = builder.take_graph().check().map_err(DbError::Build)?;
         for warning in plan.warnings() {
-            self.runtime.log(LogLevel::Warn, &warning.record, format_args!("{warning}"));
+            builder.runtime.log(LogLevel::Warn, &warning.record, format_args!("{warning}"));
         }
-        self.wire(plan).map_err(|findings| DbError::Build(Findings::new(findings)))
+        builder.wire(plan).map_err(|findings| DbError::Build(Findings::new(findings)))
     }
 
     /// Builds and drives the database until a stage asks for its [`shutdown`](crate::RuntimeContext::shutdown), or
@@ -224,7 +226,8 @@ impl<R> AimDbBuilder<R> {
     where
         R: Runtime,
     {
-        let clock: Arc<dyn Clock> = Arc::new(RuntimeClock(Arc::clone(&self.runtime)));
+        let clock: Box<dyn Clock> = Box::new(RuntimeClock(Arc::clone(&self.runtime)));
+        let clock: Arc<dyn Clock> = clock.into();
         let engine = Arc::new(Engine::new(self.stop_on_failure));
         let records = make_records(&self.drafts, &plan, &clock)?;
         let connector_cells =

@@ -1,7 +1,7 @@
 //! What a stage is given besides its handle: time, log, and a way to end.
 
+use crate::sync::Arc;
 use alloc::string::ToString;
-use alloc::sync::Arc;
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;

@@ -1,6 +1,6 @@
 //! What stages and callers hold of a record: [`Producer`], [`Consumer`], [`Reader`].
 
-use alloc::sync::Arc;
+use crate::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::future::Future;
@@ -254,7 +254,7 @@ impl<T: Record, R> Consumer<T, R> {
 
     /// A stage's consumer, subscribed before anything runs. `keeps` its place when its reader is dropped.
     pub(crate) fn of_stage(record: Arc<RecordCell<T>>, name: Arc<str>, keeps: bool) -> Self {
-        let reader = record.buffer.subscribe(Arc::clone(&name), true);
+        let reader = Buffer::subscribe(&record.buffer, Arc::clone(&name), true);
         let seat = Arc::new(Seat { name, waiting: Lock::new(Some(reader)), of_stage: true, keeps });
         Self { record, seat, runtime: PhantomData }
     }
@@ -583,10 +583,12 @@ pub(crate) struct RecordCell<T: Clone> {
 impl<T: Record> RecordCell<T> {
     fn subscribe(&self, name: Arc<str>, of_stage: bool) -> Result<Subscription<T>, SubscribeError> {
         let key = || self.key.as_ref().into();
-        self.buffer.try_subscribe(name, of_stage, self.exclusive).map_err(|refusal| match refusal {
-            NoSeat::Closed => SubscribeError::Closed { key: key() },
-            NoSeat::Taken(taker) => {
-                SubscribeError::Taken { key: key(), taker: taker.as_ref().into() }
+        Buffer::try_subscribe(&self.buffer, name, of_stage, self.exclusive).map_err(|refusal| {
+            match refusal {
+                NoSeat::Closed => SubscribeError::Closed { key: key() },
+                NoSeat::Taken(taker) => {
+                    SubscribeError::Taken { key: key(), taker: taker.as_ref().into() }
+                }
             }
         })
     }

@@ -71,6 +71,7 @@ pub use link::{
 };
 pub use registrar::Registrar;
 pub use runtime::{Instant, LogLevel, Runtime, Spawn};
+pub use sync::Arc;
 
 #[cfg(feature = "derive")]
 pub use aimdb_derive::RecordKey;

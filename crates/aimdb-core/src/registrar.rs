@@ -1,8 +1,8 @@
 //! What a user declares of one record.
 
+use crate::sync::Arc;
 use alloc::format;
 use alloc::string::String;
-use alloc::sync::Arc;
 use core::fmt;
 use core::future::Future;
 use core::marker::PhantomData;

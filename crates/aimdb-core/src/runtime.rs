@@ -139,7 +139,7 @@ pub(crate) trait Clock: Send + Sync {
 }
 
 /// A runtime seen as its clock alone.
-pub(crate) struct RuntimeClock<R>(pub(crate) alloc::sync::Arc<R>);
+pub(crate) struct RuntimeClock<R>(pub(crate) crate::sync::Arc<R>);
 
 impl<R: Runtime> Clock for RuntimeClock<R> {
     fn now(&self) -> Instant {

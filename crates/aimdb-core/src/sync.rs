@@ -370,4 +370,10 @@ mod plain {
     }
 }
 
+/// Shared ownership: `alloc`'s, or `portable-atomic-util`'s where the processor has no compare-and-swap.
+#[cfg(target_has_atomic = "ptr")]
+pub use alloc::sync::Arc;
+#[cfg(not(target_has_atomic = "ptr"))]
+pub use portable_atomic_util::Arc;
+
 pub(crate) use imp::{Lock, Padded, Spin, Step, UnsafeCell, atomic, raise};

@@ -1,6 +1,6 @@
 //! The moment between plan and running stages: every stage gets its cell, its handles and its task.
 
-use alloc::sync::Arc;
+use crate::sync::Arc;
 use alloc::vec::Vec;
 use core::future::Future;
 

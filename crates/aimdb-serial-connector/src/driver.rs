@@ -9,8 +9,8 @@
 //! The halves are polled side by side and share nothing but counters, so neither waits for the other: a peer that does
 //! not read stops what goes out, and only that.
 
+use aimdb_core::Arc;
 use alloc::string::{String, ToString};
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::future::poll_fn;
 use core::pin::pin;

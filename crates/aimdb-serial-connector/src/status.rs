@@ -1,6 +1,6 @@
 //! What the line counts.
 
-use alloc::sync::Arc;
+use aimdb_core::Arc;
 use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
 

@@ -17,9 +17,9 @@
 //! Most cases fill a record between `build` and `start`, when every reader is subscribed and nothing runs: then the
 //! numbers are the same on one thread and on many.
 
+use aimdb_core::Arc;
 use alloc::boxed::Box;
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::future::pending;
 use core::time::Duration;

@@ -1,6 +1,6 @@
 //! What a suite's stages write down for the test to read: a list behind the lock this build has.
 
-use alloc::sync::Arc;
+use aimdb_core::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 

@@ -1,6 +1,6 @@
 //! A value whose clones and drops are counted, and panic if they are told to.
 
-use alloc::sync::Arc;
+use aimdb_core::Arc;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Counts the clones and the drops of its [`Counted`] values. It orders nothing between threads: an order of its own

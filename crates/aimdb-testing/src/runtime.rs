@@ -17,8 +17,8 @@
 //! A clock that is paused will do: nothing here waits for anything but the runtime's own timers. On a clock that runs,
 //! the cases take a few dozen milliseconds, and they assert that timers are not early, never that they are not late.
 
+use aimdb_core::Arc;
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::future::{Future, pending, poll_fn, ready};
 use core::pin::pin;

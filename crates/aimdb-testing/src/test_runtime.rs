@@ -1,9 +1,9 @@
 //! One thread, a clock that only moves when it is told to, and a log that is kept.
 
+use aimdb_core::Arc;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::{String, ToString};
-use alloc::sync::Arc;
 use alloc::task::Wake;
 use alloc::vec::Vec;
 use core::fmt;

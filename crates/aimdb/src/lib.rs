@@ -47,8 +47,6 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
-extern crate alloc;
-
 pub use aimdb_core::*;
 #[cfg(feature = "embassy")]
 pub use aimdb_embassy_adapter::{self as embassy, EmbassyAdapter};
@@ -81,13 +79,13 @@ pub mod prelude {
     #[cfg(feature = "tokio")]
     pub use crate::TokioAdapter;
     pub use crate::{
-        AimDb, AimDbBuilder, BufferCfg, Consumer, DbError, DbResult, Event, Producer, Reader,
+        AimDb, AimDbBuilder, Arc, BufferCfg, Consumer, DbError, DbResult, Event, Producer, Reader,
         RecordKey, Restart, RuntimeContext, input,
     };
     #[cfg(feature = "sync")]
     pub use crate::{Attach, SyncConsumer, SyncHandle, SyncProducer};
     #[cfg(feature = "mqtt")]
     pub use crate::{MqttConnector, QoS, mqtt};
-    pub use alloc::sync::Arc;
+
     pub use core::time::Duration;
 }

@@ -7,9 +7,9 @@
 
 extern crate alloc;
 
+use aimdb_core::Arc;
 use alloc::format;
 use alloc::string::String;
-use alloc::sync::Arc;
 use core::sync::atomic::Ordering::Relaxed;
 use core::time::Duration;
 

@@ -4,7 +4,7 @@
 //! threads may share one cursor; the bit makes them take turns. Everything else in here is written by whoever has the
 //! turn, so plain stores do; it is atomic because metrics look at it from outside.
 
-use alloc::sync::Arc;
+use crate::sync::Arc;
 
 use crate::sync::atomic::{
     AtomicBool, AtomicU64,

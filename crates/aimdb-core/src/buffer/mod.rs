@@ -56,7 +56,7 @@
 //! | | `subscription` | one reader's place; [`handle`](crate::handle) is what users hold |
 //! | proof | `models` | the protocols under loom |
 
-use alloc::sync::Arc;
+use crate::sync::Arc;
 use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::fmt;
@@ -425,8 +425,8 @@ impl<T: Clone> Buffer<T> {
 
     // Readers coming and going.
 
-    pub(crate) fn subscribe(self: &Arc<Self>, name: Arc<str>, of_stage: bool) -> Subscription<T> {
-        match self.seat(name, of_stage, |_| Ok::<(), Infallible>(())) {
+    pub(crate) fn subscribe(this: &Arc<Self>, name: Arc<str>, of_stage: bool) -> Subscription<T> {
+        match Self::seat(this, name, of_stage, |_| Ok::<(), Infallible>(())) {
             Ok(subscription) => subscription,
             Err(never) => match never {},
         }
@@ -434,35 +434,35 @@ impl<T: Clone> Buffer<T> {
 
     /// A place for one more reader, if the record is open and, when it is `exclusive`, has none.
     pub(crate) fn try_subscribe(
-        self: &Arc<Self>,
+        this: &Arc<Self>,
         name: Arc<str>,
         of_stage: bool,
         exclusive: bool,
     ) -> Result<Subscription<T>, NoSeat> {
-        self.seat(name, of_stage, |registry| match registry.cursors().next() {
-            _ if self.is_closed() => Err(NoSeat::Closed),
+        Self::seat(this, name, of_stage, |registry| match registry.cursors().next() {
+            _ if this.is_closed() => Err(NoSeat::Closed),
             Some(taker) if exclusive => Err(NoSeat::Taken(Arc::clone(&taker.name))),
             _ => Ok(()),
         })
     }
 
     fn seat<E>(
-        self: &Arc<Self>,
+        this: &Arc<Self>,
         name: Arc<str>,
         of_stage: bool,
         condition: impl FnOnce(&Registry) -> Result<(), E>,
     ) -> Result<Subscription<T>, E> {
-        let is_queue = matches!(self.storage, Storage::Queue(_));
+        let is_queue = matches!(this.storage, Storage::Queue(_));
         let sit = |position| {
             let cursor = Arc::new(Cursor::new(name, of_stage, position));
-            let id = self.reception.registry(|registry| {
+            let id = this.reception.registry(|registry| {
                 condition(registry)?;
                 Ok(registry.enter(Arc::clone(&cursor), is_queue))
             })?;
-            Ok(Subscription::new(Arc::clone(self), id, cursor))
+            Ok(Subscription::new(Arc::clone(this), id, cursor))
         };
         let _step = Step::begin();
-        match &self.storage {
+        match &this.storage {
             Storage::Queue(queue) => queue.enter(sit),
             Storage::Ring(kind) => sit(kind.start()),
             Storage::Latest(kind) => sit(kind.start()),

@@ -54,7 +54,7 @@ fn record(cfg: BufferCfg) -> Record {
 }
 
 fn subscribe(record: &Record) -> Reader {
-    record.subscribe("reader".into(), true)
+    Buffer::subscribe(record, "reader".into(), true)
 }
 
 fn produce(record: &Record, value: u64) -> bool {

@@ -191,7 +191,7 @@ impl<T: Clone> Queue<T> {
     /// The newest value, not consumed, if any reader still wants it. `behind` finds the seat of such a reader.
     pub(super) fn latest(
         &self,
-        behind: impl Fn(u64) -> Option<alloc::sync::Arc<Cursor>>,
+        behind: impl Fn(u64) -> Option<crate::sync::Arc<Cursor>>,
     ) -> Option<T> {
         let mut spin = Spin::new();
         loop {

@@ -4,7 +4,7 @@
 //! The [`Registry`] is the data; this is its lock, the flags that those who move values look at instead of it, and the
 //! waking, which happens outside of the lock.
 
-use alloc::sync::Arc;
+use crate::sync::Arc;
 use alloc::vec::Vec;
 use core::task::{Context, Poll, Waker};
 

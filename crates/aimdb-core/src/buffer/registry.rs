@@ -3,7 +3,7 @@
 //! Plain data under a [`Lock`](crate::sync::Lock). No waker is called and none is dropped in here, and no other user
 //! code runs.
 
-use alloc::sync::Arc;
+use crate::sync::Arc;
 use alloc::vec::Vec;
 use core::task::Waker;
 

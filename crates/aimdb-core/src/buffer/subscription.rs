@@ -1,6 +1,6 @@
 //! One reader's place in a buffer, usable through a shared reference.
 
-use alloc::sync::Arc;
+use crate::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::task::{Context, Poll};

@@ -1,7 +1,8 @@
 //! The database: what `build()` gives.
 
+use crate::sync::Arc;
+use alloc::boxed::Box;
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
 use core::fmt;
@@ -191,9 +192,11 @@ pub(crate) trait ErasedRecord: Send + Sync {
     fn close(&self);
     fn values(&self) -> &dyn Values;
     fn reception(&self) -> &Reception;
+    /// An `Arc<RecordCell<T>>`.
+    fn typed(&self) -> &dyn Any;
 }
 
-impl<T: Record> ErasedRecord for RecordCell<T> {
+impl<T: Record> ErasedRecord for Arc<RecordCell<T>> {
     fn close(&self) {
         self.buffer.close();
     }
@@ -205,15 +208,17 @@ impl<T: Record> ErasedRecord for RecordCell<T> {
     fn reception(&self) -> &Reception {
         self.buffer.reception()
     }
+
+    fn typed(&self) -> &dyn Any {
+        self
+    }
 }
 
 /// One record as the engine keeps it.
 pub(crate) struct AnyRecord {
     pub(crate) key: Arc<str>,
     pub(crate) value: TypeNode,
-    pub(crate) erased: Arc<dyn ErasedRecord>,
-    /// The same record, to be handed out with its type.
-    pub(crate) typed: Arc<dyn Any + Send + Sync>,
+    pub(crate) erased: Box<dyn ErasedRecord>,
     /// The tasks that write it and must have ended before it is closed.
     pub(crate) writers: Vec<Arc<StageCell>>,
     /// The links that fill it and must have ended before it is closed.
@@ -237,15 +242,14 @@ impl AnyRecord {
         Self {
             key: Arc::clone(&record.key),
             value: TypeNode::of::<T>(),
-            erased: Arc::clone(&record) as Arc<dyn ErasedRecord>,
-            typed: record,
+            erased: Box::new(record),
             writers: Vec::new(),
             inlets: Vec::new(),
         }
     }
 
     pub(crate) fn typed<T: Record>(&self) -> DbResult<Arc<RecordCell<T>>> {
-        Arc::clone(&self.typed).downcast().map_err(|_| DbError::WrongType {
+        self.erased.typed().downcast_ref().cloned().ok_or_else(|| DbError::WrongType {
             key: self.key.as_ref().into(),
             registered: self.value.name,
             requested: core::any::type_name::<T>(),

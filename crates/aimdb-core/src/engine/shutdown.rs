@@ -206,7 +206,7 @@ async fn drain<R: Runtime>(db: &DbInner<R>, mut deadline: Pin<&mut R::Sleep>) {
     in_time(db, || all_done(&db.cells), deadline).await;
 }
 
-fn all_done(cells: &[alloc::sync::Arc<StageCell>]) -> bool {
+fn all_done(cells: &[crate::sync::Arc<StageCell>]) -> bool {
     cells.iter().all(|cell| cell.is_done())
 }
 
@@ -230,7 +230,7 @@ async fn cut_off_the_rest<R: Runtime>(db: &DbInner<R>) -> (Vec<String>, Vec<Stri
     let grace = pin!(db.runtime.sleep_until(db.runtime.now() + LAST_GRACE));
     in_time(db, || all_done(&rest), grace).await;
     let name =
-        |cell: &&alloc::sync::Arc<StageCell>| alloc::format!("{}/{}", cell.record, cell.name);
+        |cell: &&crate::sync::Arc<StageCell>| alloc::format!("{}/{}", cell.record, cell.name);
     // A tap that watches instead of reading is not cut off but simply over, and so is a stage that never started.
     let started = db.engine.is_started();
     (

@@ -1,7 +1,7 @@
 //! One stage while it runs: its task, and the cell that the rest of the engine sees of it.
 
+use crate::sync::Arc;
 use alloc::string::String;
-use alloc::sync::Arc;
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;

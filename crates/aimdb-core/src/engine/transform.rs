@@ -1,8 +1,8 @@
 //! Stages that make one record from others. They are futures written by hand, so that a runtime's `Spawn` bound can
 //! name them and nothing is boxed.
 
+use crate::sync::Arc;
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::future::Future;

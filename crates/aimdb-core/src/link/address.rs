@@ -1,7 +1,7 @@
 //! Where a link leads: `scheme://topic?option=value&…`, as text or typed.
 
+use crate::sync::Arc;
 use alloc::string::{String, ToString};
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 

@@ -8,8 +8,8 @@
 //! A [`Connector`] never sees a record's type, and a record never sees a protocol. What crosses is a payload, a topic,
 //! and the [`Address`] the user wrote. A link's counters live in its [`LinkStatus`].
 
+use crate::sync::Arc;
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::future::Future;
 

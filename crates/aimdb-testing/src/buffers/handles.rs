@@ -1,6 +1,6 @@
 //! The async handles as a door: futures polled by hand.
 
-use alloc::sync::Arc;
+use aimdb_core::Arc;
 use alloc::task::Wake;
 use alloc::vec::Vec;
 use core::future::Future;

@@ -23,7 +23,7 @@ fn numbers(reader: &mut impl RecordReader<Counted>) -> Vec<u64> {
 #[track_caller]
 fn accept(
     record: &impl OpenRecord<Counted>,
-    census: &alloc::sync::Arc<Census>,
+    census: &aimdb_core::Arc<Census>,
     numbers: impl IntoIterator<Item = u64>,
 ) {
     for number in numbers {
