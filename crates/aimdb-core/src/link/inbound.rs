@@ -64,9 +64,19 @@ impl InboundLink {
         self.flush().await
     }
 
-    /// Waits until what was decoded is in the record.
     async fn flush(&mut self) -> Result<(), Closed> {
-        poll_fn(|cx| self.deliveries.poll_flush(cx)).await
+        poll_fn(|cx| self.poll_flush(cx)).await
+    }
+
+    /// Whether every value decoded so far is in the record. Until then [`deliver`](Self::deliver) waits before it takes
+    /// another message: a connector that must not wait looks here first, and afterwards polls `deliver` once. The waker of
+    /// the last call is woken.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] if the record is closed.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
+        self.deliveries.poll_flush(cx)
     }
 
     /// The record's key.

@@ -46,7 +46,16 @@ impl OutboundLink {
     ///
     /// Dropping the future loses nothing.
     pub async fn next(&mut self, payload: &mut Vec<u8>) -> Result<Outgoing, Closed> {
-        poll_fn(|cx| self.messages.poll_next(&self.info, payload, cx)).await
+        poll_fn(|cx| self.poll_next(payload, cx)).await
+    }
+
+    /// [`next`](Self::next) for whoever serves several links in one task. The waker of the last call is woken.
+    pub fn poll_next(
+        &mut self,
+        payload: &mut Vec<u8>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Outgoing, Closed>> {
+        self.messages.poll_next(&self.info, payload, cx)
     }
 
     /// Waits until the record is closed and nothing of it is left, without taking anything.
@@ -55,7 +64,12 @@ impl OutboundLink {
     ///
     /// Dropping the future loses nothing.
     pub async fn ended(&mut self) {
-        poll_fn(|cx| self.messages.poll_ended(cx)).await;
+        poll_fn(|cx| self.poll_ended(cx)).await;
+    }
+
+    /// [`ended`](Self::ended) for whoever serves several links in one task. The waker of the last call is woken.
+    pub fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.messages.poll_ended(cx)
     }
 
     /// The record's key.
