@@ -1,6 +1,6 @@
 //! Pauses between attempts to connect.
 
-use std::time::Duration;
+use core::time::Duration;
 
 /// Doubles from the first pause to the longest, each lengthened or shortened by up to a fifth, so that many clients
 /// of a broker that comes back do not all return at once.
@@ -16,10 +16,11 @@ impl Backoff {
         Self { first, max: max.max(first), attempts: 0 }
     }
 
-    pub(crate) fn next_pause(&mut self) -> Duration {
+    /// `random` is any number, as different as can be from one client to the next.
+    pub(crate) fn next_pause(&mut self, random: u16) -> Duration {
         let plain = self.first.saturating_mul(1 << self.attempts.min(16)).min(self.max);
         self.attempts += 1;
-        plain.mul_f64(0.8 + 0.4 * fastrand::f64())
+        plain / 5 * 4 + plain / 5 * 2 / u32::from(u16::MAX) * u32::from(random)
     }
 
     pub(crate) fn reset(&mut self) {
@@ -36,10 +37,13 @@ mod tests {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
         let plain = [100, 200, 400, 800, 1000, 1000];
         for millis in plain {
-            let pause = backoff.next_pause().as_millis();
+            let random = (millis * 7919) as u16;
+            let pause = backoff.next_pause(random).as_millis();
             assert!((millis * 4 / 5..=millis * 6 / 5).contains(&pause), "{pause} for {millis}");
         }
         backoff.reset();
-        assert!(backoff.next_pause() <= Duration::from_millis(120));
+        let (shortest, longest) = (backoff.clone().next_pause(0), backoff.next_pause(u16::MAX));
+        assert_eq!(shortest, Duration::from_millis(80));
+        assert!((119..=120).contains(&longest.as_millis()), "{longest:?}");
     }
 }

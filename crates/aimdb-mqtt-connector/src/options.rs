@@ -1,5 +1,9 @@
 //! What a link asks for, read from its address. Whatever is not acted on is refused.
 
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use aimdb_core::link::{Address, LinkRequest};
 use aimdb_core::{Finding, Rule};
 

@@ -1,5 +1,9 @@
 //! Which messages belong to which links.
 
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
 use aimdb_core::link::InboundLink;
 
 use crate::QoS;

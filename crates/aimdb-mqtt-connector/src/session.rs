@@ -431,7 +431,7 @@ impl<C: Client> Driver<C> {
         if late {
             return Err(reason);
         }
-        let pause = self.backoff.next_pause();
+        let pause = self.backoff.next_pause(fastrand::u16(..));
         let limit = self
             .required_by
             .map_or(Duration::MAX, |deadline| deadline - tokio::time::Instant::now());

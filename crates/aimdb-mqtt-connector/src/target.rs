@@ -2,8 +2,9 @@
 //!
 //! They become the same [`Address`] as the text form, so one check serves both.
 
-use std::fmt;
-use std::sync::Arc;
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::fmt;
 
 use aimdb_core::graph::LinkNode;
 use aimdb_core::link::{Address, InboundTarget, OutboundTarget, TopicFn};

@@ -1,5 +1,9 @@
 //! Topics and filters, as MQTT 5 section 4.7 defines them.
 
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 /// The longest topic or filter MQTT can carry, in bytes.
 const LONGEST: usize = 65_535;
 

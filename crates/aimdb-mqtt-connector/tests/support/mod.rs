@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aimdb_core::metrics::LinkMetrics;
-use aimdb_core::{AimDb, AimDbBuilder, BufferCfg, Reader};
+use aimdb_core::{AimDb, AimDbBuilder, BufferCfg, Reader, Runtime};
 use aimdb_mqtt_connector::{MqttConnector, MqttVersion, QoS};
 use aimdb_tokio_adapter::TokioAdapter;
 use rumqttc_v5 as raw;
@@ -21,9 +21,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 mod certificates;
+mod embassy;
 mod proxy;
 
 pub use certificates::Certificates;
+pub use embassy::{EmbassyBuilder, Tcp, embassy_to, on_embassy};
 pub use proxy::Proxy;
 
 pub type Db = AimDb<TokioAdapter>;
@@ -323,14 +325,14 @@ pub fn to_url(url: impl Into<String>) -> MqttConnector {
 }
 
 /// Starts the database and waits until every link is served.
-pub async fn start(builder: AimDbBuilder<TokioAdapter>) -> Db {
+pub async fn start<R: Runtime>(builder: AimDbBuilder<R>) -> AimDb<R> {
     let db = builder.build().unwrap();
     db.start();
     connected(&db).await;
     db
 }
 
-pub async fn connected(db: &Db) {
+pub async fn connected<R: Runtime>(db: &AimDb<R>) {
     eventually(
         "every link is connected",
         || db.health(),
@@ -350,12 +352,12 @@ pub async fn no_value<T: Clone + Debug + Send + Sync + 'static>(reader: &mut Rea
 }
 
 /// The link number `at`, in the order of registration.
-pub fn link(db: &Db, at: usize) -> LinkMetrics {
+pub fn link<R: Runtime>(db: &AimDb<R>, at: usize) -> LinkMetrics {
     db.metrics().links.swap_remove(at)
 }
 
 /// Shuts down and asserts that nothing was left.
-pub async fn shut_down(db: &Db) {
+pub async fn shut_down<R: Runtime>(db: &AimDb<R>) {
     let report = db.shutdown(PATIENCE).await;
     assert!(report.is_clean() && report.failures.is_empty(), "{report}");
 }

@@ -1,0 +1,48 @@
+//! Futures side by side in one task.
+
+use core::future::{Future, poll_fn};
+use core::pin::{Pin, pin};
+use core::task::{Context, Poll};
+
+use aimdb_core::{Runtime, RuntimeContext};
+
+pub(crate) enum Either<A, B> {
+    First(A),
+    Second(B),
+}
+
+/// Whichever ends first.
+pub(crate) async fn race<A, B>(
+    first: impl Future<Output = A>,
+    second: impl Future<Output = B>,
+) -> Either<A, B> {
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = first.as_mut().poll(cx) {
+            return Poll::Ready(Either::First(output));
+        }
+        second.as_mut().poll(cx).map(Either::Second)
+    })
+    .await
+}
+
+/// What is ready at once.
+pub(crate) async fn now_or_never<O>(future: impl Future<Output = O>) -> Option<O> {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        Poll::Ready(match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        })
+    })
+    .await
+}
+
+/// Whether a shutdown has begun; if not, it will wake. `stopping` is the context's own.
+pub(crate) fn poll_stopping<R: Runtime>(
+    context: &RuntimeContext<R>,
+    stopping: Pin<&mut impl Future<Output = ()>>,
+    cx: &mut Context<'_>,
+) -> bool {
+    context.is_stopping() || stopping.poll(cx).is_ready()
+}
