@@ -13,7 +13,7 @@ use aimdb_tokio_adapter::TokioAdapter;
 use crate::config::{self, Config, MqttVersion, Session};
 use crate::{LastWill, options, protocol, session};
 
-/// A connection to one MQTT broker. The [crate](self) says what it promises.
+/// A connection to one MQTT broker. The [crate] says what it promises.
 ///
 /// Nothing is connected before the database starts; whatever is wrong with the settings is a finding of `build()`.
 #[derive(Clone)]
@@ -95,7 +95,7 @@ impl MqttConnector {
         self
     }
 
-    /// The largest payload in both directions, in bytes; [`DEFAULT_MAX_PAYLOAD`] unless set. A larger value is not
+    /// The largest payload in both directions, in bytes; [`DEFAULT_MAX_PAYLOAD`](crate::DEFAULT_MAX_PAYLOAD) unless set. A larger value is not
     /// sent, and counted as dropped; a broker that speaks MQTT 5 does not send larger ones.
     #[must_use]
     pub fn max_payload(mut self, bytes: usize) -> Self {

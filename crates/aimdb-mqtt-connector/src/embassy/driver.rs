@@ -9,9 +9,9 @@
 //! All of it is one task. The client acknowledges a message with the next thing it does, so nothing is asked of it until
 //! the message is in its records.
 
+use aimdb_core::Arc;
 use alloc::collections::VecDeque;
 use alloc::string::{String, ToString};
-use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::future::{Future, poll_fn};

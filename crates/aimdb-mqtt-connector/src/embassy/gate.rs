@@ -7,7 +7,7 @@
 //!   what is under way is exact.
 //! - A message at QoS 2 that the client has no place for is refused without a word to us; the refusal is seen here.
 
-use alloc::sync::Arc;
+use aimdb_core::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 use embedded_io_async::{ErrorType, Read, Write};

@@ -1,7 +1,7 @@
 //! From the connection into the records.
 
+use aimdb_core::Arc;
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::future::poll_fn;
 use core::sync::atomic::Ordering::Relaxed;

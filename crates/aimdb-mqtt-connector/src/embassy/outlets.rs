@@ -1,8 +1,8 @@
 //! From the records onto the connection.
 
+use aimdb_core::Arc;
 use alloc::collections::VecDeque;
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::Relaxed;
 use core::task::{Context, Poll};
