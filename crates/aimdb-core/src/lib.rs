@@ -46,6 +46,7 @@ mod key;
 pub mod link;
 pub mod metrics;
 mod panic;
+pub mod race;
 mod registrar;
 pub mod runtime;
 mod sync;

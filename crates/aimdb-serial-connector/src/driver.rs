@@ -22,9 +22,9 @@ use aimdb_core::{Runtime, RuntimeContext};
 
 use crate::intake::Intake;
 use crate::port::Port;
-use crate::race::{Either, poll_stopping, race};
 use crate::sender::Sender;
 use crate::settings::Settings;
+use aimdb_core::race::{Either, poll_stopping, race};
 
 /// How long a port may take to close.
 const GOODBYE: Duration = Duration::from_secs(1);

@@ -12,10 +12,10 @@ use aimdb_core::{Incoming, Instant, Runtime, RuntimeContext};
 use embedded_io_async::Read;
 
 use crate::frame::{Body, Decoder, Fault, Frame, TopicId};
-use crate::race::{now_or_never, poll_stopping};
 use crate::receiver::{Fate, Receiver};
 use crate::settings::Settings;
 use crate::status::{SerialCounters, SerialStatus};
+use aimdb_core::race::{now_or_never, poll_stopping};
 
 /// Bytes read at once.
 const CHUNK: usize = 256;

@@ -139,7 +139,6 @@ pub mod frame;
 mod host;
 mod intake;
 mod port;
-mod race;
 pub mod receiver;
 mod sender;
 mod settings;

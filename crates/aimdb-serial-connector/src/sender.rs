@@ -12,9 +12,9 @@ use aimdb_core::{Instant, Runtime, RuntimeContext};
 use embedded_io_async::Write;
 
 use crate::frame::{self, Body, DELIMITER, Frame, TopicId};
-use crate::race::poll_stopping;
 use crate::settings::Settings;
 use crate::status::SerialStatus;
+use aimdb_core::race::poll_stopping;
 
 /// Takes a value when the line is free for it, one at a time, from the links in turn.
 pub(crate) struct Sender<R> {

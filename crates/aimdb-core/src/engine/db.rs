@@ -20,6 +20,7 @@ use crate::handle::{Consumer, Producer, RecordCell};
 use crate::key::{Record, RecordKey};
 use crate::link::LinkInfo;
 use crate::metrics::{Metrics, RecordMetrics};
+use crate::race::race;
 use crate::runtime::Runtime;
 use crate::sync::Lock;
 
@@ -85,7 +86,7 @@ impl<R: Runtime> AimDb<R> {
             .engine
             .changed
             .until(|| inner.engine.is_shutdown_requested() || inner.engine.is_stopping());
-        shutdown::first_of(asked, signal).await;
+        race(asked, signal).await;
         let report = self.shutdown(inner.deadline).await;
         if inner.stop_on_failure && !report.failures.is_empty() {
             return Err(DbError::StagesFailed { failures: report.failures });
@@ -100,7 +101,7 @@ impl<R: Runtime> AimDb<R> {
         let report = {
             let inner = &self.inner;
             let asked = inner.engine.changed.until(|| inner.engine.is_shutdown_requested());
-            shutdown::first_of(asked, ended).await;
+            race(asked, ended).await;
             self.shutdown(inner.deadline).await
         };
         let sources_failed = self.inner.has_run_dry() && self.inner.every_source_failed();

@@ -3,15 +3,14 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
-use core::future::Future;
 use core::pin::{Pin, pin};
-use core::task::Poll;
 use core::time::Duration;
 
 use super::health::StageState;
 use super::{DbInner, StageCell};
 use crate::error::StageFailure;
 use crate::graph::StageRole;
+use crate::race::race;
 use crate::runtime::{Instant, LogLevel, Runtime};
 
 /// After the deadline stages are cut off at their next await. One that keeps its thread busy cannot be; it is given
@@ -219,7 +218,7 @@ async fn in_time<R: Runtime>(
     if condition() {
         return true;
     }
-    first_of(db.engine.changed.until(&condition), deadline).await;
+    race(db.engine.changed.until(&condition), deadline).await;
     condition()
 }
 
@@ -272,14 +271,4 @@ fn has_finished<R: Runtime>(db: &DbInner<R>, record: &str, stage: &str) -> bool 
     db.cells.iter().any(|cell| {
         *cell.record == *record && *cell.name == *stage && cell.state() == StageState::Finished
     })
-}
-
-/// Completes with the first of two futures; the other one is dropped.
-pub(super) async fn first_of(a: impl Future<Output = ()>, b: impl Future<Output = ()>) {
-    let (mut a, mut b) = (pin!(a), pin!(b));
-    core::future::poll_fn(|cx| match a.as_mut().poll(cx) {
-        Poll::Ready(()) => Poll::Ready(()),
-        Poll::Pending => b.as_mut().poll(cx),
-    })
-    .await;
 }

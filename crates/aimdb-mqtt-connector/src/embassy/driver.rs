@@ -31,9 +31,9 @@ use super::gate::{Gate, Signals};
 use super::inlets::Inlets;
 use super::network::Network;
 use super::outlets::{Outlets, level};
-use super::race::{Either, poll_stopping, race};
 use super::settings::Settings;
 use crate::backoff::Backoff;
+use aimdb_core::race::{Either, poll_stopping, race};
 
 /// How long the broker may take to close the connection after the goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);

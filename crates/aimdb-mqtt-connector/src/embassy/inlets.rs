@@ -13,11 +13,11 @@ use aimdb_core::{Incoming, Runtime, RuntimeContext};
 use minimq::{InboundPublish, Property};
 
 use super::gate::Signals;
-use super::race::now_or_never;
 use crate::QoS;
 use crate::options::LinkOptions;
 use crate::routes::Routes;
 use crate::topic::matched_parts;
+use aimdb_core::race::now_or_never;
 
 pub(crate) struct Inlets<R> {
     links: Vec<Inlet>,

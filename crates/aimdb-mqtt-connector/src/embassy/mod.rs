@@ -19,7 +19,6 @@ mod gate;
 mod inlets;
 mod network;
 mod outlets;
-mod race;
 mod settings;
 
 pub use network::Network;

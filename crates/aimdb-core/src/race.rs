@@ -1,18 +1,22 @@
-//! Futures side by side in one task.
+//! Futures side by side in one task, for the engine and for connectors that serve several links in one.
 
 use core::future::{Future, poll_fn};
 use core::pin::{Pin, pin};
 use core::task::{Context, Poll};
 
-use aimdb_core::{Runtime, RuntimeContext};
+use crate::{Runtime, RuntimeContext};
 
-pub(crate) enum Either<A, B> {
+/// What came of a [`race`].
+#[derive(Debug)]
+pub enum Either<A, B> {
+    /// The first future ended first, or both did at once.
     First(A),
+    /// The second one did.
     Second(B),
 }
 
-/// Whichever ends first.
-pub(crate) async fn race<A, B>(
+/// Whichever ends first; the other one is dropped. The first is asked first.
+pub async fn race<A, B>(
     first: impl Future<Output = A>,
     second: impl Future<Output = B>,
 ) -> Either<A, B> {
@@ -26,8 +30,8 @@ pub(crate) async fn race<A, B>(
     .await
 }
 
-/// What is ready at once.
-pub(crate) async fn now_or_never<O>(future: impl Future<Output = O>) -> Option<O> {
+/// What is ready at once. The future is polled once.
+pub async fn now_or_never<O>(future: impl Future<Output = O>) -> Option<O> {
     let mut future = pin!(future);
     poll_fn(|cx| {
         Poll::Ready(match future.as_mut().poll(cx) {
@@ -39,7 +43,7 @@ pub(crate) async fn now_or_never<O>(future: impl Future<Output = O>) -> Option<O
 }
 
 /// Whether a shutdown has begun; if not, it will wake. `stopping` is the context's own.
-pub(crate) fn poll_stopping<R: Runtime>(
+pub fn poll_stopping<R: Runtime>(
     context: &RuntimeContext<R>,
     stopping: Pin<&mut impl Future<Output = ()>>,
     cx: &mut Context<'_>,
