@@ -80,29 +80,19 @@ impl<T: Record, R> Producer<T, R> {
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it is ready, the values accepted so far stay accepted and the others are dropped.
-    pub async fn produce_many(
+    /// Dropped before it is ready, the values accepted so far ([`ProduceMany::accepted`]) stay accepted and the others
+    /// are dropped.
+    pub fn produce_many<I: IntoIterator<Item = T>>(
         &self,
-        values: impl IntoIterator<Item = T>,
-    ) -> Result<usize, ProduceManyError> {
-        let mut values = values.into_iter();
-        let mut accepted = 0;
-        loop {
-            // The iterator is user code and runs outside the lock.
-            let mut batch: ArrayVec<T, BATCH> = values.by_ref().take(BATCH).collect();
-            if batch.is_empty() {
-                return Ok(accepted);
-            }
-            accepted += batch.len();
-            let sent = ProduceBatch {
-                buffer: &self.record.buffer,
-                streak: &self.streak,
-                batch: &mut batch,
-                key: None,
-            };
-            let outcome = sent.await;
-            accepted -= batch.len();
-            outcome.map_err(|Closed| ProduceManyError { accepted })?;
+        values: I,
+    ) -> ProduceMany<'_, T, I::IntoIter> {
+        ProduceMany {
+            buffer: &self.record.buffer,
+            streak: &self.streak,
+            values: values.into_iter(),
+            batch: ArrayVec::new(),
+            accepted: 0,
+            key: None,
         }
     }
 
@@ -194,32 +184,40 @@ fn gives_way(streak: &AtomicU8, cx: &Context<'_>) -> bool {
     false
 }
 
-/// Waits until a whole batch is accepted.
-struct ProduceBatch<'p, T: Clone> {
+/// The future of [`Producer::produce_many`].
+#[must_use = "nothing is produced until the future is awaited"]
+pub struct ProduceMany<'p, T: Clone, I> {
     buffer: &'p Buffer<T>,
     streak: &'p AtomicU8,
-    batch: &'p mut ArrayVec<T, BATCH>,
+    values: I,
+    /// Taken from the iterator, which is user code and runs outside the lock, and not accepted yet.
+    batch: ArrayVec<T, BATCH>,
+    accepted: usize,
     key: WaitKey,
 }
 
-impl<T: Clone> Unpin for ProduceBatch<'_, T> {}
+// Neither the values nor the iterator are ever pinned.
+impl<T: Clone, I> Unpin for ProduceMany<'_, T, I> {}
 
-impl<T: Clone> Future for ProduceBatch<'_, T> {
-    type Output = Result<(), Closed>;
+impl<T: Clone, I> ProduceMany<'_, T, I> {
+    /// How many values have been accepted so far.
+    #[must_use]
+    pub fn accepted(&self) -> usize {
+        self.accepted
+    }
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        if gives_way(this.streak, cx) {
-            return Poll::Pending;
-        }
+    /// Brings the batch into the buffer.
+    fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
         let mut spin = Spin::new();
         loop {
-            let outcome = this.buffer.try_produce_batch(this.batch);
-            if outcome.is_err() || this.batch.is_empty() {
-                this.buffer.stop_writing(&mut this.key);
+            let before = self.batch.len();
+            let outcome = self.buffer.try_produce_batch(&mut self.batch);
+            self.accepted += before - self.batch.len();
+            if outcome.is_err() || self.batch.is_empty() {
+                self.buffer.stop_writing(&mut self.key);
                 return Poll::Ready(outcome);
             }
-            if this.buffer.wait_for_room(&mut this.key, cx.waker().clone()) {
+            if self.buffer.wait_for_room(&mut self.key, cx.waker().clone()) {
                 return Poll::Pending;
             }
             spin.wait();
@@ -227,9 +225,37 @@ impl<T: Clone> Future for ProduceBatch<'_, T> {
     }
 }
 
-impl<T: Clone> Drop for ProduceBatch<'_, T> {
+impl<T: Clone, I: Iterator<Item = T>> Future for ProduceMany<'_, T, I> {
+    type Output = Result<usize, ProduceManyError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        loop {
+            if this.batch.is_empty() {
+                this.batch.extend(this.values.by_ref().take(BATCH));
+            }
+            if this.batch.is_empty() {
+                return Poll::Ready(Ok(this.accepted));
+            }
+            if gives_way(this.streak, cx) {
+                return Poll::Pending;
+            }
+            if let Err(Closed) = core::task::ready!(this.poll_batch(cx)) {
+                return Poll::Ready(Err(ProduceManyError { accepted: this.accepted }));
+            }
+        }
+    }
+}
+
+impl<T: Clone, I> Drop for ProduceMany<'_, T, I> {
     fn drop(&mut self) {
         self.buffer.stop_writing(&mut self.key);
+    }
+}
+
+impl<T: Clone, I> fmt::Debug for ProduceMany<'_, T, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProduceMany").field("accepted", &self.accepted).finish_non_exhaustive()
     }
 }
 

@@ -1,15 +1,18 @@
 //! Reading a record from a thread.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use aimdb_core::buffer::{Subscription, WaitTicket};
-use aimdb_core::{Event, Record, TryRecvError};
+use aimdb_core::buffer::Subscription;
+use aimdb_core::{Closed, Event, Record, TryRecvError};
 
 use crate::error::GetError;
 use crate::handle::Home;
+use crate::limit::Limit;
 use crate::park;
 use crate::queued::QueuedOut;
+use crate::wait::{Ticket, Waitable};
 
 /// Reads a record, with one position of its own. All methods take `&self`: threads that share a consumer divide the
 /// values among them, each value going to one of them.
@@ -41,8 +44,9 @@ impl<T: Record> SyncConsumer<T> {
     ///
     /// [`GetError::Closed`] once the database has been detached or shut down and everything has been read, also if that
     /// happens while it waits; [`GetError::WouldDeadlock`] if it would have to wait on the runtime thread.
+    #[inline]
     pub fn get(&self) -> Result<T, GetError> {
-        self.value_by(None)
+        self.get_within(Limit::none())
     }
 
     /// [`get`](Self::get), waiting no longer than `limit`. A limit of zero tries once.
@@ -50,9 +54,26 @@ impl<T: Record> SyncConsumer<T> {
     /// # Errors
     ///
     /// [`GetError::Timeout`], besides those of [`get`](Self::get).
+    #[inline]
     pub fn get_with_timeout(&self, limit: Duration) -> Result<T, GetError> {
-        // A limit beyond the end of the clock is none.
-        self.value_by(Instant::now().checked_add(limit))
+        self.get_within(Limit::after(limit))
+    }
+
+    /// [`get`](Self::get), waiting within `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`GetError::Timeout`] and [`GetError::Cancelled`], besides those of [`get`](Self::get).
+    #[inline]
+    pub fn get_within(&self, limit: Limit<'_>) -> Result<T, GetError> {
+        match self.try_get() {
+            Err(GetError::Empty) => self.wait_for(
+                limit,
+                || self.try_get(),
+                |consumer, ticket, cx| consumer.poll_value(ticket, cx),
+            ),
+            outcome => outcome,
+        }
     }
 
     /// The next value if there is one.
@@ -110,43 +131,31 @@ impl<T: Record> SyncConsumer<T> {
     ///
     /// As for [`get`](Self::get).
     pub fn get_many(&self, into: &mut Vec<T>, limit: usize) -> Result<usize, GetError> {
-        if limit == 0 {
-            return Ok(0);
-        }
-        match &self.bridge {
-            Bridge::Direct(subscription) => self.many(subscription, into, limit),
-            Bridge::Queued(_) => {
-                into.push(self.get()?);
-                let more = std::iter::from_fn(|| self.try_get().ok()).take(limit - 1);
-                let before = into.len();
-                into.extend(more);
-                Ok(1 + into.len() - before)
-            }
-        }
+        self.get_many_within(into, limit, Limit::none())
     }
 
-    fn many(
+    /// [`get_many`](Self::get_many), waiting for the first value within `wait`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`get_within`](Self::get_within).
+    pub fn get_many_within(
         &self,
-        subscription: &Subscription<T>,
         into: &mut Vec<T>,
         limit: usize,
+        wait: Limit<'_>,
     ) -> Result<usize, GetError> {
-        let mut attempt = || match subscription.try_many(into, limit) {
-            Err(TryRecvError::Empty) => None,
-            outcome => Some(outcome),
-        };
-        match attempt() {
-            Some(outcome) => return Ok(outcome?),
-            None if self.home.is_here() => return Err(GetError::WouldDeadlock),
-            None => {}
+        loop {
+            match self.try_get_many(into, limit) {
+                Err(GetError::Empty) => {}
+                outcome => return outcome,
+            }
+            self.wait_for(
+                wait,
+                || Err(GetError::Empty),
+                |consumer, ticket, cx| consumer.poll_ready(ticket, cx).map(Ok),
+            )?;
         }
-        if let Some(outcome) = park::soon(None, attempt) {
-            return Ok(outcome?);
-        }
-        let mut waiting = Waiting { subscription, ticket: WaitTicket::default() };
-        let outcome =
-            park::wait(None, |cx| subscription.poll_many(into, limit, &mut waiting.ticket, cx));
-        outcome.unwrap_or(Ok(0)).map_err(|_closed| GetError::Closed)
     }
 
     /// The next value or, before it, how many were lost: [`Event::Lagged`] comes exactly where the gap is.
@@ -155,7 +164,23 @@ impl<T: Record> SyncConsumer<T> {
     ///
     /// As for [`get`](Self::get).
     pub fn next_event(&self) -> Result<Event<T>, GetError> {
-        self.event_by(None)
+        self.next_event_within(Limit::none())
+    }
+
+    /// [`next_event`](Self::next_event), waiting within `limit`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`get_within`](Self::get_within).
+    pub fn next_event_within(&self, limit: Limit<'_>) -> Result<Event<T>, GetError> {
+        match self.try_next_event() {
+            Err(GetError::Empty) => self.wait_for(
+                limit,
+                || self.try_next_event(),
+                |consumer, ticket, cx| consumer.poll_event(ticket, cx),
+            ),
+            outcome => outcome,
+        }
     }
 
     /// The newest value the record holds, without consuming it. `None` if there was none yet, and on a queue or a
@@ -184,63 +209,80 @@ impl<T: Record> SyncConsumer<T> {
         }
     }
 
-    #[inline]
-    fn value_by(&self, deadline: Option<Instant>) -> Result<T, GetError> {
-        match self.try_get() {
-            Err(GetError::Empty) => self.wait_for_value(deadline),
-            outcome => outcome,
-        }
-    }
-
+    /// What `attempt` gives soon, or else what `poll` gives in the line of those who wait.
     #[cold]
-    fn wait_for_value(&self, deadline: Option<Instant>) -> Result<T, GetError> {
-        if self.home.is_here() {
+    fn wait_for<O>(
+        &self,
+        limit: Limit<'_>,
+        mut attempt: impl FnMut() -> Result<O, GetError>,
+        mut poll: impl FnMut(&Self, &mut Ticket, &mut Context<'_>) -> Poll<Result<O, GetError>>,
+    ) -> Result<O, GetError> {
+        if self.would_deadlock() {
             return Err(GetError::WouldDeadlock);
         }
-        let attempt = || match self.try_get() {
+        let attempt = || match attempt() {
             Err(GetError::Empty) => None,
             outcome => Some(outcome),
         };
-        if let Some(outcome) = park::soon(deadline, attempt) {
+        if let Some(outcome) = park::soon(limit, attempt) {
             return outcome;
         }
-        let Bridge::Direct(subscription) = &self.bridge else {
-            loop {
-                if let Event::Value(value) = self.event_by(deadline)? {
-                    return Ok(value);
-                }
-            }
-        };
-        let mut waiting = Waiting { subscription, ticket: WaitTicket::default() };
-        match park::wait(deadline, |cx| subscription.poll_value(&mut waiting.ticket, cx)) {
-            Some(outcome) => outcome.map_err(|_closed| GetError::Closed),
-            None => Err(GetError::Timeout),
-        }
+        let mut waiting = Waiting { consumer: self, ticket: Ticket::default() };
+        park::wait(limit, |cx| poll(self, &mut waiting.ticket, cx))?
     }
 
-    fn event_by(&self, deadline: Option<Instant>) -> Result<Event<T>, GetError> {
-        let now = match &self.bridge {
-            Bridge::Direct(subscription) => subscription.try_event(),
-            Bridge::Queued(queued) => queued.try_event(),
-        };
-        match now {
-            Err(TryRecvError::Empty) if self.home.is_here() => Err(GetError::WouldDeadlock),
-            Err(TryRecvError::Empty) => self.wait_for_event(deadline),
-            outcome => Ok(outcome?),
-        }
-    }
-
-    fn wait_for_event(&self, deadline: Option<Instant>) -> Result<Event<T>, GetError> {
+    fn poll_value(&self, ticket: &mut Ticket, cx: &mut Context<'_>) -> Poll<Result<T, GetError>> {
         match &self.bridge {
-            Bridge::Queued(queued) => queued.event(deadline)?.ok_or(GetError::Timeout),
             Bridge::Direct(subscription) => {
-                let mut waiting = Waiting { subscription, ticket: WaitTicket::default() };
-                match park::wait(deadline, |cx| subscription.poll_event(&mut waiting.ticket, cx)) {
-                    Some(outcome) => outcome.map_err(|_closed| GetError::Closed),
-                    None => Err(GetError::Timeout),
+                subscription.poll_value(&mut ticket.direct, cx).map_err(GetError::from)
+            }
+            Bridge::Queued(_) => loop {
+                if let Event::Value(value) = ready!(self.poll_event(ticket, cx))? {
+                    return Poll::Ready(Ok(value));
                 }
+            },
+        }
+    }
+
+    fn poll_event(
+        &self,
+        ticket: &mut Ticket,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Event<T>, GetError>> {
+        match &self.bridge {
+            Bridge::Direct(subscription) => {
+                subscription.poll_event(&mut ticket.direct, cx).map_err(GetError::from)
+            }
+            Bridge::Queued(queued) => {
+                queued.poll_event(&mut ticket.queued, cx).map_err(GetError::from)
             }
         }
+    }
+}
+
+impl<T: Record> Waitable for SyncConsumer<T> {
+    fn poll_ready(&self, ticket: &mut Ticket, cx: &mut Context<'_>) -> Poll<()> {
+        match &self.bridge {
+            Bridge::Direct(subscription) => subscription.poll_ready(&mut ticket.direct, cx),
+            Bridge::Queued(queued) => queued.poll_ready(&mut ticket.queued, cx),
+        }
+    }
+
+    fn stop_waiting(&self, ticket: &mut Ticket) {
+        match &self.bridge {
+            Bridge::Direct(subscription) => subscription.stop_waiting(&mut ticket.direct),
+            Bridge::Queued(queued) => queued.stop_waiting(&mut ticket.queued),
+        }
+    }
+
+    fn would_deadlock(&self) -> bool {
+        self.home.is_here()
+    }
+}
+
+impl From<Closed> for GetError {
+    fn from(_: Closed) -> Self {
+        Self::Closed
     }
 }
 
@@ -253,15 +295,15 @@ impl From<TryRecvError> for GetError {
     }
 }
 
-/// A place in the readers' line, given back when the wait ends in whatever way.
-struct Waiting<'s, T: Record> {
-    subscription: &'s Subscription<T>,
-    ticket: WaitTicket,
+/// A place in the line, given back when the wait ends in whatever way.
+struct Waiting<'c, T: Record> {
+    consumer: &'c SyncConsumer<T>,
+    ticket: Ticket,
 }
 
 impl<T: Record> Drop for Waiting<'_, T> {
     fn drop(&mut self) {
-        self.subscription.stop_waiting(&mut self.ticket);
+        self.consumer.stop_waiting(&mut self.ticket);
     }
 }
 

@@ -13,6 +13,8 @@ pub enum SetError<T> {
     Timeout(T),
     /// The database has been detached or shut down; no attempt will succeed.
     Closed(T),
+    /// Somebody ended the wait with a [`Cancel`](crate::Cancel).
+    Cancelled(T),
     /// The call would have to wait, and stands on the database's own runtime thread, which would wait for itself.
     WouldDeadlock(T),
 }
@@ -25,7 +27,29 @@ impl<T> SetError<T> {
             Self::Full(value)
             | Self::Timeout(value)
             | Self::Closed(value)
+            | Self::Cancelled(value)
             | Self::WouldDeadlock(value) => value,
+        }
+    }
+
+    /// The same error for another value.
+    pub(crate) fn map<U>(self, with: impl FnOnce(T) -> U) -> SetError<U> {
+        match self {
+            Self::Full(value) => SetError::Full(with(value)),
+            Self::Timeout(value) => SetError::Timeout(with(value)),
+            Self::Closed(value) => SetError::Closed(with(value)),
+            Self::Cancelled(value) => SetError::Cancelled(with(value)),
+            Self::WouldDeadlock(value) => SetError::WouldDeadlock(with(value)),
+        }
+    }
+
+    const fn why(&self) -> &'static str {
+        match self {
+            Self::Full(_) => "there is no room now",
+            Self::Timeout(_) => "there was no room in time",
+            Self::Closed(_) => CLOSED,
+            Self::Cancelled(_) => CANCELLED,
+            Self::WouldDeadlock(_) => DEADLOCK,
         }
     }
 
@@ -34,6 +58,7 @@ impl<T> SetError<T> {
             Self::Full(_) => "Full",
             Self::Timeout(_) => "Timeout",
             Self::Closed(_) => "Closed",
+            Self::Cancelled(_) => "Cancelled",
             Self::WouldDeadlock(_) => "WouldDeadlock",
         }
     }
@@ -48,12 +73,7 @@ impl<T> fmt::Debug for SetError<T> {
 impl<T> fmt::Display for SetError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the value was not accepted: ")?;
-        f.write_str(match self {
-            Self::Full(_) => "there is no room now",
-            Self::Timeout(_) => "there was no room in time",
-            Self::Closed(_) => CLOSED,
-            Self::WouldDeadlock(_) => DEADLOCK,
-        })
+        f.write_str(self.why())
     }
 }
 
@@ -64,11 +84,14 @@ impl<T> std::error::Error for SetError<T> {}
 pub struct SetManyError {
     /// How many values were accepted, from the first on. The others were dropped.
     pub accepted: usize,
+    /// Why the next one was not.
+    pub reason: SetError<()>,
 }
 
 impl fmt::Display for SetManyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "only the first {} values were accepted: {CLOSED}", self.accepted)
+        write!(f, "only the first {} values were accepted: ", self.accepted)?;
+        f.write_str(self.reason.why())
     }
 }
 
@@ -83,6 +106,8 @@ pub enum GetError {
     Timeout,
     /// The database has been detached or shut down, and everything has been read.
     Closed,
+    /// Somebody ended the wait with a [`Cancel`](crate::Cancel).
+    Cancelled,
     /// The call would have to wait, and stands on the database's own runtime thread, which would wait for itself.
     WouldDeadlock,
 }
@@ -95,6 +120,7 @@ impl fmt::Display for GetError {
             Self::Closed => {
                 "everything has been read, and the database has been detached or shut down"
             }
+            Self::Cancelled => CANCELLED,
             Self::WouldDeadlock => DEADLOCK,
         })
     }
@@ -103,6 +129,8 @@ impl fmt::Display for GetError {
 impl std::error::Error for GetError {}
 
 const CLOSED: &str = "the database has been detached or shut down";
+
+const CANCELLED: &str = "the wait was cancelled";
 
 const DEADLOCK: &str = "the call would block the database's own runtime thread, which would then wait for itself; in a \
                         stage use its async handles, or attach with `AttachOptions::workers`";

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 
 use crate::consumer::SyncConsumer;
 use crate::error::{DetachError, OpenError};
+use crate::limit::Limit;
 use crate::park;
 use crate::producer::SyncProducer;
 use crate::queued::{Gates, QueuedIn, QueuedOut};
@@ -185,6 +186,12 @@ impl SyncHandle {
         self.db.is_closed()
     }
 
+    /// Asks for a shutdown and does not wait for it: the way out for a thread that may not wait, for instance in a
+    /// callback. [`shutdown`](Self::shutdown) and [`detach`](Self::detach) give its report.
+    pub fn request_shutdown(&self) {
+        self.db.request_shutdown();
+    }
+
     /// Shuts down in order: queues are drained into their records, sources stop, everything accepted flows through,
     /// every blocked `set` and `get` is woken with `Closed`. What is not done by the `deadline` is cut off and
     /// reported. The runtime thread stays until [`detach`](Self::detach).
@@ -209,12 +216,13 @@ impl SyncHandle {
     fn close(&self, deadline: Duration) -> Result<ShutdownReport, DetachError> {
         let began = Instant::now();
         self.gates.close();
-        park::block_on(began.checked_add(deadline), self.gates.drained());
+        let by = began.checked_add(deadline).map_or(Limit::none(), Limit::until);
+        let _late = park::block_on(by, self.gates.drained());
         let mut report = self
             .close_records(deadline.saturating_sub(began.elapsed()))
             .ok_or_else(|| DetachError::Stuck { report: None, stages: self.running_stages() })?;
         // With the records closed, queues that had to wait for room end too, and say what they were left with.
-        park::block_on(Some(Instant::now() + LAST_WORDS), self.gates.drained());
+        let _late = park::block_on(Limit::after(LAST_WORDS), self.gates.drained());
         report.left.extend(self.gates.left().into_iter().map(|(record, unread)| Leftover {
             record,
             stage: "queued producer".into(),

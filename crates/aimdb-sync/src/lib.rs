@@ -43,6 +43,12 @@
 //! (in a stage, without [`workers`](AttachOptions::workers)) a call that would have to wait is refused with
 //! `WouldDeadlock`.
 //!
+//! # How long to wait
+//!
+//! `set` and `get` wait as long as it takes. [`set_within`](SyncProducer::set_within), [`get_within`](SyncConsumer::get_within)
+//! and their like wait within a [`Limit`]: a time, a deadline, or until another thread [cancels](Cancel) them. [`wait_any`]
+//! waits for the first of several consumers that has something to read.
+//!
 //! # The end
 //!
 //! [`detach`](SyncHandle::detach) drains queues and records, wakes every blocked call with `Closed`, joins the runtime
@@ -53,12 +59,17 @@ mod attach;
 mod consumer;
 mod error;
 mod handle;
+mod limit;
 mod park;
 mod producer;
 mod queued;
+mod wait;
+mod wakers;
 
 pub use attach::{Attach, AttachOptions};
 pub use consumer::{Iter, SyncConsumer};
 pub use error::{DetachError, GetError, OpenError, SetError, SetManyError};
 pub use handle::SyncHandle;
+pub use limit::{Cancel, Limit};
 pub use producer::SyncProducer;
+pub use wait::{Ticket, Waitable, wait_any};

@@ -11,6 +11,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Instant;
 
+use crate::limit::{Limit, OnCall, Over};
+
 /// Wakes one thread. The flag tells its wake-ups from anybody else's `unpark`.
 struct Parker {
     thread: Thread,
@@ -89,35 +91,40 @@ const PAUSES: u32 = 32;
 
 /// Tries once more before waiting in line: what is missing often comes within the time that falling asleep and being
 /// woken would take, and somebody in line costs the other side a look at the line for every value.
-pub(crate) fn soon<O>(deadline: Option<Instant>, attempt: impl FnOnce() -> Option<O>) -> Option<O> {
-    if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+pub(crate) fn soon<O>(limit: Limit<'_>, attempt: impl FnOnce() -> Option<O>) -> Option<O> {
+    if limit.over().is_some() {
         return None;
     }
     (0..PAUSES).for_each(|_| hint::spin_loop());
     attempt()
 }
 
-/// Polls until it is ready, parking in between. `None` if the deadline comes first; it is polled at least once.
+/// Polls until it is ready, parking in between; says why if the limit comes first. It is polled at least once.
 pub(crate) fn wait<O>(
-    deadline: Option<Instant>,
+    limit: Limit<'_>,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<O>,
-) -> Option<O> {
+) -> Result<O, Over> {
     blocking(|| {
         with_seat(|seat| {
             let mut cx = Context::from_waker(&seat.waker);
+            let on_call = limit.cancel().map(|cancel| OnCall::new(cancel, &seat.waker));
             loop {
                 if let Poll::Ready(output) = poll(&mut cx) {
-                    return Some(output);
+                    return Ok(output);
                 }
-                if soon(deadline, || seat.parker.was_woken()).is_some() {
+                if on_call.as_ref().is_some_and(OnCall::is_over) {
+                    return Err(Over::Cancelled);
+                }
+                if soon(limit, || seat.parker.was_woken()).is_some() {
                     continue;
                 }
                 while seat.parker.was_woken().is_none() {
-                    match deadline
-                        .map(|deadline| deadline.saturating_duration_since(Instant::now()))
-                    {
+                    let left = limit
+                        .deadline()
+                        .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+                    match left {
                         None => thread::park(),
-                        Some(left) if left.is_zero() => return None,
+                        Some(left) if left.is_zero() => return Err(Over::Timeout),
                         Some(left) => thread::park_timeout(left),
                     }
                 }
@@ -127,31 +134,32 @@ pub(crate) fn wait<O>(
 }
 
 /// [`wait`] for a future.
-pub(crate) fn block_on<F: Future>(deadline: Option<Instant>, future: F) -> Option<F::Output> {
+pub(crate) fn block_on<F: Future>(limit: Limit<'_>, future: F) -> Result<F::Output, Over> {
     let mut future = pin!(future);
-    wait(deadline, |cx| future.as_mut().poll(cx))
+    wait(limit, |cx| future.as_mut().poll(cx))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Cancel;
     use std::time::Duration;
 
     #[test]
     fn a_ready_future_needs_no_wake() {
-        assert_eq!(block_on(None, async { 7 }), Some(7));
+        assert_eq!(block_on(Limit::none(), async { 7 }), Ok(7));
     }
 
     #[test]
     fn a_deadline_ends_a_wait_that_nobody_wakes() {
         let soon = Instant::now() + Duration::from_millis(5);
-        assert_eq!(block_on(Some(soon), std::future::pending::<()>()), None);
+        assert_eq!(block_on(Limit::until(soon), std::future::pending::<()>()), Err(Over::Timeout));
     }
 
     #[test]
     fn a_wake_from_another_thread_ends_the_wait() {
         let mut sent = false;
-        let outcome = wait(None, |cx| {
+        let outcome = wait(Limit::none(), |cx| {
             if sent {
                 return Poll::Ready(());
             }
@@ -160,11 +168,34 @@ mod tests {
             thread::spawn(move || waker.wake());
             Poll::Pending
         });
-        assert_eq!(outcome, Some(()));
+        assert_eq!(outcome, Ok(()));
+    }
+
+    #[test]
+    fn a_cancellation_ends_a_wait_though_it_is_reset_at_once() {
+        let cancel = Cancel::new();
+        let (waits, has_begun) = std::sync::mpsc::channel();
+        let outcome = thread::scope(|scope| {
+            let cancel = &cancel;
+            let waiting = scope.spawn(move || {
+                wait(Limit::none().or_cancelled(cancel), |_| {
+                    waits.send(()).expect("somebody listens");
+                    Poll::<()>::Pending
+                })
+            });
+            has_begun.recv().expect("it waits");
+            cancel.cancel();
+            cancel.reset();
+            waiting.join().expect("it ends")
+        });
+        assert_eq!(outcome, Err(Over::Cancelled));
     }
 
     #[test]
     fn a_wait_inside_a_wait_has_a_seat_of_its_own() {
-        assert_eq!(block_on(None, async { block_on(None, async { 1 }) }), Some(Some(1)));
+        assert_eq!(
+            block_on(Limit::none(), async { block_on(Limit::none(), async { 1 }) }),
+            Ok(Ok(1))
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aimdb_core::buffer::WaitTicket;
 use aimdb_core::{Producer, Record, TryProduceError};
@@ -11,6 +11,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use crate::error::{SetError, SetManyError};
 use crate::handle::Home;
+use crate::limit::{Limit, Over};
 use crate::park;
 use crate::queued::QueuedIn;
 
@@ -44,7 +45,7 @@ impl<T: Record> SyncProducer<T> {
     /// [`SetError::Closed`] once the database has been detached or shut down, also if that happens while it waits;
     /// [`SetError::WouldDeadlock`] if it would have to wait on the runtime thread. Both with the value.
     pub fn set(&self, value: T) -> Result<(), SetError<T>> {
-        self.set_by(value, None)
+        self.set_within(value, Limit::none())
     }
 
     /// [`set`](Self::set), waiting no longer than `limit`. A limit of zero tries once.
@@ -53,8 +54,23 @@ impl<T: Record> SyncProducer<T> {
     ///
     /// [`SetError::Timeout`] with the value, besides those of [`set`](Self::set).
     pub fn set_with_timeout(&self, value: T, limit: Duration) -> Result<(), SetError<T>> {
-        // A limit beyond the end of the clock is none.
-        self.set_by(value, Instant::now().checked_add(limit))
+        self.set_within(value, Limit::after(limit))
+    }
+
+    /// [`set`](Self::set), waiting within `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`SetError::Timeout`] and [`SetError::Cancelled`] with the value, besides those of [`set`](Self::set).
+    #[inline]
+    pub fn set_within(&self, value: T, limit: Limit<'_>) -> Result<(), SetError<T>> {
+        match self.try_set(value) {
+            Err(SetError::Full(value)) if self.home.is_here() => {
+                Err(SetError::WouldDeadlock(value))
+            }
+            Err(SetError::Full(value)) => self.wait_and_set(value, limit),
+            outcome => outcome,
+        }
     }
 
     /// Writes a value if that can be done now.
@@ -84,37 +100,49 @@ impl<T: Record> SyncProducer<T> {
     /// [`SetManyError`] if the database is detached or shut down on the way, or it would have to wait on the runtime
     /// thread. It says how many were accepted; the others are dropped.
     pub fn set_many(&self, values: impl IntoIterator<Item = T>) -> Result<usize, SetManyError> {
-        match &self.bridge {
-            Bridge::Direct(producer) if !self.home.is_here() => {
-                let all = park::block_on(None, producer.produce_many(values));
-                all.unwrap_or(Ok(0)).map_err(|error| SetManyError { accepted: error.accepted })
-            }
-            _ => self.set_each(values),
-        }
+        self.set_many_within(values, Limit::none())
     }
 
-    fn set_each(&self, values: impl IntoIterator<Item = T>) -> Result<usize, SetManyError> {
+    /// [`set_many`](Self::set_many), within `limit` for all of them together.
+    ///
+    /// # Errors
+    ///
+    /// As for [`set_many`](Self::set_many), and if the limit comes first.
+    pub fn set_many_within(
+        &self,
+        values: impl IntoIterator<Item = T>,
+        limit: Limit<'_>,
+    ) -> Result<usize, SetManyError> {
+        let Bridge::Direct(producer) = &self.bridge else {
+            return self.set_each(values, limit);
+        };
+        if self.home.is_here() {
+            return self.set_each(values, limit);
+        }
+        let mut all = producer.produce_many(values);
+        let outcome = match park::block_on(limit, &mut all) {
+            Ok(outcome) => outcome.map_err(|_closed| SetError::Closed(())),
+            Err(over) => Err(over.with(())),
+        };
+        outcome.map_err(|reason| SetManyError { accepted: all.accepted(), reason })
+    }
+
+    fn set_each(
+        &self,
+        values: impl IntoIterator<Item = T>,
+        limit: Limit<'_>,
+    ) -> Result<usize, SetManyError> {
         let mut accepted = 0;
         for value in values {
-            self.set(value).map_err(|_refused| SetManyError { accepted })?;
+            self.set_within(value, limit)
+                .map_err(|refused| SetManyError { accepted, reason: refused.map(drop) })?;
             accepted += 1;
         }
         Ok(accepted)
     }
 
-    #[inline]
-    fn set_by(&self, value: T, deadline: Option<Instant>) -> Result<(), SetError<T>> {
-        match self.try_set(value) {
-            Err(SetError::Full(value)) if self.home.is_here() => {
-                Err(SetError::WouldDeadlock(value))
-            }
-            Err(SetError::Full(value)) => self.wait_and_set(value, deadline),
-            outcome => outcome,
-        }
-    }
-
     #[cold]
-    fn wait_and_set(&self, value: T, deadline: Option<Instant>) -> Result<(), SetError<T>> {
+    fn wait_and_set(&self, value: T, limit: Limit<'_>) -> Result<(), SetError<T>> {
         let mut waiting = Some(value);
         let attempt = || match self.try_set(waiting.take()?) {
             Err(SetError::Full(value)) => {
@@ -123,20 +151,20 @@ impl<T: Record> SyncProducer<T> {
             }
             outcome => Some(outcome),
         };
-        if let Some(outcome) = park::soon(deadline, attempt) {
+        if let Some(outcome) = park::soon(limit, attempt) {
             return outcome;
         }
         // It was not accepted, so it is still here.
         let Some(value) = waiting else { return Ok(()) };
         match &self.bridge {
-            Bridge::Direct(producer) => produce(producer, value, deadline),
-            Bridge::Queued(queued) => match park::block_on(deadline, queued.queue.reserve()) {
-                Some(Ok(room)) => {
+            Bridge::Direct(producer) => produce(producer, value, limit),
+            Bridge::Queued(queued) => match park::block_on(limit, queued.queue.reserve()) {
+                Ok(Ok(room)) => {
                     room.send(value);
                     Ok(())
                 }
-                Some(Err(_closed)) => Err(SetError::Closed(value)),
-                None => Err(SetError::Timeout(value)),
+                Ok(Err(_closed)) => Err(SetError::Closed(value)),
+                Err(over) => Err(over.with(value)),
             },
         }
     }
@@ -145,17 +173,26 @@ impl<T: Record> SyncProducer<T> {
 fn produce<T: Record>(
     producer: &Producer<T, TokioAdapter>,
     value: T,
-    deadline: Option<Instant>,
+    limit: Limit<'_>,
 ) -> Result<(), SetError<T>> {
     let mut waiting = Waiting { producer, ticket: WaitTicket::default() };
     let mut value = Some(value);
-    let outcome = park::wait(deadline, |cx| -> Poll<_> {
+    let outcome = park::wait(limit, |cx| -> Poll<_> {
         waiting.producer.poll_produce(&mut value, &mut waiting.ticket, cx)
     });
     match (outcome, value) {
-        (None, Some(value)) => Err(SetError::Timeout(value)),
-        (Some(Err(_closed)), Some(value)) => Err(SetError::Closed(value)),
+        (Err(over), Some(value)) => Err(over.with(value)),
+        (Ok(Err(_closed)), Some(value)) => Err(SetError::Closed(value)),
         _ => Ok(()),
+    }
+}
+
+impl Over {
+    fn with<T>(self, value: T) -> SetError<T> {
+        match self {
+            Self::Timeout => SetError::Timeout(value),
+            Self::Cancelled => SetError::Cancelled(value),
+        }
     }
 }
 

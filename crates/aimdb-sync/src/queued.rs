@@ -2,15 +2,15 @@
 //!
 //! ```text
 //! set ─▶ tokio mpsc(n) ─▶ task ─▶ [buffer]        the send wakes the runtime
-//! [buffer] ─▶ task ─▶ std mpsc(n) ─▶ get          the read blocks on a condition variable
+//! [buffer] ─▶ task ─▶ std mpsc(n) ─▶ get          the read parks until it is told
 //! ```
 
 use std::future::poll_fn;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError as ChannelEmpty, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll};
 
 use aimdb_core::buffer::{Subscription, WaitTicket};
 use aimdb_core::{Event, Producer, Record, TryRecvError};
@@ -18,7 +18,7 @@ use aimdb_tokio_adapter::TokioAdapter;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
-use crate::park;
+use crate::wakers::{Place, Wakers};
 
 /// The queues into the engine that a shutdown has to drain before records close.
 #[derive(Clone, Default)]
@@ -186,7 +186,10 @@ pub(crate) struct QueuedOut<T: Record> {
 
 struct Outlet<T> {
     events: Mutex<Receiver<Event<T>>>,
-    arrived: Condvar,
+    /// So many events are in the queue, or about to be.
+    filled: AtomicUsize,
+    /// Who waits for one.
+    waiting: Wakers,
     /// One permit for each free place. The task takes one before it takes a value, so that it never holds a value for
     /// which there is no place, and can be dropped at any time.
     room: Semaphore,
@@ -196,12 +199,20 @@ struct Outlet<T> {
     over: AtomicBool,
 }
 
+/// A place in the line for the queue, and in the record's own for when the task has gone.
+#[derive(Debug, Default)]
+pub(crate) struct QueuedTicket {
+    queue: Place,
+    record: WaitTicket,
+}
+
 impl<T: Record> QueuedOut<T> {
     pub(crate) fn start(tokio: &Handle, subscription: Subscription<T>, capacity: usize) -> Self {
         let (sender, events) = sync_channel(capacity);
         let outlet = Arc::new(Outlet {
             events: Mutex::new(events),
-            arrived: Condvar::new(),
+            filled: AtomicUsize::new(0),
+            waiting: Wakers::default(),
             room: Semaphore::new(capacity.min(Semaphore::MAX_PERMITS)),
             gone: Notify::new(),
             over: AtomicBool::new(false),
@@ -220,59 +231,74 @@ impl<T: Record> QueuedOut<T> {
 
     /// The next event if there is one.
     pub(crate) fn try_event(&self) -> Result<Event<T>, TryRecvError> {
-        self.take(&self.outlet.lock())
-    }
-
-    /// The next event, waiting for it. `Ok(None)` if the deadline comes first.
-    pub(crate) fn event(
-        &self,
-        deadline: Option<Instant>,
-    ) -> Result<Option<Event<T>>, TryRecvError> {
-        park::blocking(|| self.wait_for_event(deadline))
-    }
-
-    fn wait_for_event(&self, deadline: Option<Instant>) -> Result<Option<Event<T>>, TryRecvError> {
-        let mut events = self.outlet.lock();
-        loop {
-            let over = self.outlet.over.load(Acquire);
-            match self.take(&events) {
-                // The task has gone and the record has not: nobody would tell.
-                Err(TryRecvError::Empty) if over => break,
-                Err(TryRecvError::Empty) => {}
-                event => return event.map(Some),
-            }
-            events = match deadline
-                .map(|deadline| deadline.saturating_duration_since(Instant::now()))
-            {
-                None => self.outlet.arrived.wait(events).unwrap_or_else(PoisonError::into_inner),
-                Some(left) if left.is_zero() => return Ok(None),
-                Some(left) => {
-                    self.outlet
-                        .arrived
-                        .wait_timeout(events, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
-                }
-            };
-        }
-        drop(events);
-        let mut waiting =
-            Waiting { subscription: &self.subscription, ticket: WaitTicket::default() };
-        park::wait(deadline, |cx| self.subscription.poll_event(&mut waiting.ticket, cx))
-            .transpose()
-            .map_err(|_closed| TryRecvError::Closed)
-    }
-
-    fn take(&self, events: &MutexGuard<'_, Receiver<Event<T>>>) -> Result<Event<T>, TryRecvError> {
-        match events.try_recv() {
-            Ok(event) => {
-                self.outlet.room.add_permits(1);
-                Ok(event)
-            }
-            Err(ChannelEmpty::Empty) if !self.outlet.over.load(Acquire) => Err(TryRecvError::Empty),
+        let outlet = &*self.outlet;
+        let events = outlet.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let take = || {
+            let event = events.try_recv()?;
+            outlet.filled.fetch_sub(1, AcqRel);
+            outlet.room.add_permits(1);
+            Ok(event)
+        };
+        match take() {
+            Ok(event) => Ok(event),
+            Err(ChannelEmpty::Empty) if !outlet.over.load(Acquire) => Err(TryRecvError::Empty),
             // The channel may have been filled between the two looks.
-            Err(_) => events.try_recv().or_else(|_| self.subscription.try_event()),
+            Err(_) => take().or_else(|_| self.subscription.try_event()),
         }
+    }
+
+    /// [`try_event`](Self::try_event), waiting while there is nothing.
+    pub(crate) fn poll_event(
+        &self,
+        ticket: &mut QueuedTicket,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Event<T>, TryRecvError>> {
+        self.poll(ticket, cx, || match self.try_event() {
+            Err(TryRecvError::Empty) => None,
+            event => Some(event),
+        })
+    }
+
+    /// Ready when there is something to take, or nothing will come any more.
+    pub(crate) fn poll_ready(&self, ticket: &mut QueuedTicket, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll(ticket, cx, || self.has_something().then_some(()))
+    }
+
+    fn has_something(&self) -> bool {
+        let in_record = || self.subscription.pending() > 0 || self.subscription.is_closed();
+        self.outlet.filled.load(Acquire) > 0 || (self.outlet.over.load(Acquire) && in_record())
+    }
+
+    fn poll<O>(
+        &self,
+        ticket: &mut QueuedTicket,
+        cx: &mut Context<'_>,
+        attempt: impl Fn() -> Option<O>,
+    ) -> Poll<O> {
+        let found = attempt().or_else(|| {
+            self.outlet.waiting.wait(&mut ticket.queue, cx.waker());
+            // The second look.
+            attempt()
+        });
+        if let Some(found) = found {
+            self.stop_waiting(ticket);
+            return Poll::Ready(found);
+        }
+        // The task has gone and the record has not: nobody would tell.
+        if self.outlet.over.load(Acquire)
+            && self.subscription.poll_ready(&mut ticket.record, cx).is_ready()
+        {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// Gives a ticket back. A wake-up it had received goes to the next in line.
+    pub(crate) fn stop_waiting(&self, ticket: &mut QueuedTicket) {
+        if !self.outlet.waiting.leave(&mut ticket.queue) && self.has_something() {
+            self.outlet.waiting.wake_one();
+        }
+        self.subscription.stop_waiting(&mut ticket.record);
     }
 }
 
@@ -281,12 +307,6 @@ impl<T: Record> Drop for QueuedOut<T> {
         // The task waits for room, or for a value: either way it learns.
         self.outlet.room.close();
         self.outlet.gone.notify_one();
-    }
-}
-
-impl<T> Outlet<T> {
-    fn lock(&self) -> MutexGuard<'_, Receiver<Event<T>>> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -303,10 +323,11 @@ impl<T: Record> Filler<T> {
             let Some(event) = self.next().await else { return };
             // The place is given back by whoever takes the event.
             room.forget();
+            self.outlet.filled.fetch_add(1, AcqRel);
             if self.sender.try_send(event).is_err() {
                 return;
             }
-            self.tell();
+            self.outlet.waiting.wake_one();
         }
     }
 
@@ -319,19 +340,12 @@ impl<T: Record> Filler<T> {
             () = self.outlet.gone.notified() => None,
         }
     }
-
-    /// The lock is taken so that a reader that has just found nothing is waiting by now.
-    fn tell(&self) {
-        drop(self.outlet.lock());
-        self.outlet.arrived.notify_one();
-    }
 }
 
 impl<T: Record> Drop for Filler<T> {
     fn drop(&mut self) {
         self.outlet.over.store(true, Release);
-        drop(self.outlet.lock());
-        self.outlet.arrived.notify_all();
+        self.outlet.waiting.wake_all();
     }
 }
 

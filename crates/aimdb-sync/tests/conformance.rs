@@ -135,7 +135,9 @@ fn polled<O>(outcome: Result<O, GetError>) -> Poll<Result<O, Closed>> {
         Ok(got) => Poll::Ready(Ok(got)),
         Err(GetError::Closed) => Poll::Ready(Err(Closed)),
         Err(GetError::Empty | GetError::Timeout) => Poll::Pending,
-        Err(GetError::WouldDeadlock) => panic!("not on the runtime thread"),
+        Err(GetError::Cancelled | GetError::WouldDeadlock) => {
+            panic!("nobody cancels, and not on the runtime thread")
+        }
     }
 }
 

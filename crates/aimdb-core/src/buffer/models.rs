@@ -9,8 +9,11 @@
 //! wake-up that is lost shows as a deadlock. `tools/mutants` breaks the protocols on purpose and expects these to fail.
 
 use alloc::sync::Arc;
+use alloc::task::Wake;
 use alloc::vec::Vec;
 use core::future::poll_fn;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::task::{Context, Waker};
 
 use loom::future::block_on;
 use loom::sync::Arc as Value;
@@ -487,6 +490,43 @@ fn a_value_is_left_over_while_another_thread_falls_asleep_for_it() {
             assert!([Ok(1), Ok(2)].contains(&theirs), "{theirs:?}");
             assert_ne!(mine.ok(), theirs.ok());
         });
+    }
+}
+
+/// Told of a value that it does not take, an onlooker passes the word on.
+#[test]
+fn an_onlooker_leaves_the_line_while_it_is_told_of_a_value() {
+    for cfg in [RING(1), QUEUE(1), MAILBOX] {
+        model(move || {
+            let record = record(cfg);
+            let reader = Arc::new(subscribe(&record));
+            reader.share();
+            let told = Arc::new(Told::default());
+            let (mut onlooker, mut taker) = (WaitTicket::default(), WaitTicket::default());
+            let mut deaf = Context::from_waker(Waker::noop());
+            assert!(reader.poll_ready(&mut onlooker, &mut deaf).is_pending());
+            let waker = Waker::from(Arc::clone(&told));
+            let mut cx = Context::from_waker(&waker);
+            assert!(reader.poll_value(&mut taker, &mut cx).is_pending());
+            let writer = thread::spawn({
+                let record = Arc::clone(&record);
+                move || produce(&record, 1)
+            });
+            reader.stop_waiting(&mut onlooker);
+            assert!(writer.join().unwrap());
+            assert!(told.0.load(Relaxed), "whoever takes the value is told of it");
+            reader.stop_waiting(&mut taker);
+        });
+    }
+}
+
+/// A waker that remembers. No thread waits for it, so it is none of loom's.
+#[derive(Default)]
+struct Told(AtomicBool);
+
+impl Wake for Told {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Relaxed);
     }
 }
 

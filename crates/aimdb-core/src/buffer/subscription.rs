@@ -142,6 +142,17 @@ impl<T: Clone> Subscription<T> {
         self.buffer.try_take_many(self.id, &self.cursor, into, limit)
     }
 
+    /// Ready when there is something to take, or when the record is closed and read to its end. It takes nothing, so
+    /// another thread that reads through the same subscription may be first; a wake-up that this ticket had received goes
+    /// to the next in line.
+    pub fn poll_ready(&self, ticket: &mut WaitTicket, cx: &mut Context<'_>) -> Poll<()> {
+        let ready = self.poll::<false, _>(ticket, cx, || {
+            let something = self.pending() > 0 || self.is_closed();
+            if something { Ok(()) } else { Err(TryRecvError::Empty) }
+        });
+        ready.map(|_| ())
+    }
+
     #[inline]
     fn poll<const ALONE: bool, O>(
         &self,
