@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use crate::wait::{Ticket, Waitable};
 use crate::wakers::{Place, Wakers};
 
 /// How long a call may wait: for ever, until a moment, until somebody [cancels](Cancel) it.
@@ -116,30 +117,68 @@ impl Cancel {
     }
 }
 
+/// A place in the line of those whose waits a [`Cancel`] ends.
+#[derive(Debug, Default)]
+pub(crate) struct CancelTicket {
+    place: Place,
+    /// The turn in which the wait began.
+    began: Option<u64>,
+}
+
+impl Cancel {
+    /// Whether a wait has been ended, by somebody who may have reset it since.
+    pub(crate) fn has_ended(&self, ticket: &mut CancelTicket, waker: &Waker) -> bool {
+        let began = match ticket.began {
+            Some(began) => began,
+            None => *ticket.began.insert(self.turns()),
+        };
+        if began % 2 == 0 && self.turns() == began {
+            self.waiting.wait(&mut ticket.place, waker);
+        }
+        began % 2 == 1 || self.turns() != began
+    }
+}
+
+/// A consumer beside others in [`wait_any`](crate::wait_any): it is ready when the waits are ended.
+impl Waitable for Cancel {
+    fn poll_ready(&self, ticket: &mut Ticket, cx: &mut Context<'_>) -> Poll<()> {
+        if self.has_ended(&mut ticket.cancel, cx.waker()) {
+            self.stop_waiting(ticket);
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+
+    fn stop_waiting(&self, ticket: &mut Ticket) {
+        self.waiting.leave(&mut ticket.cancel.place);
+        ticket.cancel.began = None;
+    }
+
+    fn would_deadlock(&self) -> bool {
+        false
+    }
+}
+
 /// A wait that a [`Cancel`] can end.
 pub(crate) struct OnCall<'c> {
     cancel: &'c Cancel,
-    began: u64,
-    place: Place,
+    ticket: Ticket,
 }
 
 impl<'c> OnCall<'c> {
-    pub(crate) fn new(cancel: &'c Cancel, waker: &Waker) -> Self {
-        let mut place = None;
-        let began = cancel.turns();
-        cancel.waiting.wait(&mut place, waker);
-        Self { cancel, began, place }
+    pub(crate) fn new(cancel: &'c Cancel) -> Self {
+        Self { cancel, ticket: Ticket::default() }
     }
 
-    /// Whether it has been ended.
-    pub(crate) fn is_over(&self) -> bool {
-        self.cancel.is_cancelled() || self.cancel.turns() != self.began
+    /// Whether it has been ended; `waker` is told if it will be.
+    pub(crate) fn is_over(&mut self, waker: &Waker) -> bool {
+        self.cancel.has_ended(&mut self.ticket.cancel, waker)
     }
 }
 
 impl Drop for OnCall<'_> {
     fn drop(&mut self) {
-        self.cancel.waiting.leave(&mut self.place);
+        self.cancel.stop_waiting(&mut self.ticket);
     }
 }
 

@@ -107,12 +107,14 @@ pub(crate) fn wait<O>(
     blocking(|| {
         with_seat(|seat| {
             let mut cx = Context::from_waker(&seat.waker);
-            let on_call = limit.cancel().map(|cancel| OnCall::new(cancel, &seat.waker));
+            let mut on_call = limit.cancel().map(OnCall::new);
             loop {
+                // Asked before it is polled: what is there is taken all the same.
+                let cancelled = on_call.as_mut().is_some_and(|call| call.is_over(&seat.waker));
                 if let Poll::Ready(output) = poll(&mut cx) {
                     return Ok(output);
                 }
-                if on_call.as_ref().is_some_and(OnCall::is_over) {
+                if cancelled {
                     return Err(Over::Cancelled);
                 }
                 if soon(limit, || seat.parker.was_woken()).is_some() {

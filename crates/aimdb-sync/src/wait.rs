@@ -5,11 +5,12 @@ use std::task::{Context, Poll, Waker};
 use aimdb_core::buffer::WaitTicket;
 
 use crate::error::GetError;
-use crate::limit::{Limit, Over};
+use crate::limit::{CancelTicket, Limit, Over};
 use crate::park;
 use crate::queued::QueuedTicket;
 
-/// A consumer of any type, as something to wait for: [`wait_any`], an event loop, an executor.
+/// A consumer of any type, or a [`Cancel`](crate::Cancel), as something to wait for: [`wait_any`], an event loop, an
+/// executor.
 pub trait Waitable {
     /// Ready when there is something to take, or when nothing will come any more. It takes nothing, so another thread
     /// that shares the consumer may be first.
@@ -28,6 +29,7 @@ pub trait Waitable {
 pub struct Ticket {
     pub(crate) direct: WaitTicket,
     pub(crate) queued: QueuedTicket,
+    pub(crate) cancel: CancelTicket,
 }
 
 /// So many consumers are waited for without allocating.

@@ -142,6 +142,23 @@ fn the_first_of_several_with_something_to_read_is_named() {
 }
 
 #[test]
+fn a_cancellation_is_something_to_wait_for_beside_records_though_it_is_reset_at_once() {
+    watched(|| {
+        let handle = record(RING);
+        let consumer = handle.consumer::<u64>("r").unwrap();
+        let cancel = Cancel::new();
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| wait_any(&[&consumer, &cancel], Limit::none()));
+            thread::sleep(A_WHILE);
+            cancel.cancel();
+            cancel.reset();
+            assert_eq!(waiting.join().unwrap(), Ok(1));
+        });
+        assert_eq!(wait_any(&[&consumer, &cancel], Limit::after(A_WHILE)), Err(GetError::Timeout));
+    });
+}
+
+#[test]
 fn a_record_that_ends_is_something_to_wait_for_too() {
     watched(|| {
         let handle = record(RING);
