@@ -1,0 +1,679 @@
+//! Reading records.
+
+use std::any::TypeId;
+use std::ffi::{c_char, c_int, c_void};
+use std::sync::{Arc, OnceLock};
+
+use aimdb_sync::{Cancel, GetError, Limit, SyncConsumer, Waitable, wait_any};
+use smallvec::SmallVec;
+
+use crate::arguments::{AIMDB_FOREVER, find, give_text, given, hand_out, limit, no_handle, text};
+use crate::database::{DATABASES, aimdb_db};
+use crate::descriptor::Descriptor;
+use crate::kind::Kind;
+use crate::producer::{Wait, wrong_type};
+use crate::status::{Failure, Outcome, aimdb_status, aimdb_status::*, answer};
+use crate::table::Table;
+use crate::value::{Exported, Plain, Text};
+
+/// Reads a record, with a position of its own. From `aimdb_consumer_new`, freed with `aimdb_consumer_free`. Threads that
+/// share a consumer divide the values among them: each goes to one of them.
+#[allow(non_camel_case_types, reason = "the name is C's")]
+#[derive(Debug)]
+pub struct aimdb_consumer {
+    _c_never_looks_inside: [u8; 0],
+}
+
+static CONSUMERS: Table<Consumer> = Table::new(4);
+
+struct Consumer {
+    key: Box<str>,
+    kind: Kind,
+    inner: Arc<AnyConsumer>,
+    cancel: Cancel,
+    descriptor: OnceLock<Descriptor>,
+}
+
+/// A consumer without its type.
+pub(crate) enum AnyConsumer {
+    Plain(Box<dyn PlainConsumer>),
+    Text(SyncConsumer<Text>),
+}
+
+impl AnyConsumer {
+    pub(crate) fn waitable(&self) -> &dyn Waitable {
+        match self {
+            Self::Plain(inner) => inner.waitable(),
+            Self::Text(inner) => inner,
+        }
+    }
+}
+
+/// A consumer of values that are so many bytes.
+///
+/// # Safety
+///
+/// Of every method: `size` bytes can be written at `to`, and are of the record's type.
+pub(crate) trait PlainConsumer: Send + Sync {
+    unsafe fn try_get(&self, to: *mut u8, size: usize) -> Result<(), GetError>;
+    unsafe fn get(&self, to: *mut u8, size: usize, limit: Limit<'_>) -> Result<(), GetError>;
+    unsafe fn latest(&self, to: *mut u8, size: usize) -> Option<()>;
+    fn lagged(&self) -> u64;
+    fn waitable(&self) -> &dyn Waitable;
+}
+
+impl<T: Plain> PlainConsumer for SyncConsumer<T> {
+    unsafe fn try_get(&self, to: *mut u8, size: usize) -> Result<(), GetError> {
+        // SAFETY: as the caller says.
+        self.try_get().map(|value| unsafe { value.write(to, size) })
+    }
+
+    unsafe fn get(&self, to: *mut u8, size: usize, limit: Limit<'_>) -> Result<(), GetError> {
+        // SAFETY: as the caller says.
+        self.get_within(limit).map(|value| unsafe { value.write(to, size) })
+    }
+
+    unsafe fn latest(&self, to: *mut u8, size: usize) -> Option<()> {
+        // SAFETY: as the caller says.
+        self.latest().map(|value| unsafe { value.write(to, size) })
+    }
+
+    fn lagged(&self) -> u64 {
+        self.lagged()
+    }
+
+    fn waitable(&self) -> &dyn Waitable {
+        self
+    }
+}
+
+impl Consumer {
+    fn plain(&self) -> Result<&dyn PlainConsumer, Failure> {
+        match &*self.inner {
+            AnyConsumer::Plain(inner) => Ok(&**inner),
+            AnyConsumer::Text(_) => self.kind.check_size(&self.key, 0).map(|()| unreachable!()),
+        }
+    }
+
+    fn text(&self) -> Result<&SyncConsumer<Text>, Failure> {
+        let AnyConsumer::Text(inner) = &*self.inner else {
+            let problem =
+                format!("record `{}` holds {}, not JSON; use `aimdb_get`", self.key, self.kind);
+            return Err(Failure::new(AIMDB_WRONG_TYPE, problem));
+        };
+        Ok(inner)
+    }
+
+    /// # Safety
+    ///
+    /// A value of the record's type can be written at `to`.
+    #[inline]
+    unsafe fn get(&self, to: *mut u8, wait: Wait) -> Outcome {
+        let (inner, size) = (self.plain()?, self.kind.form.size());
+        // SAFETY: as the caller says.
+        let now = unsafe { inner.try_get(to, size) };
+        let outcome = match (now, wait) {
+            (Err(GetError::Empty), Wait::For(us)) => {
+                // SAFETY: as the caller says.
+                unsafe { inner.get(to, size, limit(us).or_cancelled(&self.cancel)) }
+            }
+            (outcome, _) => outcome,
+        };
+        self.told(outcome)
+    }
+
+    /// # Safety
+    ///
+    /// `max` values of the record's type can be written at `to`.
+    unsafe fn get_many(
+        &self,
+        to: *mut u8,
+        max: usize,
+        timeout_us: u64,
+        count: *mut usize,
+    ) -> Outcome {
+        let (inner, size) = (self.plain()?, self.kind.form.size());
+        if max == 0 {
+            return Ok(());
+        }
+        // SAFETY: as the caller says, for the first.
+        unsafe { self.get(to, Wait::For(timeout_us))? };
+        // SAFETY: and for those that follow it.
+        let more =
+            (1..max).take_while(|at| unsafe { inner.try_get(to.add(at * size), size) }.is_ok());
+        // SAFETY: checked by the caller.
+        unsafe { count.write(1 + more.count()) };
+        Ok(())
+    }
+
+    fn get_text(&self, wait: Wait) -> Result<Text, Failure> {
+        let inner = self.text()?;
+        let outcome = match wait {
+            Wait::Try => inner.try_get(),
+            Wait::For(us) => inner.get_within(limit(us).or_cancelled(&self.cancel)),
+        };
+        let text = outcome.clone().ok();
+        self.told(outcome.map(drop))?;
+        text.ok_or_else(|| AIMDB_EMPTY.into())
+    }
+
+    /// A reader that found nothing wants its descriptor to tell it when there is something.
+    #[inline]
+    fn told(&self, outcome: Result<(), GetError>) -> Outcome {
+        if outcome.is_err()
+            && let Some(descriptor) = self.descriptor.get()
+        {
+            descriptor.arm();
+        }
+        Ok(outcome?)
+    }
+
+    fn holds<T: Exported>(&self) -> Outcome {
+        if self.kind.holds(TypeId::of::<T>()) {
+            return Ok(());
+        }
+        Err(wrong_type::<T>(&self.key, self.kind))
+    }
+}
+
+/// Makes a handle that reads the record `key` from now on (a latest record: from its current value on). `*out` is written
+/// on `AIMDB_OK` only. `AIMDB_TAKEN`: it is a mailbox that has a taker, and `aimdb_shared` was not called for it.
+///
+/// Ownership: the caller frees it with `aimdb_consumer_free`. It may outlive the database: it then gives what is left, and
+/// after that `AIMDB_CLOSED`.
+/// Thread safety: any thread; the handle may be used by any number of threads at once.
+///
+/// # Safety
+///
+/// `key` is NULL or a text; `out` is NULL or can be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_consumer_new(
+    db: *const aimdb_db,
+    key: *const c_char,
+    out: *mut *mut aimdb_consumer,
+) -> aimdb_status {
+    answer(|| {
+        given(out, "out")?;
+        // SAFETY: the caller keeps the rules above, and does not free `db` meanwhile.
+        let (db, key) = unsafe { (find(&DATABASES, db, "db")?, text(key, "key")?) };
+        let kind = db.kind(key)?;
+        let consumer = Consumer {
+            key: key.into(),
+            kind,
+            inner: Arc::new((kind.consumer)(&db.handle, key)?),
+            cancel: Cancel::new(),
+            descriptor: OnceLock::new(),
+        };
+        // SAFETY: checked above.
+        unsafe { hand_out(&CONSUMERS, consumer, out) }
+    })
+}
+
+/// Frees a consumer: what it has not read no longer holds any writer back, and its descriptor is closed. Freeing it twice
+/// is `AIMDB_BAD_HANDLE`.
+///
+/// Thread safety: no other thread may be in a call with it: that cannot be found out and is undefined. End blocked calls
+/// with `aimdb_consumer_cancel` and join their threads first.
+///
+/// # Safety
+///
+/// No other thread is in a call with `consumer`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_consumer_free(consumer: *mut aimdb_consumer) -> aimdb_status {
+    answer(|| {
+        // SAFETY: as the caller says.
+        let gone = unsafe { CONSUMERS.remove(consumer.addr()) };
+        gone.map(drop).ok_or_else(|| no_handle(consumer, "consumer"))
+    })
+}
+
+/// The code behind the functions that get a value of `size` bytes.
+///
+/// # Safety
+///
+/// `size` bytes can be written at `value`, or it is NULL.
+#[inline]
+unsafe fn get(
+    consumer: *const aimdb_consumer,
+    value: *mut c_void,
+    size: usize,
+    wait: Wait,
+) -> aimdb_status {
+    answer(|| {
+        given(value, "value")?;
+        // SAFETY: the caller does not free it meanwhile.
+        let consumer = unsafe { find(&CONSUMERS, consumer, "consumer")? };
+        consumer.kind.check_size(&consumer.key, size)?;
+        // SAFETY: the size is the record's.
+        unsafe { consumer.get(value.cast(), wait) }
+    })
+}
+
+/// Takes the next value, waiting for it, and writes its `size` bytes to `value`. Values lost on the way are counted in
+/// `aimdb_lagged`. `AIMDB_CLOSED` once everything has been read.
+///
+/// Thread safety: any thread.
+///
+/// # Safety
+///
+/// `value` is NULL, or `size` bytes can be written there.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_get(
+    consumer: *const aimdb_consumer,
+    value: *mut c_void,
+    size: usize,
+) -> aimdb_status {
+    // SAFETY: as the caller says.
+    unsafe { get(consumer, value, size, Wait::For(AIMDB_FOREVER)) }
+}
+
+/// `aimdb_get` without waiting: `AIMDB_EMPTY` if there is nothing new.
+///
+/// Thread safety: any thread.
+///
+/// # Safety
+///
+/// As for `aimdb_get`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_try_get(
+    consumer: *const aimdb_consumer,
+    value: *mut c_void,
+    size: usize,
+) -> aimdb_status {
+    // SAFETY: as the caller says.
+    unsafe { get(consumer, value, size, Wait::Try) }
+}
+
+/// `aimdb_get`, waiting no longer than `timeout_us` microseconds: `AIMDB_TIMEOUT`. Zero tries once.
+///
+/// Thread safety: any thread.
+///
+/// # Safety
+///
+/// As for `aimdb_get`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_get_timeout(
+    consumer: *const aimdb_consumer,
+    value: *mut c_void,
+    size: usize,
+    timeout_us: u64,
+) -> aimdb_status {
+    // SAFETY: as the caller says.
+    unsafe { get(consumer, value, size, Wait::For(timeout_us)) }
+}
+
+/// Takes up to `max` values of `size` bytes each into the array at `values`, waiting for the first no longer than
+/// `timeout_us` microseconds (`AIMDB_FOREVER` for no limit). `*count` is how many were taken: 0 unless the answer is
+/// `AIMDB_OK`, and then at least 1, unless `max` is 0.
+///
+/// Thread safety: any thread.
+///
+/// # Safety
+///
+/// `values` is NULL, or `max` times `size` bytes can be written there; `count` is NULL or can be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_get_many(
+    consumer: *const aimdb_consumer,
+    values: *mut c_void,
+    size: usize,
+    max: usize,
+    timeout_us: u64,
+    count: *mut usize,
+) -> aimdb_status {
+    answer(|| {
+        given(count, "count")?;
+        // SAFETY: checked above.
+        unsafe { count.write(0) };
+        given(values, "values")?;
+        // SAFETY: the caller does not free it meanwhile.
+        let consumer = unsafe { find(&CONSUMERS, consumer, "consumer")? };
+        consumer.kind.check_size(&consumer.key, size)?;
+        // SAFETY: the size is the record's.
+        unsafe { consumer.get_many(values.cast(), max, timeout_us, count) }
+    })
+}
+
+/// Writes the newest value that the record holds to `value`, without taking it. `AIMDB_EMPTY` if there was none yet, and
+/// on a queue or a mailbox also when everything has been taken.
+///
+/// Thread safety: any thread.
+///
+/// # Safety
+///
+/// `value` is NULL, or `size` bytes can be written there.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_latest(
+    consumer: *const aimdb_consumer,
+    value: *mut c_void,
+    size: usize,
+) -> aimdb_status {
+    answer(|| {
+        given(value, "value")?;
+        // SAFETY: the caller does not free it meanwhile.
+        let consumer = unsafe { find(&CONSUMERS, consumer, "consumer")? };
+        consumer.kind.check_size(&consumer.key, size)?;
+        // SAFETY: the size is the record's.
+        let newest = unsafe { consumer.plain()?.latest(value.cast(), size) };
+        newest.ok_or_else(|| AIMDB_EMPTY.into())
+    })
+}
+
+/// How many values this consumer has lost so far, those it has not come to yet included. On a mailbox: how many commands
+/// were replaced by the ones it took.
+///
+/// Thread safety: any thread.
+///
+/// # Safety
+///
+/// `count` is NULL or can be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_lagged(
+    consumer: *const aimdb_consumer,
+    count: *mut u64,
+) -> aimdb_status {
+    answer(|| {
+        given(count, "count")?;
+        // SAFETY: the caller does not free it meanwhile.
+        let consumer = unsafe { find(&CONSUMERS, consumer, "consumer")? };
+        let lagged = match &*consumer.inner {
+            AnyConsumer::Plain(inner) => inner.lagged(),
+            AnyConsumer::Text(inner) => inner.lagged(),
+        };
+        // SAFETY: checked above.
+        unsafe { count.write(lagged) };
+        Ok(())
+    })
+}
+
+/// # Safety
+///
+/// `json` is NULL or can be written.
+unsafe fn get_json(
+    consumer: *const aimdb_consumer,
+    json: *mut *mut c_char,
+    wait: Wait,
+) -> aimdb_status {
+    answer(|| {
+        given(json, "json")?;
+        // SAFETY: the caller does not free it meanwhile.
+        let value = unsafe { find(&CONSUMERS, consumer, "consumer")? }.get_text(wait)?;
+        // SAFETY: checked above.
+        unsafe { give_text(value.as_c().to_string_lossy(), json) };
+        Ok(())
+    })
+}
+
+/// Takes the next text of a JSON record, waiting for it.
+///
+/// Ownership: the caller frees `*json` with `aimdb_string_free`; it is written on `AIMDB_OK` only.
+/// Thread safety: any thread.
+///
+/// # Safety
+///
+/// `json` is NULL or can be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_get_json(
+    consumer: *const aimdb_consumer,
+    json: *mut *mut c_char,
+) -> aimdb_status {
+    // SAFETY: as the caller says.
+    unsafe { get_json(consumer, json, Wait::For(AIMDB_FOREVER)) }
+}
+
+/// `aimdb_get_json` without waiting: `AIMDB_EMPTY` if there is nothing new.
+///
+/// Ownership and thread safety: as for `aimdb_get_json`.
+///
+/// # Safety
+///
+/// As for `aimdb_get_json`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_try_get_json(
+    consumer: *const aimdb_consumer,
+    json: *mut *mut c_char,
+) -> aimdb_status {
+    // SAFETY: as the caller says.
+    unsafe { get_json(consumer, json, Wait::Try) }
+}
+
+/// `aimdb_get_json`, waiting no longer than `timeout_us` microseconds: `AIMDB_TIMEOUT`. Zero tries once.
+///
+/// Ownership and thread safety: as for `aimdb_get_json`.
+///
+/// # Safety
+///
+/// As for `aimdb_get_json`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_get_json_timeout(
+    consumer: *const aimdb_consumer,
+    json: *mut *mut c_char,
+    timeout_us: u64,
+) -> aimdb_status {
+    // SAFETY: as the caller says.
+    unsafe { get_json(consumer, json, Wait::For(timeout_us)) }
+}
+
+/// The newest text that a JSON record holds, without taking it: `AIMDB_EMPTY` as for `aimdb_latest`.
+///
+/// Ownership and thread safety: as for `aimdb_get_json`.
+///
+/// # Safety
+///
+/// As for `aimdb_get_json`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_latest_json(
+    consumer: *const aimdb_consumer,
+    json: *mut *mut c_char,
+) -> aimdb_status {
+    answer(|| {
+        given(json, "json")?;
+        // SAFETY: the caller does not free it meanwhile.
+        let newest = unsafe { find(&CONSUMERS, consumer, "consumer")? }.text()?.latest();
+        let newest = newest.ok_or(AIMDB_EMPTY)?;
+        // SAFETY: checked above.
+        unsafe { give_text(newest.as_c().to_string_lossy(), json) };
+        Ok(())
+    })
+}
+
+/// The size of the record's values in bytes; 0 for JSON.
+///
+/// Thread safety: any thread.
+///
+/// # Safety
+///
+/// `size` is NULL or can be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_consumer_size(
+    consumer: *const aimdb_consumer,
+    size: *mut usize,
+) -> aimdb_status {
+    answer(|| {
+        given(size, "size")?;
+        // SAFETY: the caller does not free it meanwhile; checked above.
+        unsafe { size.write(find(&CONSUMERS, consumer, "consumer")?.kind.form.size()) };
+        Ok(())
+    })
+}
+
+/// Waits until one of `count` consumers, of any types and databases, has something to take or has ended, no longer than
+/// `timeout_us` microseconds (`AIMDB_FOREVER` for no limit). `*index` is the first such consumer's place in the array.
+/// Nothing is taken yet, so another thread that shares the consumer may be first. `AIMDB_CANCELLED` if one of them is
+/// cancelled.
+///
+/// Thread safety: any thread.
+///
+/// # Safety
+///
+/// `consumers` is NULL or an array of `count` handles; `index` is NULL or can be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_wait_any(
+    consumers: *const *const aimdb_consumer,
+    count: usize,
+    timeout_us: u64,
+    index: *mut usize,
+) -> aimdb_status {
+    answer(|| {
+        given(consumers, "consumers")?;
+        given(index, "index")?;
+        if count == 0 {
+            return Err(Failure::new(AIMDB_BAD_ARGUMENT, "there are no consumers to wait for"));
+        }
+        // SAFETY: as the caller says.
+        let handles = unsafe { std::slice::from_raw_parts(consumers, count) };
+        let mut all: SmallVec<[&dyn Waitable; 16]> = SmallVec::new();
+        for handle in handles {
+            // SAFETY: the caller does not free it meanwhile.
+            all.push(unsafe { find(&CONSUMERS, *handle, "consumers")? }.inner.waitable());
+        }
+        for handle in handles {
+            // SAFETY: the caller does not free it meanwhile.
+            all.push(&unsafe { find(&CONSUMERS, *handle, "consumers")? }.cancel);
+        }
+        match wait_any(&all, limit(timeout_us))? {
+            first if first < count => {
+                // SAFETY: checked above.
+                unsafe { index.write(first) };
+                Ok(())
+            }
+            _ => Err(AIMDB_CANCELLED.into()),
+        }
+    })
+}
+
+/// Ends the waits of all calls that are blocked with this consumer, and of all that would have to wait, with
+/// `AIMDB_CANCELLED`, until `aimdb_consumer_resume`. What is there to read is given all the same.
+///
+/// Thread safety: any thread.
+///
+/// # Safety
+///
+/// `consumer` is not freed meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_consumer_cancel(consumer: *const aimdb_consumer) -> aimdb_status {
+    answer(|| {
+        // SAFETY: the caller does not free it meanwhile.
+        unsafe { find(&CONSUMERS, consumer, "consumer")? }.cancel.cancel();
+        Ok(())
+    })
+}
+
+/// Lets calls with this consumer wait again.
+///
+/// Thread safety: any thread.
+///
+/// # Safety
+///
+/// `consumer` is not freed meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_consumer_resume(consumer: *const aimdb_consumer) -> aimdb_status {
+    answer(|| {
+        // SAFETY: the caller does not free it meanwhile.
+        unsafe { find(&CONSUMERS, consumer, "consumer")? }.cancel.reset();
+        Ok(())
+    })
+}
+
+/// A file descriptor that is readable (`poll`, `select`, `epoll`, level-triggered) while there is something to take, or
+/// when the record has ended. Take until `AIMDB_EMPTY`: only that makes it unreadable again. Do not read from it and do
+/// not close it. The same one for every call. Unix only: elsewhere `AIMDB_SYSTEM`.
+///
+/// Ownership: the consumer's; it is closed by `aimdb_consumer_free`.
+/// Thread safety: any thread.
+///
+/// # Safety
+///
+/// `fd` is NULL or can be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_consumer_fd(
+    consumer: *const aimdb_consumer,
+    fd: *mut c_int,
+) -> aimdb_status {
+    answer(|| {
+        given(fd, "fd")?;
+        // SAFETY: the caller does not free it meanwhile.
+        let consumer = unsafe { find(&CONSUMERS, consumer, "consumer")? };
+        let descriptor = match consumer.descriptor.get() {
+            Some(descriptor) => descriptor,
+            None => {
+                let refused = |error: std::io::Error| Failure::new(AIMDB_SYSTEM, error);
+                let new = Descriptor::new(Arc::clone(&consumer.inner)).map_err(refused)?;
+                // Of two threads that ask first, one's is kept.
+                consumer.descriptor.get_or_init(|| new)
+            }
+        };
+        descriptor.arm();
+        // SAFETY: checked above.
+        unsafe { fd.write(descriptor.number()) };
+        Ok(())
+    })
+}
+
+/// The code behind the typed functions that get a value.
+///
+/// # Safety
+///
+/// `value` is NULL or can be written.
+#[doc(hidden)]
+#[inline]
+pub unsafe fn get_typed<T: Exported>(
+    consumer: *const aimdb_consumer,
+    value: *mut T,
+    wait: Wait,
+) -> aimdb_status {
+    answer(|| {
+        given(value, "value")?;
+        // SAFETY: the caller does not free it meanwhile.
+        let consumer = unsafe { find(&CONSUMERS, consumer, "consumer")? };
+        consumer.holds::<T>()?;
+        // SAFETY: the type is the record's.
+        unsafe { consumer.get(value.cast(), wait) }
+    })
+}
+
+/// The code behind the typed function that gets several values.
+///
+/// # Safety
+///
+/// `values` is NULL or has room for `max`; `count` is NULL or can be written.
+#[doc(hidden)]
+pub unsafe fn get_many_typed<T: Exported>(
+    consumer: *const aimdb_consumer,
+    values: *mut T,
+    max: usize,
+    timeout_us: u64,
+    count: *mut usize,
+) -> aimdb_status {
+    answer(|| {
+        given(count, "count")?;
+        // SAFETY: checked above.
+        unsafe { count.write(0) };
+        given(values, "values")?;
+        // SAFETY: the caller does not free it meanwhile.
+        let consumer = unsafe { find(&CONSUMERS, consumer, "consumer")? };
+        consumer.holds::<T>()?;
+        // SAFETY: the type is the record's.
+        unsafe { consumer.get_many(values.cast(), max, timeout_us, count) }
+    })
+}
+
+/// The code behind the typed function that looks at the newest value.
+///
+/// # Safety
+///
+/// `value` is NULL or can be written.
+#[doc(hidden)]
+pub unsafe fn latest_typed<T: Exported>(
+    consumer: *const aimdb_consumer,
+    value: *mut T,
+) -> aimdb_status {
+    answer(|| {
+        given(value, "value")?;
+        // SAFETY: the caller does not free it meanwhile.
+        let consumer = unsafe { find(&CONSUMERS, consumer, "consumer")? };
+        consumer.holds::<T>()?;
+        // SAFETY: the type is the record's.
+        let newest = unsafe { consumer.plain()?.latest(value.cast(), size_of::<T>()) };
+        newest.ok_or_else(|| AIMDB_EMPTY.into())
+    })
+}

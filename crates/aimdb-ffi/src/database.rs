@@ -1,0 +1,314 @@
+//! The running database.
+
+use std::collections::BTreeMap;
+use std::ffi::c_char;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use aimdb_core::ShutdownReport;
+use aimdb_sync::{DetachError, SyncHandle};
+use serde::Serialize;
+
+use crate::arguments::{find, give_text, given, no_handle};
+use crate::kind::Kind;
+use crate::status::{Failure, Outcome, aimdb_status, aimdb_status::*, answer};
+use crate::table::Table;
+use crate::tap;
+
+/// A running database. From `aimdb_attach`, freed with `aimdb_db_free`.
+#[allow(non_camel_case_types, reason = "the name is C's")]
+#[derive(Debug)]
+pub struct aimdb_db {
+    _c_never_looks_inside: [u8; 0],
+}
+
+/// What a shutdown did.
+#[allow(non_camel_case_types, reason = "the name is C's")]
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct aimdb_report {
+    /// Everything accepted was dealt with, and every stage ended by itself.
+    pub clean: bool,
+    /// How long it took, in microseconds.
+    pub took_us: u64,
+    /// Values that taps, transforms and outbound links took after the shutdown began.
+    pub drained: u64,
+    /// Values that were accepted and not dealt with.
+    pub left: u64,
+    /// Stages that were cut off at the deadline.
+    pub cut_off: usize,
+    /// Stages that could not even be cut off.
+    pub stuck: usize,
+    /// Stages that had failed.
+    pub failures: usize,
+}
+
+pub(crate) static DATABASES: Table<Database> = Table::new(2);
+
+pub(crate) struct Database {
+    pub(crate) handle: SyncHandle,
+    records: BTreeMap<String, Kind>,
+    number: u64,
+    report: Mutex<Option<ShutdownReport>>,
+}
+
+impl Database {
+    pub(crate) fn new(handle: SyncHandle, records: BTreeMap<String, Kind>, number: u64) -> Self {
+        Self { handle, records, number, report: Mutex::new(None) }
+    }
+
+    pub(crate) fn kind(&self, key: &str) -> Result<Kind, Failure> {
+        self.records.get(key).copied().ok_or_else(|| {
+            let known: Vec<_> = self.records.keys().map(String::as_str).collect();
+            let problem = format!("no record `{key}`; there are: `{}`", known.join("`, `"));
+            Failure::new(AIMDB_NO_SUCH_RECORD, problem)
+        })
+    }
+
+    /// A tap would wait for itself.
+    fn refuse_in_a_tap(&self, what: &str) -> Outcome {
+        if !tap::is_tap_of(self.number) {
+            return Ok(());
+        }
+        let problem = format!(
+            "`{what}` was called in a callback of this database, which it would wait for; there use \
+             `aimdb_request_shutdown`, and detach on another thread"
+        );
+        Err(Failure::new(AIMDB_WOULD_DEADLOCK, problem))
+    }
+
+    /// Remembers how a shutdown ended, and tells the caller.
+    ///
+    /// # Safety
+    ///
+    /// `out` is NULL or can be written.
+    unsafe fn ended(
+        &self,
+        outcome: Result<ShutdownReport, DetachError>,
+        out: *mut aimdb_report,
+    ) -> Outcome {
+        let report = match &outcome {
+            Ok(report) => Some(report.clone()),
+            Err(DetachError::Stuck { report, .. }) => report.as_deref().cloned(),
+            Err(DetachError::WouldDeadlock) => None,
+        };
+        if let Some(report) = report {
+            if !out.is_null() {
+                // SAFETY: as the caller says.
+                unsafe { out.write(for_c(&report)) };
+            }
+            *self.report.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
+        }
+        Ok(outcome.map(drop)?)
+    }
+}
+
+fn for_c(report: &ShutdownReport) -> aimdb_report {
+    aimdb_report {
+        clean: report.is_clean(),
+        took_us: u64::try_from(report.took.as_micros()).unwrap_or(u64::MAX),
+        drained: report.drained,
+        left: report.total_left(),
+        cut_off: report.cut_off.len(),
+        stuck: report.stuck.len(),
+        failures: report.failures.len(),
+    }
+}
+
+fn deadline(us: u64) -> Duration {
+    Duration::from_micros(us)
+}
+
+/// Asks for a shutdown and does not wait for it: what a callback can do. `aimdb_detach` gives the report.
+///
+/// Thread safety: any thread, callbacks too.
+///
+/// # Safety
+///
+/// `db` is not freed meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_request_shutdown(db: *const aimdb_db) -> aimdb_status {
+    answer(|| {
+        // SAFETY: the caller does not free it meanwhile.
+        unsafe { find(&DATABASES, db, "db")? }.handle.request_shutdown();
+        Ok(())
+    })
+}
+
+/// Shuts down in order: everything accepted flows through, every blocked call is woken with `AIMDB_CLOSED`, and the
+/// runtime thread ends. What is not done within `deadline_us` microseconds is cut off and reported: `AIMDB_OK` with a
+/// report that is not clean. `AIMDB_STUCK` if stages cannot even be cut off; the runtime thread is then left to them.
+///
+/// A second call, from whichever thread, waits for the first and gives the same answer. `report` may be NULL.
+///
+/// Afterwards no callback runs any more, unless the report says that taps were cut off: one of those may still be in its
+/// last call, and then gets no further value.
+///
+/// Thread safety: any thread but a callback of this database: `AIMDB_WOULD_DEADLOCK`.
+///
+/// # Safety
+///
+/// `report` is NULL or can be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_detach(
+    db: *const aimdb_db,
+    deadline_us: u64,
+    report: *mut aimdb_report,
+) -> aimdb_status {
+    answer(|| {
+        // SAFETY: the caller does not free it meanwhile.
+        let db = unsafe { find(&DATABASES, db, "db")? };
+        db.refuse_in_a_tap("aimdb_detach")?;
+        let outcome = db.handle.detach_with_timeout(deadline(deadline_us));
+        // SAFETY: as the caller says.
+        unsafe { db.ended(outcome, report) }
+    })
+}
+
+/// Frees the handle, and detaches the database if that has not been done, with the deadline of
+/// `aimdb_options.drop_deadline_us`. Freeing it twice is `AIMDB_BAD_HANDLE`.
+///
+/// Thread safety: no other thread may be in a call with it; not in a callback of this database: `AIMDB_WOULD_DEADLOCK`, and
+/// the handle is still good.
+///
+/// # Safety
+///
+/// No other thread is in a call with `db`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_db_free(db: *mut aimdb_db) -> aimdb_status {
+    answer(|| {
+        // SAFETY: the caller does not free it meanwhile.
+        unsafe { find(&DATABASES, db, "db")? }.refuse_in_a_tap("aimdb_db_free")?;
+        // SAFETY: as the caller says.
+        let gone = unsafe { DATABASES.remove(db.addr()) };
+        gone.map(drop).ok_or_else(|| no_handle(db, "db"))
+    })
+}
+
+/// Whether every stage and link is well and no shutdown has begun.
+///
+/// Thread safety: any thread.
+///
+/// # Safety
+///
+/// `healthy` is NULL or can be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_is_healthy(db: *const aimdb_db, healthy: *mut bool) -> aimdb_status {
+    answer(|| {
+        given(healthy, "healthy")?;
+        // SAFETY: the caller does not free it meanwhile; checked above.
+        unsafe {
+            let handle = &find(&DATABASES, db, "db")?.handle;
+            healthy.write(!handle.is_closed() && handle.health().is_healthy());
+        }
+        Ok(())
+    })
+}
+
+/// How every stage, link and blocked writer is now, as JSON.
+///
+/// Ownership: the caller frees `*json` with `aimdb_string_free`; it is written on `AIMDB_OK` only.
+/// Thread safety: any thread.
+///
+/// # Safety
+///
+/// `json` is NULL or can be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_health_json(
+    db: *const aimdb_db,
+    json: *mut *mut c_char,
+) -> aimdb_status {
+    // SAFETY: as the caller says.
+    unsafe { tell(db, json, |db| in_json(&db.handle.health())) }
+}
+
+/// What was counted so far, record by record and reader by reader, as JSON.
+///
+/// Ownership and thread safety: as for `aimdb_health_json`.
+///
+/// # Safety
+///
+/// `json` is NULL or can be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_metrics_json(
+    db: *const aimdb_db,
+    json: *mut *mut c_char,
+) -> aimdb_status {
+    // SAFETY: as the caller says.
+    unsafe { tell(db, json, |db| in_json(&db.handle.metrics())) }
+}
+
+/// The graph, as JSON.
+///
+/// Ownership and thread safety: as for `aimdb_health_json`.
+///
+/// # Safety
+///
+/// `json` is NULL or can be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_graph_json(
+    db: *const aimdb_db,
+    json: *mut *mut c_char,
+) -> aimdb_status {
+    // SAFETY: as the caller says.
+    unsafe { tell(db, json, |db| in_json(db.handle.graph())) }
+}
+
+/// The graph, as a text for people.
+///
+/// Ownership and thread safety: as for `aimdb_health_json`.
+///
+/// # Safety
+///
+/// `text` is NULL or can be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_graph_text(
+    db: *const aimdb_db,
+    text: *mut *mut c_char,
+) -> aimdb_status {
+    // SAFETY: as the caller says.
+    unsafe { tell(db, text, |db| Ok(db.handle.graph().to_string())) }
+}
+
+/// The whole report of the last `aimdb_detach`, as JSON: what was left, stage by stage, and why stages failed. `AIMDB_EMPTY`
+/// before there is one.
+///
+/// Ownership and thread safety: as for `aimdb_health_json`.
+///
+/// # Safety
+///
+/// `json` is NULL or can be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_report_json(
+    db: *const aimdb_db,
+    json: *mut *mut c_char,
+) -> aimdb_status {
+    let report = |db: &Database| {
+        let report = db.report.lock().unwrap_or_else(PoisonError::into_inner);
+        in_json(report.as_ref().ok_or(AIMDB_EMPTY)?)
+    };
+    // SAFETY: as the caller says.
+    unsafe { tell(db, json, report) }
+}
+
+/// # Safety
+///
+/// `out` is NULL or can be written.
+unsafe fn tell(
+    db: *const aimdb_db,
+    out: *mut *mut c_char,
+    what: impl FnOnce(&Database) -> Result<String, Failure>,
+) -> aimdb_status {
+    answer(|| {
+        given(out, "the place for the text")?;
+        // SAFETY: the caller does not free it meanwhile.
+        let text = what(unsafe { find(&DATABASES, db, "db")? })?;
+        // SAFETY: checked above.
+        unsafe { give_text(text, out) };
+        Ok(())
+    })
+}
+
+fn in_json(what: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string(what).map_err(|error| Failure::new(AIMDB_SYSTEM, error))
+}

@@ -1,0 +1,178 @@
+//! What the library knows of a record besides its key: the functions for its type, behind one table of pointers.
+
+use std::any::TypeId;
+use std::fmt;
+
+use aimdb_core::{AimDbBuilder, BufferCfg, Incoming, decode_with, encode_with};
+use aimdb_sync::{OpenError, SyncHandle};
+use aimdb_tokio_adapter::TokioAdapter;
+
+use crate::consumer::AnyConsumer;
+use crate::producer::AnyProducer;
+use crate::status::{Failure, aimdb_status::*};
+use crate::tap::{self, Callback};
+use crate::value::{Block, Content, Exported, Plain, Shared, Text};
+
+pub(crate) type Builder = AimDbBuilder<TokioAdapter>;
+
+/// The type of a record's values.
+#[derive(Clone, Copy)]
+pub(crate) struct Kind {
+    pub(crate) form: Form,
+    name: &'static str,
+    id: fn() -> TypeId,
+    pub(crate) has_payloads: bool,
+    pub(crate) configure: fn(&mut Builder, &str, BufferCfg),
+    pub(crate) share: fn(&mut Builder, &str),
+    pub(crate) tap: fn(&mut Builder, &str, Callback, Form),
+    pub(crate) link_to: AddLink,
+    pub(crate) link_from: AddLink,
+    pub(crate) producer: Open<AnyProducer>,
+    pub(crate) consumer: Open<AnyConsumer>,
+}
+
+/// Adds a link of the record with this key to this address, for values of so many bytes.
+pub(crate) type AddLink = fn(&mut Builder, &str, &str, usize);
+
+type Open<H> = fn(&SyncHandle, &str) -> Result<H, OpenError>;
+
+/// How a value is handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// As so many bytes.
+    Bytes(usize),
+    /// As a text of JSON.
+    Json,
+}
+
+impl Form {
+    pub(crate) fn size(self) -> usize {
+        match self {
+            Self::Bytes(size) => size,
+            Self::Json => 0,
+        }
+    }
+}
+
+impl Kind {
+    /// A record of so many bytes. Up to 1,024 of them live in the buffer itself.
+    pub(crate) fn bytes(size: usize) -> Option<Self> {
+        let form = Form::Bytes(size);
+        match size {
+            0 => None,
+            1..=8 => Some(Self::plain::<Block<8>>(form)),
+            9..=16 => Some(Self::plain::<Block<16>>(form)),
+            17..=32 => Some(Self::plain::<Block<32>>(form)),
+            33..=64 => Some(Self::plain::<Block<64>>(form)),
+            65..=128 => Some(Self::plain::<Block<128>>(form)),
+            129..=256 => Some(Self::plain::<Block<256>>(form)),
+            257..=512 => Some(Self::plain::<Block<512>>(form)),
+            513..=1024 => Some(Self::plain::<Block<1024>>(form)),
+            _ => Some(Self::plain::<Shared>(form)),
+        }
+    }
+
+    pub(crate) fn exported<T: Exported>() -> Self {
+        Self { name: T::NAME, ..Self::plain::<T>(Form::Bytes(size_of::<T>())) }
+    }
+
+    pub(crate) fn json() -> Self {
+        Self::of::<Text>(
+            Form::Json,
+            |db, key| Ok(AnyProducer::Text(db.producer(key)?)),
+            |db, key| Ok(AnyConsumer::Text(db.consumer(key)?)),
+        )
+    }
+
+    fn plain<T: Plain>(form: Form) -> Self {
+        Self::of::<T>(
+            form,
+            |db, key| Ok(AnyProducer::Plain(Box::new(db.producer::<T>(key)?))),
+            |db, key| Ok(AnyConsumer::Plain(Box::new(db.consumer::<T>(key)?))),
+        )
+    }
+
+    fn of<T: Content>(
+        form: Form,
+        producer: Open<AnyProducer>,
+        consumer: Open<AnyConsumer>,
+    ) -> Self {
+        Self {
+            form,
+            name: "",
+            id: TypeId::of::<T>,
+            has_payloads: T::HAS_PAYLOADS,
+            configure: |builder, key, cfg| {
+                builder.configure::<T>(key, |reg| {
+                    reg.buffer(cfg);
+                });
+            },
+            share: |builder, key| {
+                builder.configure::<T>(key, |reg| {
+                    reg.shared();
+                });
+            },
+            tap: |builder, key, callback, form| {
+                builder.configure::<T>(key, |reg| {
+                    reg.tap(move |context, consumer| tap::run(context, consumer, callback, form));
+                });
+            },
+            link_to: |builder, key, address, size| {
+                builder.configure::<T>(key, |reg| {
+                    let codec =
+                        encode_with(move |value: &T, out: &mut Vec<u8>| value.encode(size, out));
+                    reg.link_to(String::from(address), codec);
+                });
+            },
+            link_from: |builder, key, address, size| {
+                builder.configure::<T>(key, |reg| {
+                    let codec = decode_with(move |it: &Incoming<'_>| T::decode(it.payload, size));
+                    reg.link_from(String::from(address), codec);
+                });
+            },
+            producer,
+            consumer,
+        }
+    }
+
+    /// Whether values of another kind are values of this one: the same type and size.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        (self.id)() == (other.id)() && self.form == other.form
+    }
+
+    pub(crate) fn holds(&self, asked: TypeId) -> bool {
+        (self.id)() == asked
+    }
+
+    /// Refuses a size that is not the record's.
+    #[inline]
+    pub(crate) fn check_size(&self, key: &str, size: usize) -> Result<(), Failure> {
+        if self.form == Form::Bytes(size) { Ok(()) } else { Err(self.wrong_size(key, size)) }
+    }
+
+    #[cold]
+    fn wrong_size(&self, key: &str, size: usize) -> Failure {
+        match self.form {
+            Form::Bytes(_) => Failure::new(
+                AIMDB_WRONG_SIZE,
+                format_args!(
+                    "record `{key}` holds {self}, but {size} bytes were given; pass the size of its type"
+                ),
+            ),
+            Form::Json => Failure::new(
+                AIMDB_WRONG_TYPE,
+                format_args!("record `{key}` holds JSON; use the functions that end in `_json`"),
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.form, self.name) {
+            (Form::Json, _) => f.write_str("JSON"),
+            (Form::Bytes(size), "") => write!(f, "{size} bytes"),
+            (Form::Bytes(size), name) => write!(f, "`struct {name}` of {size} bytes"),
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! AimDB for C and C++: the engine behind the blocking door, in a C ABI.
+//!
+//! ```c
+//! aimdb_builder *builder;
+//! aimdb_builder_new(&builder);
+//! aimdb_configure_bytes(builder, "sensor.temperature", sizeof(float), AIMDB_RING, 16);
+//!
+//! aimdb_db *db;
+//! if (aimdb_attach(builder, NULL, &db) != AIMDB_OK) { puts(aimdb_last_error()); return 1; }
+//!
+//! aimdb_producer *producer;
+//! aimdb_producer_new(db, "sensor.temperature", &producer);
+//! float celsius = 21.5f;
+//! aimdb_set(producer, &celsius, sizeof celsius);
+//! ```
+//!
+//! | file | for |
+//! |---|---|
+//! | `include/aimdb.h` | C: generated from this crate, with the documentation of each function |
+//! | `include/aimdb.hpp` | C++17: handles that free themselves, typed, `std::optional`, `std::chrono`, exceptions |
+//! | [`export_record!`] | records of types that Rust and C share, by value |
+//!
+//! # Data flow
+//!
+//! ```text
+//! C ─ aimdb_set(handle, &value, size)
+//!      table: handle ─▶ Producer     NULL, made up, freed, of another kind: a status
+//!      size == the record's?         else AIMDB_WRONG_SIZE
+//!      ─▶ SyncProducer<Block<32>> ─▶ [buffer]        the same as for Rust, one copy in
+//! C ─ aimdb_get(handle, &value, size) ◀─ SyncConsumer<Block<32>> ◀─ [buffer]      one copy out
+//! ```
+//!
+//! A record that C defines has values of so many bytes, in blocks of 8 to 1,024 bytes that live in the buffer (larger ones
+//! are shared allocations), or texts of JSON. Taps are C functions, each with a thread of its own, so that they may block.
+//!
+//! # Promises
+//!
+//! - No unwinding crosses the boundary: a panic is `AIMDB_PANIC`.
+//! - Every pointer is checked for NULL; handles are numbers in the shape of pointers, so that one that was freed, or is of
+//!   another kind, is told (`src/table.rs`). What cannot be told is a handle freed while another thread is in a call
+//!   with it, and a pointer to memory that is not there.
+//! - A call that succeeds or has nothing to tell (`AIMDB_EMPTY`, `AIMDB_FULL`, `AIMDB_TIMEOUT`, `AIMDB_CLOSED`) does not
+//!   allocate, with values of up to 1,024 bytes.
+
+mod arguments;
+mod builder;
+mod consumer;
+mod database;
+mod descriptor;
+mod export;
+mod kind;
+mod log;
+mod producer;
+mod status;
+mod table;
+mod tap;
+mod value;
+
+pub use arguments::{AIMDB_FOREVER, aimdb_string_free};
+pub use builder::*;
+pub use consumer::*;
+pub use database::*;
+pub use export::*;
+pub use log::*;
+pub use producer::*;
+pub use status::{aimdb_last_error, aimdb_status, aimdb_status_text};
+pub use tap::{aimdb_drop_fn, aimdb_tap_fn};
+pub use value::Exported;
+
+pub use aimdb_core::CodecError;
+// For what `export_record!` derives.
+pub use serde;

@@ -1,0 +1,501 @@
+//! Writing records.
+
+use std::any::TypeId;
+use std::ffi::{c_char, c_void};
+
+use aimdb_core::Record;
+use aimdb_sync::{Cancel, Limit, SetError, SetManyError, SyncProducer};
+
+use crate::arguments::{AIMDB_FOREVER, find, given, hand_out, limit, no_handle, text};
+use crate::database::{DATABASES, aimdb_db};
+use crate::kind::Kind;
+use crate::status::{Failure, Outcome, aimdb_status, aimdb_status::*, answer};
+use crate::table::Table;
+use crate::value::{Exported, Plain, Text};
+
+/// Writes a record. From `aimdb_producer_new`, freed with `aimdb_producer_free`.
+#[allow(non_camel_case_types, reason = "the name is C's")]
+#[derive(Debug)]
+pub struct aimdb_producer {
+    _c_never_looks_inside: [u8; 0],
+}
+
+static PRODUCERS: Table<Producer> = Table::new(3);
+
+struct Producer {
+    key: Box<str>,
+    kind: Kind,
+    inner: AnyProducer,
+    cancel: Cancel,
+}
+
+/// A producer without its type.
+pub(crate) enum AnyProducer {
+    Plain(Box<dyn PlainProducer>),
+    Text(SyncProducer<Text>),
+}
+
+/// A producer of values that are so many bytes.
+///
+/// # Safety
+///
+/// Of every method: `size` bytes can be read at `value` (`count` times `size` at `values`), and are of the record's type.
+pub(crate) trait PlainProducer: Send + Sync {
+    unsafe fn try_set(&self, value: *const u8, size: usize) -> Result<(), SetError<()>>;
+    unsafe fn set(
+        &self,
+        value: *const u8,
+        size: usize,
+        limit: Limit<'_>,
+    ) -> Result<(), SetError<()>>;
+    unsafe fn set_many(
+        &self,
+        values: *const u8,
+        size: usize,
+        count: usize,
+        limit: Limit<'_>,
+    ) -> Result<usize, SetManyError>;
+}
+
+impl<T: Plain> PlainProducer for SyncProducer<T> {
+    unsafe fn try_set(&self, value: *const u8, size: usize) -> Result<(), SetError<()>> {
+        // SAFETY: as the caller says.
+        self.try_set(unsafe { T::read(value, size) }).map_err(without_value)
+    }
+
+    unsafe fn set(
+        &self,
+        value: *const u8,
+        size: usize,
+        limit: Limit<'_>,
+    ) -> Result<(), SetError<()>> {
+        // SAFETY: as the caller says.
+        self.set_within(unsafe { T::read(value, size) }, limit).map_err(without_value)
+    }
+
+    unsafe fn set_many(
+        &self,
+        values: *const u8,
+        size: usize,
+        count: usize,
+        limit: Limit<'_>,
+    ) -> Result<usize, SetManyError> {
+        // SAFETY: as the caller says.
+        let values = (0..count).map(|at| unsafe { T::read(values.add(at * size), size) });
+        self.set_many_within(values, limit)
+    }
+}
+
+fn without_value<T: Record>(error: SetError<T>) -> SetError<()> {
+    match error {
+        SetError::Full(_) => SetError::Full(()),
+        SetError::Timeout(_) => SetError::Timeout(()),
+        SetError::Closed(_) => SetError::Closed(()),
+        SetError::Cancelled(_) => SetError::Cancelled(()),
+        SetError::WouldDeadlock(_) => SetError::WouldDeadlock(()),
+    }
+}
+
+/// How long a call waits for room.
+#[derive(Clone, Copy, Debug)]
+pub enum Wait {
+    /// Not at all.
+    Try,
+    /// So many microseconds, or [`AIMDB_FOREVER`].
+    For(u64),
+}
+
+impl Producer {
+    /// # Safety
+    ///
+    /// `value` is a value of the record's type.
+    #[inline]
+    unsafe fn set(&self, value: *const u8, wait: Wait) -> Outcome {
+        let AnyProducer::Plain(inner) = &self.inner else {
+            return self.kind.check_size(&self.key, 0);
+        };
+        let size = self.kind.form.size();
+        // SAFETY: as the caller says.
+        let now = unsafe { inner.try_set(value, size) };
+        match (now, wait) {
+            (Err(SetError::Full(())), Wait::For(us)) => {
+                let limit = limit(us).or_cancelled(&self.cancel);
+                // SAFETY: as the caller says.
+                Ok(unsafe { inner.set(value, size, limit) }?)
+            }
+            (outcome, _) => Ok(outcome?),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `values` are `count` values of the record's type; `accepted` can be written or is NULL.
+    unsafe fn set_many(
+        &self,
+        values: *const u8,
+        count: usize,
+        timeout_us: u64,
+        accepted: *mut usize,
+    ) -> Outcome {
+        let AnyProducer::Plain(inner) = &self.inner else {
+            return self.kind.check_size(&self.key, 0);
+        };
+        let limit = limit(timeout_us).or_cancelled(&self.cancel);
+        // SAFETY: as the caller says.
+        let outcome = unsafe { inner.set_many(values, self.kind.form.size(), count, limit) };
+        let (all, outcome) = match outcome {
+            Ok(all) => (all, Ok(())),
+            Err(error) => (error.accepted, Err(error.reason.into())),
+        };
+        if !accepted.is_null() {
+            // SAFETY: as the caller says.
+            unsafe { accepted.write(all) };
+        }
+        outcome
+    }
+
+    fn set_text(&self, json: &str, wait: Wait) -> Outcome {
+        let AnyProducer::Text(inner) = &self.inner else {
+            let problem =
+                format!("record `{}` holds {}, not JSON; use `aimdb_set`", self.key, self.kind);
+            return Err(Failure::new(AIMDB_WRONG_TYPE, problem));
+        };
+        let value = Text::new(json)?;
+        match wait {
+            Wait::Try => Ok(inner.try_set(value)?),
+            Wait::For(us) => Ok(inner.set_within(value, limit(us).or_cancelled(&self.cancel))?),
+        }
+    }
+
+    fn holds<T: Exported>(&self) -> Outcome {
+        if self.kind.holds(TypeId::of::<T>()) {
+            return Ok(());
+        }
+        Err(wrong_type::<T>(&self.key, self.kind))
+    }
+}
+
+#[cold]
+pub(crate) fn wrong_type<T: Exported>(key: &str, kind: Kind) -> Failure {
+    let problem = format!("record `{key}` holds {kind}, but `struct {}` was asked for", T::NAME);
+    Failure::new(AIMDB_WRONG_TYPE, problem)
+}
+
+/// Makes a handle that writes the record `key`. `*out` is written on `AIMDB_OK` only.
+///
+/// Ownership: the caller frees it with `aimdb_producer_free`. It may outlive the database, and then answers
+/// `AIMDB_CLOSED`.
+/// Thread safety: any thread; the handle may be used by any number of threads at once.
+///
+/// # Safety
+///
+/// `key` is NULL or a text; `out` is NULL or can be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_producer_new(
+    db: *const aimdb_db,
+    key: *const c_char,
+    out: *mut *mut aimdb_producer,
+) -> aimdb_status {
+    answer(|| {
+        given(out, "out")?;
+        // SAFETY: the caller keeps the rules above, and does not free `db` meanwhile.
+        let (db, key) = unsafe { (find(&DATABASES, db, "db")?, text(key, "key")?) };
+        let kind = db.kind(key)?;
+        let inner = (kind.producer)(&db.handle, key)?;
+        let producer = Producer { key: key.into(), kind, inner, cancel: Cancel::new() };
+        // SAFETY: checked above.
+        unsafe { hand_out(&PRODUCERS, producer, out) }
+    })
+}
+
+/// Frees a producer. Freeing it twice is `AIMDB_BAD_HANDLE`.
+///
+/// Thread safety: no other thread may be in a call with it: that cannot be found out and is undefined. End blocked calls
+/// with `aimdb_producer_cancel` and join their threads first.
+///
+/// # Safety
+///
+/// No other thread is in a call with `producer`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_producer_free(producer: *mut aimdb_producer) -> aimdb_status {
+    answer(|| {
+        // SAFETY: as the caller says.
+        let gone = unsafe { PRODUCERS.remove(producer.addr()) };
+        gone.map(drop).ok_or_else(|| no_handle(producer, "producer"))
+    })
+}
+
+/// The code behind the functions that set a value of `size` bytes.
+///
+/// # Safety
+///
+/// `size` bytes can be read at `value`, or it is NULL.
+#[inline]
+unsafe fn set(
+    producer: *const aimdb_producer,
+    value: *const c_void,
+    size: usize,
+    wait: Wait,
+) -> aimdb_status {
+    answer(|| {
+        given(value, "value")?;
+        // SAFETY: the caller does not free it meanwhile.
+        let producer = unsafe { find(&PRODUCERS, producer, "producer")? };
+        producer.kind.check_size(&producer.key, size)?;
+        // SAFETY: the size is the record's.
+        unsafe { producer.set(value.cast(), wait) }
+    })
+}
+
+/// Writes the value of `size` bytes at `value`, waiting for room where there is none: on a queue. Every other buffer takes
+/// it at once. `AIMDB_CLOSED`, `AIMDB_CANCELLED`: not written.
+///
+/// Ownership: the value is copied. Its alignment does not matter.
+/// Thread safety: any thread.
+///
+/// # Safety
+///
+/// `value` is NULL, or `size` bytes can be read there.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_set(
+    producer: *const aimdb_producer,
+    value: *const c_void,
+    size: usize,
+) -> aimdb_status {
+    // SAFETY: as the caller says.
+    unsafe { set(producer, value, size, Wait::For(AIMDB_FOREVER)) }
+}
+
+/// `aimdb_set` without waiting: `AIMDB_FULL` if there is no room now.
+///
+/// Thread safety: any thread.
+///
+/// # Safety
+///
+/// As for `aimdb_set`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_try_set(
+    producer: *const aimdb_producer,
+    value: *const c_void,
+    size: usize,
+) -> aimdb_status {
+    // SAFETY: as the caller says.
+    unsafe { set(producer, value, size, Wait::Try) }
+}
+
+/// `aimdb_set`, waiting no longer than `timeout_us` microseconds: `AIMDB_TIMEOUT`. Zero tries once.
+///
+/// Thread safety: any thread.
+///
+/// # Safety
+///
+/// As for `aimdb_set`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_set_timeout(
+    producer: *const aimdb_producer,
+    value: *const c_void,
+    size: usize,
+    timeout_us: u64,
+) -> aimdb_status {
+    // SAFETY: as the caller says.
+    unsafe { set(producer, value, size, Wait::For(timeout_us)) }
+}
+
+/// Writes the `count` values of `size` bytes each that stand one after the other at `values`, in order, waiting for room
+/// no longer than `timeout_us` microseconds for all together (`AIMDB_FOREVER` for no limit). `*accepted`, if it is not
+/// NULL, is how many were written, also when the answer is not `AIMDB_OK`: they were the first ones.
+///
+/// Thread safety: any thread.
+///
+/// # Safety
+///
+/// `values` is NULL, or `count` times `size` bytes can be read there; `accepted` is NULL or can be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_set_many(
+    producer: *const aimdb_producer,
+    values: *const c_void,
+    size: usize,
+    count: usize,
+    timeout_us: u64,
+    accepted: *mut usize,
+) -> aimdb_status {
+    answer(|| {
+        if !accepted.is_null() {
+            // SAFETY: as the caller says.
+            unsafe { accepted.write(0) };
+        }
+        given(values, "values")?;
+        // SAFETY: the caller does not free it meanwhile.
+        let producer = unsafe { find(&PRODUCERS, producer, "producer")? };
+        producer.kind.check_size(&producer.key, size)?;
+        // SAFETY: the size is the record's.
+        unsafe { producer.set_many(values.cast(), count, timeout_us, accepted) }
+    })
+}
+
+/// # Safety
+///
+/// `json` is NULL or a text.
+unsafe fn set_json(
+    producer: *const aimdb_producer,
+    json: *const c_char,
+    wait: Wait,
+) -> aimdb_status {
+    answer(|| {
+        // SAFETY: the caller does not free it meanwhile, and gives a text.
+        let (producer, json) =
+            unsafe { (find(&PRODUCERS, producer, "producer")?, text(json, "json")?) };
+        producer.set_text(json, wait)
+    })
+}
+
+/// Writes a text of JSON to a JSON record, waiting for room where there is none. `AIMDB_NOT_JSON` says where it is none.
+///
+/// Ownership: the text is copied.
+/// Thread safety: any thread.
+///
+/// # Safety
+///
+/// `json` is NULL, or a text that ends with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_set_json(
+    producer: *const aimdb_producer,
+    json: *const c_char,
+) -> aimdb_status {
+    // SAFETY: as the caller says.
+    unsafe { set_json(producer, json, Wait::For(AIMDB_FOREVER)) }
+}
+
+/// `aimdb_set_json` without waiting: `AIMDB_FULL` if there is no room now.
+///
+/// Thread safety: any thread.
+///
+/// # Safety
+///
+/// As for `aimdb_set_json`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_try_set_json(
+    producer: *const aimdb_producer,
+    json: *const c_char,
+) -> aimdb_status {
+    // SAFETY: as the caller says.
+    unsafe { set_json(producer, json, Wait::Try) }
+}
+
+/// `aimdb_set_json`, waiting no longer than `timeout_us` microseconds: `AIMDB_TIMEOUT`. Zero tries once.
+///
+/// Thread safety: any thread.
+///
+/// # Safety
+///
+/// As for `aimdb_set_json`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_set_json_timeout(
+    producer: *const aimdb_producer,
+    json: *const c_char,
+    timeout_us: u64,
+) -> aimdb_status {
+    // SAFETY: as the caller says.
+    unsafe { set_json(producer, json, Wait::For(timeout_us)) }
+}
+
+/// The size of the record's values in bytes; 0 for JSON.
+///
+/// Thread safety: any thread.
+///
+/// # Safety
+///
+/// `size` is NULL or can be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_producer_size(
+    producer: *const aimdb_producer,
+    size: *mut usize,
+) -> aimdb_status {
+    answer(|| {
+        given(size, "size")?;
+        // SAFETY: the caller does not free it meanwhile; checked above.
+        unsafe { size.write(find(&PRODUCERS, producer, "producer")?.kind.form.size()) };
+        Ok(())
+    })
+}
+
+/// Ends the waits of all calls that are blocked with this producer, and of all that would have to wait, with
+/// `AIMDB_CANCELLED`, until `aimdb_producer_resume`. Values for which there is room are written all the same.
+///
+/// Thread safety: any thread.
+///
+/// # Safety
+///
+/// `producer` is not freed meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_producer_cancel(producer: *const aimdb_producer) -> aimdb_status {
+    answer(|| {
+        // SAFETY: the caller does not free it meanwhile.
+        unsafe { find(&PRODUCERS, producer, "producer")? }.cancel.cancel();
+        Ok(())
+    })
+}
+
+/// Lets calls with this producer wait again.
+///
+/// Thread safety: any thread.
+///
+/// # Safety
+///
+/// `producer` is not freed meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_producer_resume(producer: *const aimdb_producer) -> aimdb_status {
+    answer(|| {
+        // SAFETY: the caller does not free it meanwhile.
+        unsafe { find(&PRODUCERS, producer, "producer")? }.cancel.reset();
+        Ok(())
+    })
+}
+
+/// The code behind the typed functions that set a value.
+///
+/// # Safety
+///
+/// `producer` is not freed meanwhile.
+#[doc(hidden)]
+#[inline]
+pub unsafe fn set_typed<T: Exported>(
+    producer: *const aimdb_producer,
+    value: &T,
+    wait: Wait,
+) -> aimdb_status {
+    answer(|| {
+        // SAFETY: the caller does not free it meanwhile.
+        let producer = unsafe { find(&PRODUCERS, producer, "producer")? };
+        producer.holds::<T>()?;
+        // SAFETY: the type is the record's.
+        unsafe { producer.set(std::ptr::from_ref(value).cast(), wait) }
+    })
+}
+
+/// The code behind the typed function that sets several values.
+///
+/// # Safety
+///
+/// `values` is NULL or `count` values; `accepted` is NULL or can be written.
+#[doc(hidden)]
+pub unsafe fn set_many_typed<T: Exported>(
+    producer: *const aimdb_producer,
+    values: *const T,
+    count: usize,
+    timeout_us: u64,
+    accepted: *mut usize,
+) -> aimdb_status {
+    answer(|| {
+        if !accepted.is_null() {
+            // SAFETY: as the caller says.
+            unsafe { accepted.write(0) };
+        }
+        given(values, "values")?;
+        // SAFETY: the caller does not free it meanwhile.
+        let producer = unsafe { find(&PRODUCERS, producer, "producer")? };
+        producer.holds::<T>()?;
+        // SAFETY: the type is the record's.
+        unsafe { producer.set_many(values.cast(), count, timeout_us, accepted) }
+    })
+}
