@@ -380,6 +380,15 @@ aimdb_status aimdb_consumer_new(const aimdb_db *db,
                                 aimdb_consumer **out);
 
 /**
+ * `aimdb_consumer_new` with a queue of `capacity` values between the record and the caller, so that this many more than
+ * the record's buffer holds can wait. A latest record and a mailbox keep one value, whatever the capacity.
+ * `AIMDB_BAD_ARGUMENT` if `capacity` is 0.
+ *
+ * Ownership and thread safety: as for `aimdb_consumer_new`.
+ */
+aimdb_status aimdb_consumer_with_capacity(const aimdb_db *db, const char *key, size_t capacity, aimdb_consumer **out);
+
+/**
  * Frees a consumer: what it has not read no longer holds any writer back, and its descriptor is closed. Freeing it twice
  * is `AIMDB_BAD_HANDLE`.
  *
@@ -607,6 +616,18 @@ aimdb_status aimdb_set_log(aimdb_log_fn function,
  * Thread safety: any thread; the handle may be used by any number of threads at once.
  */
 aimdb_status aimdb_producer_new(const aimdb_db *db, const char *key, aimdb_producer **out);
+
+/**
+ * `aimdb_producer_new` with a queue of `capacity` values between the caller and the record: a burst waits there, and a full
+ * queue holds back this handle's callers only. A value that was set may be seen later. What the queue has accepted is
+ * drained by `aimdb_detach`. `AIMDB_BAD_ARGUMENT` if `capacity` is 0.
+ *
+ * Ownership and thread safety: as for `aimdb_producer_new`.
+ */
+aimdb_status aimdb_producer_with_capacity(const aimdb_db *db,
+                                          const char *key,
+                                          size_t capacity,
+                                          aimdb_producer **out);
 
 /**
  * Frees a producer. Freeing it twice is `AIMDB_BAD_HANDLE`.

@@ -192,6 +192,39 @@ pub unsafe extern "C" fn aimdb_consumer_new(
     key: *const c_char,
     out: *mut *mut aimdb_consumer,
 ) -> aimdb_status {
+    // SAFETY: as the caller says.
+    unsafe { open(db, key, None, out) }
+}
+
+/// `aimdb_consumer_new` with a queue of `capacity` values between the record and the caller, so that this many more than
+/// the record's buffer holds can wait. A latest record and a mailbox keep one value, whatever the capacity.
+/// `AIMDB_BAD_ARGUMENT` if `capacity` is 0.
+///
+/// Ownership and thread safety: as for `aimdb_consumer_new`.
+///
+/// # Safety
+///
+/// As for `aimdb_consumer_new`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_consumer_with_capacity(
+    db: *const aimdb_db,
+    key: *const c_char,
+    capacity: usize,
+    out: *mut *mut aimdb_consumer,
+) -> aimdb_status {
+    // SAFETY: as the caller says.
+    unsafe { open(db, key, Some(capacity), out) }
+}
+
+/// # Safety
+///
+/// `key` is NULL or a text; `out` is NULL or can be written.
+unsafe fn open(
+    db: *const aimdb_db,
+    key: *const c_char,
+    queue: Option<usize>,
+    out: *mut *mut aimdb_consumer,
+) -> aimdb_status {
     answer(|| {
         given(out, "out")?;
         // SAFETY: the caller keeps the rules above, and does not free `db` meanwhile.
@@ -200,7 +233,7 @@ pub unsafe extern "C" fn aimdb_consumer_new(
         let consumer = Consumer {
             key: key.into(),
             kind,
-            inner: Arc::new((kind.consumer)(&db.handle, key)?),
+            inner: Arc::new((kind.consumer)(&db.handle, key, queue)?),
             cancel: Cancel::new(),
             descriptor: OnceLock::new(),
         };

@@ -3,8 +3,8 @@
 use std::any::TypeId;
 use std::fmt;
 
-use aimdb_core::{AimDbBuilder, BufferCfg, Incoming, decode_with, encode_with};
-use aimdb_sync::{OpenError, SyncHandle};
+use aimdb_core::{AimDbBuilder, BufferCfg, Incoming, Record, decode_with, encode_with};
+use aimdb_sync::{OpenError, SyncConsumer, SyncHandle, SyncProducer};
 use aimdb_tokio_adapter::TokioAdapter;
 
 use crate::consumer::AnyConsumer;
@@ -34,7 +34,8 @@ pub(crate) struct Kind {
 /// Adds a link of the record with this key to this address, for values of so many bytes.
 pub(crate) type AddLink = fn(&mut Builder, &str, &str, usize);
 
-type Open<H> = fn(&SyncHandle, &str) -> Result<H, OpenError>;
+/// A handle to the record with this key: directly on its buffer, or through a queue of so many values.
+type Open<H> = fn(&SyncHandle, &str, Option<usize>) -> Result<H, OpenError>;
 
 /// How a value is handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,16 +80,16 @@ impl Kind {
     pub(crate) fn json() -> Self {
         Self::of::<Text>(
             Form::Json,
-            |db, key| Ok(AnyProducer::Text(db.producer(key)?)),
-            |db, key| Ok(AnyConsumer::Text(db.consumer(key)?)),
+            |db, key, queue| Ok(AnyProducer::Text(open_producer(db, key, queue)?)),
+            |db, key, queue| Ok(AnyConsumer::Text(open_consumer(db, key, queue)?)),
         )
     }
 
     fn plain<T: Plain>(form: Form) -> Self {
         Self::of::<T>(
             form,
-            |db, key| Ok(AnyProducer::Plain(Box::new(db.producer::<T>(key)?))),
-            |db, key| Ok(AnyConsumer::Plain(Box::new(db.consumer::<T>(key)?))),
+            |db, key, queue| Ok(AnyProducer::Plain(Box::new(open_producer::<T>(db, key, queue)?))),
+            |db, key, queue| Ok(AnyConsumer::Plain(Box::new(open_consumer::<T>(db, key, queue)?))),
         )
     }
 
@@ -164,6 +165,28 @@ impl Kind {
                 format_args!("record `{key}` holds JSON; use the functions that end in `_json`"),
             ),
         }
+    }
+}
+
+fn open_producer<T: Record>(
+    db: &SyncHandle,
+    key: &str,
+    queue: Option<usize>,
+) -> Result<SyncProducer<T>, OpenError> {
+    match queue {
+        None => db.producer(key),
+        Some(capacity) => db.producer_with_capacity(key, capacity),
+    }
+}
+
+fn open_consumer<T: Record>(
+    db: &SyncHandle,
+    key: &str,
+    queue: Option<usize>,
+) -> Result<SyncConsumer<T>, OpenError> {
+    match queue {
+        None => db.consumer(key),
+        Some(capacity) => db.consumer_with_capacity(key, capacity),
     }
 }
 

@@ -196,12 +196,45 @@ pub unsafe extern "C" fn aimdb_producer_new(
     key: *const c_char,
     out: *mut *mut aimdb_producer,
 ) -> aimdb_status {
+    // SAFETY: as the caller says.
+    unsafe { open(db, key, None, out) }
+}
+
+/// `aimdb_producer_new` with a queue of `capacity` values between the caller and the record: a burst waits there, and a full
+/// queue holds back this handle's callers only. A value that was set may be seen later. What the queue has accepted is
+/// drained by `aimdb_detach`. `AIMDB_BAD_ARGUMENT` if `capacity` is 0.
+///
+/// Ownership and thread safety: as for `aimdb_producer_new`.
+///
+/// # Safety
+///
+/// As for `aimdb_producer_new`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_producer_with_capacity(
+    db: *const aimdb_db,
+    key: *const c_char,
+    capacity: usize,
+    out: *mut *mut aimdb_producer,
+) -> aimdb_status {
+    // SAFETY: as the caller says.
+    unsafe { open(db, key, Some(capacity), out) }
+}
+
+/// # Safety
+///
+/// `key` is NULL or a text; `out` is NULL or can be written.
+unsafe fn open(
+    db: *const aimdb_db,
+    key: *const c_char,
+    queue: Option<usize>,
+    out: *mut *mut aimdb_producer,
+) -> aimdb_status {
     answer(|| {
         given(out, "out")?;
         // SAFETY: the caller keeps the rules above, and does not free `db` meanwhile.
         let (db, key) = unsafe { (find(&DATABASES, db, "db")?, text(key, "key")?) };
         let kind = db.kind(key)?;
-        let inner = (kind.producer)(&db.handle, key)?;
+        let inner = (kind.producer)(&db.handle, key, queue)?;
         let producer = Producer { key: key.into(), kind, inner, cancel: Cancel::new() };
         // SAFETY: checked above.
         unsafe { hand_out(&PRODUCERS, producer, out) }
