@@ -5,6 +5,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+#[path = "../interop/src/records.rs"]
+#[expect(unreachable_pub, reason = "it is another crate's")]
+mod records;
+
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The header as cbindgen makes it, without what only Rust's readers need: who calls from C has the rules of each
@@ -36,20 +40,29 @@ fn generated() -> String {
     lines.join("\n") + "\n"
 }
 
-#[test]
-fn the_committed_header_is_what_the_crate_gives() {
-    let path = Path::new(ROOT).join("include/aimdb.h");
-    let generated = generated();
+/// `AIMDB_BLESS=1` writes it.
+fn is_up_to_date(file: &str, generated: &str) {
+    let path = Path::new(ROOT).join(file);
     if env::var_os("AIMDB_BLESS").is_some() {
-        fs::write(&path, &generated).unwrap();
+        fs::write(&path, generated).unwrap();
     }
     let committed = fs::read_to_string(&path).unwrap_or_default();
     let differs =
         committed.lines().zip(generated.lines()).find(|(committed, new)| committed != new);
     assert!(
         committed == generated,
-        "include/aimdb.h is not up to date, first in {differs:?}; write it with AIMDB_BLESS=1"
+        "{file} is not up to date, first in {differs:?}; AIMDB_BLESS=1 writes it"
     );
+}
+
+#[test]
+fn the_committed_header_is_what_the_crate_gives() {
+    is_up_to_date("include/aimdb.h", &generated());
+}
+
+#[test]
+fn the_committed_header_of_exported_records_is_what_the_macro_gives() {
+    is_up_to_date("interop/c/interop_records.h", &records::records_header());
 }
 
 #[test]

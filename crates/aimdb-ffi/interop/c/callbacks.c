@@ -1,0 +1,404 @@
+/* C functions as taps, and the log. */
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "check.h"
+
+/* What a tap's `user` points to. The lock is the tests' own: taps run on threads of the library's. */
+struct tap {
+  pthread_mutex_t lock;
+  pthread_cond_t changed;
+  uint64_t seen;
+  uint64_t sum;
+  uint64_t missed;
+  int freed;
+  /* The tap stands still while this is so. */
+  int shut;
+  int inside;
+  int32_t returns;
+  aimdb_db *db;
+  aimdb_producer *producer;
+  aimdb_consumer *consumer;
+  aimdb_status status;
+};
+
+static void init(struct tap *tap) {
+  memset(tap, 0, sizeof *tap);
+  pthread_mutex_init(&tap->lock, NULL);
+  pthread_cond_init(&tap->changed, NULL);
+}
+
+static void wait_while_shut(struct tap *tap) {
+  while (tap->shut) pthread_cond_wait(&tap->changed, &tap->lock);
+}
+
+static void set_shut(struct tap *tap, int shut) {
+  pthread_mutex_lock(&tap->lock);
+  tap->shut = shut;
+  pthread_cond_broadcast(&tap->changed);
+  pthread_mutex_unlock(&tap->lock);
+}
+
+/* Waits until the tap has seen so many values, or is inside of a call. */
+static int wait_for(struct tap *tap, uint64_t seen, int inside) {
+  for (int tries = 0; tries < 30000; tries++) {
+    pthread_mutex_lock(&tap->lock);
+    int done = tap->seen >= seen && tap->inside >= inside;
+    pthread_mutex_unlock(&tap->lock);
+    if (done) return 0;
+    sleep_us(1000);
+  }
+  return __LINE__;
+}
+
+static int32_t on_value(void *user, const void *value, size_t size, uint64_t missed) {
+  struct tap *tap = user;
+  uint64_t number = 0;
+  memcpy(&number, value, size < sizeof number ? size : sizeof number);
+  pthread_mutex_lock(&tap->lock);
+  tap->inside++;
+  wait_while_shut(tap);
+  tap->inside--;
+  tap->seen++;
+  tap->sum += number;
+  tap->missed += missed;
+  int32_t returns = tap->returns;
+  pthread_mutex_unlock(&tap->lock);
+  return returns;
+}
+
+static void on_free(void *user) {
+  struct tap *tap = user;
+  pthread_mutex_lock(&tap->lock);
+  tap->freed++;
+  pthread_mutex_unlock(&tap->lock);
+}
+
+static int freed(struct tap *tap) {
+  pthread_mutex_lock(&tap->lock);
+  int freed = tap->freed;
+  pthread_mutex_unlock(&tap->lock);
+  return freed;
+}
+
+static int tapped(aimdb_buffer kind, size_t capacity, aimdb_tap_fn function, struct tap *tap, aimdb_db **db) {
+  aimdb_builder *builder;
+  OK(aimdb_builder_new(&builder));
+  OK(aimdb_configure_bytes(builder, "in", sizeof(uint64_t), kind, capacity));
+  OK(aimdb_configure_bytes(builder, "out", sizeof(uint64_t), AIMDB_QUEUE, 4));
+  OK(aimdb_tap(builder, "in", function, tap, on_free));
+  OK(aimdb_attach(builder, NULL, db));
+  OK(aimdb_producer_new(*db, "in", &tap->producer));
+  return 0;
+}
+
+int a_tap_sees_every_value(void) {
+  struct tap tap;
+  init(&tap);
+  aimdb_db *db;
+  RUN(tapped(AIMDB_QUEUE, 4, on_value, &tap, &db));
+  for (uint64_t n = 1; n <= 1000; n++) OK(aimdb_set(tap.producer, &n, sizeof n));
+  aimdb_report report;
+  OK(aimdb_detach(db, LONG_US, &report));
+  CHECK(report.clean && report.left == 0 && report.cut_off == 0);
+  /* Nothing runs any more: no lock is needed to look. */
+  CHECK(tap.seen == 1000 && tap.sum == 500500 && tap.missed == 0);
+  CHECK(tap.freed == 1);
+  OK(aimdb_producer_free(tap.producer));
+  OK(aimdb_db_free(db));
+  CHECK(tap.freed == 1);
+  return 0;
+}
+
+int a_tap_that_blocks(void) {
+  struct tap tap;
+  init(&tap);
+  tap.shut = 1;
+  aimdb_db *db;
+  RUN(tapped(AIMDB_RING, 4, on_value, &tap, &db));
+  uint64_t value = 1;
+  OK(aimdb_set(tap.producer, &value, sizeof value));
+  RUN(wait_for(&tap, 0, 1));
+  /* Others go on: values, readers, and what asks for the state of things. */
+  aimdb_producer *producer;
+  aimdb_consumer *consumer;
+  OK(aimdb_producer_new(db, "out", &producer));
+  OK(aimdb_consumer_new(db, "out", &consumer));
+  for (value = 0; value < 100; value++) {
+    uint64_t got;
+    OK(aimdb_set(producer, &value, sizeof value));
+    OK(aimdb_get_timeout(consumer, &got, sizeof got, LONG_US));
+    CHECK(got == value);
+  }
+  /* The ring overwrites what the tap does not come to, and tells it. */
+  for (value = 0; value < 10; value++) OK(aimdb_set(tap.producer, &value, sizeof value));
+  set_shut(&tap, 0);
+  RUN(wait_for(&tap, 5, 0));
+  OK(aimdb_detach(db, LONG_US, NULL));
+  CHECK(tap.seen == 5 && tap.missed == 6);
+  CHECK(tap.sum == 1 + 6 + 7 + 8 + 9);
+  OK(aimdb_producer_free(tap.producer));
+  OK(aimdb_producer_free(producer));
+  OK(aimdb_consumer_free(consumer));
+  OK(aimdb_db_free(db));
+  return 0;
+}
+
+/* Doubles each value into another record, and waits for an answer in a third. */
+static int32_t on_value_call_back(void *user, const void *value, size_t size, uint64_t missed) {
+  struct tap *tap = user;
+  uint64_t number, answer;
+  memcpy(&number, value, size);
+  number = 2 * number + missed;
+  pthread_mutex_lock(&tap->lock);
+  wait_while_shut(tap);
+  aimdb_producer *producer = tap->producer;
+  aimdb_consumer *consumer = tap->consumer;
+  pthread_mutex_unlock(&tap->lock);
+  aimdb_status set = aimdb_set(producer, &number, sizeof number);
+  aimdb_status got = aimdb_get(consumer, &answer, sizeof answer);
+  pthread_mutex_lock(&tap->lock);
+  tap->status = set != AIMDB_OK ? set : got;
+  tap->sum += answer;
+  tap->seen++;
+  pthread_mutex_unlock(&tap->lock);
+  return 0;
+}
+
+int a_tap_calls_back(void) {
+  struct tap tap;
+  init(&tap);
+  tap.shut = 1;
+  aimdb_builder *builder;
+  OK(aimdb_builder_new(&builder));
+  OK(aimdb_configure_bytes(builder, "in", sizeof(uint64_t), AIMDB_QUEUE, 4));
+  OK(aimdb_configure_bytes(builder, "doubled", sizeof(uint64_t), AIMDB_QUEUE, 4));
+  OK(aimdb_configure_bytes(builder, "answer", sizeof(uint64_t), AIMDB_QUEUE, 4));
+  OK(aimdb_tap(builder, "in", on_value_call_back, &tap, on_free));
+  aimdb_db *db;
+  OK(aimdb_attach(builder, NULL, &db));
+  OK(aimdb_producer_new(db, "doubled", &tap.producer));
+  OK(aimdb_consumer_new(db, "answer", &tap.consumer));
+  aimdb_producer *in, *answers;
+  aimdb_consumer *doubled;
+  OK(aimdb_producer_new(db, "in", &in));
+  OK(aimdb_producer_new(db, "answer", &answers));
+  OK(aimdb_consumer_new(db, "doubled", &doubled));
+  set_shut(&tap, 0);
+  for (uint64_t n = 1; n <= 100; n++) {
+    uint64_t got;
+    OK(aimdb_set(in, &n, sizeof n));
+    OK(aimdb_get_timeout(doubled, &got, sizeof got, LONG_US));
+    CHECK(got == 2 * n);
+    OK(aimdb_set(answers, &got, sizeof got));
+  }
+  RUN(wait_for(&tap, 100, 0));
+  OK(aimdb_detach(db, LONG_US, NULL));
+  CHECK(tap.status == AIMDB_OK && tap.sum == 2 * 5050);
+  OK(aimdb_producer_free(tap.producer));
+  OK(aimdb_consumer_free(tap.consumer));
+  OK(aimdb_producer_free(in));
+  OK(aimdb_producer_free(answers));
+  OK(aimdb_consumer_free(doubled));
+  OK(aimdb_db_free(db));
+  return 0;
+}
+
+static int32_t on_value_detach(void *user, const void *value, size_t size, uint64_t missed) {
+  struct tap *tap = user;
+  (void)value, (void)size, (void)missed;
+  pthread_mutex_lock(&tap->lock);
+  wait_while_shut(tap);
+  aimdb_db *db = tap->db;
+  pthread_mutex_unlock(&tap->lock);
+  aimdb_status detached = aimdb_detach(db, LONG_US, NULL);
+  aimdb_status freed = aimdb_db_free(db);
+  aimdb_status asked = aimdb_request_shutdown(db);
+  pthread_mutex_lock(&tap->lock);
+  tap->status = detached == AIMDB_WOULD_DEADLOCK && freed == AIMDB_WOULD_DEADLOCK ? asked : AIMDB_PANIC;
+  tap->seen++;
+  pthread_mutex_unlock(&tap->lock);
+  return 0;
+}
+
+int a_tap_cannot_detach_its_own_database(void) {
+  struct tap tap;
+  init(&tap);
+  tap.shut = 1;
+  aimdb_db *db;
+  RUN(tapped(AIMDB_QUEUE, 4, on_value_detach, &tap, &db));
+  tap.db = db;
+  set_shut(&tap, 0);
+  uint64_t value = 1;
+  OK(aimdb_set(tap.producer, &value, sizeof value));
+  RUN(wait_for(&tap, 1, 0));
+  /* It has asked for the shutdown, which is under way by now or over. */
+  OK(aimdb_detach(db, LONG_US, NULL));
+  CHECK(tap.status == AIMDB_OK);
+  OK(aimdb_producer_free(tap.producer));
+  OK(aimdb_db_free(db));
+  return 0;
+}
+
+static void *open_later(void *user) {
+  sleep_us(WHILE_US);
+  set_shut(user, 0);
+  return NULL;
+}
+
+int a_tap_runs_while_detach_is_under_way(void) {
+  struct tap tap;
+  init(&tap);
+  tap.shut = 1;
+  aimdb_db *db;
+  RUN(tapped(AIMDB_QUEUE, 8, on_value, &tap, &db));
+  for (uint64_t n = 0; n < 8; n++) OK(aimdb_set(tap.producer, &n, sizeof n));
+  RUN(wait_for(&tap, 0, 1));
+  pthread_t thread;
+  CHECK(pthread_create(&thread, NULL, open_later, &tap) == 0);
+  aimdb_report report;
+  OK(aimdb_detach(db, LONG_US, &report));
+  CHECK(report.clean && tap.seen == 8 && tap.freed == 1);
+  CHECK(pthread_join(thread, NULL) == 0);
+  /* Again is the same answer. */
+  aimdb_report again;
+  OK(aimdb_detach(db, 0, &again));
+  CHECK(again.clean && again.drained == report.drained);
+  OK(aimdb_producer_free(tap.producer));
+  OK(aimdb_db_free(db));
+  return 0;
+}
+
+int a_tap_that_is_cut_off(void) {
+  struct tap tap;
+  init(&tap);
+  tap.shut = 1;
+  aimdb_db *db;
+  RUN(tapped(AIMDB_QUEUE, 4, on_value, &tap, &db));
+  for (uint64_t n = 1; n <= 3; n++) OK(aimdb_set(tap.producer, &n, sizeof n));
+  RUN(wait_for(&tap, 0, 1));
+  aimdb_report report;
+  OK(aimdb_detach(db, WHILE_US, &report));
+  CHECK(!report.clean && report.cut_off == 1 && report.left == 3);
+  char *json;
+  OK(aimdb_report_json(db, &json));
+  CHECK(strstr(json, "\"cut_off\":[\"in/tap\"]") != NULL);
+  aimdb_string_free(json);
+  CHECK(freed(&tap) == 0);
+  OK(aimdb_producer_free(tap.producer));
+  OK(aimdb_db_free(db));
+  /* Its last call ends; no other follows. */
+  set_shut(&tap, 0);
+  for (int tries = 0; tries < 30000 && freed(&tap) == 0; tries++) sleep_us(1000);
+  CHECK(freed(&tap) == 1);
+  CHECK(tap.seen == 1);
+  return 0;
+}
+
+int a_tap_that_fails(void) {
+  struct tap tap;
+  init(&tap);
+  tap.returns = 42;
+  aimdb_db *db;
+  RUN(tapped(AIMDB_QUEUE, 4, on_value, &tap, &db));
+  bool healthy = false;
+  OK(aimdb_is_healthy(db, &healthy));
+  CHECK(healthy);
+  uint64_t value = 1;
+  OK(aimdb_set(tap.producer, &value, sizeof value));
+  for (int tries = 0; tries < 30000 && healthy; tries++) {
+    sleep_us(1000);
+    OK(aimdb_is_healthy(db, &healthy));
+  }
+  CHECK(!healthy);
+  char *json;
+  OK(aimdb_health_json(db, &json));
+  CHECK(strstr(json, "its callback returned 42") != NULL);
+  aimdb_string_free(json);
+  /* It holds nobody back. */
+  for (value = 0; value < 10; value++) OK(aimdb_set(tap.producer, &value, sizeof value));
+  aimdb_report report;
+  OK(aimdb_detach(db, LONG_US, &report));
+  CHECK(report.failures == 1 && tap.seen == 1 && tap.freed == 1);
+  OK(aimdb_producer_free(tap.producer));
+  OK(aimdb_db_free(db));
+  return 0;
+}
+
+int data_of_taps_that_never_run_is_freed(void) {
+  struct tap tap;
+  init(&tap);
+  aimdb_builder *builder;
+  OK(aimdb_builder_new(&builder));
+  /* Refused. */
+  CHECK(aimdb_tap(builder, "r", on_value, &tap, on_free) == AIMDB_NO_SUCH_RECORD && freed(&tap) == 1);
+  CHECK(aimdb_tap(builder, NULL, on_value, &tap, on_free) == AIMDB_NULL && freed(&tap) == 2);
+  CHECK(aimdb_tap(NULL, "r", on_value, &tap, on_free) == AIMDB_NULL && freed(&tap) == 3);
+  OK(aimdb_configure_bytes(builder, "r", 8, AIMDB_RING, 0));
+  CHECK(aimdb_tap(builder, "r", NULL, &tap, on_free) == AIMDB_NULL && freed(&tap) == 4);
+  /* The graph is not valid. */
+  OK(aimdb_tap(builder, "r", on_value, &tap, on_free));
+  CHECK(freed(&tap) == 4);
+  aimdb_db *db;
+  CHECK(aimdb_attach(builder, NULL, &db) == AIMDB_BAD_GRAPH && freed(&tap) == 5);
+  CHECK(strstr(aimdb_last_error(), "capacity") != NULL);
+  CHECK(aimdb_builder_free(builder) == AIMDB_BAD_HANDLE);
+  /* Never attached. */
+  OK(aimdb_builder_new(&builder));
+  OK(aimdb_configure_json(builder, "r", AIMDB_LATEST, 0));
+  OK(aimdb_tap(builder, "r", on_value, &tap, on_free));
+  OK(aimdb_builder_free(builder));
+  CHECK(freed(&tap) == 6);
+  return 0;
+}
+
+struct log {
+  pthread_mutex_t lock;
+  int lines;
+  char last[200];
+  int freed;
+};
+
+static void on_line(void *user, aimdb_log_level level, const char *message) {
+  struct log *log = user;
+  pthread_mutex_lock(&log->lock);
+  log->lines += level <= AIMDB_LOG_WARN;
+  strncpy(log->last, message, sizeof log->last - 1);
+  pthread_mutex_unlock(&log->lock);
+}
+
+static void on_log_freed(void *user) {
+  struct log *log = user;
+  pthread_mutex_lock(&log->lock);
+  log->freed++;
+  pthread_mutex_unlock(&log->lock);
+}
+
+int the_log_reaches_its_hook(void) {
+  struct log log = {PTHREAD_MUTEX_INITIALIZER, 0, "", 0};
+  CHECK(aimdb_set_log(on_line, 9, &log, on_log_freed) == AIMDB_BAD_ARGUMENT && log.freed == 1);
+  OK(aimdb_set_log(on_line, AIMDB_LOG_WARN, &log, on_log_freed));
+  /* A record that nobody writes is worth a warning. */
+  struct tap tap;
+  init(&tap);
+  tap.returns = 1;
+  aimdb_db *db;
+  RUN(tapped(AIMDB_QUEUE, 4, on_value, &tap, &db));
+  uint64_t value = 1;
+  OK(aimdb_set(tap.producer, &value, sizeof value));
+  int lines = 0;
+  for (int tries = 0; tries < 30000 && lines == 0; tries++) {
+    sleep_us(1000);
+    pthread_mutex_lock(&log.lock);
+    lines = log.lines;
+    pthread_mutex_unlock(&log.lock);
+  }
+  CHECK(lines > 0);
+  CHECK(strstr(log.last, "in") != NULL);
+  OK(aimdb_detach(db, LONG_US, NULL));
+  OK(aimdb_set_log(NULL, AIMDB_LOG_WARN, NULL, NULL));
+  CHECK(log.freed == 2);
+  OK(aimdb_producer_free(tap.producer));
+  OK(aimdb_db_free(db));
+  return 0;
+}

@@ -1,0 +1,34 @@
+//! The records that the C programs share with Rust.
+
+aimdb_ffi::export_record! {
+    /// A measured temperature, 32 bytes long.
+    pub struct InteropReading as interop_reading, json {
+        /// Running number.
+        pub number: u64,
+        /// Which sensor.
+        pub sensor: u32,
+        /// Bits of state.
+        pub flags: u32,
+        /// In degrees Celsius: measured, and allowed.
+        pub celsius: [f64; 2],
+    }
+}
+
+aimdb_ffi::export_record! {
+    /// Holds another struct, has odd sizes, and no payloads.
+    pub struct InteropBatch as interop_batch {
+        /// How many of the readings count.
+        pub count: u8,
+        /// The readings.
+        pub readings: [InteropReading; 2],
+        /// A name, ended by a zero.
+        pub name: [i8; 5],
+    }
+}
+
+/// The header of both records, which the C programs include.
+#[must_use]
+pub fn records_header() -> String {
+    let records = [InteropReading::C_DECLARATION, InteropBatch::C_DECLARATION];
+    aimdb_ffi::header("INTEROP_RECORDS_H", &records)
+}

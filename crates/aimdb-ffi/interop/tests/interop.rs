@@ -1,0 +1,48 @@
+//! The C programs, each as a test: threads, callbacks, descriptors, bad input.
+
+use std::env;
+
+use aimdb_ffi_interop as c;
+
+macro_rules! tests {
+    ($($program:ident $(($arg:expr))?;)+) => {$(
+        #[test]
+        fn $program() {
+            assert_eq!(c::$program($($arg)?), 0, "the line of the check that failed");
+        }
+    )+};
+}
+
+/// Values of each writer: fewer where every access is checked.
+fn each() -> u32 {
+    env::var("AIMDB_INTEROP_VALUES").map_or(20_000, |count| count.parse().unwrap())
+}
+
+tests! {
+    eight_threads_on_a_queue(each());
+    detach_while_eight_threads_are_blocked;
+    detach_while_a_writer_is_blocked;
+    cancel_eight_threads;
+    batches_from_threads;
+    handles_from_threads;
+    a_tap_sees_every_value;
+    a_tap_that_blocks;
+    a_tap_calls_back;
+    a_tap_cannot_detach_its_own_database;
+    a_tap_runs_while_detach_is_under_way;
+    a_tap_that_is_cut_off;
+    a_tap_that_fails;
+    data_of_taps_that_never_run_is_freed;
+    the_log_reaches_its_hook;
+    null_everywhere;
+    bad_handles;
+    wrong_arguments;
+    bad_texts;
+    values_of_every_size;
+    a_descriptor_follows_what_there_is;
+    a_descriptor_beside_a_blocked_thread;
+    wait_for_any;
+    timeouts;
+    what_there_is_to_know;
+    structs_by_value;
+}
