@@ -1,8 +1,15 @@
 //! Compiles the C programs, warnings being errors. Flags of a sanitizer come through `CFLAGS`.
 
 fn main() {
-    let sources =
-        ["c/threads.c", "c/callbacks.c", "c/misuse.c", "c/waiting.c", "c/typed.c", "c/cost.c"];
+    let sources = [
+        "c/threads.c",
+        "c/callbacks.c",
+        "c/misuse.c",
+        "c/waiting.c",
+        "c/typed.c",
+        "c/cost.c",
+        "c/bugs.c",
+    ];
     for file in sources.iter().chain(&["c/check.h", "c/interop_records.h", "../include/aimdb.h"]) {
         println!("cargo::rerun-if-changed={file}");
     }

@@ -83,4 +83,9 @@ programs! {
     set_and_get(rounds: u32) = "set_and_get";
     /// The same through the typed functions.
     set_and_get_typed(rounds: u32) = "set_and_get_typed";
+
+    /// Two threads that count without a lock; for ThreadSanitizer to find.
+    race_made_for_the_sanitizer() = "race_made_for_the_sanitizer";
+    /// Looks at a text that has been freed; for AddressSanitizer to find.
+    use_after_free_made_for_the_sanitizer() = "use_after_free_made_for_the_sanitizer";
 }
