@@ -4,6 +4,7 @@
 //!
 //! - `--bench engine`: AimDB against Tokio's channels, the figures of DESIGN.md; a source and a tap through the engine.
 //! - `--bench sync`: the blocking door against what threads use without it.
+//! - `--bench ffi`: what the way through C costs.
 //! - `--bench mqtt`: MQTT through the engine against the bare client, on a real broker.
 //! - `--bench peers`: every buffer against channels of every kind, from one thread to a hundred thousand records.
 //!   `-- --report` writes `docs/benchmarks/` from it.

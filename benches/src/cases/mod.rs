@@ -2,6 +2,7 @@
 
 mod cross_thread;
 mod fan_out;
+mod ffi;
 mod mqtt;
 mod same_thread;
 mod stages;
@@ -52,6 +53,9 @@ pub const SYNC: &[NamedCase] = &[
     ("sync::bridges", sync::bridges),
     ("sync::bridges_wake", sync::bridges_wake),
 ];
+
+/// Those of the way through C, likewise.
+pub const FFI: &[NamedCase] = &[("ffi::there_and_back", ffi::there_and_back)];
 
 /// Those of MQTT, likewise. They need a broker: ask [`broker_is_there`] first.
 pub const MQTT: &[NamedCase] = &[

@@ -10,9 +10,9 @@ use smallvec::SmallVec;
 use crate::arguments::{AIMDB_FOREVER, find, give_text, given, hand_out, limit, no_handle, text};
 use crate::database::{DATABASES, aimdb_db};
 use crate::descriptor::Descriptor;
-use crate::kind::Kind;
+use crate::kind::{Form, Kind};
 use crate::producer::{Wait, wrong_type};
-use crate::status::{Failure, Outcome, aimdb_status, aimdb_status::*, answer};
+use crate::status::{Failure, Outcome, aimdb_status, aimdb_status::*, answer, guarded};
 use crate::table::Table;
 use crate::value::{Exported, Plain, Text};
 
@@ -55,7 +55,8 @@ impl AnyConsumer {
 ///
 /// Of every method: `size` bytes can be written at `to`, and are of the record's type.
 pub(crate) trait PlainConsumer: Send + Sync {
-    unsafe fn try_get(&self, to: *mut u8, size: usize) -> Result<(), GetError>;
+    /// `AIMDB_OK`, `AIMDB_EMPTY`, `AIMDB_CLOSED`, `AIMDB_PANIC`.
+    unsafe fn try_get(&self, to: *mut u8, size: usize) -> aimdb_status;
     unsafe fn get(&self, to: *mut u8, size: usize, limit: Limit<'_>) -> Result<(), GetError>;
     unsafe fn latest(&self, to: *mut u8, size: usize) -> Option<()>;
     fn lagged(&self) -> u64;
@@ -63,9 +64,16 @@ pub(crate) trait PlainConsumer: Send + Sync {
 }
 
 impl<T: Plain> PlainConsumer for SyncConsumer<T> {
-    unsafe fn try_get(&self, to: *mut u8, size: usize) -> Result<(), GetError> {
-        // SAFETY: as the caller says.
-        self.try_get().map(|value| unsafe { value.write(to, size) })
+    unsafe fn try_get(&self, to: *mut u8, size: usize) -> aimdb_status {
+        guarded(|| match self.try_get() {
+            Ok(value) => {
+                // SAFETY: as the caller says.
+                unsafe { value.write(to, size) };
+                AIMDB_OK
+            }
+            Err(GetError::Closed) => AIMDB_CLOSED,
+            Err(_) => AIMDB_EMPTY,
+        })
     }
 
     unsafe fn get(&self, to: *mut u8, size: usize, limit: Limit<'_>) -> Result<(), GetError> {
@@ -107,17 +115,19 @@ impl Consumer {
     /// # Safety
     ///
     /// A value of the record's type can be written at `to`.
-    #[inline]
     unsafe fn get(&self, to: *mut u8, wait: Wait) -> Outcome {
         let (inner, size) = (self.plain()?, self.kind.form.size());
-        // SAFETY: as the caller says.
-        let now = unsafe { inner.try_get(to, size) };
-        let outcome = match (now, wait) {
-            (Err(GetError::Empty), Wait::For(us)) => {
+        let outcome = match wait {
+            // SAFETY: as the caller says.
+            Wait::Try => match unsafe { inner.try_get(to, size) } {
+                AIMDB_OK => Ok(()),
+                status => Err(status.into()),
+            },
+            Wait::For(us) => {
                 // SAFETY: as the caller says.
-                unsafe { inner.get(to, size, limit(us).or_cancelled(&self.cancel)) }
+                let got = unsafe { inner.get(to, size, limit(us).or_cancelled(&self.cancel)) };
+                got.map_err(Failure::from)
             }
-            (outcome, _) => outcome,
         };
         self.told(outcome)
     }
@@ -140,7 +150,7 @@ impl Consumer {
         unsafe { self.get(to, Wait::For(timeout_us))? };
         // SAFETY: and for those that follow it.
         let more =
-            (1..max).take_while(|at| unsafe { inner.try_get(to.add(at * size), size) }.is_ok());
+            (1..max).take_while(|at| unsafe { inner.try_get(to.add(at * size), size) } == AIMDB_OK);
         // SAFETY: checked by the caller.
         unsafe { count.write(1 + more.count()) };
         Ok(())
@@ -152,24 +162,21 @@ impl Consumer {
             Wait::Try => inner.try_get(),
             Wait::For(us) => inner.get_within(limit(us).or_cancelled(&self.cancel)),
         };
-        let text = outcome.clone().ok();
-        self.told(outcome.map(drop))?;
-        text.ok_or_else(|| AIMDB_EMPTY.into())
+        self.told(outcome.map_err(Failure::from))
     }
 
     /// A reader that found nothing wants its descriptor to tell it when there is something.
-    #[inline]
-    fn told(&self, outcome: Result<(), GetError>) -> Outcome {
+    fn told<O>(&self, outcome: Result<O, Failure>) -> Result<O, Failure> {
         if outcome.is_err()
             && let Some(descriptor) = self.descriptor.get()
         {
             descriptor.arm();
         }
-        Ok(outcome?)
+        outcome
     }
 
     fn holds<T: Exported>(&self) -> Outcome {
-        if self.kind.holds(TypeId::of::<T>()) {
+        if self.kind.id == TypeId::of::<T>() {
             return Ok(());
         }
         Err(wrong_type::<T>(&self.key, self.kind))
@@ -260,13 +267,56 @@ pub unsafe extern "C" fn aimdb_consumer_free(consumer: *mut aimdb_consumer) -> a
     })
 }
 
+/// The short way through, when all is as it should be and there is a value.
+/// Everything but `AIMDB_OK` and `AIMDB_PANIC` is for the long way to find out.
+///
+/// # Safety
+///
+/// `consumer` is not freed meanwhile; if it `fits`, `value` is NULL or has room for a value of its record's type.
+#[inline(always)]
+unsafe fn get_now(
+    consumer: *const aimdb_consumer,
+    value: *mut u8,
+    fits: impl FnOnce(&Kind) -> bool,
+) -> aimdb_status {
+    // SAFETY: as the caller says.
+    let Some(Consumer { kind, inner, .. }) = (unsafe { CONSUMERS.get(consumer.addr()) }) else {
+        return AIMDB_BAD_HANDLE;
+    };
+    match &**inner {
+        AnyConsumer::Plain(inner) if fits(kind) && !value.is_null() => {
+            // SAFETY: as the caller says.
+            unsafe { inner.try_get(value, kind.form.size()) }
+        }
+        _ => AIMDB_BAD_HANDLE,
+    }
+}
+
 /// The code behind the functions that get a value of `size` bytes.
 ///
 /// # Safety
 ///
 /// `size` bytes can be written at `value`, or it is NULL.
-#[inline]
+#[inline(always)]
 unsafe fn get(
+    consumer: *const aimdb_consumer,
+    value: *mut c_void,
+    size: usize,
+    wait: Wait,
+) -> aimdb_status {
+    // SAFETY: as the caller says, who does not free the consumer meanwhile.
+    match unsafe { get_now(consumer, value.cast(), |kind| kind.form == Form::Bytes(size)) } {
+        status @ (AIMDB_OK | AIMDB_PANIC) => status,
+        // SAFETY: as the caller says.
+        _ => unsafe { get_the_long_way(consumer, value, size, wait) },
+    }
+}
+
+/// # Safety
+///
+/// As for [`get`].
+#[cold]
+unsafe fn get_the_long_way(
     consumer: *const aimdb_consumer,
     value: *mut c_void,
     size: usize,
@@ -654,14 +704,18 @@ pub unsafe fn get_typed<T: Exported>(
     value: *mut T,
     wait: Wait,
 ) -> aimdb_status {
-    answer(|| {
-        given(value, "value")?;
-        // SAFETY: the caller does not free it meanwhile.
-        let consumer = unsafe { find(&CONSUMERS, consumer, "consumer")? };
-        consumer.holds::<T>()?;
-        // SAFETY: the type is the record's.
-        unsafe { consumer.get(value.cast(), wait) }
-    })
+    // SAFETY: as the caller says; the type is checked.
+    match unsafe { get_now(consumer, value.cast(), |kind| kind.id == TypeId::of::<T>()) } {
+        status @ (AIMDB_OK | AIMDB_PANIC) => status,
+        _ => answer(|| {
+            given(value, "value")?;
+            // SAFETY: the caller does not free it meanwhile.
+            let consumer = unsafe { find(&CONSUMERS, consumer, "consumer")? };
+            consumer.holds::<T>()?;
+            // SAFETY: the type is the record's.
+            unsafe { consumer.get(value.cast(), wait) }
+        }),
+    }
 }
 
 /// The code behind the typed function that gets several values.

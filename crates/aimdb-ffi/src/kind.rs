@@ -20,7 +20,7 @@ pub(crate) type Builder = AimDbBuilder<TokioAdapter>;
 pub(crate) struct Kind {
     pub(crate) form: Form,
     name: &'static str,
-    id: fn() -> TypeId,
+    pub(crate) id: TypeId,
     pub(crate) has_payloads: bool,
     pub(crate) configure: fn(&mut Builder, &str, BufferCfg),
     pub(crate) share: fn(&mut Builder, &str),
@@ -101,7 +101,7 @@ impl Kind {
         Self {
             form,
             name: "",
-            id: TypeId::of::<T>,
+            id: TypeId::of::<T>(),
             has_payloads: T::HAS_PAYLOADS,
             configure: |builder, key, cfg| {
                 builder.configure::<T>(key, |reg| {
@@ -138,11 +138,7 @@ impl Kind {
 
     /// Whether values of another kind are values of this one: the same type and size.
     pub(crate) fn is(&self, other: &Self) -> bool {
-        (self.id)() == (other.id)() && self.form == other.form
-    }
-
-    pub(crate) fn holds(&self, asked: TypeId) -> bool {
-        (self.id)() == asked
+        self.id == other.id && self.form == other.form
     }
 
     /// Refuses a size that is not the record's.

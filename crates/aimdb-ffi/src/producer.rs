@@ -8,8 +8,8 @@ use aimdb_sync::{Cancel, Limit, SetError, SetManyError, SyncProducer};
 
 use crate::arguments::{AIMDB_FOREVER, find, given, hand_out, limit, no_handle, text};
 use crate::database::{DATABASES, aimdb_db};
-use crate::kind::Kind;
-use crate::status::{Failure, Outcome, aimdb_status, aimdb_status::*, answer};
+use crate::kind::{Form, Kind};
+use crate::status::{Failure, Outcome, aimdb_status, aimdb_status::*, answer, guarded};
 use crate::table::Table;
 use crate::value::{Exported, Plain, Text};
 
@@ -41,7 +41,8 @@ pub(crate) enum AnyProducer {
 ///
 /// Of every method: `size` bytes can be read at `value` (`count` times `size` at `values`), and are of the record's type.
 pub(crate) trait PlainProducer: Send + Sync {
-    unsafe fn try_set(&self, value: *const u8, size: usize) -> Result<(), SetError<()>>;
+    /// `AIMDB_OK`, `AIMDB_FULL`, `AIMDB_CLOSED`, `AIMDB_PANIC`.
+    unsafe fn try_set(&self, value: *const u8, size: usize) -> aimdb_status;
     unsafe fn set(
         &self,
         value: *const u8,
@@ -58,9 +59,13 @@ pub(crate) trait PlainProducer: Send + Sync {
 }
 
 impl<T: Plain> PlainProducer for SyncProducer<T> {
-    unsafe fn try_set(&self, value: *const u8, size: usize) -> Result<(), SetError<()>> {
+    unsafe fn try_set(&self, value: *const u8, size: usize) -> aimdb_status {
         // SAFETY: as the caller says.
-        self.try_set(unsafe { T::read(value, size) }).map_err(without_value)
+        guarded(|| match self.try_set(unsafe { T::read(value, size) }) {
+            Ok(()) => AIMDB_OK,
+            Err(SetError::Closed(_)) => AIMDB_CLOSED,
+            Err(_) => AIMDB_FULL,
+        })
     }
 
     unsafe fn set(
@@ -109,21 +114,22 @@ impl Producer {
     /// # Safety
     ///
     /// `value` is a value of the record's type.
-    #[inline]
     unsafe fn set(&self, value: *const u8, wait: Wait) -> Outcome {
         let AnyProducer::Plain(inner) = &self.inner else {
             return self.kind.check_size(&self.key, 0);
         };
         let size = self.kind.form.size();
-        // SAFETY: as the caller says.
-        let now = unsafe { inner.try_set(value, size) };
-        match (now, wait) {
-            (Err(SetError::Full(())), Wait::For(us)) => {
+        match wait {
+            // SAFETY: as the caller says.
+            Wait::Try => match unsafe { inner.try_set(value, size) } {
+                AIMDB_OK => Ok(()),
+                status => Err(status.into()),
+            },
+            Wait::For(us) => {
                 let limit = limit(us).or_cancelled(&self.cancel);
                 // SAFETY: as the caller says.
                 Ok(unsafe { inner.set(value, size, limit) }?)
             }
-            (outcome, _) => Ok(outcome?),
         }
     }
 
@@ -168,7 +174,7 @@ impl Producer {
     }
 
     fn holds<T: Exported>(&self) -> Outcome {
-        if self.kind.holds(TypeId::of::<T>()) {
+        if self.kind.id == TypeId::of::<T>() {
             return Ok(());
         }
         Err(wrong_type::<T>(&self.key, self.kind))
@@ -258,13 +264,55 @@ pub unsafe extern "C" fn aimdb_producer_free(producer: *mut aimdb_producer) -> a
     })
 }
 
+/// The short way through, when all is as it should be and there is room: no message to make, nothing to wait for.
+/// Everything but `AIMDB_OK` and `AIMDB_PANIC` is for the long way to find out.
+///
+/// # Safety
+///
+/// `producer` is not freed meanwhile; if it `fits`, `value` is NULL or a value of its record's type.
+#[inline(always)]
+unsafe fn set_now(
+    producer: *const aimdb_producer,
+    value: *const u8,
+    fits: impl FnOnce(&Kind) -> bool,
+) -> aimdb_status {
+    // SAFETY: as the caller says.
+    match unsafe { PRODUCERS.get(producer.addr()) } {
+        Some(Producer { kind, inner: AnyProducer::Plain(inner), .. })
+            if fits(kind) && !value.is_null() =>
+        {
+            // SAFETY: as the caller says.
+            unsafe { inner.try_set(value, kind.form.size()) }
+        }
+        _ => AIMDB_BAD_HANDLE,
+    }
+}
+
 /// The code behind the functions that set a value of `size` bytes.
 ///
 /// # Safety
 ///
 /// `size` bytes can be read at `value`, or it is NULL.
-#[inline]
+#[inline(always)]
 unsafe fn set(
+    producer: *const aimdb_producer,
+    value: *const c_void,
+    size: usize,
+    wait: Wait,
+) -> aimdb_status {
+    // SAFETY: as the caller says, who does not free the producer meanwhile.
+    match unsafe { set_now(producer, value.cast(), |kind| kind.form == Form::Bytes(size)) } {
+        status @ (AIMDB_OK | AIMDB_PANIC) => status,
+        // SAFETY: as the caller says.
+        _ => unsafe { set_the_long_way(producer, value, size, wait) },
+    }
+}
+
+/// # Safety
+///
+/// As for [`set`].
+#[cold]
+unsafe fn set_the_long_way(
     producer: *const aimdb_producer,
     value: *const c_void,
     size: usize,
@@ -497,13 +545,18 @@ pub unsafe fn set_typed<T: Exported>(
     value: &T,
     wait: Wait,
 ) -> aimdb_status {
-    answer(|| {
-        // SAFETY: the caller does not free it meanwhile.
-        let producer = unsafe { find(&PRODUCERS, producer, "producer")? };
-        producer.holds::<T>()?;
-        // SAFETY: the type is the record's.
-        unsafe { producer.set(std::ptr::from_ref(value).cast(), wait) }
-    })
+    let value = std::ptr::from_ref(value);
+    // SAFETY: as the caller says; the type is checked.
+    match unsafe { set_now(producer, value.cast(), |kind| kind.id == TypeId::of::<T>()) } {
+        status @ (AIMDB_OK | AIMDB_PANIC) => status,
+        _ => answer(|| {
+            // SAFETY: the caller does not free it meanwhile.
+            let producer = unsafe { find(&PRODUCERS, producer, "producer")? };
+            producer.holds::<T>()?;
+            // SAFETY: the type is the record's.
+            unsafe { producer.set(value.cast(), wait) }
+        }),
+    }
 }
 
 /// The code behind the typed function that sets several values.

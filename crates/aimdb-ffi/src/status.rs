@@ -179,6 +179,13 @@ pub(crate) fn answer(work: impl FnOnce() -> Outcome) -> aimdb_status {
     }
 }
 
+/// Runs a short piece of code whose answer says it all. On `AIMDB_PANIC` the message has been left.
+#[inline]
+pub(crate) fn guarded(work: impl FnOnce() -> aimdb_status) -> aimdb_status {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| panicked(&*panic))
+}
+
+#[cold]
 fn failed(failure: Failure) -> aimdb_status {
     let worded = !failure.message.is_empty();
     if worded {

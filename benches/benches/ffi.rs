@@ -1,0 +1,7 @@
+//! Run with: cargo bench -p benches --bench ffi
+//!
+//! What the way through C costs. `AIMDB_BENCH_QUICK=1` for a quick look.
+
+fn main() {
+    benches::run(benches::cases::FFI);
+}
