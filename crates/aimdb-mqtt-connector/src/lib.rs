@@ -70,11 +70,14 @@
 //! - **Not there**: MQTT 3.1.1; TLS, unless the network's streams do it; a session that outlives the program.
 //! - **Memory**: a receive buffer (1024 bytes: the largest packet that comes in; the broker is told), a send buffer (2048
 //!   bytes: all packets under way, less what connecting takes), and a copy of each of at most 8 messages at QoS 1 and 2
-//!   that are not acknowledged yet. What is larger is dropped and counted.
-//! - **A full record holds up the connection** for `patience`, 1 s. Then one value waits in its link and is acknowledged;
-//!   newer ones for that record are dropped and counted until it has room.
-//! - **QoS 2 in** has 8 places. A broker that sends more at once, as Mosquitto 2.0.11 does after an outage, has the rest
-//!   refused; they are counted at the first link at QoS 2.
+//!   that are not acknowledged yet. What is larger is dropped and counted. A message for a full record is kept as it came:
+//!   8 of them at QoS 1 and 2, which is the receive maximum the broker is told, and 8 at QoS 0 a link, none of them
+//!   larger than the receive buffer.
+//! - **A full record holds back its own messages**, and is acknowledged later for it; the connection, the other links and
+//!   what goes out go on. With 8 messages at QoS 1 and 2 unacknowledged the broker sends no more of them to any link until
+//!   the record has room. At QoS 0 it goes on sending: what finds no place is dropped and counted.
+//! - **A broker that sends more at once than it may**, as Mosquitto 2.0.11 does after an outage, is given 64 places at QoS
+//!   1 and 2. With all of them taken nothing more is read; the broker may close the connection for that, and sends again.
 //! - Messages that are sent again after a break may come after later ones.
 #![cfg_attr(not(feature = "tokio"), no_std)]
 #![forbid(unsafe_code)]

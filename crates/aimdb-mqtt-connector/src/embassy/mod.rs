@@ -19,6 +19,7 @@ mod gate;
 mod inlets;
 mod network;
 mod outlets;
+mod packet;
 mod settings;
 
 pub use network::Network;
@@ -128,13 +129,6 @@ impl<N: Network> EmbassyMqttConnector<N> {
     pub fn backoff(mut self, first: Duration, max: Duration) -> Self {
         self.settings.first_pause = first;
         self.settings.longest_pause = max;
-        self
-    }
-
-    /// How long a record that is full is waited for, with the whole connection at rest. 1 s unless set.
-    #[must_use]
-    pub fn patience(mut self, limit: Duration) -> Self {
-        self.settings.patience = limit;
         self
     }
 }

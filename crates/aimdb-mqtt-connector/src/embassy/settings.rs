@@ -39,7 +39,6 @@ pub(crate) struct Settings {
     pub(crate) send_buffer: usize,
     pub(crate) first_pause: Duration,
     pub(crate) longest_pause: Duration,
-    pub(crate) patience: Duration,
 }
 
 impl Settings {
@@ -57,7 +56,6 @@ impl Settings {
             send_buffer: 2 * DEFAULT_BUFFER,
             first_pause: Duration::from_millis(250),
             longest_pause: Duration::from_secs(10),
-            patience: Duration::from_secs(1),
         }
     }
 
@@ -107,13 +105,6 @@ impl Settings {
                 "it would try to connect without a pause".into(),
                 "give `.backoff(…)` a first pause, for instance 250 ms",
             );
-        }
-        if !self.keep_alive.is_zero() && self.patience >= self.keep_alive {
-            let problem = format!(
-                "it would wait {:?} for a full record, but the broker must hear from it every {:?}",
-                self.patience, self.keep_alive
-            );
-            add(problem, "let `.patience(…)` be shorter than the keep-alive");
         }
         self.check_will(&mut add);
         self.check_buffers(&mut faults);
