@@ -74,8 +74,10 @@
 //!   8 of them at QoS 1 and 2, which is the receive maximum the broker is told, and 8 at QoS 0 a link, none of them
 //!   larger than the receive buffer.
 //! - **A full record holds back its own messages**, and is acknowledged later for it; the connection, the other links and
-//!   what goes out go on. With 8 messages at QoS 1 and 2 unacknowledged the broker sends no more of them to any link until
-//!   the record has room. At QoS 0 it goes on sending: what finds no place is dropped and counted.
+//!   what goes out go on. Acknowledgements are sent in the order of the messages of one QoS, as MQTT wants it, and the
+//!   broker has at most 8 messages at QoS 1 and 2 without one. So a record that stays full stops the other links at its
+//!   QoS a few messages later, and those at QoS 1 and 2 when 8 messages wait for it. At QoS 0 nothing stops: what finds no
+//!   place is dropped and counted.
 //! - **A broker that sends more at once than it may**, as Mosquitto 2.0.11 does after an outage, is given 64 places at QoS
 //!   1 and 2. With all of them taken nothing more is read; the broker may close the connection for that, and sends again.
 //! - Messages that are sent again after a break may come after later ones.

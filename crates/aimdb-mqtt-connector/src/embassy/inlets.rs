@@ -6,10 +6,13 @@
 //!   └────── PUBACK, PUBREC ◀┘
 //! ```
 //!
-//! A message waits here until every record it is for has it, and is acknowledged then, in the order of its kind. Each link
-//! gets its messages in their order; one whose record is full keeps only its own. The broker's receive maximum, 8 with
-//! this client, bounds what waits at QoS 1 and 2: a record that stays full stops, once it has 8 messages waiting, all that
-//! is not QoS 0, as MQTT means it. At QoS 0 nothing can be held back, so each link has a few places for it.
+//! A message waits here until every record it is for has it, and is acknowledged then. Each link gets its messages in their
+//! order; one whose record is full keeps only its own.
+//!
+//! Acknowledgements of one kind go out in the order of their messages [MQTT-4.6.0-2, 4.6.0-3], so one that is held back
+//! holds back the later ones. The broker's receive maximum, 8 with this client, bounds what waits at QoS 1 and 2: when it
+//! is used up the broker sends nothing more at these, to any link, until the oldest message has found room. At QoS 0
+//! nothing can be held back, so each link has a few places for it.
 //!
 //! When the connection breaks what waits goes on into its records. If the broker has kept the session it sends such a
 //! message again, since it had no acknowledgement; it is known then, and acknowledged on the new connection.

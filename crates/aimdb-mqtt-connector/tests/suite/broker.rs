@@ -1,0 +1,122 @@
+//! A broker of which every byte is the test's.
+
+use std::sync::Arc;
+
+use aimdb_core::{AimDb, BufferCfg, Json, Reader};
+use aimdb_mqtt_connector::MqttVersion;
+use rumqttc_v5::tokio_rustls::TlsAcceptor;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::{Setup, Subject};
+use crate::support::*;
+
+pub const CONNECT: u8 = 1;
+pub const PUBACK: u8 = 4;
+pub const SUBSCRIBE: u8 = 8;
+pub const DISCONNECT: u8 = 14;
+
+pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Duplex for S {}
+
+pub struct Broker {
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    version: MqttVersion,
+}
+
+impl Broker {
+    pub async fn new(version: MqttVersion, tls: Option<Arc<ServerConfig>>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self { listener, tls, version }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.listener.local_addr().unwrap().port()
+    }
+
+    /// Lets a client in, and reads its subscription.
+    pub async fn accept(&self) -> Served {
+        let (socket, _) = within("a connection", self.listener.accept()).await.unwrap();
+        socket.set_nodelay(true).unwrap();
+        let socket: Box<dyn Duplex> = match &self.tls {
+            None => Box::new(socket),
+            Some(config) => {
+                let accepted = TlsAcceptor::from(Arc::clone(config)).accept(socket);
+                Box::new(within("a handshake", accepted).await.unwrap())
+            }
+        };
+        let properties: &[u8] = if self.version == MqttVersion::V5 { &[0] } else { &[] };
+        let mut served = Served { socket, properties, subscription: [0; 2] };
+        assert_eq!(served.packet().await.0, CONNECT);
+        served.write(0x20, &[0, 0], &[]).await.unwrap();
+        let (kind, body) = served.packet().await;
+        assert_eq!(kind, SUBSCRIBE);
+        served.subscription.copy_from_slice(&body[..2]);
+        served
+    }
+}
+
+/// One client's connection, seen from the broker.
+pub struct Served {
+    pub socket: Box<dyn Duplex>,
+    /// None, as this version of MQTT writes it.
+    properties: &'static [u8],
+    subscription: [u8; 2],
+}
+
+impl Served {
+    pub async fn grant(&mut self) {
+        let id = self.subscription;
+        self.write(0x90, &id, &[1]).await.unwrap();
+    }
+
+    /// `n` as a message at QoS 1 with the identifier `n`.
+    pub async fn publish(&mut self, n: u16) -> std::io::Result<()> {
+        let [high, low] = n.to_be_bytes();
+        self.write(0x32, &[0, 2, b'i', b'n', high, low], n.to_string().as_bytes()).await
+    }
+
+    async fn write(&mut self, header: u8, start: &[u8], end: &[u8]) -> std::io::Result<()> {
+        let body = [start, self.properties, end].concat();
+        let packet = [&[header, u8::try_from(body.len()).unwrap()], &*body].concat();
+        self.socket.write_all(&packet).await?;
+        self.socket.flush().await
+    }
+
+    /// The next packet: its kind, and what follows the header.
+    pub async fn packet(&mut self) -> (u8, Vec<u8>) {
+        within("a packet", self.try_packet()).await.unwrap()
+    }
+
+    pub async fn try_packet(&mut self) -> std::io::Result<(u8, Vec<u8>)> {
+        let header = self.socket.read_u8().await?;
+        let mut body = vec![0; usize::from(self.socket.read_u8().await?)];
+        self.socket.read_exact(&mut body).await?;
+        Ok((header >> 4, body))
+    }
+
+    /// An acknowledgement of the message `n`.
+    pub async fn is_acknowledged(&mut self, n: u16) {
+        let (kind, body) = self.packet().await;
+        assert_eq!((kind, &body[..2]), (PUBACK, &n.to_be_bytes()[..]));
+    }
+}
+
+/// A database with the one record `in`, linked from the topic `in` at QoS 1.
+pub fn client<S: Subject>(
+    subject: &S,
+    port: u16,
+    buffer: BufferCfg,
+) -> (AimDb<S::Runtime>, Reader<u64>) {
+    let mut builder = subject.builder_with(Setup { client_id: Some("leaves"), ..Setup::to(port) });
+    builder.configure::<u64>("in", |reg| {
+        reg.buffer(buffer).link_from("mqtt://in?qos=1", Json);
+    });
+    let db = builder.build().unwrap();
+    let reader = db.consumer::<u64>("in").unwrap().subscribe().unwrap();
+    db.start();
+    (db, reader)
+}
