@@ -65,7 +65,92 @@
 //! # On a microcontroller
 //!
 //! The feature `embassy`, without the default features, has `EmbassyMqttConnector`: MQTT 5 by minimq over any stream of
-//! embedded-io-async that a `Network` gives, for any runtime that does not ask for `Send`. The same links, and:
+//! embedded-io-async that a `Network` gives, for any runtime that does not ask for `Send`. With the feature
+//! `embassy-net` there is one, `TcpNetwork`. A whole program:
+//!
+//! ```no_run
+//! # #![allow(clippy::empty_loop)]
+//! # mod chip {
+//! #     use core::task::Context;
+//! #     use embassy_net::driver::{Capabilities, Driver, HardwareAddress, LinkState, RxToken, TxToken};
+//! #     pub struct Ethernet;
+//! #     pub struct Token;
+//! #     impl RxToken for Token {
+//! #         fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, f: F) -> R { f(&mut []) }
+//! #     }
+//! #     impl TxToken for Token {
+//! #         fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R { f(&mut vec![0; len]) }
+//! #     }
+//! #     impl Driver for Ethernet {
+//! #         type RxToken<'a> = Token;
+//! #         type TxToken<'a> = Token;
+//! #         fn receive(&mut self, _: &mut Context<'_>) -> Option<(Token, Token)> { None }
+//! #         fn transmit(&mut self, _: &mut Context<'_>) -> Option<Token> { None }
+//! #         fn link_state(&mut self, _: &mut Context<'_>) -> LinkState { LinkState::Down }
+//! #         fn capabilities(&self) -> Capabilities { Capabilities::default() }
+//! #         fn hardware_address(&self) -> HardwareAddress { HardwareAddress::Ip }
+//! #     }
+//! #     pub fn ethernet() -> Ethernet { Ethernet }
+//! #     pub fn random() -> u64 { 4 }
+//! #     pub fn celsius() -> f32 { 20.0 }
+//! # }
+//! // On a microcontroller: `#![no_std]`, `#![no_main]`, a heap (`embedded-alloc`), a panic handler.
+//! extern crate alloc;
+//!
+//! use aimdb_core::{AimDbBuilder, Arc, BufferCfg, Json};
+//! use aimdb_embassy_adapter::{EmbassyAdapter, sink};
+//! use aimdb_mqtt_connector::{EmbassyMqttConnector, TcpNetwork};
+//! use alloc::boxed::Box;
+//! use embassy_executor::Spawner;
+//! use embassy_net::{Config, Ipv4Address, Ipv4Cidr, Runner, StackResources, StaticConfigV4};
+//!
+//! #[embassy_executor::task]
+//! async fn network(mut runner: Runner<'static, chip::Ethernet>) {
+//!     runner.run().await
+//! }
+//!
+//! #[embassy_executor::main]
+//! async fn main(spawner: Spawner) {
+//!     let address = StaticConfigV4 {
+//!         address: Ipv4Cidr::new(Ipv4Address::new(10, 0, 0, 7), 24),
+//!         gateway: None,
+//!         dns_servers: Default::default(),
+//!     };
+//!     // One socket for each connector.
+//!     let sockets = Box::leak(Box::new(StackResources::<1>::new()));
+//!     let config = Config::ipv4_static(address);
+//!     let (stack, runner) = embassy_net::new(chip::ethernet(), config, sockets, chip::random());
+//!     spawner.spawn(network(runner).unwrap());
+//!
+//!     let runtime = Arc::new(EmbassyAdapter::new(spawner, sink::none));
+//!     let mut builder = AimDbBuilder::new().runtime(runtime);
+//!     let broker = TcpNetwork::new(stack, (Ipv4Address::new(10, 0, 0, 2), 1883));
+//!     builder.connector(EmbassyMqttConnector::new("10.0.0.2:1883", broker).client_id("node-7"));
+//!     builder.configure::<f32>("room.temperature", |reg| {
+//!         reg.buffer(BufferCfg::SpmcRing { capacity: 16 })
+//!             .source(|ctx, temperature| async move {
+//!                 loop {
+//!                     temperature.produce(chip::celsius()).await.ok();
+//!                     ctx.time().sleep(ctx.time().secs(10)).await;
+//!                 }
+//!             })
+//!             .link_to("mqtt://rooms/7/temperature?qos=1&retain", Json);
+//!     });
+//!     builder.configure::<bool>("room.heater", |reg| {
+//!         reg.buffer(BufferCfg::Mailbox).link_from("mqtt://rooms/7/heater?qos=1", Json).tap(
+//!             |ctx, heater| async move {
+//!                 let mut commands = heater.subscribe().unwrap();
+//!                 while let Ok(on) = commands.recv().await {
+//!                     ctx.log().info(format_args!("heater: {on}"));
+//!                 }
+//!             },
+//!         );
+//!     });
+//!     builder.run().await.expect("the graph is valid");
+//! }
+//! ```
+//!
+//! The same links, and:
 //!
 //! - **Not there**: MQTT 3.1.1; TLS, unless the network's streams do it; a session that outlives the program.
 //! - **Memory**: a receive buffer (1024 bytes: the largest packet that comes in; the broker is told), a send buffer (2048
@@ -124,6 +209,8 @@ pub use config::{DEFAULT_MAX_PAYLOAD, MqttVersion};
 pub use connector::MqttConnector;
 #[cfg(feature = "embassy")]
 pub use embassy::{DEFAULT_BUFFER, EmbassyMqttConnector, Network};
+#[cfg(feature = "embassy-net")]
+pub use embassy::{NoConnection, TcpNetwork, TcpStream};
 pub use will::LastWill;
 
 /// Typed links.

@@ -21,9 +21,13 @@ mod network;
 mod outlets;
 mod packet;
 mod settings;
+#[cfg(feature = "embassy-net")]
+mod tcp;
 
 pub use network::Network;
 use settings::Settings;
+#[cfg(feature = "embassy-net")]
+pub use tcp::{NoConnection, TcpNetwork, TcpStream};
 
 /// The receive buffer's size unless set otherwise, in bytes; a send buffer has twice as much.
 pub const DEFAULT_BUFFER: usize = 1024;
