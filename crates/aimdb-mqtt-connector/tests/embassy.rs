@@ -5,12 +5,52 @@ mod support;
 
 use std::time::Duration;
 
-use aimdb_core::Json;
-use aimdb_mqtt_connector::{EmbassyMqttConnector, LastWill, mqtt};
-use suite::{OnEmbassy, Subject};
+use aimdb_core::{BufferCfg, Json};
+use aimdb_mqtt_connector::{EmbassyMqttConnector, LastWill, QoS, mqtt};
+use suite::broker::{Broker, SUBSCRIBE};
+use suite::{OnEmbassy, Setup, Subject};
 use support::*;
 
 conformance!(OnEmbassy);
+
+#[test]
+fn acknowledgements_of_one_kind_go_out_in_the_order_of_their_messages() {
+    OnEmbassy::run(|subject| async move {
+        let broker = Broker::new(OnEmbassy::VERSION, None).await;
+        let mut builder = subject.builder_with(Setup::to(broker.port()));
+        for (key, filter, capacity) in [("full", "in", 2), ("free", "+", 100)] {
+            builder.configure::<u64>(key, |reg| {
+                let filter = mqtt::filter(filter).qos(QoS::AtLeastOnce);
+                reg.buffer(BufferCfg::SpmcQueue { capacity }).link_from(filter, Json);
+            });
+        }
+        let db = builder.build().unwrap();
+        let mut full = db.consumer::<u64>("full").unwrap().subscribe().unwrap();
+        let mut free = db.consumer::<u64>("free").unwrap().subscribe().unwrap();
+        db.start();
+        let mut served = broker.accept().await;
+        assert_eq!(served.packet().await.0, SUBSCRIBE);
+        for n in 1..=3 {
+            served.publish(n).await.unwrap();
+        }
+        for n in 4..=5 {
+            served.publish_to("no", n).await.unwrap();
+        }
+        for n in 1..=5 {
+            assert_eq!(value(&mut free).await, n);
+        }
+        // The third waits for the record that is full, and the others for the third.
+        for n in 1..=2 {
+            served.is_acknowledged(n).await;
+        }
+        assert!(tokio::time::timeout(SILENCE, served.try_packet()).await.is_err());
+        assert_eq!(value(&mut full).await, 1);
+        for n in 3..=5 {
+            served.is_acknowledged(n).await;
+        }
+        tokio::join!(shut_down(&db), async { drop(served) });
+    });
+}
 
 #[test]
 fn whatever_it_cannot_do_is_a_finding() {
@@ -21,6 +61,7 @@ fn whatever_it_cannot_do_is_a_finding() {
             .client_id("c".repeat(65))
             .keep_alive(Duration::from_millis(1500))
             .keep_session(Duration::from_millis(1))
+            .connect_timeout(Duration::ZERO)
             .backoff(Duration::ZERO, Duration::ZERO)
             .last_will(will)
             .receive_buffer(16)
@@ -32,11 +73,12 @@ fn whatever_it_cannot_do_is_a_finding() {
                 .link_to("mqtt://a/+?qos=3&colour=red", Json);
         });
         let error = builder.build().unwrap_err();
-        let whole = "the graph has 10 findings; nothing was started
+        let whole = "the graph has 11 findings; nothing was started
   E17 connector `mqtt` to `10.0.0.2:1883`: a keep-alive of 1.5s cannot be sent; use whole seconds, 1 to 65535, or zero for none
   E17 connector `mqtt` to `10.0.0.2:1883`: a receive buffer of 16 bytes is too small; use 128 bytes at least
   E17 connector `mqtt` to `10.0.0.2:1883`: a send buffer of 128 bytes is too small: connecting takes 230 of them; use 294 bytes at least
   E17 connector `mqtt` to `10.0.0.2:1883`: a session cannot be kept for 1ms after a break; use whole seconds, 1 to 4294967295
+  E17 connector `mqtt` to `10.0.0.2:1883`: it would give up before it has tried to connect; give `.connect_timeout(…)` some seconds
   E17 connector `mqtt` to `10.0.0.2:1883`: it would try to connect without a pause; give `.backoff(…)` a first pause, for instance 250 ms
   E17 connector `mqtt` to `10.0.0.2:1883`: the client id is 65 bytes long; use 64 bytes at most, which is what the client has room for
   E17 connector `mqtt` to `10.0.0.2:1883`: the last will's topic is 129 bytes long; use 128 bytes at most, which is what the client has room for

@@ -147,9 +147,9 @@ impl<R: Runtime> Inlets<R> {
             Some(waiting) if again => waiting.here = true,
             // Another message: the broker has given up the one that waits.
             Some(waiting) => waiting.id = None,
-            None => {}
+            None => return false,
         }
-        again && self.waiting.iter().any(|waiting| waiting.id == Some(id))
+        again
     }
 
     fn was_taken(&mut self, id: u16, message: &Message) -> bool {
@@ -263,11 +263,8 @@ impl<R: Runtime> Inlets<R> {
 
     /// A new connection. With a new session the broker knows of nothing that went before.
     pub(crate) fn connected(&mut self, new_session: bool) {
-        for waiting in &mut self.waiting {
-            waiting.here = false;
-            waiting.id = waiting.id.filter(|_| !new_session);
-        }
         if new_session {
+            self.waiting.iter_mut().for_each(|waiting| waiting.id = None);
             self.taken.clear();
         }
     }

@@ -100,6 +100,12 @@ impl Settings {
                 format!("a session cannot be kept for {:?} after a break", self.session_expiry);
             add(problem, "use whole seconds, 1 to 4294967295");
         }
+        if self.connect_timeout.is_zero() {
+            add(
+                "it would give up before it has tried to connect".into(),
+                "give `.connect_timeout(…)` some seconds",
+            );
+        }
         if self.first_pause.is_zero() {
             add(
                 "it would try to connect without a pause".into(),

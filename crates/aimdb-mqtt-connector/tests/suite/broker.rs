@@ -73,10 +73,15 @@ impl Served {
         self.write(0x90, &id, &[1]).await.unwrap();
     }
 
-    /// `n` as a message at QoS 1 with the identifier `n`.
+    /// `n` as a message at QoS 1 with the identifier `n`, on the topic `in`.
     pub async fn publish(&mut self, n: u16) -> std::io::Result<()> {
-        let [high, low] = n.to_be_bytes();
-        self.write(0x32, &[0, 2, b'i', b'n', high, low], n.to_string().as_bytes()).await
+        self.publish_to("in", n).await
+    }
+
+    pub async fn publish_to(&mut self, topic: &str, n: u16) -> std::io::Result<()> {
+        let length = u16::try_from(topic.len()).unwrap().to_be_bytes();
+        let start = [&length[..], topic.as_bytes(), &n.to_be_bytes()].concat();
+        self.write(0x32, &start, n.to_string().as_bytes()).await
     }
 
     async fn write(&mut self, header: u8, start: &[u8], end: &[u8]) -> std::io::Result<()> {

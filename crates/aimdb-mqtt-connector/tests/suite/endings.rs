@@ -44,8 +44,8 @@ pub async fn a_shutdown_while_messages_arrive_is_clean_and_takes_what_it_acknowl
     let mut served = broker.accept().await;
     served.grant().await;
     connected(&db).await;
+    let stopping = Cell::new(false);
     let serving = async {
-        // The window is the client's; none that is not acknowledged is in its way.
         let (mut sent, mut acknowledged) = (0_u16, Vec::new());
         loop {
             if usize::from(sent) < acknowledged.len() + 8 {
@@ -61,8 +61,9 @@ pub async fn a_shutdown_while_messages_arrive_is_clean_and_takes_what_it_acknowl
                 }
                 Ok(Ok(_)) => {}
                 Ok(Err(_)) => break,
-                // It does not read what comes any more, and has nothing to say.
-                Err(_) => break,
+                // It takes nothing any more, and has nothing to say.
+                Err(_) if stopping.get() => break,
+                Err(_) => {}
             }
         }
         drop(served);
@@ -73,6 +74,7 @@ pub async fn a_shutdown_while_messages_arrive_is_clean_and_takes_what_it_acknowl
         for _ in 0..100 {
             value(&mut reader).await;
         }
+        stopping.set(true);
         shut_down(&db).await;
     };
     let (acknowledged, ()) = tokio::join!(serving, ending);

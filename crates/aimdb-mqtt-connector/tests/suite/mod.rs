@@ -32,8 +32,6 @@ pub struct Setup {
     pub credentials: Option<(&'static str, &'static str)>,
     pub keep_alive: Option<Duration>,
     pub connect_timeout: Option<Duration>,
-    /// The pause between two attempts.
-    pub pause: Option<Duration>,
     /// How long the broker keeps the session.
     pub session: Option<Duration>,
     pub will: Option<LastWill>,
@@ -93,7 +91,6 @@ impl<const V311: bool> Subject for OnTokio<V311> {
 
 impl<const V311: bool> OnTokio<V311> {
     fn connector(setup: Setup) -> MqttConnector {
-        let pause = setup.pause;
         let connector =
             given(mqtt_to(setup.port).version(Self::VERSION), setup.name, MqttConnector::named);
         let connector = given(connector, setup.client_id, MqttConnector::client_id);
@@ -102,7 +99,6 @@ impl<const V311: bool> OnTokio<V311> {
         });
         let connector = given(connector, setup.keep_alive, MqttConnector::keep_alive);
         let connector = given(connector, setup.connect_timeout, MqttConnector::connect_timeout);
-        let connector = given(connector, pause, |it, pause| it.backoff(pause, pause));
         let connector = given(connector, setup.session, MqttConnector::persistent_session);
         let connector = given(connector, setup.will, MqttConnector::last_will);
         given(connector, setup.largest, MqttConnector::max_payload)
@@ -153,7 +149,6 @@ impl OnEmbassy {
         });
         let connector = given(connector, setup.keep_alive, To::keep_alive);
         let connector = given(connector, setup.connect_timeout, To::connect_timeout);
-        let connector = given(connector, setup.pause, |it, pause| it.backoff(pause, pause));
         let connector = given(connector, setup.session, To::keep_session);
         let connector = given(connector, setup.will, To::last_will);
         // A topic, what is around it, and in the send buffer what connecting takes.
