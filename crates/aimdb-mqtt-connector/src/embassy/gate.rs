@@ -379,8 +379,8 @@ mod tests {
     fn an_answer_goes_out_whole_between_the_clients_packets_however_often_its_write_is_dropped() {
         for takes in 1..9 {
             let (mut gate, hatch) = gate(Script::new(&[], takes));
-            hatch.answer(Answer::PubAck, 1);
-            hatch.answer(Answer::PubRec, 2);
+            hatch.answer(Answer::Acknowledged, 1);
+            hatch.answer(Answer::Received, 2);
             // Dropped once, in the middle if it takes fewer than all.
             let _unfinished = now(gate.read(&mut [0; 4]));
             while !gate.stream.taken.ends_with(&[0xc0, 0]) {
@@ -414,7 +414,7 @@ mod tests {
     #[test]
     fn what_was_under_way_does_not_reach_another_connection() {
         let (_gate, hatch) = gate(Script::new(&[], 1));
-        hatch.answer(Answer::PubAck, 1);
+        hatch.answer(Answer::Acknowledged, 1);
         let mut gate = Gate::new(Script::new(&[], 9), 16, hatch);
         assert_eq!(now(gate.read(&mut [0; 4])), Some(Ok(0)));
         assert!(gate.stream.taken.is_empty());

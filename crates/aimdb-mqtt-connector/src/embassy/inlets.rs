@@ -118,7 +118,7 @@ impl<R: Runtime> Inlets<R> {
         match packet.read() {
             Some(Received::Release(id)) => {
                 self.taken.retain(|taken| *taken != id);
-                self.hatch.answer(Answer::PubComp, id);
+                self.hatch.answer(Answer::Complete, id);
             }
             // Without an answer it stays the broker's.
             Some(Received::Publish(_)) if self.context.is_stopping() => {}
@@ -214,7 +214,8 @@ impl<R: Runtime> Inlets<R> {
             self.taken.push(id);
         }
         if here {
-            let answer = if qos == QoS::ExactlyOnce { Answer::PubRec } else { Answer::PubAck };
+            let answer =
+                if qos == QoS::ExactlyOnce { Answer::Received } else { Answer::Acknowledged };
             self.hatch.answer(answer, id);
         }
     }

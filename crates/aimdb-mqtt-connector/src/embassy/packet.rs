@@ -60,9 +60,12 @@ impl Message {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Answer {
-    PubAck = 0x40,
-    PubRec = 0x50,
-    PubComp = 0x70,
+    /// PUBACK.
+    Acknowledged = 0x40,
+    /// PUBREC.
+    Received = 0x50,
+    /// PUBCOMP.
+    Complete = 0x70,
 }
 
 impl Answer {
@@ -107,13 +110,13 @@ fn subscriptions(mut properties: Bytes<'_>) -> Option<Vec<usize>> {
     while let Some(property) = properties.byte() {
         match property {
             // Payload format, message expiry.
-            0x01 => drop(properties.skip(1)?),
-            0x02 => drop(properties.skip(4)?),
+            0x01 => _ = properties.skip(1)?,
+            0x02 => _ = properties.skip(4)?,
             // Content type, response topic, correlation data.
-            0x03 | 0x08 | 0x09 => drop(properties.text()?),
+            0x03 | 0x08 | 0x09 => _ = properties.text()?,
             0x0b => found.push(usize::try_from(properties.length()?).ok()?),
             // User property.
-            0x26 => drop((properties.text()?, properties.text()?)),
+            0x26 => _ = (properties.text()?, properties.text()?),
             // A topic alias, which nobody was allowed to use, or nothing that belongs here.
             _ => return None,
         }
@@ -262,6 +265,6 @@ mod tests {
         assert_eq!(whole(&[0x80, 1]), [Some(None), Some(Some(128))]);
         assert_eq!(whole(&[0xff, 0xff, 0xff, 0x7f])[3], Some(Some((1 << 28) - 1)));
         assert_eq!(whole(&[0x80, 0x80, 0x80, 0x80])[3], None);
-        assert_eq!(vec![Answer::PubRec.packet(0x102)], [[0x50, 2, 1, 2]]);
+        assert_eq!(vec![Answer::Received.packet(0x102)], [[0x50, 2, 1, 2]]);
     }
 }

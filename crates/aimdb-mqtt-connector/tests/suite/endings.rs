@@ -114,6 +114,33 @@ pub async fn what_no_record_has_at_a_shutdowns_deadline_is_not_acknowledged<S: S
     assert_eq!((reader.try_recv(), reader.try_recv()), (Ok(2), Ok(3)));
 }
 
+pub async fn what_comes_after_a_shutdown_has_begun_is_left_to_the_broker<S: Subject>(subject: S) {
+    let broker = Broker::new(S::VERSION, None).await;
+    let (db, mut reader) = client(&subject, broker.port(), BufferCfg::SpmcQueue { capacity: 2 });
+    let mut served = broker.accept().await;
+    served.grant().await;
+    connected(&db).await;
+    for n in 1..=6 {
+        served.publish(n).await.unwrap();
+    }
+    eventually("the record is full", || db.health().blocked, |blocked| blocked.len() == 1).await;
+    let serving = async {
+        tokio::time::sleep(A_WHILE).await;
+        served.publish(7).await.unwrap();
+        tokio::time::sleep(A_WHILE).await;
+        for n in 1..=6 {
+            assert_eq!(value(&mut reader).await, n);
+        }
+        for n in 1..=6 {
+            served.is_acknowledged(n).await;
+        }
+        assert_eq!(served.packet().await.0, DISCONNECT);
+        drop(served);
+    };
+    tokio::join!(shut_down(&db), serving);
+    assert!(reader.try_recv().is_err());
+}
+
 pub async fn the_last_will_is_published_after_a_crash_and_not_after_a_shutdown<S: Subject>(
     subject: S,
 ) {

@@ -244,6 +244,27 @@ pub async fn a_broker_that_sends_more_at_once_than_it_may_is_held_back<S: Subjec
     assert_eq!((link(&db, 0).received, link(&db, 0).dropped), (200, 0));
 }
 
+/// Memory has an end: a broker that does not keep to what it was told is not read any more.
+pub async fn a_broker_that_never_stops_sending_to_a_full_record_is_not_read<S: Subject>(
+    subject: S,
+) {
+    let broker = Broker::new(S::VERSION, None).await;
+    let (db, _reader) = client(&subject, broker.port(), BufferCfg::SpmcQueue { capacity: 2 });
+    let mut served = broker.accept().await;
+    served.grant().await;
+    // White space is no part of a number. Sockets keep some megabytes, and no more.
+    let payload = [b"7", &[b' '; 900][..]].concat();
+    for id in 1.. {
+        let sent = served.publish_as(0x32, "in", id, &payload);
+        if tokio::time::timeout(SILENCE * 3, sent).await.is_err() {
+            break;
+        }
+        assert!(id < 12_000, "ten megabytes were read");
+    }
+    drop(served);
+    let _left = db.shutdown(SILENCE).await;
+}
+
 pub async fn a_full_record_does_not_cost_the_connection<S: Subject>(subject: S) {
     let Some(broker) = Mosquitto::start(UNLIMITED) else { return };
     let probe = Probe::connect(broker.port()).await;

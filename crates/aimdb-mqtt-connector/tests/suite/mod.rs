@@ -210,6 +210,7 @@ macro_rules! conformance {
             a_bad_payload_is_counted_and_kept_as_a_dead_letter_and_the_next_good_one_arrives
             a_full_record_holds_back_its_own_messages_and_loses_none
             a_broker_that_sends_more_at_once_than_it_may_is_held_back
+            a_broker_that_never_stops_sending_to_a_full_record_is_not_read
             a_full_record_does_not_cost_the_connection
             what_a_full_record_has_no_place_for_at_qos_0_is_counted
             a_wrong_password_is_told_and_the_right_one_connects
@@ -221,6 +222,8 @@ macro_rules! conformance {
             a_broken_connection_loses_nothing_at_qos_1_and_2_and_doubles_nothing_at_qos_2
             a_kept_session_brings_what_came_while_the_connection_was_broken
             messages_that_wait_for_a_full_record_survive_broken_connections
+            a_message_that_found_room_without_a_connection_is_not_taken_again
+            an_identifier_of_qos_2_stands_for_one_message_until_its_release
             an_idle_connection_is_kept_alive
             a_broker_that_says_nothing_is_given_up_in_time
         }
@@ -229,6 +232,7 @@ macro_rules! conformance {
             a_shutdown_sends_everything_that_was_accepted_before_it_says_goodbye
             a_shutdown_while_messages_arrive_is_clean_and_takes_what_it_acknowledges
             what_no_record_has_at_a_shutdowns_deadline_is_not_acknowledged
+            what_comes_after_a_shutdown_has_begun_is_left_to_the_broker
             the_last_will_is_published_after_a_crash_and_not_after_a_shutdown
             a_broker_may_go_on_sending_until_it_has_read_the_acknowledgements_and_the_goodbye
             a_broker_that_keeps_the_connection_after_the_goodbye_is_not_waited_for_for_ever

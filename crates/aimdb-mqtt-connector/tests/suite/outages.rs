@@ -6,6 +6,7 @@ use std::time::Duration;
 use aimdb_core::{AimDb, BufferCfg, Json};
 use aimdb_mqtt_connector::{QoS, mqtt};
 
+use super::broker::{Broker, PUBCOMP, PUBREC, client};
 use super::{Setup, Subject};
 use crate::support::*;
 
@@ -232,6 +233,76 @@ pub async fn messages_that_wait_for_a_full_record_survive_broken_connections<S: 
         shut_down(&db).await;
         assert_eq!(link(&db, 0).dropped, 0);
     }
+}
+
+pub async fn a_message_that_found_room_without_a_connection_is_not_taken_again<S: Subject>(
+    subject: S,
+) {
+    const AGAIN: u8 = 8;
+    let broker = Broker::new(S::VERSION, None).await;
+    let (db, mut reader) = client(&subject, broker.port(), BufferCfg::SpmcQueue { capacity: 2 });
+    let mut served = broker.accept().await;
+    served.grant().await;
+    connected(&db).await;
+    for n in 1..=4 {
+        served.publish(n).await.unwrap();
+    }
+    for n in 1..=2 {
+        served.is_acknowledged(n).await;
+    }
+    eventually("the record is full", || db.health().blocked, |blocked| blocked.len() == 1).await;
+    drop(served);
+    disconnected(&db).await;
+    for n in 1..=2 {
+        assert_eq!(value(&mut reader).await, n);
+    }
+    eventually(
+        "both have room",
+        || db.metrics().records[0].readers[0].pending,
+        |pending| *pending == 2,
+    )
+    .await;
+    let mut served = broker.resume().await;
+    for n in 3..=4_u16 {
+        served.publish_as(0x32 | AGAIN, "in", n, n.to_string().as_bytes()).await.unwrap();
+        served.is_acknowledged(n).await;
+    }
+    for n in 3..=4 {
+        assert_eq!(value(&mut reader).await, n);
+    }
+    // The same identifier is another message now.
+    served.publish(3).await.unwrap();
+    served.is_acknowledged(3).await;
+    assert_eq!(value(&mut reader).await, 3);
+    tokio::join!(shut_down(&db), async { drop(served) });
+    assert!(reader.try_recv().is_err());
+}
+
+pub async fn an_identifier_of_qos_2_stands_for_one_message_until_its_release<S: Subject>(
+    subject: S,
+) {
+    const AGAIN: u8 = 8;
+    let broker = Broker::new(S::VERSION, None).await;
+    let (db, mut reader) = client(&subject, broker.port(), QUEUE);
+    let mut served = broker.accept().await;
+    served.grant().await;
+    connected(&db).await;
+    for round in 0..3_u64 {
+        let number = round.to_string();
+        served.publish_as(0x34, "in", 9, number.as_bytes()).await.unwrap();
+        served.is_answered(PUBREC, 9).await;
+        assert_eq!(value(&mut reader).await, round);
+        // The answer is lost, and the session goes on with the message.
+        drop(served);
+        served = broker.resume().await;
+        served.publish_as(0x34 | AGAIN, "in", 9, number.as_bytes()).await.unwrap();
+        served.is_answered(PUBREC, 9).await;
+        served.release(9).await;
+        served.is_answered(PUBCOMP, 9).await;
+    }
+    tokio::join!(shut_down(&db), async { drop(served) });
+    assert!(reader.try_recv().is_err());
+    assert_eq!(link(&db, 0).received, 3);
 }
 
 pub async fn an_idle_connection_is_kept_alive<S: Subject>(subject: S) {
