@@ -57,6 +57,8 @@
 //!   QoS 1 whose acknowledgement was under way; at QoS 2 it cannot.
 //! - With a persistent session, a QoS 2 publish that was cut off by the end of the *process* may hide one message of
 //!   the next process from its receivers, because packet identifiers start over. Publish at QoS 1 where that matters.
+//! - If a connection breaks again while a hundred messages and more (or as many as the broker's receive maximum) are still
+//!   being sent again, `MqttConnector`'s client may send no more of them until the program starts anew.
 //! - A message that the broker refuses is counted in `dropped` with MQTT 5. MQTT 3.1.1 has no words for it: the broker
 //!   acknowledges the message and throws it away.
 //! - MQTT 3.1.1 has no receive maximum: a broker that sends more than 1,024 unacknowledged messages to one full record

@@ -120,6 +120,11 @@ pub async fn a_broken_connection_loses_nothing_at_qos_1_and_2_and_doubles_nothin
     }
     let db = start(builder).await;
     for round in 0..10_u64 {
+        // No more than two rounds are under way: what the client library does with more than it has identifiers for, when
+        // the connection breaks again before they are sent again, is another matter (DESIGN.md).
+        let before = 20 * round.saturating_sub(1);
+        let sent = || (link(&db, 0).sent, link(&db, 1).sent);
+        eventually("it gets on", sent, |sent| sent.0 >= before && sent.1 >= before).await;
         for key in ["out1", "out2"] {
             let values = round * 20..(round + 1) * 20;
             db.producer::<u64>(key).unwrap().produce_many(values).await.unwrap();
