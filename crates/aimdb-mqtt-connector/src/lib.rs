@@ -158,8 +158,8 @@
 //! - **Memory**: a receive buffer (1024 bytes: the largest packet that comes in; the broker is told), a send buffer (2048
 //!   bytes: all packets under way, less what connecting takes), and a copy of each of at most 8 messages at QoS 1 and 2
 //!   that are not acknowledged yet. What is larger is dropped and counted. A message for a full record is kept as it came:
-//!   8 of them at QoS 1 and 2, which is the receive maximum the broker is told, and 8 at QoS 0 a link, none of them
-//!   larger than the receive buffer.
+//!   8 of them at QoS 1 and 2, which is the receive maximum the broker is told (64 if it sends more, or if sessions are lost
+//!   while the record is full), and 8 at QoS 0 a link, none of them larger than the receive buffer.
 //! - **A full record holds back its own messages**, and is acknowledged later for it; the connection, the other links and
 //!   what goes out go on. Acknowledgements are sent in the order of the messages of one QoS, as MQTT wants it, and the
 //!   broker has at most 8 messages at QoS 1 and 2 without one. So a record that stays full stops the other links at its
