@@ -30,18 +30,6 @@ pub async fn race<A, B>(
     .await
 }
 
-/// What is ready at once. The future is polled once.
-pub async fn now_or_never<O>(future: impl Future<Output = O>) -> Option<O> {
-    let mut future = pin!(future);
-    poll_fn(|cx| {
-        Poll::Ready(match future.as_mut().poll(cx) {
-            Poll::Ready(output) => Some(output),
-            Poll::Pending => None,
-        })
-    })
-    .await
-}
-
 /// Whether a shutdown has begun; if not, it will wake. `stopping` is the context's own.
 pub fn poll_stopping<R: Runtime>(
     context: &RuntimeContext<R>,

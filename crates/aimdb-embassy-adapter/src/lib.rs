@@ -87,6 +87,8 @@ use embassy_time::{TICK_HZ, Timer};
 
 mod home;
 pub mod sink;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod ticks;
 
 use home::Home;

@@ -1,18 +1,16 @@
 //! Every suite, on Embassy's std executor and a running clock. The same suites run as firmware: `firmware/conformance`.
 
-mod support;
-
 mod buffers {
-    use super::support::{adapter, in_embassy};
+    use aimdb_embassy_adapter::testing::{adapter, in_embassy};
     use aimdb_testing::buffers::HandleDoor;
 
     aimdb_testing::buffer_conformance!(HandleDoor(adapter()), around = in_embassy);
 }
 
 mod runtime {
-    aimdb_testing::runtime_conformance!(super::support::on_embassy);
+    aimdb_testing::runtime_conformance!(aimdb_embassy_adapter::testing::on_embassy);
 }
 
 mod engine {
-    aimdb_testing::engine_conformance!(super::support::on_embassy);
+    aimdb_testing::engine_conformance!(aimdb_embassy_adapter::testing::on_embassy);
 }

@@ -1,14 +1,12 @@
 //! What holds on Embassy alone: stages that are not `Send`, and where they may be spawned.
 
-mod support;
-
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
 
 use aimdb_core::{AimDbBuilder, BufferCfg, DbError};
-use support::on_embassy;
+use aimdb_embassy_adapter::testing::on_embassy;
 
 #[test]
 fn a_stage_may_hold_what_is_not_send() {

@@ -57,6 +57,8 @@
 //!   QoS 1 whose acknowledgement was under way; at QoS 2 it cannot.
 //! - With a persistent session, a QoS 2 publish that was cut off by the end of the *process* may hide one message of
 //!   the next process from its receivers, because packet identifiers start over. Publish at QoS 1 where that matters.
+//! - If a connection breaks again while a hundred messages and more (or as many as the broker's receive maximum) are still
+//!   being sent again, `MqttConnector`'s client may send no more of them until the program starts anew.
 //! - A message that the broker refuses is counted in `dropped` with MQTT 5. MQTT 3.1.1 has no words for it: the broker
 //!   acknowledges the message and throws it away.
 //! - MQTT 3.1.1 has no receive maximum: a broker that sends more than 1,024 unacknowledged messages to one full record
@@ -65,16 +67,106 @@
 //! # On a microcontroller
 //!
 //! The feature `embassy`, without the default features, has `EmbassyMqttConnector`: MQTT 5 by minimq over any stream of
-//! embedded-io-async that a `Network` gives, for any runtime that does not ask for `Send`. The same links, and:
+//! embedded-io-async that a `Network` gives, for any runtime that does not ask for `Send`. With the feature
+//! `embassy-net` there is one, `TcpNetwork`. A whole program:
+//!
+//! ```no_run
+//! # #![allow(clippy::empty_loop)]
+//! # mod chip {
+//! #     use core::task::Context;
+//! #     use embassy_net::driver::{Capabilities, Driver, HardwareAddress, LinkState, RxToken, TxToken};
+//! #     pub struct Ethernet;
+//! #     pub struct Token;
+//! #     impl RxToken for Token {
+//! #         fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, f: F) -> R { f(&mut []) }
+//! #     }
+//! #     impl TxToken for Token {
+//! #         fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R { f(&mut vec![0; len]) }
+//! #     }
+//! #     impl Driver for Ethernet {
+//! #         type RxToken<'a> = Token;
+//! #         type TxToken<'a> = Token;
+//! #         fn receive(&mut self, _: &mut Context<'_>) -> Option<(Token, Token)> { None }
+//! #         fn transmit(&mut self, _: &mut Context<'_>) -> Option<Token> { None }
+//! #         fn link_state(&mut self, _: &mut Context<'_>) -> LinkState { LinkState::Down }
+//! #         fn capabilities(&self) -> Capabilities { Capabilities::default() }
+//! #         fn hardware_address(&self) -> HardwareAddress { HardwareAddress::Ip }
+//! #     }
+//! #     pub fn ethernet() -> Ethernet { Ethernet }
+//! #     pub fn random() -> u64 { 4 }
+//! #     pub fn celsius() -> f32 { 20.0 }
+//! # }
+//! // On a microcontroller: `#![no_std]`, `#![no_main]`, a heap (`embedded-alloc`), a panic handler.
+//! extern crate alloc;
+//!
+//! use aimdb_core::{AimDbBuilder, Arc, BufferCfg, Json};
+//! use aimdb_embassy_adapter::{EmbassyAdapter, sink};
+//! use aimdb_mqtt_connector::{EmbassyMqttConnector, TcpNetwork};
+//! use alloc::boxed::Box;
+//! use embassy_executor::Spawner;
+//! use embassy_net::{Config, Ipv4Address, Ipv4Cidr, Runner, StackResources, StaticConfigV4};
+//!
+//! #[embassy_executor::task]
+//! async fn network(mut runner: Runner<'static, chip::Ethernet>) {
+//!     runner.run().await
+//! }
+//!
+//! #[embassy_executor::main]
+//! async fn main(spawner: Spawner) {
+//!     let address = StaticConfigV4 {
+//!         address: Ipv4Cidr::new(Ipv4Address::new(10, 0, 0, 7), 24),
+//!         gateway: None,
+//!         dns_servers: Default::default(),
+//!     };
+//!     // One socket for each connector.
+//!     let sockets = Box::leak(Box::new(StackResources::<1>::new()));
+//!     let config = Config::ipv4_static(address);
+//!     let (stack, runner) = embassy_net::new(chip::ethernet(), config, sockets, chip::random());
+//!     spawner.spawn(network(runner).unwrap());
+//!
+//!     let runtime = Arc::new(EmbassyAdapter::new(spawner, sink::none));
+//!     let mut builder = AimDbBuilder::new().runtime(runtime);
+//!     let broker = TcpNetwork::new(stack, (Ipv4Address::new(10, 0, 0, 2), 1883));
+//!     builder.connector(EmbassyMqttConnector::new("10.0.0.2:1883", broker).client_id("node-7"));
+//!     builder.configure::<f32>("room.temperature", |reg| {
+//!         reg.buffer(BufferCfg::SpmcRing { capacity: 16 })
+//!             .source(|ctx, temperature| async move {
+//!                 loop {
+//!                     temperature.produce(chip::celsius()).await.ok();
+//!                     ctx.time().sleep(ctx.time().secs(10)).await;
+//!                 }
+//!             })
+//!             .link_to("mqtt://rooms/7/temperature?qos=1&retain", Json);
+//!     });
+//!     builder.configure::<bool>("room.heater", |reg| {
+//!         reg.buffer(BufferCfg::Mailbox).link_from("mqtt://rooms/7/heater?qos=1", Json).tap(
+//!             |ctx, heater| async move {
+//!                 let mut commands = heater.subscribe().unwrap();
+//!                 while let Ok(on) = commands.recv().await {
+//!                     ctx.log().info(format_args!("heater: {on}"));
+//!                 }
+//!             },
+//!         );
+//!     });
+//!     builder.run().await.expect("the graph is valid");
+//! }
+//! ```
+//!
+//! The same links, and:
 //!
 //! - **Not there**: MQTT 3.1.1; TLS, unless the network's streams do it; a session that outlives the program.
 //! - **Memory**: a receive buffer (1024 bytes: the largest packet that comes in; the broker is told), a send buffer (2048
 //!   bytes: all packets under way, less what connecting takes), and a copy of each of at most 8 messages at QoS 1 and 2
-//!   that are not acknowledged yet. What is larger is dropped and counted.
-//! - **A full record holds up the connection** for `patience`, 1 s. Then one value waits in its link and is acknowledged;
-//!   newer ones for that record are dropped and counted until it has room.
-//! - **QoS 2 in** has 8 places. A broker that sends more at once, as Mosquitto 2.0.11 does after an outage, has the rest
-//!   refused; they are counted at the first link at QoS 2.
+//!   that are not acknowledged yet. What is larger is dropped and counted. A message for a full record is kept as it came:
+//!   8 of them at QoS 1 and 2, which is the receive maximum the broker is told (64 if it sends more, or if sessions are lost
+//!   while the record is full), and 8 at QoS 0 a link, none of them larger than the receive buffer.
+//! - **A full record holds back its own messages**, and is acknowledged later for it; the connection, the other links and
+//!   what goes out go on. Acknowledgements are sent in the order of the messages of one QoS, as MQTT wants it, and the
+//!   broker has at most 8 messages at QoS 1 and 2 without one. So a record that stays full stops the other links at its
+//!   QoS a few messages later, and those at QoS 1 and 2 when 8 messages wait for it. At QoS 0 nothing stops: what finds no
+//!   place is dropped and counted.
+//! - **A broker that sends more at once than it may**, as Mosquitto 2.0.11 does after an outage, is given 64 places at QoS
+//!   1 and 2. With all of them taken nothing more is read; the broker may close the connection for that, and sends again.
 //! - Messages that are sent again after a break may come after later ones.
 #![cfg_attr(not(feature = "tokio"), no_std)]
 #![forbid(unsafe_code)]
@@ -119,6 +211,8 @@ pub use config::{DEFAULT_MAX_PAYLOAD, MqttVersion};
 pub use connector::MqttConnector;
 #[cfg(feature = "embassy")]
 pub use embassy::{DEFAULT_BUFFER, EmbassyMqttConnector, Network};
+#[cfg(feature = "embassy-net")]
+pub use embassy::{NoConnection, TcpNetwork, TcpStream};
 pub use will::LastWill;
 
 /// Typed links.

@@ -2,10 +2,11 @@
 //!
 //! They become the same [`Address`] as the text form, so one check serves both.
 
+use alloc::boxed::Box;
 use alloc::string::String;
-use alloc::sync::Arc;
 use core::fmt;
 
+use aimdb_core::Arc;
 use aimdb_core::graph::LinkNode;
 use aimdb_core::link::{Address, InboundTarget, OutboundTarget, TopicFn};
 
@@ -39,7 +40,9 @@ pub fn topic(topic: impl Into<String>) -> Topic {
 /// ```
 #[must_use]
 pub fn topic_from<T>(topic: impl Fn(&T) -> String + Send + Sync + 'static) -> ComputedTopic<T> {
-    ComputedTopic { address: Address::new(crate::DEFAULT_NAME, ""), topic: Arc::new(topic) }
+    // By a box: the `Arc` for processors without compare-and-swap is not made from the closure at once.
+    let topic: Box<dyn Fn(&T) -> String + Send + Sync> = Box::new(topic);
+    ComputedTopic { address: Address::new(crate::DEFAULT_NAME, ""), topic: Arc::from(topic) }
 }
 
 /// A filter that a record is filled from. It may have the wildcards `+` and `#`; the codec sees what they matched.

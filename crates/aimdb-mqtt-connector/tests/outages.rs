@@ -9,8 +9,6 @@ use aimdb_core::{BufferCfg, Json, Reader};
 use aimdb_mqtt_connector::{MqttVersion, QoS, mqtt};
 use support::*;
 
-const UNLIMITED: &str = "max_inflight_messages 0\nmax_queued_messages 0";
-
 /// Twice the longest pause of [`to_url`], and plenty for a machine that is busy.
 const BACK_SOON: Duration = Duration::from_secs(4);
 
@@ -237,34 +235,6 @@ async fn nothing_is_lost_or_miscounted_when_the_broker_is_killed_twenty_times() 
     assert_eq!(metrics.records[0].readers[0].lagged, 0);
     assert!(metrics.records[1].readers[0].lagged > 0);
     shut_down(&db).await;
-}
-
-#[tokio::test]
-async fn a_shutdown_sends_everything_that_was_accepted_before_it_says_goodbye() {
-    let Some(broker) = Mosquitto::start(UNLIMITED) else { return };
-    for version in VERSIONS {
-        for qos in LEVELS {
-            let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
-            let mut probe = Probe::connect(broker.port()).await;
-            probe.subscribe("n", qos).await;
-            let before = tasks();
-            let mut builder = builder();
-            builder.connector(mqtt_to(broker.port()).version(version));
-            builder.configure::<u64>("out", |reg| {
-                reg.buffer(QUEUE).link_to(mqtt::topic("n").qos(qos), Json);
-            });
-            let db = start(builder).await;
-            db.producer::<u64>("out").unwrap().produce_many(0..500).await.unwrap();
-            let report = db.shutdown(PATIENCE).await;
-            assert!(report.is_clean(), "{report}");
-            assert!(report.took < BACK_SOON);
-            assert_eq!(link(&db, 0).sent, 500);
-            for n in 0..500 {
-                assert_eq!(probe.number().await, n);
-            }
-            eventually("no task survives", tasks, |tasks| *tasks == before).await;
-        }
-    }
 }
 
 #[tokio::test]

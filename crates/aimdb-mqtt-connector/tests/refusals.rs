@@ -1,105 +1,12 @@
-//! What the connector is told no to, and what it says no to: payloads, passwords, certificates.
+//! What the connector is told no to, and what it says no to: passwords, certificates.
 
 mod support;
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aimdb_core::link::DeadLetter;
-use aimdb_core::{DbError, Incoming, Json, Postcard, decode_with};
-use aimdb_mqtt_connector::{MqttConnector, MqttVersion, QoS, mqtt};
+use aimdb_core::{DbError, Json};
+use aimdb_mqtt_connector::{MqttConnector, QoS, mqtt};
 use support::*;
-
-#[derive(serde::Deserialize, Clone, Debug, PartialEq)]
-struct Reading {
-    celsius: f64,
-}
-
-#[tokio::test]
-async fn a_bad_payload_is_counted_and_kept_as_a_dead_letter_and_the_next_good_one_arrives() {
-    let Some(broker) = Mosquitto::start("") else { return };
-    for version in VERSIONS {
-        let probe = Probe::connect(broker.port()).await;
-        let letters = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&letters);
-        let mut builder = builder();
-        builder.connector(mqtt_to(broker.port()).version(version));
-        builder.on_dead_letter(move |letter: &DeadLetter<'_>| {
-            let DeadLetter { record, link, message, reason } = letter;
-            let text = format!("{record} | {link} | {} | {reason}", message.topic);
-            kept.lock().unwrap().push((text, message.payload.to_vec()));
-            assert_ne!(message.payload, b"the hook panics");
-        });
-        builder.configure::<Reading>("json", |reg| {
-            reg.buffer(QUEUE).link_from("mqtt://json/+?qos=1", Json);
-        });
-        builder.configure::<(u32, String)>("postcard", |reg| {
-            reg.buffer(QUEUE).link_from("mqtt://postcard?qos=1", Postcard);
-        });
-        builder.configure::<u64>("panics", |reg| {
-            let codec = decode_with(|message: &Incoming<'_>| match message.payload {
-                b"panic" => panic!("the codec gives up"),
-                payload => Ok::<_, String>(payload.len() as u64),
-            });
-            reg.buffer(QUEUE).link_from("mqtt://panics?qos=2", codec);
-        });
-        let db = builder.build().unwrap();
-        let mut json = db.consumer::<Reading>("json").unwrap().subscribe().unwrap();
-        let mut postcard = db.consumer::<(u32, String)>("postcard").unwrap().subscribe().unwrap();
-        let mut panics = db.consumer::<u64>("panics").unwrap().subscribe().unwrap();
-        db.start();
-        connected(&db).await;
-
-        let noise: Vec<u8> =
-            (0_u32..1000).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-        let bad: [Vec<u8>; 7] = [
-            noise,
-            Vec::new(),
-            vec![b'['; 1 << 20],
-            vec![0xff, 0xfe, 0x80],
-            br#"{"fahrenheit":70}"#.into(),
-            br#"{"celsius":"warm"}"#.into(),
-            b"the hook panics".into(),
-        ];
-        for (at, payload) in bad.iter().enumerate() {
-            probe.publish(&format!("json/{at}"), payload.clone(), QoS::AtLeastOnce).await;
-            probe.publish("json/good", r#"{"celsius":20.5}"#, QoS::AtLeastOnce).await;
-            assert_eq!(value(&mut json).await, Reading { celsius: 20.5 });
-            let letter = letters.lock().unwrap()[at].clone();
-            let start = format!("json | mqtt://json/+?qos=1 | json/{at} | ");
-            assert!(letter.0.starts_with(&start) && letter.0.len() > start.len(), "{}", letter.0);
-            assert!(letter.1 == *payload);
-        }
-        assert!(
-            letters.lock().unwrap()[4].0.ends_with("missing field `celsius` at line 1 column 17")
-        );
-        letters.lock().unwrap().clear();
-
-        for payload in [&b""[..], &[0x80; 20], &[1, 200, b'x'], &[1, 1, 0xff], &[1, 1, b'x', 0]] {
-            probe.publish("postcard", payload, QoS::AtLeastOnce).await;
-        }
-        probe.publish("postcard", [7, 2, b'o', b'k'], QoS::AtLeastOnce).await;
-        assert_eq!(value(&mut postcard).await, (7, "ok".into()));
-
-        probe.publish("panics", "panic", QoS::ExactlyOnce).await;
-        probe.publish("panics", "fine", QoS::ExactlyOnce).await;
-        assert_eq!(value(&mut panics).await, 4);
-        let last = letters.lock().unwrap().pop().unwrap();
-        assert_eq!(last.0, "panics | mqtt://panics?qos=2 | panics | panicked: the codec gives up");
-
-        probe.publish("nobody/expects/this", "x", QoS::AtLeastOnce).await;
-        probe.publish("json/a/b", "x", QoS::AtLeastOnce).await;
-
-        shut_down(&db).await;
-        let counted: Vec<_> = (0..3)
-            .map(|at| link(&db, at))
-            .map(|link| (link.received, link.decode_errors, link.dropped, link.reconnects))
-            .collect();
-        assert_eq!(counted, [(14, 7, 0, 0), (6, 5, 0, 0), (2, 1, 0, 0)]);
-        let error = link(&db, 2).last_error.unwrap();
-        assert_eq!(error, "a payload on `panics` did not decode: panicked: the codec gives up");
-    }
-}
 
 fn one_link(
     connector: MqttConnector,
@@ -225,18 +132,4 @@ async fn a_broker_that_asks_for_a_client_certificate_gets_it() {
             assert!(!error.is_empty(), "{error}");
         }
     }
-}
-
-#[tokio::test]
-async fn a_broker_that_does_not_answer_is_given_up_in_time() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    for version in VERSIONS {
-        let connector = mqtt_to(port).version(version).connect_timeout(Duration::from_secs(1));
-        let began = std::time::Instant::now();
-        let error = first_error(connector).await;
-        assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
-        assert!(!error.is_empty(), "{error}");
-    }
-    _ = MqttVersion::V5;
 }

@@ -15,7 +15,7 @@ use crate::frame::{Body, Decoder, Fault, Frame, TopicId};
 use crate::receiver::{Fate, Receiver};
 use crate::settings::Settings;
 use crate::status::{SerialCounters, SerialStatus};
-use aimdb_core::race::{now_or_never, poll_stopping};
+use aimdb_core::race::poll_stopping;
 
 /// Bytes read at once.
 const CHUNK: usize = 256;
@@ -49,9 +49,7 @@ struct Inlet {
     topic: String,
     id: TopicId,
     status: SerialStatus,
-    /// The link has a value that its record had no room for.
-    holds: bool,
-    /// It was waited for in vain, and its record has had no room since.
+    /// A value that the link holds was waited for in vain, and its record has had no room since.
     stuck: bool,
 }
 
@@ -64,7 +62,7 @@ impl<R: Runtime> Intake<R> {
         let inlet = |link: InboundLink| {
             let topic = link.address().topic.clone();
             let (id, status) = (TopicId::of(&topic), settings.status.clone());
-            Inlet { link, topic, id, status, holds: false, stuck: false }
+            Inlet { link, topic, id, status, stuck: false }
         };
         let now = context.time().now();
         let desk = Desk {
@@ -187,7 +185,7 @@ impl<R: Runtime> Desk<R> {
         let mut known = false;
         for inlet in self.inlets.iter_mut().filter(|inlet| inlet.id == topic) {
             known = true;
-            if inlet.holds && !inlet.stuck {
+            if inlet.link.holds() && !inlet.stuck {
                 let room = poll_fn(|cx| inlet.poll_room(cx));
                 inlet.stuck = time.timeout(self.patience, room).await.is_err();
             }
@@ -225,9 +223,9 @@ impl<R: Runtime> Desk<R> {
 impl Inlet {
     /// Whether the record has everything that the link was given.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.holds {
+        if self.link.holds() {
             let kept = core::task::ready!(self.link.poll_flush(cx));
-            (self.holds, self.stuck) = (false, false);
+            self.stuck = false;
             if kept.is_err() {
                 self.refused();
             }
@@ -237,18 +235,19 @@ impl Inlet {
 
     /// Hands a value over unless the last one still waits. It waits for nothing.
     async fn accept(&mut self, payload: &[u8]) {
-        let room = poll_fn(|cx| Poll::Ready(self.poll_room(cx).is_ready())).await;
-        if !room {
-            self.link.status().received();
-            return self.refused();
-        }
-        let message = Incoming { topic: &self.topic, parts: &[], payload };
-        match now_or_never(self.link.deliver(message)).await {
-            // The link has the value, and its record will.
-            None => self.holds = true,
-            Some(Ok(())) => {}
-            Some(Err(_closed)) => self.refused(),
-        }
+        poll_fn(|cx| {
+            if self.poll_room(cx).is_pending() {
+                self.link.status().received();
+                self.refused();
+            } else {
+                let message = Incoming { topic: &self.topic, parts: &[], payload };
+                if let Poll::Ready(Err(_closed)) = self.link.poll_accept(&message, cx) {
+                    self.refused();
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
     }
 
     /// A value is lost at its record.
@@ -261,7 +260,7 @@ impl Inlet {
 /// Cut off at a shutdown's deadline, a value that still waits is lost.
 impl Drop for Inlet {
     fn drop(&mut self) {
-        if self.holds {
+        if self.link.holds() {
             self.refused();
         }
     }

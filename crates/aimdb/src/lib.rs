@@ -40,6 +40,8 @@
 //! | `derive` (default) | `#[derive(RecordKey)]` |
 //! | `json`, `postcard` (default) | the codecs `Json` and `Postcard` |
 //! | `mqtt` | `MqttConnector` and the typed links of `mqtt` |
+//! | `mqtt-embassy` | `EmbassyMqttConnector` over any `Network`, and the typed links of `mqtt`; on a microcontroller |
+//! | `mqtt-embassy-net` | `TcpNetwork`: the same over embassy-net |
 //! | `serial` | serial lines: `EmbeddedSerialConnector` with `Uart` and `Port`, and with `tokio` `SerialConnector` |
 //! | `serial-tty` | `SerialConnector::tty`: serial devices and ptys |
 //! | `sync` | the blocking door: `Attach`, `SyncHandle`, `SyncProducer`, `SyncConsumer` |
@@ -50,8 +52,14 @@
 pub use aimdb_core::*;
 #[cfg(feature = "embassy")]
 pub use aimdb_embassy_adapter::{self as embassy, EmbassyAdapter};
+#[cfg(feature = "mqtt-embassy")]
+pub use aimdb_mqtt_connector::{EmbassyMqttConnector, Network};
+#[cfg(any(feature = "mqtt", feature = "mqtt-embassy"))]
+pub use aimdb_mqtt_connector::{LastWill, QoS, mqtt};
 #[cfg(feature = "mqtt")]
-pub use aimdb_mqtt_connector::{LastWill, MqttConnector, MqttVersion, QoS, mqtt};
+pub use aimdb_mqtt_connector::{MqttConnector, MqttVersion};
+#[cfg(feature = "mqtt-embassy-net")]
+pub use aimdb_mqtt_connector::{NoConnection, TcpNetwork, TcpStream};
 #[cfg(all(feature = "serial", feature = "tokio"))]
 pub use aimdb_serial_connector::SerialConnector;
 #[cfg(feature = "serial")]
@@ -70,10 +78,14 @@ pub use aimdb_tokio_adapter::TokioAdapter;
 pub mod prelude {
     #[cfg(feature = "embassy")]
     pub use crate::EmbassyAdapter;
+    #[cfg(feature = "mqtt-embassy")]
+    pub use crate::EmbassyMqttConnector;
     #[cfg(feature = "serial")]
     pub use crate::EmbeddedSerialConnector;
     #[cfg(feature = "json")]
     pub use crate::Json;
+    #[cfg(feature = "mqtt")]
+    pub use crate::MqttConnector;
     #[cfg(all(feature = "serial", feature = "tokio"))]
     pub use crate::SerialConnector;
     #[cfg(feature = "tokio")]
@@ -84,8 +96,8 @@ pub mod prelude {
     };
     #[cfg(feature = "sync")]
     pub use crate::{Attach, SyncConsumer, SyncHandle, SyncProducer};
-    #[cfg(feature = "mqtt")]
-    pub use crate::{MqttConnector, QoS, mqtt};
+    #[cfg(any(feature = "mqtt", feature = "mqtt-embassy"))]
+    pub use crate::{QoS, mqtt};
 
     pub use core::time::Duration;
 }

@@ -58,25 +58,45 @@ impl InboundLink {
     ///
     /// Dropped while it waits for room, the value is still delivered, before the next message's.
     pub async fn deliver(&mut self, message: Incoming<'_>) -> Result<(), Closed> {
-        self.flush().await?;
-        self.info.status.received();
-        self.deliveries.accept(&self.info, &message);
-        self.flush().await
-    }
-
-    async fn flush(&mut self) -> Result<(), Closed> {
+        poll_fn(|cx| self.poll_accept(&message, cx)).await?;
         poll_fn(|cx| self.poll_flush(cx)).await
     }
 
-    /// Whether every value decoded so far is in the record. Until then [`deliver`](Self::deliver) waits before it takes
-    /// another message: a connector that must not wait looks here first, and afterwards polls `deliver` once. The waker of
-    /// the last call is woken.
+    /// Takes `message` unless a value still waits; for a connector that serves several links in one task. `Pending`: it
+    /// was not taken. `Ready`: it was, and its value is in the record, or [waits](Self::holds) for
+    /// [`poll_flush`](Self::poll_flush) to bring it there. The waker of the last call is woken.
     ///
     /// # Errors
     ///
-    /// [`Closed`] if the record is closed.
+    /// [`Closed`] if the record is closed: neither the message nor a value that waited is in it.
+    pub fn poll_accept(
+        &mut self,
+        message: &Incoming<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Closed>> {
+        core::task::ready!(self.poll_flush(cx))?;
+        self.info.status.received();
+        self.deliveries.accept(&self.info, message);
+        match self.poll_flush(cx) {
+            Poll::Pending => Poll::Ready(Ok(())),
+            ready => ready,
+        }
+    }
+
+    /// Whether every value decoded so far is in the record. Until then no message is taken. The waker of the last call is
+    /// woken.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] if the record is closed: a value that waited is lost.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
         self.deliveries.poll_flush(cx)
+    }
+
+    /// Whether a value waits for room in its record. A connector that drops the link then loses it.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.deliveries.holds()
     }
 
     /// The record's key.
@@ -116,6 +136,8 @@ pub(crate) trait Deliveries: Send {
     fn accept(&mut self, info: &LinkInfo, message: &Incoming<'_>);
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>>;
+
+    fn holds(&self) -> bool;
 }
 
 /// A codec and a producer.
@@ -140,7 +162,15 @@ impl<T: Record, R: Runtime, C: Decode<T>> Deliveries for Inlet<T, R, C> {
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
-        self.producer.poll_produce(&mut self.decoded, &mut self.ticket, cx)
+        let kept = self.producer.poll_produce(&mut self.decoded, &mut self.ticket, cx);
+        if matches!(kept, Poll::Ready(Err(Closed))) {
+            self.decoded = None;
+        }
+        kept
+    }
+
+    fn holds(&self) -> bool {
+        self.decoded.is_some()
     }
 }
 

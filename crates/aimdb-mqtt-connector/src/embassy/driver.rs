@@ -3,14 +3,16 @@
 //! ```text
 //!  records ─▶ Outlets ─▶ ┌────────┐
 //!                        │ client │ ─ Gate ─ stream ── broker
-//!  records ◀─ Inlets  ◀─ └────────┘
+//!                        └────────┘    │
+//!  records ◀─ Inlets ◀────── Hatch ─────┘
 //! ```
 //!
-//! All of it is one task. The client acknowledges a message with the next thing it does, so nothing is asked of it until
-//! the message is in its records.
+//! All of it is one task, which waits for whatever comes first and never for a record. Messages go past the client: it
+//! would acknowledge them before a record has them.
 
 use aimdb_core::Arc;
 use alloc::collections::VecDeque;
+use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -23,14 +25,15 @@ use aimdb_core::link::{LinkStatus, Links, OutboundLink};
 use aimdb_core::{Runtime, RuntimeContext};
 use embedded_io_async::{Read, Write};
 use minimq::{
-    Buffers, ConfigBuilder, ConnectEvent, Connection, Error, InboundPublish, Io, Op, PeerError,
-    Property, ReasonCode, ResourceError, Session, SubscriptionOptions, TopicFilter, Will,
+    Buffers, ConfigBuilder, ConnectEvent, Connection, Error, Io, Op, PeerError, Property,
+    ReasonCode, ResourceError, Session, SubscriptionOptions, TopicFilter, Will,
 };
 
-use super::gate::{Gate, Signals};
+use super::gate::{Gate, Hatch};
 use super::inlets::Inlets;
 use super::network::Network;
 use super::outlets::{Outlets, level};
+use super::packet::Packet;
 use super::settings::Settings;
 use crate::backoff::Backoff;
 use aimdb_core::race::{Either, poll_stopping, race};
@@ -88,7 +91,9 @@ struct Driver<R> {
     inlets: Inlets<R>,
     outbound_statuses: Vec<Arc<LinkStatus>>,
     subscriptions: Subscriptions,
-    signals: Arc<Signals>,
+    hatch: Rc<Hatch>,
+    /// The largest packet that comes in.
+    receive_buffer: usize,
     backoff: Backoff,
     /// Before the next attempt; none before the first.
     pause: Duration,
@@ -107,28 +112,32 @@ struct Subscriptions {
 }
 
 /// What the driver has waited for.
-enum Event<'m, E> {
+enum Event<E> {
     /// A message was taken from a record.
     Taken,
     /// The client has got on.
-    Came(Result<Option<InboundPublish<'m>>, Error<E>>),
+    Client(Result<(), Error<E>>),
+    /// A packet that is not the client's.
+    Came(Packet),
+    /// There is an answer to one.
+    Answered,
     /// A shutdown has ended the links.
     Over,
 }
 
 impl<R: Runtime> Driver<R> {
     fn new(settings: &Settings, links: Links, context: RuntimeContext<R>) -> Self {
-        let signals = Arc::new(Signals::default());
+        let hatch = Rc::new(Hatch::default());
         let outbound_statuses = links.outbound.iter().map(OutboundLink::status).cloned().collect();
         let room = settings.message_room();
-        let outlets = Outlets::new(links.outbound, room, Arc::clone(&signals), context.clone());
-        let (patience, seen) = (settings.patience, Arc::clone(&signals));
+        let outlets = Outlets::new(links.outbound, room, Rc::clone(&hatch), context.clone());
         Self {
             outlets,
-            inlets: Inlets::new(links.inbound, patience, seen, context.clone()),
+            inlets: Inlets::new(links.inbound, Rc::clone(&hatch), context.clone()),
             outbound_statuses,
             subscriptions: Subscriptions::default(),
-            signals,
+            hatch,
+            receive_buffer: settings.receive_buffer,
             backoff: Backoff::new(settings.first_pause, settings.longest_pause),
             pause: Duration::ZERO,
             connect_timeout: settings.connect_timeout,
@@ -146,12 +155,12 @@ impl<R: Runtime> Driver<R> {
         session: &mut Session<'_>,
     ) -> Result<(), String> {
         let (time, limit) = (self.context.time(), self.connect_timeout);
-        let (pause, signals) = (self.pause, Arc::clone(&self.signals));
+        let (pause, most, hatch) = (self.pause, self.receive_buffer, Rc::clone(&self.hatch));
         let opening = async {
             time.sleep(pause).await;
             let connecting = async {
                 let stream = network.connect().await.map_err(|error| error.to_string())?;
-                let gate = Gate::new(stream, signals);
+                let gate = Gate::new(stream, most, hatch);
                 session.connect(gate).await.map_err(|error| error.to_string())
             };
             let answer = time.timeout(limit, connecting).await;
@@ -170,13 +179,11 @@ impl<R: Runtime> Driver<R> {
 
     /// What goes on meanwhile: values that wait for room, and a shutdown. Ends when that leaves nothing to do.
     async fn without_a_connection(&mut self) {
-        use core::sync::atomic::Ordering::Relaxed;
-        let Self { outlets, inlets, signals, context, .. } = self;
-        signals.amid.store(false, Relaxed);
+        let Self { outlets, inlets, context, .. } = self;
         let mut stopping = pin!(context.stopping());
         poll_fn(|cx| {
             let stopping = poll_stopping(context, stopping.as_mut(), cx);
-            inlets.poll_held(stopping, cx);
+            inlets.poll_waiting(stopping, cx);
             // Without room nothing is taken.
             let _nothing = outlets.poll_take([false; 3], cx);
             let over = stopping && inlets.are_gone() && outlets.have_ended();
@@ -192,7 +199,9 @@ impl<R: Runtime> Driver<R> {
         self.outbound_statuses.iter().for_each(|status| status.connected());
         self.outlets.connected(connection);
         let Self { subscriptions, inlets, .. } = self;
-        if connection.connect_event() == ConnectEvent::Connected {
+        let new_session = connection.connect_event() == ConnectEvent::Connected;
+        inlets.connected(new_session);
+        if new_session {
             subscriptions.asked.clear();
             subscriptions.granted.clear();
         }
@@ -218,43 +227,48 @@ impl<R: Runtime> Driver<R> {
             self.outlets.send(connection).await?;
             let room = self.outlets.room(connection);
             let event = {
-                let Self { outlets, inlets, .. } = self;
+                let Self { outlets, inlets, hatch, .. } = self;
                 let mut polling = pin!(connection.poll());
                 poll_fn(|cx| {
                     if records_first && outlets.poll_take(room, cx).is_ready() {
                         return Poll::Ready(Event::Taken);
                     }
-                    if let Poll::Ready(came) = polling.as_mut().poll(cx) {
-                        return Poll::Ready(Event::Came(came));
+                    if let Poll::Ready(got_on) = polling.as_mut().poll(cx) {
+                        return Poll::Ready(Event::Client(got_on.map(drop)));
+                    }
+                    if let Some(packet) = inlets.next() {
+                        return Poll::Ready(Event::Came(packet));
                     }
                     let stopping = poll_stopping(&context, stopping.as_mut(), cx);
-                    inlets.poll_held(stopping, cx);
+                    if inlets.poll_waiting(stopping, cx) {
+                        return Poll::Ready(Event::Answered);
+                    }
                     if outlets.poll_take(room, cx).is_ready() {
                         return Poll::Ready(Event::Taken);
                     }
-                    if stopping && inlets.are_gone() && outlets.have_ended() {
+                    let ended = inlets.are_gone() && outlets.have_ended();
+                    if stopping && ended && hatch.has_answered() {
                         return Poll::Ready(Event::Over);
                     }
                     Poll::Pending
                 })
                 .await
             };
-            records_first = matches!(event, Event::Came(_));
+            records_first = matches!(event, Event::Client(_) | Event::Came(_));
             let refusal = match event {
-                Event::Taken => continue,
+                Event::Taken | Event::Answered => continue,
                 Event::Over => return Ok(()),
-                Event::Came(Ok(Some(message))) => {
-                    self.inlets.take(&message).await;
-                    None
+                Event::Came(packet) => {
+                    self.inlets.take(packet).await?;
+                    continue;
                 }
-                Event::Came(Ok(None)) => None,
-                Event::Came(Err(Error::Peer(PeerError::Rejected(code)))) => Some(code),
-                Event::Came(Err(error)) => return Err(error.to_string()),
+                Event::Client(Ok(())) => None,
+                Event::Client(Err(Error::Peer(PeerError::Rejected(code)))) => Some(code),
+                Event::Client(Err(error)) => return Err(error.to_string()),
             };
             // The client handles one packet at a time, so a refusal belongs to what has ended since.
             self.outlets.settle(connection, refusal);
             self.settle_subscriptions(connection, refusal);
-            self.inlets.count_refused();
         }
     }
 
@@ -319,6 +333,7 @@ impl<R: Runtime> Driver<R> {
     }
 
     fn lost(&mut self, reason: &str) {
+        self.inlets.lost();
         for status in self.outbound_statuses.iter().chain(&self.inlets.statuses) {
             status.disconnected();
             status.error(reason);

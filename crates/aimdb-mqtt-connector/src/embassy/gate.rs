@@ -1,80 +1,155 @@
 //! Between the client and its stream.
 //!
-//! The client acknowledges whatever it has read, and it forgets to say which message it took when writing fails. So:
+//! Messages are not the client's: it acknowledges whatever it has read, at once, and keeps 8 identifiers of QoS 2. So
+//! PUBLISH and PUBREL are taken out of the stream here, for the driver, and what the driver answers goes out between the
+//! client's packets. Everything else passes as it is.
 //!
-//! - After a shutdown has begun messages are not let through. Unread they are not acknowledged, and stay the broker's.
-//! - A write that fails is told by the next read. Publishing then never fails half-way, and the client's own record of
-//!   what is under way is exact.
-//! - A message at QoS 2 that the client has no place for is refused without a word to us; the refusal is seen here.
+//! A write that fails is told by the next read. Publishing then never fails half-way, and the client's own record of what
+//! is under way is exact.
 
-use aimdb_core::Arc;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use alloc::collections::VecDeque;
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
+use core::future::pending;
 
 use embedded_io_async::{ErrorType, Read, Write};
 
-/// What both sides of the gate know. One task looks at it, so no ordering is needed.
+use super::packet::{Answer, Length, PUBLISH, PUBREL, Packet};
+
+/// What the gate and the driver hand each other.
 #[derive(Debug, Default)]
-pub(crate) struct Signals {
-    /// Messages are not let through any more.
-    pub(crate) closed: AtomicBool,
-    /// The client is in the middle of a packet.
-    pub(crate) amid: AtomicBool,
+pub(crate) struct Hatch {
+    /// The packet that came last. The gate reads on when it has been taken.
+    arrived: RefCell<Option<Packet>>,
+    /// Answers to the broker, each of [`Answer::SIZE`] bytes; the first may be partly out. The bound is the broker's
+    /// identifiers, of which it has 8 in use if it keeps to the client's receive maximum.
+    answers: RefCell<VecDeque<u8>>,
+    /// Where the next packet goes.
+    spare: RefCell<Vec<u8>>,
     /// What is written goes nowhere.
-    pub(crate) broken: AtomicBool,
-    /// So many messages at QoS 2 were refused: the broker has sent more at once than it may.
-    pub(crate) refused: AtomicU32,
+    broken: Cell<bool>,
+}
+
+impl Hatch {
+    pub(crate) fn take(&self) -> Option<Packet> {
+        self.arrived.take()
+    }
+
+    /// Puts an answer in line. It goes out when the connection is polled anew.
+    pub(crate) fn answer(&self, answer: Answer, id: u16) {
+        self.answers.borrow_mut().extend(answer.packet(id));
+    }
+
+    pub(crate) fn has_answered(&self) -> bool {
+        self.answers.borrow().is_empty()
+    }
+
+    pub(crate) fn reuse(&self, spare: Vec<u8>) {
+        self.spare.replace(spare);
+    }
+
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.get()
+    }
+
+    /// Between connections: what was under way on the old one does not belong to the new one.
+    pub(crate) fn reset(&self) {
+        self.arrived.take();
+        self.answers.borrow_mut().clear();
+        self.broken.set(false);
+    }
 }
 
 pub(crate) struct Gate<S: ErrorType> {
     stream: S,
+    header: Header,
     at: At,
-    /// The packet that is being read is thrown away.
-    passing_over: bool,
+    /// The largest packet, in bytes.
+    most: usize,
     failed: Option<S::Error>,
-    signals: Arc<Signals>,
+    hatch: Rc<Hatch>,
+}
+
+/// A packet's kind and length, byte by byte.
+#[derive(Default)]
+struct Header {
+    bytes: [u8; 5],
+    known: usize,
+    length: Length,
 }
 
 /// Where in a packet the next byte is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
-    Kind,
-    /// In the length, so many bits of which are known.
-    Length(u32, usize),
-    /// So many bytes before the end.
-    Body(usize),
+    Header,
+    /// The client's: so many bytes of the header it has, and so many of the body are to come.
+    Passing {
+        given: usize,
+        left: usize,
+    },
+    /// The driver's: so many bytes of the body are there.
+    Keeping {
+        body: Vec<u8>,
+        there: usize,
+    },
 }
 
 impl<S: ErrorType> Gate<S> {
-    pub(crate) fn new(stream: S, signals: Arc<Signals>) -> Self {
-        signals.amid.store(false, Relaxed);
-        signals.broken.store(false, Relaxed);
-        Self { stream, at: At::Kind, passing_over: false, failed: None, signals }
+    pub(crate) fn new(stream: S, most: usize, hatch: Rc<Hatch>) -> Self {
+        hatch.reset();
+        Self { stream, header: Header::default(), at: At::Header, most, failed: None, hatch }
     }
 
     pub(crate) fn into_inner(self) -> S {
         self.stream
     }
 
-    /// Follows what was read: one byte outside of a body, any number in it.
-    fn follow(&mut self, bytes: &[u8]) {
-        const PUBLISH: u8 = 3;
-        self.at = match (self.at, bytes) {
-            (At::Kind, [first, ..]) => {
-                self.passing_over = first >> 4 == PUBLISH && self.signals.closed.load(Relaxed);
-                At::Length(0, 0)
-            }
-            (At::Length(bits, known), [byte, ..]) => {
-                let length = known | usize::from(byte & 0x7f) << bits;
-                match (byte & 0x80 != 0, length) {
-                    (true, _) if bits < 21 => At::Length(bits + 7, length),
-                    (_, 0) => At::Kind,
-                    (_, length) => At::Body(length),
+    fn fail(&mut self, error: Option<S::Error>) {
+        self.failed = error;
+        self.hatch.broken.set(true);
+    }
+
+    fn begin(&mut self, byte: u8) {
+        let Header { bytes, known, length } = &mut self.header;
+        bytes[*known] = byte;
+        *known += 1;
+        if *known == 1 {
+            return;
+        }
+        let passing = |left| At::Passing { given: 0, left };
+        self.at = match length.add(byte) {
+            Some(None) => return,
+            // The client says what it thinks of that.
+            None => passing(0),
+            Some(Some(length)) => {
+                let length = usize::try_from(length).unwrap_or(usize::MAX);
+                match bytes[0] >> 4 {
+                    PUBLISH | PUBREL if length > self.most => return self.fail(None),
+                    PUBLISH | PUBREL => {
+                        let mut body = self.hatch.spare.take();
+                        body.clear();
+                        body.resize(length, 0);
+                        At::Keeping { body, there: 0 }
+                    }
+                    _ => passing(length),
                 }
             }
-            (At::Body(left), bytes) if left > bytes.len() => At::Body(left - bytes.len()),
-            _ => At::Kind,
         };
-        self.signals.amid.store(self.at != At::Kind && !self.passing_over, Relaxed);
+        self.end_if_whole();
+    }
+
+    fn end_if_whole(&mut self) {
+        let whole = match &self.at {
+            At::Header => false,
+            At::Passing { given, left } => *given == self.header.known && *left == 0,
+            At::Keeping { body, there } => *there == body.len(),
+        };
+        if whole {
+            if let At::Keeping { body, .. } = core::mem::replace(&mut self.at, At::Header) {
+                self.hatch.arrived.replace(Some(Packet { first: self.header.bytes[0], body }));
+            }
+            self.header = Header::default();
+        }
     }
 }
 
@@ -82,67 +157,110 @@ impl<S: ErrorType> ErrorType for Gate<S> {
     type Error = S::Error;
 }
 
-impl<S: Read> Read for Gate<S> {
+impl<S: Read + Write> Read for Gate<S> {
     async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, S::Error> {
         loop {
-            if self.signals.broken.load(Relaxed) {
+            // The client reads between two packets of its own.
+            self.write_answers().await;
+            if self.hatch.is_broken() {
                 return self.failed.take().map_or(Ok(0), Err);
             }
-            let most = match self.at {
-                At::Body(left) => left.min(buffer.len()),
-                _ => buffer.len().min(1),
+            if self.hatch.arrived.borrow().is_some() {
+                // The driver looks for it whenever the client waits, and polls anew.
+                pending::<()>().await;
+            }
+            let count = match &mut self.at {
+                At::Header => {
+                    let mut byte = [0];
+                    let count = self.stream.read(&mut byte).await?;
+                    if count > 0 {
+                        self.begin(byte[0]);
+                        continue;
+                    }
+                    count
+                }
+                At::Passing { given, .. } if *given < self.header.known => {
+                    let rest = &self.header.bytes[*given..self.header.known];
+                    let count = rest.len().min(buffer.len());
+                    buffer[..count].copy_from_slice(&rest[..count]);
+                    *given += count;
+                    count
+                }
+                At::Passing { left, .. } => {
+                    let most = (*left).min(buffer.len());
+                    let count = self.stream.read(&mut buffer[..most]).await?;
+                    *left -= count;
+                    count
+                }
+                At::Keeping { body, there } => {
+                    let count = self.stream.read(&mut body[*there..]).await?;
+                    *there += count;
+                    if count > 0 {
+                        self.end_if_whole();
+                        continue;
+                    }
+                    count
+                }
             };
-            let count = self.stream.read(&mut buffer[..most]).await?;
-            if count == 0 {
-                return Ok(0);
+            self.end_if_whole();
+            return Ok(count);
+        }
+    }
+}
+
+impl<S: Write> Gate<S> {
+    /// Dropped half-way, it goes on where it was.
+    async fn write_answers(&mut self) {
+        let mut any = false;
+        while !self.hatch.has_answered() && !self.hatch.is_broken() {
+            let mut some = [0; 16 * Answer::SIZE];
+            let mut count = 0;
+            for (place, byte) in some.iter_mut().zip(&*self.hatch.answers.borrow()) {
+                *place = *byte;
+                count += 1;
             }
-            self.follow(&buffer[..count]);
-            if !self.passing_over {
-                return Ok(count);
+            match self.stream.write(&some[..count]).await {
+                Ok(0) => self.fail(None),
+                Ok(count) => drop(self.hatch.answers.borrow_mut().drain(..count)),
+                Err(error) => self.fail(Some(error)),
             }
-            self.passing_over = self.at != At::Kind;
+            any = true;
+        }
+        if any {
+            self.flush_stream().await;
+        }
+    }
+
+    async fn flush_stream(&mut self) {
+        if !self.hatch.is_broken()
+            && let Err(error) = self.stream.flush().await
+        {
+            self.fail(Some(error));
         }
     }
 }
 
 impl<S: Write> Write for Gate<S> {
     async fn write(&mut self, bytes: &[u8]) -> Result<usize, S::Error> {
-        if self.signals.broken.load(Relaxed) {
+        // One that is partly out was begun between two packets of the client.
+        if !self.hatch.answers.borrow().len().is_multiple_of(Answer::SIZE) {
+            self.write_answers().await;
+        }
+        if self.hatch.is_broken() {
             return Ok(bytes.len());
         }
         match self.stream.write(bytes).await {
             Ok(0) if !bytes.is_empty() => self.fail(None),
-            Ok(count) => {
-                if is_refusal(bytes) {
-                    self.signals.refused.fetch_add(1, Relaxed);
-                }
-                return Ok(count);
-            }
+            Ok(count) => return Ok(count),
             Err(error) => self.fail(Some(error)),
         }
         Ok(bytes.len())
     }
 
     async fn flush(&mut self) -> Result<(), S::Error> {
-        if !self.signals.broken.load(Relaxed)
-            && let Err(error) = self.stream.flush().await
-        {
-            self.fail(Some(error));
-        }
+        self.flush_stream().await;
         Ok(())
     }
-}
-
-impl<S: ErrorType> Gate<S> {
-    fn fail(&mut self, error: Option<S::Error>) {
-        self.failed = error;
-        self.signals.broken.store(true, Relaxed);
-    }
-}
-
-/// PUBREC with the reason "receive maximum exceeded". The client starts each packet with a write of its own.
-fn is_refusal(packet: &[u8]) -> bool {
-    matches!(packet, [0x50, 3, _, _, 0x93] | [0x50, 4, _, _, 0x93, 0])
 }
 
 #[cfg(test)]
@@ -155,8 +273,20 @@ mod tests {
 
     use super::*;
 
-    /// Gives its bytes, and takes none.
-    struct Script(&'static [u8]);
+    /// Gives its bytes, and takes at most so many at once; none at all is a broken pipe.
+    struct Script {
+        gives: &'static [u8],
+        takes: usize,
+        taken: Vec<u8>,
+        /// Every other write waits.
+        waits: bool,
+    }
+
+    impl Script {
+        fn new(gives: &'static [u8], takes: usize) -> Self {
+            Self { gives, takes, taken: Vec::new(), waits: false }
+        }
+    }
 
     impl ErrorType for Script {
         type Error = ErrorKind;
@@ -164,16 +294,25 @@ mod tests {
 
     impl Read for Script {
         async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ErrorKind> {
-            let count = self.0.len().min(buffer.len());
-            buffer[..count].copy_from_slice(&self.0[..count]);
-            self.0 = &self.0[count..];
+            let count = self.gives.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&self.gives[..count]);
+            self.gives = &self.gives[count..];
             Ok(count)
         }
     }
 
     impl Write for Script {
-        async fn write(&mut self, _bytes: &[u8]) -> Result<usize, ErrorKind> {
-            Err(ErrorKind::BrokenPipe)
+        async fn write(&mut self, bytes: &[u8]) -> Result<usize, ErrorKind> {
+            if self.takes == 0 {
+                return Err(ErrorKind::BrokenPipe);
+            }
+            self.waits = !self.waits;
+            if !self.waits {
+                pending::<()>().await;
+            }
+            let count = self.takes.min(bytes.len());
+            self.taken.extend_from_slice(&bytes[..count]);
+            Ok(count)
         }
 
         async fn flush(&mut self) -> Result<(), ErrorKind> {
@@ -181,71 +320,103 @@ mod tests {
         }
     }
 
-    fn now<O>(future: impl Future<Output = O>) -> O {
+    fn now<O>(future: impl Future<Output = O>) -> Option<O> {
         match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(output) => output,
-            Poll::Pending => unreachable!("the script never waits"),
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
         }
     }
 
-    fn read_all(gate: &mut Gate<Script>, room: usize) -> alloc::vec::Vec<u8> {
-        let mut all = alloc::vec::Vec::new();
+    fn gate(script: Script) -> (Gate<Script>, Rc<Hatch>) {
+        let hatch = Rc::new(Hatch::default());
+        (Gate::new(script, 16, Rc::clone(&hatch)), hatch)
+    }
+
+    /// What the client reads, and the packets that the driver takes.
+    fn read_all(gate: &mut Gate<Script>, hatch: &Hatch, room: usize) -> (Vec<u8>, Vec<Packet>) {
+        let (mut all, mut taken) = (Vec::new(), Vec::new());
         let mut buffer = [0; 16];
         loop {
-            match now(gate.read(&mut buffer[..room])).unwrap() {
-                0 => return all,
-                count => all.extend_from_slice(&buffer[..count]),
+            match now(gate.read(&mut buffer[..room])) {
+                Some(Ok(0)) => return (all, taken),
+                Some(Ok(count)) => all.extend_from_slice(&buffer[..count]),
+                Some(Err(error)) => panic!("{error:?}"),
+                None => taken.push(hatch.take().unwrap()),
             }
         }
     }
 
-    /// A ping's answer, a message, an acknowledgement, a message without a body, another answer.
-    const TRAFFIC: &[u8] = &[0xd0, 0, 0x32, 5, 0, 1, b'a', 0, 9, 0x40, 2, 0, 7, 0x30, 0, 0xd0, 0];
+    /// A ping's answer, a message, an acknowledgement, a release, a subscription's answer, a message without a body.
+    const TRAFFIC: &[u8] = &[
+        0xd0, 0, 0x32, 5, 0, 1, b'a', 0, 9, 0x40, 2, 0, 7, 0x62, 2, 0, 8, 0x90, 3, 0, 1, 0, 0x30, 0,
+    ];
 
     #[test]
-    fn an_open_gate_changes_nothing() {
+    fn messages_and_their_releases_are_the_drivers_and_everything_else_is_the_clients() {
         for room in 1..8 {
-            let mut gate = Gate::new(Script(TRAFFIC), Arc::default());
-            assert_eq!(read_all(&mut gate, room), TRAFFIC);
+            let (mut gate, hatch) = gate(Script::new(TRAFFIC, 1));
+            let (read, taken) = read_all(&mut gate, &hatch, room);
+            assert_eq!(read, [0xd0, 0, 0x40, 2, 0, 7, 0x90, 3, 0, 1, 0]);
+            let taken: Vec<_> =
+                taken.iter().map(|packet| (packet.first, packet.body.as_slice())).collect();
+            let message = (0x32, &[0, 1, b'a', 0, 9][..]);
+            assert_eq!(taken, [message, (0x62, &[0, 8]), (0x30, &[])]);
         }
     }
 
     #[test]
-    fn a_closed_gate_passes_over_messages_and_nothing_else() {
-        for room in 1..8 {
-            let signals = Arc::new(Signals::default());
-            let mut gate = Gate::new(Script(TRAFFIC), Arc::clone(&signals));
-            signals.closed.store(true, Relaxed);
-            assert_eq!(read_all(&mut gate, room), [0xd0, 0, 0x40, 2, 0, 7, 0xd0, 0]);
-            assert!(!signals.amid.load(Relaxed));
+    fn nothing_is_read_until_the_driver_has_taken_what_came() {
+        let (mut gate, hatch) = gate(Script::new(&TRAFFIC[2..], 1));
+        for _ in 0..3 {
+            assert!(now(gate.read(&mut [0; 4])).is_none());
+        }
+        assert_eq!(gate.stream.gives.len(), TRAFFIC.len() - 9);
+        assert!(hatch.take().is_some());
+        assert_eq!(now(gate.read(&mut [0; 1])), Some(Ok(1)));
+    }
+
+    #[test]
+    fn an_answer_goes_out_whole_between_the_clients_packets_however_often_its_write_is_dropped() {
+        for takes in 1..9 {
+            let (mut gate, hatch) = gate(Script::new(&[], takes));
+            hatch.answer(Answer::Acknowledged, 1);
+            hatch.answer(Answer::Received, 2);
+            // Dropped once, in the middle if it takes fewer than all.
+            let _unfinished = now(gate.read(&mut [0; 4]));
+            while !gate.stream.taken.ends_with(&[0xc0, 0]) {
+                let sent = usize::from(gate.stream.taken.ends_with(&[0xc0]));
+                let _written = now(gate.write(&[0xc0, 0][sent..]));
+            }
+            let answers = [0x40, 2, 0, 1, 0x50, 2, 0, 2];
+            let before = gate.stream.taken.len() - 2;
+            assert_eq!(gate.stream.taken[..before], answers[..before], "{takes}");
+            assert!(before.is_multiple_of(Answer::SIZE), "{takes}");
         }
     }
 
     #[test]
-    fn a_message_that_was_begun_when_the_gate_closes_is_let_through() {
-        let signals = Arc::new(Signals::default());
-        let mut gate = Gate::new(Script(&TRAFFIC[2..]), Arc::clone(&signals));
-        let mut byte = [0];
-        now(gate.read(&mut byte)).unwrap();
-        assert!(signals.amid.load(Relaxed));
-        signals.closed.store(true, Relaxed);
-        assert_eq!(read_all(&mut gate, 3), [5, 0, 1, b'a', 0, 9, 0x40, 2, 0, 7, 0xd0, 0]);
-    }
-
-    #[test]
-    fn a_refused_message_is_told_from_an_accepted_one() {
-        assert!(is_refusal(&[0x50, 4, 0, 9, 0x93, 0]) && is_refusal(&[0x50, 3, 0, 9, 0x93]));
-        assert!(!is_refusal(&[0x50, 2, 0, 9]) && !is_refusal(&[0x40, 3, 0, 9, 0x93]));
+    fn a_message_that_is_larger_than_it_may_be_breaks_the_connection() {
+        let (mut gate, hatch) = gate(Script::new(&[0x30, 17, 0, 0], 1));
+        assert_eq!(now(gate.read(&mut [0; 4])), Some(Ok(0)));
+        assert!(hatch.is_broken() && hatch.take().is_none());
     }
 
     #[test]
     fn a_write_that_fails_is_told_by_the_next_read() {
-        let signals = Arc::new(Signals::default());
-        let mut gate = Gate::new(Script(TRAFFIC), Arc::clone(&signals));
-        assert_eq!(now(gate.write(b"abc")), Ok(3));
-        assert!(signals.broken.load(Relaxed));
-        assert_eq!((now(gate.write(b"d")), now(gate.flush())), (Ok(1), Ok(())));
-        assert_eq!(now(gate.read(&mut [0; 4])), Err(ErrorKind::BrokenPipe));
-        assert_eq!(now(gate.read(&mut [0; 4])), Ok(0));
+        let (mut gate, hatch) = gate(Script::new(TRAFFIC, 0));
+        assert_eq!(now(gate.write(b"abc")), Some(Ok(3)));
+        assert!(hatch.is_broken());
+        assert_eq!((now(gate.write(b"d")), now(gate.flush())), (Some(Ok(1)), Some(Ok(()))));
+        assert_eq!(now(gate.read(&mut [0; 4])), Some(Err(ErrorKind::BrokenPipe)));
+        assert_eq!(now(gate.read(&mut [0; 4])), Some(Ok(0)));
+    }
+
+    #[test]
+    fn what_was_under_way_does_not_reach_another_connection() {
+        let (_gate, hatch) = gate(Script::new(&[], 1));
+        hatch.answer(Answer::Acknowledged, 1);
+        let mut gate = Gate::new(Script::new(&[], 9), 16, hatch);
+        assert_eq!(now(gate.read(&mut [0; 4])), Some(Ok(0)));
+        assert!(gate.stream.taken.is_empty());
     }
 }

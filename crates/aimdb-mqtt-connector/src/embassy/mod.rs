@@ -19,10 +19,15 @@ mod gate;
 mod inlets;
 mod network;
 mod outlets;
+mod packet;
 mod settings;
+#[cfg(feature = "embassy-net")]
+mod tcp;
 
 pub use network::Network;
 use settings::Settings;
+#[cfg(feature = "embassy-net")]
+pub use tcp::{NoConnection, TcpNetwork, TcpStream};
 
 /// The receive buffer's size unless set otherwise, in bytes; a send buffer has twice as much.
 pub const DEFAULT_BUFFER: usize = 1024;
@@ -128,13 +133,6 @@ impl<N: Network> EmbassyMqttConnector<N> {
     pub fn backoff(mut self, first: Duration, max: Duration) -> Self {
         self.settings.first_pause = first;
         self.settings.longest_pause = max;
-        self
-    }
-
-    /// How long a record that is full is waited for, with the whole connection at rest. 1 s unless set.
-    #[must_use]
-    pub fn patience(mut self, limit: Duration) -> Self {
-        self.settings.patience = limit;
         self
     }
 }

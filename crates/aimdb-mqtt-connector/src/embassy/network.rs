@@ -12,8 +12,8 @@ use embedded_io_async::{Read, Write};
 ///   MAY be dropped while it waits.
 /// - A stream's reads and writes MUST lose nothing when their futures are dropped, and a write that makes no progress
 ///   MUST fail in the end. In embassy-net the first is so; the second is `TcpSocket::set_timeout`.
-/// - A stream's `flush` SHOULD wait until the bytes are out: after the goodbye the stream is read until the broker has
-///   closed it, and dropped.
+/// - What was written MUST go out by itself after `flush`, which need not wait for it: after the goodbye the stream is read
+///   until the broker has closed it, for 5 s at most, and dropped.
 #[expect(
     async_fn_in_trait,
     reason = "whether its futures are `Send` is for the implementation to say"

@@ -1,17 +1,16 @@
 //! From the records onto the connection.
 
-use aimdb_core::Arc;
 use alloc::collections::VecDeque;
+use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering::Relaxed;
 use core::task::{Context, Poll};
 
 use aimdb_core::link::OutboundLink;
 use aimdb_core::{Runtime, RuntimeContext};
 use minimq::{Connection, Error, Io, Op, PubError, Publication, ReasonCode, ResourceError};
 
-use super::gate::Signals;
+use super::gate::Hatch;
 use super::settings::OVERHEAD;
 use crate::QoS;
 use crate::options::LinkOptions;
@@ -29,7 +28,7 @@ pub(crate) struct Outlets<R> {
     spare: Vec<u8>,
     /// The largest packet at QoS 1 or 2.
     room: usize,
-    signals: Arc<Signals>,
+    hatch: Rc<Hatch>,
     context: RuntimeContext<R>,
 }
 
@@ -65,7 +64,7 @@ impl<R: Runtime> Outlets<R> {
     pub(crate) fn new(
         links: Vec<OutboundLink>,
         room: usize,
-        signals: Arc<Signals>,
+        hatch: Rc<Hatch>,
         context: RuntimeContext<R>,
     ) -> Self {
         let outlet = |link: OutboundLink| {
@@ -74,7 +73,7 @@ impl<R: Runtime> Outlets<R> {
         };
         let links = links.into_iter().map(outlet).collect();
         let window = VecDeque::with_capacity(WINDOW);
-        Self { links, turn: 0, window, spare: Vec::new(), room, signals, context }
+        Self { links, turn: 0, window, spare: Vec::new(), room, hatch, context }
     }
 
     /// A new connection: what the session has lost is sent again.
@@ -164,7 +163,7 @@ impl<R: Runtime> Outlets<R> {
         let alone = connection.session().is_publish_quiescent();
         let error = match connection.publish(publication).await {
             Ok(Some(op)) => return Attempt::UnderWay(op),
-            Ok(None) if self.signals.broken.load(Relaxed) => {
+            Ok(None) if self.hatch.is_broken() => {
                 return Attempt::Dropped(
                     "the connection broke, and at QoS 0 it is not sent again".into(),
                 );

@@ -39,7 +39,6 @@ pub(crate) struct Settings {
     pub(crate) send_buffer: usize,
     pub(crate) first_pause: Duration,
     pub(crate) longest_pause: Duration,
-    pub(crate) patience: Duration,
 }
 
 impl Settings {
@@ -57,7 +56,6 @@ impl Settings {
             send_buffer: 2 * DEFAULT_BUFFER,
             first_pause: Duration::from_millis(250),
             longest_pause: Duration::from_secs(10),
-            patience: Duration::from_secs(1),
         }
     }
 
@@ -102,18 +100,17 @@ impl Settings {
                 format!("a session cannot be kept for {:?} after a break", self.session_expiry);
             add(problem, "use whole seconds, 1 to 4294967295");
         }
+        if self.connect_timeout.is_zero() {
+            add(
+                "it would give up before it has tried to connect".into(),
+                "give `.connect_timeout(…)` some seconds",
+            );
+        }
         if self.first_pause.is_zero() {
             add(
                 "it would try to connect without a pause".into(),
                 "give `.backoff(…)` a first pause, for instance 250 ms",
             );
-        }
-        if !self.keep_alive.is_zero() && self.patience >= self.keep_alive {
-            let problem = format!(
-                "it would wait {:?} for a full record, but the broker must hear from it every {:?}",
-                self.patience, self.keep_alive
-            );
-            add(problem, "let `.patience(…)` be shorter than the keep-alive");
         }
         self.check_will(&mut add);
         self.check_buffers(&mut faults);

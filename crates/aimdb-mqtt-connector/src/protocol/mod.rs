@@ -187,7 +187,7 @@ macro_rules! client {
             }
 
             fn try_disconnect(&self) -> bool {
-                self.client.try_disconnect().is_ok()
+                self.client.try_disconnect_with_timeout($crate::protocol::DRAIN).is_ok()
             }
         }
 
@@ -267,6 +267,10 @@ fn broken(error: &dyn std::error::Error) -> Lost {
     }
     Lost { reason, refused: false, over: false }
 }
+
+/// How long the goodbye may wait for what the client believes to be under way. By then everything of ours has its
+/// answer; but after connections that broke one upon the other the client may wait for an answer it has had.
+const DRAIN: std::time::Duration = std::time::Duration::from_secs(5);
 
 const OVER: &str = "disconnected";
 

@@ -25,7 +25,7 @@ mod embassy;
 mod proxy;
 
 pub use certificates::Certificates;
-pub use embassy::{EmbassyBuilder, Tcp, embassy_to, on_embassy};
+pub use embassy::{Tcp, embassy_to};
 pub use proxy::Proxy;
 
 pub type Db = AimDb<TokioAdapter>;
@@ -306,6 +306,10 @@ pub async fn eventually<D: Debug>(
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
+
+/// Mosquitto's own limits would get in the way: it has 20 messages under way to a client unless told otherwise, and
+/// gives up the order of those at QoS 2 when more of them wait.
+pub const UNLIMITED: &str = "max_inflight_messages 0\nmax_queued_messages 0";
 
 pub const QUEUE: BufferCfg = BufferCfg::SpmcQueue { capacity: 4096 };
 

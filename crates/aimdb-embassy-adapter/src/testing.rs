@@ -1,6 +1,6 @@
 //! Embassy's std executor for tests: one for each, on a thread of its own.
-
-#![allow(dead_code, reason = "each test binary uses its own part")]
+//!
+//! The binary brings a critical section, for instance `critical-section` with its feature `std`.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -9,15 +9,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::{panic, thread};
 
-use aimdb_embassy_adapter::{EmbassyAdapter, sink};
 use embassy_executor::{Executor, Spawner};
+
+use crate::{EmbassyAdapter, sink};
 
 thread_local! {
     static SPAWNER: Cell<Option<Spawner>> = const { Cell::new(None) };
 }
 
-/// Runs `body` as a task of an executor of its own, to its end, and passes its panic on.
-pub(crate) fn on_embassy<F: Future<Output = ()> + 'static>(
+/// Runs `body` as a task of an executor of its own, to its end, and passes its panic on. It is given the executor's
+/// adapter.
+///
+/// # Panics
+///
+/// When `body` does.
+pub fn on_embassy<F: Future<Output = ()> + 'static>(
     body: impl FnOnce(Arc<EmbassyAdapter>) -> F + Send,
 ) {
     let run = || {
@@ -43,12 +49,16 @@ async fn the_body(body: Pin<Box<dyn Future<Output = ()>>>, done: Arc<AtomicBool>
 }
 
 /// The adapter of the executor that runs on this thread.
-pub(crate) fn adapter() -> Arc<EmbassyAdapter> {
+///
+/// # Panics
+///
+/// Without one.
+pub fn adapter() -> Arc<EmbassyAdapter> {
     let spawner = SPAWNER.get().expect("an executor runs on this thread");
     Arc::new(EmbassyAdapter::new(spawner, sink::log))
 }
 
 /// Runs `case` inside a task.
-pub(crate) fn in_embassy(case: impl FnOnce() + Send + 'static) {
+pub fn in_embassy(case: impl FnOnce() + Send + 'static) {
     on_embassy(|_| async { case() });
 }

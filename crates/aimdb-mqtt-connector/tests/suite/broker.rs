@@ -1,0 +1,168 @@
+//! A broker of which every byte is the test's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aimdb_core::{AimDb, BufferCfg, Json, Reader};
+use aimdb_mqtt_connector::MqttVersion;
+use rumqttc_v5::tokio_rustls::TlsAcceptor;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::{Setup, Subject};
+use crate::support::*;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+pub const CONNECT: u8 = 1;
+pub const PUBACK: u8 = 4;
+pub const PUBREC: u8 = 5;
+pub const PUBCOMP: u8 = 7;
+pub const SUBSCRIBE: u8 = 8;
+pub const DISCONNECT: u8 = 14;
+
+pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Duplex for S {}
+
+pub struct Broker {
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    version: MqttVersion,
+}
+
+impl Broker {
+    pub async fn new(version: MqttVersion, tls: Option<Arc<ServerConfig>>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self { listener, tls, version }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.listener.local_addr().unwrap().port()
+    }
+
+    /// Lets a client in, and reads its subscription.
+    pub async fn accept(&self) -> Served {
+        let mut served = self.connect(0).await;
+        let (kind, body) = served.packet().await;
+        assert_eq!(kind, SUBSCRIBE);
+        served.subscription.copy_from_slice(&body[..2]);
+        served
+    }
+
+    /// Lets a client in that has been there before, and that goes on with its session.
+    pub async fn resume(&self) -> Served {
+        self.connect(1).await
+    }
+
+    async fn connect(&self, session_present: u8) -> Served {
+        let (socket, _) = within("a connection", self.listener.accept()).await.unwrap();
+        socket.set_nodelay(true).unwrap();
+        let socket: Box<dyn Duplex> = match &self.tls {
+            None => Box::new(socket),
+            Some(config) => {
+                let accepted = TlsAcceptor::from(Arc::clone(config)).accept(socket);
+                Box::new(within("a handshake", accepted).await.unwrap())
+            }
+        };
+        let properties: &[u8] = if self.version == MqttVersion::V5 { &[0] } else { &[] };
+        let mut served = Served { socket, properties, subscription: [0; 2] };
+        assert_eq!(served.packet().await.0, CONNECT);
+        served.write(0x20, &[session_present, 0], &[]).await.unwrap();
+        served
+    }
+}
+
+/// One client's connection, seen from the broker.
+pub struct Served {
+    pub socket: Box<dyn Duplex>,
+    /// None, as this version of MQTT writes it.
+    properties: &'static [u8],
+    subscription: [u8; 2],
+}
+
+impl Served {
+    pub async fn grant(&mut self) {
+        let id = self.subscription;
+        self.write(0x90, &id, &[2]).await.unwrap();
+    }
+
+    /// `n` as a message at QoS 1 with the identifier `n`, on the topic `in`.
+    pub async fn publish(&mut self, n: u16) -> std::io::Result<()> {
+        self.publish_to("in", n).await
+    }
+
+    pub async fn publish_to(&mut self, topic: &str, n: u16) -> std::io::Result<()> {
+        self.publish_as(0x32, topic, n, n.to_string().as_bytes()).await
+    }
+
+    /// Everything of a message but its length: the first byte says QoS and DUP.
+    pub async fn publish_as(
+        &mut self,
+        header: u8,
+        topic: &str,
+        id: u16,
+        payload: &[u8],
+    ) -> std::io::Result<()> {
+        let length = u16::try_from(topic.len()).unwrap().to_be_bytes();
+        let start = [&length[..], topic.as_bytes(), &id.to_be_bytes()].concat();
+        self.write(header, &start, payload).await
+    }
+
+    /// PUBREL.
+    pub async fn release(&mut self, id: u16) {
+        let [high, low] = id.to_be_bytes();
+        self.socket.write_all(&[0x62, 2, high, low]).await.unwrap();
+    }
+
+    async fn write(&mut self, header: u8, start: &[u8], end: &[u8]) -> std::io::Result<()> {
+        let body = [start, self.properties, end].concat();
+        let length = match body.len() {
+            short @ 0..128 => vec![short as u8],
+            long => vec![(long % 128) as u8 | 0x80, u8::try_from(long / 128).unwrap()],
+        };
+        let packet = [&[header], &*length, &*body].concat();
+        self.socket.write_all(&packet).await?;
+        self.socket.flush().await
+    }
+
+    /// The next packet: its kind, and what follows the header.
+    pub async fn packet(&mut self) -> (u8, Vec<u8>) {
+        within("a packet", self.try_packet()).await.unwrap()
+    }
+
+    pub async fn try_packet(&mut self) -> std::io::Result<(u8, Vec<u8>)> {
+        let header = self.socket.read_u8().await?;
+        let mut body = vec![0; usize::from(self.socket.read_u8().await?)];
+        self.socket.read_exact(&mut body).await?;
+        Ok((header >> 4, body))
+    }
+
+    /// An acknowledgement of the message `n`.
+    pub async fn is_acknowledged(&mut self, n: u16) {
+        self.is_answered(PUBACK, n).await;
+    }
+
+    pub async fn is_answered(&mut self, answer: u8, n: u16) {
+        let (kind, body) = self.packet().await;
+        assert_eq!((kind, &body[..2]), (answer, &n.to_be_bytes()[..]));
+    }
+}
+
+/// A database with the one record `in`, linked from the topic `in` at QoS 2, in a session that is kept.
+pub fn client<S: Subject>(
+    subject: &S,
+    port: u16,
+    buffer: BufferCfg,
+) -> (AimDb<S::Runtime>, Reader<u64>) {
+    let setup = Setup { client_id: Some("kept"), session: Some(HOUR), ..Setup::to(port) };
+    let mut builder = subject.builder_with(setup);
+    builder.configure::<u64>("in", |reg| {
+        reg.buffer(buffer).link_from("mqtt://in?qos=2", Json);
+    });
+    let db = builder.build().unwrap();
+    let reader = db.consumer::<u64>("in").unwrap().subscribe().unwrap();
+    db.start();
+    (db, reader)
+}

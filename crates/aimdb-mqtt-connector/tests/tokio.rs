@@ -1,0 +1,147 @@
+//! `MqttConnector` keeps every promise, with either version of MQTT; and those that only it makes.
+
+mod suite;
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aimdb_core::Json;
+use aimdb_mqtt_connector::QoS;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use suite::broker::Broker;
+use suite::endings::the_broker_goes_on_sending;
+use suite::{OnTokio, bytes_in, bytes_out};
+use support::*;
+
+mod v5 {
+    crate::conformance!(crate::OnTokio<false>);
+}
+
+mod v311 {
+    crate::conformance!(crate::OnTokio<true>);
+}
+
+#[tokio::test]
+async fn a_mebibyte_passes_both_ways_and_one_byte_more_is_dropped_and_counted() {
+    let Some(broker) = Mosquitto::start("") else { return };
+    for version in VERSIONS {
+        let mut probe = Probe::connect(broker.port()).await;
+        probe.subscribe("big/out", QoS::AtLeastOnce).await;
+        let mut builder = builder();
+        builder.connector(mqtt_to(broker.port()).version(version));
+        builder.configure::<Vec<u8>>("out", |reg| {
+            reg.buffer(QUEUE).link_to("mqtt://big/out?qos=1", bytes_out());
+        });
+        builder.configure::<Vec<u8>>("in", |reg| {
+            reg.buffer(QUEUE).link_from("mqtt://big/in?qos=1", bytes_in());
+        });
+        let db = builder.build().unwrap();
+        let mut reader = db.consumer::<Vec<u8>>("in").unwrap().subscribe().unwrap();
+        db.start();
+        connected(&db).await;
+        let big: Vec<u8> = (0..1 << 20).map(|n: u32| n as u8).collect();
+        let bigger = [&big[..], &[0]].concat();
+
+        let out = db.producer::<Vec<u8>>("out").unwrap();
+        for payload in [&big, &bigger, &b"small".to_vec()] {
+            out.produce(payload.clone()).await.unwrap();
+        }
+        assert!(probe.next().await.payload == big);
+        assert_eq!(probe.next().await.payload, &b"small"[..]);
+        let sent = link(&db, 0);
+        assert_eq!((sent.dropped, sent.reconnects), (1, 0), "{sent}");
+        let error = sent.last_error.unwrap();
+        assert_eq!(
+            error,
+            "a message of `out` to `big/out` was dropped: its payload of 1048577 bytes is over the limit of 1048576, \
+             see `max_payload`"
+        );
+
+        probe.publish("big/in", big.clone(), QoS::AtLeastOnce).await;
+        assert!(value(&mut reader).await == big);
+        probe.publish("big/in", bigger, QoS::AtLeastOnce).await;
+        probe.publish("big/in", "small", QoS::AtLeastOnce).await;
+        assert!(value(&mut reader).await == b"small");
+        shut_down(&db).await;
+        let received = link(&db, 1);
+        assert_eq!((received.received, received.dropped), (3, 1), "{received}");
+        assert_eq!(received.reconnects, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_persistent_session_keeps_what_comes_while_the_database_is_down() {
+    let Some(broker) = Mosquitto::start("") else { return };
+    for version in VERSIONS {
+        for persistent in [true, false] {
+            let probe = Probe::connect(broker.port()).await;
+            let build = || {
+                let mut builder = builder();
+                let connector =
+                    mqtt_to(broker.port()).version(version).client_id(format!("{version:?}"));
+                builder.connector(match persistent {
+                    true => connector.persistent_session(Duration::from_secs(60)),
+                    false => connector.clean_session(),
+                });
+                builder.configure::<u64>("in", |reg| {
+                    reg.buffer(QUEUE).link_from("mqtt://in?qos=1", Json);
+                });
+                builder
+            };
+            let db = start(build()).await;
+            probe.publish("in", "0", QoS::AtLeastOnce).await;
+            eventually("it is there", || link(&db, 0).received, |received| *received == 1).await;
+            shut_down(&db).await;
+            for n in 1..=20_u64 {
+                probe.publish("in", n.to_string(), QoS::AtLeastOnce).await;
+            }
+            let db = build().build().unwrap();
+            let mut reader = db.consumer::<u64>("in").unwrap().subscribe().unwrap();
+            db.start();
+            connected(&db).await;
+            if persistent {
+                let mut n = value(&mut reader).await;
+                assert_ne!(n, 0, "{version:?}: it had been acknowledged");
+                while n < 20 {
+                    let next = value(&mut reader).await;
+                    assert_eq!(next, n + 1);
+                    n = next;
+                }
+            }
+            no_value(&mut reader).await;
+            probe.publish("in", "99", QoS::AtLeastOnce).await;
+            assert_eq!(value(&mut reader).await, 99);
+            shut_down(&db).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn over_tls_too_a_broker_may_go_on_sending_until_it_has_read_the_goodbye() {
+    for version in VERSIONS {
+        let Certificates { ca, server: (chain, key), .. } = Certificates::new();
+        let chain = CertificateDer::from_pem_slice(chain.as_bytes()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![chain], key)
+            .unwrap();
+        let broker = Broker::new(version, Some(Arc::new(config))).await;
+        let mut builder = builder();
+        let url = format!("mqtts://127.0.0.1:{}", broker.port());
+        builder.connector(to_url(url).version(version).ca_pem(ca));
+        builder.configure::<u64>("in", |reg| {
+            reg.buffer(QUEUE).link_from("mqtt://in?qos=1", Json);
+        });
+        let db = builder.build().unwrap();
+        let reader = db.consumer::<u64>("in").unwrap().subscribe().unwrap();
+        db.start();
+        the_broker_goes_on_sending(&broker, &db, reader).await;
+    }
+}
