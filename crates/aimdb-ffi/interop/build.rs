@@ -8,6 +8,7 @@ fn main() {
         "c/waiting.c",
         "c/typed.c",
         "c/cost.c",
+        "c/links.c",
         "c/bugs.c",
     ];
     for file in sources.iter().chain(&["c/check.h", "c/interop_records.h", "../include/aimdb.h"]) {

@@ -1,7 +1,7 @@
 //! C programs against `aimdb-ffi`, with one Rust function for each. A program returns 0, or the line of the check that
 //! failed, which it has also printed.
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_char, c_int};
 
 mod records;
 
@@ -88,4 +88,15 @@ programs! {
     race_made_for_the_sanitizer() = "race_made_for_the_sanitizer";
     /// Looks at a text that has been freed; for AddressSanitizer to find.
     use_after_free_made_for_the_sanitizer() = "use_after_free_made_for_the_sanitizer";
+}
+
+/// Records of every form, linked to the broker at `url` and back.
+#[must_use]
+pub fn links_to_a_broker(url: &CStr) -> c_int {
+    unsafe extern "C" {
+        #[link_name = "links_to_a_broker"]
+        fn run(url: *const c_char) -> c_int;
+    }
+    // SAFETY: a text that ends with a NUL, which the program only reads.
+    unsafe { run(url.as_ptr()) }
 }
