@@ -2,7 +2,10 @@
 #include "check.hpp"
 
 #include <array>
+#include <filesystem>
+#include <fstream>
 #include <limits>
+#include <thread>
 
 using namespace std::chrono_literals;
 
@@ -152,6 +155,17 @@ static void times() {
   });
 }
 
+// How many of this process's threads have this name.
+static int threads(const std::string &wanted) {
+  int count = 0;
+  for (const auto &task : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::string name;
+    std::getline(std::ifstream(task.path() / "comm"), name);
+    count += name == wanted;
+  }
+  return count;
+}
+
 static void reports() {
   test("a database tells of itself", [] {
     const aimdb::database db = with<int>(aimdb::ring(4));
@@ -172,7 +186,25 @@ static void reports() {
     options.workers = 2;
     options.drop_deadline = 1s;
     options.thread_name = "workshop";
-    CHECK(std::move(builder).attach(options).healthy());
+    const aimdb::database db = std::move(builder).attach(options);
+    // The runtime's and its two workers'. A thread has its name a little after it has begun.
+    while (threads("workshop") != 3) {
+      std::this_thread::sleep_for(1ms);
+    }
+  });
+
+  test("the destructor gives up after the drop deadline", [] {
+    aimdb::builder builder;
+    builder.record<int>("it", aimdb::queue(4)).tap<int>("it", [](int) { std::this_thread::sleep_for(1s); });
+    aimdb::options options;
+    options.drop_deadline = 10ms;
+    const auto before = std::chrono::steady_clock::now();
+    {
+      const aimdb::database db = std::move(builder).attach(options);
+      db.producer<int>("it").set_many(std::vector{1, 2, 3, 4});
+    }
+    // All four would take four seconds, and the default deadline is two.
+    CHECK(std::chrono::steady_clock::now() - before < 1900ms);
   });
 }
 
