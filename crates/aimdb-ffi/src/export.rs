@@ -154,7 +154,10 @@ const FUNCTIONS: [(&str, &str); 10] = [
 /// With `json` the type has payloads for links, in JSON; its fields must then be serde's.
 ///
 /// Use it in a crate of type `cdylib` or `staticlib` that depends on `aimdb-ffi`: that library has all functions, these
-/// and the general ones.
+/// and the general ones. A program links it *instead of* `aimdb-ffi`'s own: handles of one library are none to another.
+/// `CMakeLists.txt` builds and installs it (`-DAIMDB_CRATE=…`), with the headers in its folder `include`; in C++,
+/// `AIMDB_EXPORTED(Temperature, temperature)` makes `aimdb.hpp` use the typed functions. `examples/ffi/records` is such a
+/// crate.
 #[macro_export]
 macro_rules! export_record {
     (

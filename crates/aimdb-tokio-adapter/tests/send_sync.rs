@@ -13,7 +13,7 @@ use aimdb_core::graph::{
     ConnectorNode, InputNode, LinkNode, Plan, RecordNode, Severity, StageKind, StageNode,
     StageRole, TypeNode,
 };
-use aimdb_core::handle::{NextEvent, Produce, Recv, RecvMany};
+use aimdb_core::handle::{NextEvent, Produce, ProduceMany, Recv, RecvMany};
 use aimdb_core::health::{BlockedRecord, DbState, Health, LinkHealth, StageHealth, StageState};
 use aimdb_core::link::{
     DecodeFn, EncodeFn, InboundLink, LinkRequest, LinkStatus, Links, OutboundLink, Outgoing,
@@ -73,6 +73,7 @@ auto_traits! {
 // Futures that have a name.
 auto_traits! {
     Produce<'static, Value>: has Send, has Sync, has Unpin;
+    ProduceMany<'static, Value, std::array::IntoIter<Value, 1>>: has Send, has Sync, has Unpin;
     Recv<'static, Value>: has Send, has Sync, has Unpin;
     NextEvent<'static, Value>: has Send, has Sync, has Unpin;
     RecvMany<'static, Value>: has Send, has Sync, has Unpin;
@@ -162,7 +163,6 @@ auto_traits! {
 fn futures(
     db: &AimDb<Tokio>,
     builder: AimDbBuilder<Tokio>,
-    producer: &Producer<Value, Tokio>,
     interval: &mut Interval<Tokio>,
     context: &RuntimeContext<Tokio>,
     (outbound, inbound): (&mut OutboundLink, &mut InboundLink),
@@ -176,7 +176,6 @@ fn futures(
         db.shutdown_requested() => has Send, has Sync, lacks Unpin;
         // It begins as the builder.
         builder.run() => lacks Send, lacks Sync, lacks Unpin;
-        producer.produce_many([Value(Pinned {})]) => has Send, has Sync, lacks Unpin;
         interval.tick() => has Send, has Sync, lacks Unpin;
         context.stopping() => has Send, has Sync, lacks Unpin;
         time.sleep(Duration::ZERO) => has Send, has Sync, lacks Unpin;

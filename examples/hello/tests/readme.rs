@@ -20,6 +20,19 @@ fn the_readme_shows_this_program() {
     assert_eq!(block(README, "```rust\n"), program.trim());
 }
 
+/// `examples/ffi/run` compiles them, and looks at what they print.
+#[test]
+fn the_readme_shows_the_programs_in_c_and_in_cpp() {
+    let programs = [
+        ("```c\n", include_str!("../../ffi/hello/hello.c")),
+        ("```cpp\n", include_str!("../../ffi/hello/hello.cpp")),
+    ];
+    for (open, program) in programs {
+        let (_, program) = program.split_once('\n').unwrap();
+        assert_eq!(block(README, open), program.trim());
+    }
+}
+
 #[test]
 fn the_program_prints_what_the_readme_says() {
     let output = Command::new(env!("CARGO_BIN_EXE_hello")).output().unwrap();

@@ -9,7 +9,10 @@
 //! 4. [`setpoint`]: latest shows the newest, a mailbox gives each command to one taker.
 //! 5. [`burst`]: a queued bridge, where a burst waits in its own queue.
 //! 6. [`main`] detaches: what was accepted is drained, and a report says so.
-#![allow(clippy::print_stdout)] // It is a demo: it talks.
+//!
+//! `examples/ffi/c` and `examples/ffi/cpp` are the same program in C and in C++, and print the same lines: `examples/ffi/run`
+//! compares them. Only the graph, on standard error, names the types as each language does.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // It is a demo: it talks.
 
 use std::error::Error;
 use std::thread;
@@ -28,7 +31,7 @@ type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> Outcome {
     let handle = build()?;
-    println!("{}", handle.graph());
+    eprintln!("{}", handle.graph());
 
     readings(&handle)?;
     orders(&handle)?;
@@ -108,7 +111,7 @@ fn readings(handle: &SyncHandle) -> Outcome {
             Err(end) => break end,
         }
     };
-    println!("   get_with_timeout: {count} readings, then: {end}");
+    println!("   with a timeout: {count} readings, then time is up");
     assert_eq!(end, GetError::Timeout);
     Ok(())
 }

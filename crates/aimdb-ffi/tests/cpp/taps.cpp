@@ -1,0 +1,173 @@
+// C++ functions that the library calls: taps and the log.
+#include "check.hpp"
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+using namespace std::chrono_literals;
+
+static void values() {
+  test("a tap gets every value in order, and how many it missed", [] {
+    aimdb::builder builder;
+    std::vector<int> seen;
+    std::uint64_t missed = 0;
+    builder.record<int>("it", aimdb::queue(4)).tap<int>("it", [&](const int &value, std::uint64_t lost) {
+      seen.push_back(value);
+      missed += lost;
+    });
+    const aimdb::database db = std::move(builder).attach();
+    db.producer<int>("it").set_many(std::vector{1, 2, 3, 4, 5, 6, 7, 8});
+    CHECK(db.detach().clean);
+    CHECK((seen == std::vector{1, 2, 3, 4, 5, 6, 7, 8}) && missed == 0);
+  });
+
+  test("a tap that is slow on a ring is told what it missed", [] {
+    aimdb::builder builder;
+    std::uint64_t got = 0, missed = 0;
+    builder.record<int>("it", aimdb::ring(2)).tap<int>("it", [&](int, std::uint64_t lost) {
+      ++got;
+      missed += lost;
+    });
+    const aimdb::database db = std::move(builder).attach();
+    const auto writer = db.producer<int>("it");
+    for (int value = 0; value < 10'000; ++value) {
+      writer.set(value);
+    }
+    db.detach();
+    CHECK(got + missed == 10'000);
+  });
+
+  test("a tap of JSON gets the text", [] {
+    aimdb::builder builder;
+    std::string seen;
+    builder.record<aimdb::json>("it", aimdb::queue(4));
+    builder.tap<aimdb::json>("it", [&](std::string_view text) { seen = text; });
+    const aimdb::database db = std::move(builder).attach();
+    db.producer<aimdb::json>("it").set("{\"a\":1}");
+    db.detach();
+    CHECK(seen == "{\"a\":1}");
+  });
+
+  test("a tap for another size is refused at once, with both sizes", [] {
+    aimdb::builder builder;
+    builder.record<int>("it", aimdb::ring(4));
+    fails(AIMDB_WRONG_SIZE, [&] { builder.tap<double>("it", [](double) {}); }, "`it`", "4 bytes", "8 bytes");
+    fails(AIMDB_WRONG_SIZE, [&] { builder.tap<aimdb::json>("it", [](std::string_view) {}); }, "`it`", "JSON");
+  });
+
+  test("a tap for another size that only the library sees fails at its first value", [] {
+    aimdb::builder builder;
+    CHECK(aimdb_configure_bytes(builder.native_handle(), "it", 4, AIMDB_QUEUE, 4) == AIMDB_OK);
+    builder.tap<double>("it", [](double) {});
+    const aimdb::database db = std::move(builder).attach();
+    db.producer<int>("it").set(1);
+    CHECK(db.detach().failures == 1);
+    CHECK(contains(db.health_json(), "its callback returned -2"));
+  });
+}
+
+// How often a function's data was destroyed. It moves, as std::unique_ptr does.
+struct counted {
+  explicit counted(int &freed) : freed_(&freed, [](int *count) { ++*count; }) {}
+  void operator()(int) const {}
+  std::unique_ptr<int, void (*)(int *)> freed_;
+};
+
+static void ends() {
+  test("a tap that throws ends as failed, and what it threw is kept", [] {
+    aimdb::builder builder;
+    int calls = 0;
+    builder.record<int>("it", aimdb::queue(4)).tap<int>("it", [&](int value) {
+      ++calls;
+      if (value == 2) {
+        throw std::runtime_error("two is too much");
+      }
+    });
+    const aimdb::database db = std::move(builder).attach();
+    // The third has no reader any more.
+    const auto writer = db.producer<int>("it");
+    writer.set_many(std::vector{1, 2, 3});
+    while (db.healthy()) {
+      std::this_thread::sleep_for(1ms);
+    }
+    CHECK(contains(db.health_json(), "its callback returned -1"));
+    const auto failures = db.tap_failures();
+    CHECK(failures.size() == 1 && failures[0].key == "it");
+    const auto error = thrown<std::runtime_error>([&] { std::rethrow_exception(failures[0].exception); });
+    CHECK(error.what() == std::string("two is too much"));
+    CHECK(db.detach().failures == 1 && calls == 2);
+  });
+
+  test("a tap's function is destroyed once: after the detach, or with the builder, or when it is refused", [] {
+    int freed = 0;
+    {
+      aimdb::builder builder;
+      builder.record<int>("it", aimdb::ring(4)).tap<int>("it", counted(freed));
+      const aimdb::database db = std::move(builder).attach();
+      CHECK(freed == 0);
+      db.detach();
+      CHECK(freed == 1);
+    }
+    {
+      aimdb::builder builder;
+      builder.record<int>("it", aimdb::ring(4)).tap<int>("it", counted(freed));
+      CHECK(freed == 1);
+    }
+    CHECK(freed == 2);
+    {
+      aimdb::builder builder;
+      fails(AIMDB_NO_SUCH_RECORD, [&] { builder.tap<int>("it", counted(freed)); }, "`it`");
+      CHECK(freed == 3);
+    }
+    CHECK(freed == 3);
+  });
+
+  test("a tap can ask for the end, but not wait for it", [] {
+    aimdb::builder builder;
+    std::atomic<const aimdb::database *> its{nullptr};
+    std::atomic<bool> refused{false};
+    builder.record<int>("it", aimdb::queue(4)).tap<int>("it", [&](int) {
+      const aimdb::database &db = *its;
+      fails(AIMDB_WOULD_DEADLOCK, [&] { db.detach(); }, "aimdb_request_shutdown");
+      refused = true;
+      db.request_shutdown();
+    });
+    const aimdb::database db = std::move(builder).attach();
+    its = &db;
+    const auto reader = db.consumer<int>("it");
+    db.producer<int>("it").set(1);
+    int seen = 0;
+    for (const int value : reader) {
+      seen += value;
+    }
+    CHECK(seen == 1 && db.detach().clean && refused);
+  });
+}
+
+static void logging() {
+  test("the log comes line by line, what its function throws stays outside of C, and it ends", [] {
+    auto lines = std::make_shared<std::vector<std::string>>();
+    auto lock = std::make_shared<std::mutex>();
+    aimdb::set_log(aimdb::log_level::info, [lines, lock](aimdb::log_level level, std::string_view line) {
+      const std::lock_guard<std::mutex> guard(*lock);
+      CHECK(level <= aimdb::log_level::info);
+      lines->emplace_back(line);
+      throw std::runtime_error("nobody hears this");
+    });
+    with<int>(aimdb::ring(4)).detach();
+    aimdb::clear_log();
+    const auto count = lines->size();
+    CHECK(count > 0 && contains(lines->back(), "shut down"));
+    CHECK(lines.use_count() == 1);
+    with<int>(aimdb::ring(4)).detach();
+    CHECK(lines->size() == count);
+  });
+}
+
+int main() {
+  values();
+  ends();
+  logging();
+}
