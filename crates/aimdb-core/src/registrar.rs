@@ -49,6 +49,13 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         self
     }
 
+    /// What this record's type is called in the graph and its findings, instead of its Rust name: for front doors whose
+    /// users do not see that type.
+    pub fn value_name(&mut self, name: &'static str) -> &mut Self {
+        self.draft.node.value.name = name;
+        self
+    }
+
     /// The stage that writes this record: an async function of a context and a [`Producer`].
     ///
     /// At a shutdown it is ended at its next await. It may return; it then has finished.

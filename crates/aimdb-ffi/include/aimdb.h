@@ -141,7 +141,8 @@ typedef uint32_t aimdb_buffer;
  * were lost since the one before. It may block, and may call every function of this library; detaching its own database
  * is `AIMDB_WOULD_DEADLOCK`.
  *
- * It returns 0 to go on. Everything else ends the tap, which has then failed with that number (`aimdb_health_json`).
+ * It returns 0 to go on. Everything else ends the tap, which has then failed with that number, and with the reason given to
+ * `aimdb_tap_failed` (`aimdb_health_json`).
  * Nothing may be thrown or jump out of it.
  */
 typedef int32_t (*aimdb_tap_fn)(void *user, const void *value, size_t size, uint64_t missed);
@@ -735,6 +736,15 @@ const char *aimdb_status_text(int32_t status);
  * Thread safety: any thread; each has its own.
  */
 const char *aimdb_last_error(void);
+
+/**
+ * Says why the callback that this call stands in is about to return something else than 0: the text goes into the log and
+ * `aimdb_health_json`. `AIMDB_BAD_ARGUMENT` outside of a callback.
+ *
+ * Ownership: the text is copied.
+ * Thread safety: the callback's own thread.
+ */
+aimdb_status aimdb_tap_failed(const char *reason);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -84,7 +84,7 @@ impl Declared {
         }
         let key = String::from(key);
         self.records.insert(key.clone(), kind);
-        self.step(move |builder| (kind.configure)(builder, &key, cfg));
+        self.step(move |builder| (kind.configure)(builder, &key, cfg, kind.name()));
         Ok(())
     }
 

@@ -604,15 +604,15 @@ pub unsafe extern "C" fn aimdb_wait_any(
         }
         // SAFETY: as the caller says.
         let handles = unsafe { std::slice::from_raw_parts(consumers, count) };
-        let mut all: SmallVec<[&dyn Waitable; 16]> = SmallVec::new();
-        for handle in handles {
+        let mut found: SmallVec<[&Consumer; 16]> = SmallVec::new();
+        for (at, handle) in handles.iter().enumerate() {
             // SAFETY: the caller does not free it meanwhile.
-            all.push(unsafe { find(&CONSUMERS, *handle, "consumers")? }.inner.waitable());
+            let consumer = unsafe { CONSUMERS.get(handle.addr()) };
+            found.push(consumer.ok_or_else(|| no_handle(*handle, &format!("consumers[{at}]")))?);
         }
-        for handle in handles {
-            // SAFETY: the caller does not free it meanwhile.
-            all.push(&unsafe { find(&CONSUMERS, *handle, "consumers")? }.cancel);
-        }
+        let waitables = found.iter().map(|consumer| consumer.inner.waitable());
+        let cancels = found.iter().map(|consumer| &consumer.cancel as &dyn Waitable);
+        let all: SmallVec<[&dyn Waitable; 16]> = waitables.chain(cancels).collect();
         match wait_any(&all, limit(timeout_us))? {
             first if first < count => {
                 // SAFETY: checked above.

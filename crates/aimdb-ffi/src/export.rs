@@ -197,7 +197,7 @@ macro_rules! export_record {
 
         // SAFETY: it is `#[repr(C)]`, and every pattern of bits is a value of each field, as `Field` says.
         unsafe impl $crate::Exported for $Type {
-            const NAME: &'static str = stringify!($Type);
+            const NAME: &'static str = concat!("struct ", stringify!($Type));
             $crate::export_record! { @payloads $($json)? }
         }
 
@@ -339,8 +339,5 @@ pub fn from_json<T: DeserializeOwned>(payload: &[u8]) -> Result<T, CodecError> {
 #[doc(hidden)]
 #[must_use]
 pub fn no_payloads<T: Exported>() -> CodecError {
-    CodecError::new(format_args!(
-        "`struct {}` has no payloads: it was exported without `json`",
-        T::NAME
-    ))
+    CodecError::new(format_args!("`{}` has no payloads: it was exported without `json`", T::NAME))
 }

@@ -1,7 +1,9 @@
 //! What the library knows of a record besides its key: the functions for its type, behind one table of pointers.
 
 use std::any::TypeId;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
 use aimdb_core::{AimDbBuilder, BufferCfg, Incoming, Record, decode_with, encode_with};
 use aimdb_sync::{OpenError, SyncConsumer, SyncHandle, SyncProducer};
@@ -19,10 +21,12 @@ pub(crate) type Builder = AimDbBuilder<TokioAdapter>;
 #[derive(Clone, Copy)]
 pub(crate) struct Kind {
     pub(crate) form: Form,
+    /// As C knows it.
     name: &'static str,
+    is_exported: bool,
     pub(crate) id: TypeId,
     pub(crate) has_payloads: bool,
-    pub(crate) configure: fn(&mut Builder, &str, BufferCfg),
+    pub(crate) configure: fn(&mut Builder, &str, BufferCfg, &'static str),
     pub(crate) share: fn(&mut Builder, &str),
     pub(crate) tap: fn(&mut Builder, &str, Callback, Form),
     pub(crate) link_to: AddLink,
@@ -74,7 +78,7 @@ impl Kind {
     }
 
     pub(crate) fn exported<T: Exported>() -> Self {
-        Self { name: T::NAME, ..Self::plain::<T>(Form::Bytes(size_of::<T>())) }
+        Self { name: T::NAME, is_exported: true, ..Self::plain::<T>(Form::Bytes(size_of::<T>())) }
     }
 
     pub(crate) fn json() -> Self {
@@ -100,12 +104,16 @@ impl Kind {
     ) -> Self {
         Self {
             form,
-            name: "",
+            name: match form {
+                Form::Bytes(size) => name_of_bytes(size),
+                Form::Json => "JSON",
+            },
+            is_exported: false,
             id: TypeId::of::<T>(),
             has_payloads: T::HAS_PAYLOADS,
-            configure: |builder, key, cfg| {
+            configure: |builder, key, cfg, name| {
                 builder.configure::<T>(key, |reg| {
-                    reg.buffer(cfg);
+                    reg.buffer(cfg).value_name(name);
                 });
             },
             share: |builder, key| {
@@ -134,6 +142,10 @@ impl Kind {
             producer,
             consumer,
         }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
     }
 
     /// Whether values of another kind are values of this one: the same type and size.
@@ -186,12 +198,18 @@ fn open_consumer<T: Record>(
     }
 }
 
+/// `32 bytes`, once for each size that a program declares.
+fn name_of_bytes(size: usize) -> &'static str {
+    static NAMES: Mutex<BTreeMap<usize, &'static str>> = Mutex::new(BTreeMap::new());
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    names.entry(size).or_insert_with(|| format!("{size} bytes").leak())
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.form, self.name) {
-            (Form::Json, _) => f.write_str("JSON"),
-            (Form::Bytes(size), "") => write!(f, "{size} bytes"),
-            (Form::Bytes(size), name) => write!(f, "`struct {name}` of {size} bytes"),
+        match self.form {
+            Form::Bytes(size) if self.is_exported => write!(f, "`{}` of {size} bytes", self.name),
+            _ => f.write_str(self.name),
         }
     }
 }

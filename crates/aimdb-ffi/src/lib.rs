@@ -64,7 +64,7 @@ pub use export::*;
 pub use log::*;
 pub use producer::*;
 pub use status::{aimdb_last_error, aimdb_status, aimdb_status_text};
-pub use tap::{aimdb_drop_fn, aimdb_tap_fn};
+pub use tap::{aimdb_drop_fn, aimdb_tap_failed, aimdb_tap_fn};
 pub use value::Exported;
 
 pub use aimdb_core::CodecError;

@@ -183,7 +183,7 @@ impl Producer {
 
 #[cold]
 pub(crate) fn wrong_type<T: Exported>(key: &str, kind: Kind) -> Failure {
-    let problem = format!("record `{key}` holds {kind}, but `struct {}` was asked for", T::NAME);
+    let problem = format!("record `{key}` holds {kind}, but `{}` was asked for", T::NAME);
     Failure::new(AIMDB_WRONG_TYPE, problem)
 }
 

@@ -8,7 +8,7 @@
 //! ```
 
 use std::cell::Cell;
-use std::ffi::c_void;
+use std::ffi::{c_char, c_void};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -20,7 +20,9 @@ use aimdb_tokio_adapter::TokioAdapter;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use crate::arguments::text;
 use crate::kind::Form;
+use crate::status::{Failure, aimdb_status, aimdb_status::*, answer};
 use crate::value::Content;
 
 /// Gets each value of a record, on a thread of its own. `value` points to `size` bytes (a JSON record: to a text that ends
@@ -28,7 +30,8 @@ use crate::value::Content;
 /// were lost since the one before. It may block, and may call every function of this library; detaching its own database
 /// is `AIMDB_WOULD_DEADLOCK`.
 ///
-/// It returns 0 to go on. Everything else ends the tap, which has then failed with that number (`aimdb_health_json`).
+/// It returns 0 to go on. Everything else ends the tap, which has then failed with that number, and with the reason given to
+/// `aimdb_tap_failed` (`aimdb_health_json`).
 /// Nothing may be thrown or jump out of it.
 #[allow(non_camel_case_types, reason = "the name is C's")]
 pub type aimdb_tap_fn = Option<
@@ -98,6 +101,33 @@ thread_local! {
     static TAP_OF: Cell<u64> = const { Cell::new(0) };
 }
 
+thread_local! {
+    /// Why the callback on this thread is about to fail.
+    static REASON: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// Says why the callback that this call stands in is about to return something else than 0: the text goes into the log and
+/// `aimdb_health_json`. `AIMDB_BAD_ARGUMENT` outside of a callback.
+///
+/// Ownership: the text is copied.
+/// Thread safety: the callback's own thread.
+///
+/// # Safety
+///
+/// `reason` is NULL, or a text that ends with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_tap_failed(reason: *const c_char) -> aimdb_status {
+    answer(|| {
+        if TAP_OF.get() == 0 {
+            let problem = "`aimdb_tap_failed` was called outside of a tap's callback";
+            return Err(Failure::new(AIMDB_BAD_ARGUMENT, problem));
+        }
+        // SAFETY: as the caller says.
+        REASON.set(Some(unsafe { text(reason, "reason")? }.into()));
+        Ok(())
+    })
+}
+
 /// Whether this call stands in a callback of `database`.
 pub(crate) fn is_tap_of(database: u64) -> bool {
     TAP_OF.get() == database
@@ -106,7 +136,7 @@ pub(crate) fn is_tap_of(database: u64) -> bool {
 /// How a tap's thread ended.
 enum End {
     Read,
-    Failed(i32),
+    Failed(i32, Option<String>),
 }
 
 /// The stage of a tap.
@@ -137,7 +167,10 @@ pub(crate) async fn run<T: Content>(
     }
     match ended.await {
         Ok(End::Read) => {}
-        Ok(End::Failed(code)) => context.fail(format_args!("its callback returned {code}")),
+        Ok(End::Failed(code, None)) => context.fail(format_args!("its callback returned {code}")),
+        Ok(End::Failed(code, Some(reason))) => {
+            context.fail(format_args!("its callback returned {code}: {reason}"));
+        }
         Err(_) => context.fail("its thread panicked"),
     }
 }
@@ -156,7 +189,7 @@ fn call_for_each<T: Content>(
             Event::Value(value) if !is_over.load(Acquire) => {
                 match callback.call(&value, form, missed) {
                     0 => missed = 0,
-                    code => return End::Failed(code),
+                    code => return End::Failed(code, REASON.take()),
                 }
             }
             Event::Value(_) => break,

@@ -199,7 +199,7 @@ impl Content for Text {
 ///
 /// The type is `#[repr(C)]`, and any bytes that C's struct of the same fields can have are a value of it.
 pub unsafe trait Exported: Record + Copy {
-    /// Its name in C.
+    /// What it is called in C: `struct` and the name.
     const NAME: &'static str;
 
     /// Whether it has payloads, so that links are for it.

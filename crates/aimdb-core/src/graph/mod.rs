@@ -50,14 +50,22 @@ pub struct RecordNode {
 }
 
 /// A Rust type. Compared by identity, shown by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct TypeNode {
     #[cfg_attr(feature = "serde", serde(skip))]
     id: TypeId,
-    /// The full name, for instance `sensors::Temperature`.
+    /// The full name, for instance `sensors::Temperature`, or what it is [called](crate::Registrar::value_name) instead.
     pub name: &'static str,
 }
+
+impl PartialEq for TypeNode {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Eq for TypeNode {}
 
 impl TypeNode {
     /// The node of `T`.

@@ -64,6 +64,7 @@ static int32_t on_value(void *user, const void *value, size_t size, uint64_t mis
   tap->missed += missed;
   int32_t returns = tap->returns;
   pthread_mutex_unlock(&tap->lock);
+  if (returns != 0 && aimdb_tap_failed("no room on the disk") != AIMDB_OK) return 99;
   return returns;
 }
 
@@ -313,7 +314,8 @@ int a_tap_that_fails(void) {
   CHECK(!healthy);
   char *json;
   OK(aimdb_health_json(db, &json));
-  CHECK(strstr(json, "its callback returned 42") != NULL);
+  CHECK(strstr(json, "its callback returned 42: no room on the disk") != NULL);
+  CHECK(aimdb_tap_failed("not in a callback") == AIMDB_BAD_ARGUMENT);
   aimdb_string_free(json);
   /* It holds nobody back. */
   for (value = 0; value < 10; value++) OK(aimdb_set(tap.producer, &value, sizeof value));

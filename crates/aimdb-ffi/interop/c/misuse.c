@@ -70,6 +70,7 @@ int null_everywhere(void) {
   IS(AIMDB_NULL, aimdb_wait_any(NULL, 1, 0, &count));
   const aimdb_consumer *consumers[] = {consumer, NULL};
   IS(AIMDB_NULL, aimdb_wait_any(consumers, 2, 0, &count));
+  SAYS("`consumers[1]`");
   IS(AIMDB_NULL, aimdb_wait_any(consumers, 1, 0, NULL));
   IS(AIMDB_BAD_ARGUMENT, aimdb_wait_any(consumers, 0, 0, &count));
   IS(AIMDB_NULL, aimdb_health_json(db, NULL));

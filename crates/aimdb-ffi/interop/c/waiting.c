@@ -197,7 +197,7 @@ int what_there_is_to_know(void) {
   CHECK(text[0] == '{');
   aimdb_string_free(text);
   OK(aimdb_graph_json(db, &text));
-  CHECK(strstr(text, "\"key\":\"r\"") != NULL);
+  CHECK(strstr(text, "\"key\":\"r\"") != NULL && strstr(text, "\"8 bytes\"") != NULL);
   aimdb_string_free(text);
   OK(aimdb_graph_text(db, &text));
   CHECK(strstr(text, "r") != NULL);
