@@ -57,7 +57,6 @@
 #include <iterator>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -576,30 +575,7 @@ inline constexpr std::int32_t tap_threw = -1;
 /** What it returned when the record, declared through aimdb.h, has values of another size than the tap's type. */
 inline constexpr std::int32_t tap_wrong_size = -2;
 
-/** A tap that ended because its function threw. */
-struct tap_failure {
-  std::string key;
-  std::exception_ptr exception;
-};
-
 namespace detail {
-
-/** The exceptions of a database's taps. */
-class failures {
-public:
-  void add(const std::string &key, std::exception_ptr exception) {
-    std::lock_guard<std::mutex> lock(mutex_);
-    all_.push_back({key, std::move(exception)});
-  }
-  std::vector<tap_failure> all() const {
-    std::lock_guard<std::mutex> lock(mutex_);
-    return all_;
-  }
-
-private:
-  mutable std::mutex mutex_;
-  std::vector<tap_failure> all_;
-};
 
 /** The size of a record's values as the library has it: 0 for JSON. */
 template <class T> inline constexpr std::size_t size_of = sizeof(T);
@@ -622,21 +598,21 @@ template <> struct lent<json> {
 /** A tap's function on the heap, and what C calls for it. */
 template <class T, class Function> struct tap_state {
   Function function;
-  std::string key;
-  std::shared_ptr<failures> failed;
 
   static std::int32_t call(void *user, const void *value, std::size_t size, std::uint64_t missed) noexcept {
-    auto &self = *static_cast<tap_state *>(user);
     if (!lent<T>::fits(size)) {
+      aimdb_tap_failed("the record's values have another size than the tap's type");
       return tap_wrong_size;
     }
     try {
-      self.run(lent<T>::from(value, size), missed);
+      static_cast<tap_state *>(user)->run(lent<T>::from(value, size), missed);
       return 0;
+    } catch (const std::exception &exception) {
+      aimdb_tap_failed(exception.what());
     } catch (...) {
-      self.remember(std::current_exception());
-      return tap_threw;
+      aimdb_tap_failed("it threw something that is no std::exception");
     }
+    return tap_threw;
   }
   static void drop(void *user) noexcept { delete static_cast<tap_state *>(user); }
 
@@ -646,13 +622,6 @@ private:
       function(value, missed);
     } else {
       function(value);
-    }
-  }
-  void remember(std::exception_ptr exception) noexcept {
-    try {
-      failed->add(key, std::move(exception));
-    } catch (...) {
-      // No memory: the library still knows that the tap has failed.
     }
   }
 };
@@ -673,7 +642,7 @@ struct options {
 class database : public handle<aimdb_db> {
 public:
   database() = default;
-  explicit database(aimdb_db *raw) : database(raw, std::make_shared<detail::failures>()) {}
+  explicit database(aimdb_db *raw) : handle(raw) {}
 
   /** A handle that writes the record `key`. Throws if that holds something else. */
   template <class T> aimdb::producer<T> producer(const std::string &key) const {
@@ -740,27 +709,20 @@ public:
     return detail::take(text);
   }
 
-  /** The taps that ended because their function threw, and what it threw. */
-  std::vector<tap_failure> tap_failures() const { return failed_ ? failed_->all() : std::vector<tap_failure>(); }
-
 private:
   friend class builder;
-
-  database(aimdb_db *raw, std::shared_ptr<detail::failures> failed) : handle(raw), failed_(std::move(failed)) {}
 
   template <class T, class Handle, class Raw> static Handle checked(Raw *raw, const std::string &key) {
     Handle opened(raw);
     detail::check_type<T>(raw, key);
     return opened;
   }
-
-  std::shared_ptr<detail::failures> failed_;
 };
 
 /** A graph that is being declared; attach() checks and starts it. */
 class builder : public handle<aimdb_builder> {
 public:
-  builder() : handle(make()), failed_(std::make_shared<detail::failures>()) {}
+  builder() : handle(make()) {}
 
   /** Declares a record of T, see the top of this file. */
   template <class T> builder &record(const std::string &key, buffer cfg) {
@@ -780,12 +742,13 @@ public:
    * `function(value, missed)` with how many values were lost since the one before. The value is a `const T &`, of JSON a
    * std::string_view, to be read until it returns. It may block.
    *
-   * If it throws, the tap ends as failed: see `database::tap_failures`. The function is destroyed when the tap has ended.
+   * If it throws, the tap ends as failed, with what() of a std::exception as the reason (`database::health_json`). The
+   * function is destroyed when the tap has ended.
    */
   template <class T, class Function> builder &tap(const std::string &key, Function &&function) {
     check_size(key, detail::size_of<T>);
     using state = detail::tap_state<T, std::decay_t<Function>>;
-    std::unique_ptr<state> user(new state{std::forward<Function>(function), key, failed_});
+    std::unique_ptr<state> user(new state{std::forward<Function>(function)});
     // The library frees it, also if it refuses it.
     detail::check(aimdb_tap(native_handle(), key.c_str(), &state::call, user.release(), &state::drop));
     return *this;
@@ -818,7 +781,7 @@ public:
     aimdb_db *db = nullptr;
     // The library takes the builder, also when it fails.
     detail::check(aimdb_attach(release(), &raw, &db));
-    return database(db, std::move(failed_));
+    return database(db);
   }
 
 private:
@@ -838,7 +801,6 @@ private:
   }
   static std::string in_words(std::size_t size) { return size == 0 ? "JSON" : std::to_string(size) + " bytes"; }
 
-  std::shared_ptr<detail::failures> failed_;
   std::map<std::string, std::size_t> sizes_;
 };
 
