@@ -7,6 +7,10 @@
  * is `AIMDB_NULL` unless NULL has a meaning. Handles (`aimdb_builder *` and so on) point nowhere: one that has been freed,
  * or is none, is `AIMDB_BAD_HANDLE`. What cannot be found out: a handle that is freed while another thread is in a call
  * with it, and a pointer to memory that is not there or too small.
+ *
+ * A call is not a cancellation point: end a blocked one with `aimdb_consumer_cancel` or `aimdb_producer_cancel`, not with
+ * `pthread_cancel`. After `fork` the child has none of the library's threads: it may only `exec` or `_exit`. Detach before
+ * `dlclose`. Before version 1.0 the structs may get more fields: header and library belong together, `aimdb_version()`.
  */
 
 #ifndef AIMDB_H
@@ -107,6 +111,10 @@ typedef enum {
    * A bug in AimDB or in a codec: code panicked. `aimdb_last_error` has its message.
    */
   AIMDB_PANIC = 19,
+  /**
+   * This build of the library, or this system, does not have it.
+   */
+  AIMDB_UNSUPPORTED = 20,
 } aimdb_status;
 
 /**
@@ -136,8 +144,8 @@ typedef struct aimdb_producer aimdb_producer;
 typedef uint32_t aimdb_buffer;
 
 /**
- * Gets each value of a record, on a thread of its own. `value` points to `size` bytes (a JSON record: to a text that ends
- * with a NUL, of `size` bytes without it), which are the callback's to read until it returns; `missed` is how many values
+ * Gets each value of a record, on a thread of its own. `value` points to `size` bytes, aligned to 8 (a JSON record: to a text
+ * that ends with a NUL, of `size` bytes without it), which are the callback's to read until it returns; `missed` is how many values
  * were lost since the one before. It may block, and may call every function of this library; detaching its own database
  * is `AIMDB_WOULD_DEADLOCK`.
  *
@@ -148,7 +156,8 @@ typedef uint32_t aimdb_buffer;
 typedef int32_t (*aimdb_tap_fn)(void *user, const void *value, size_t size, uint64_t missed);
 
 /**
- * Frees the `user` of a callback. It is called once: when the callback will not be called any more.
+ * Frees the `user` of a callback. It is called once: when the callback will not be called any more, on whichever thread. It
+ * should be quick, and nothing may be thrown or jump out of it.
  */
 typedef void (*aimdb_drop_fn)(void *user);
 
@@ -157,7 +166,7 @@ typedef void (*aimdb_drop_fn)(void *user);
  */
 typedef struct {
   /**
-   * Worker threads for the stages of the graph; 0 runs them on the runtime thread itself.
+   * Worker threads for the stages of the graph, 1,024 at most; 0 runs them on the runtime thread itself.
    */
   uint32_t workers;
   /**
@@ -211,8 +220,8 @@ typedef uint32_t aimdb_log_level;
 
 /**
  * Gets a line of the log: a text that ends with a NUL, the callback's to read until it returns. It may be called by
- * several threads at once and should be quick. Nothing may be thrown or jump out of it, and it must not call
- * `aimdb_set_log`.
+ * several threads at once and should be quick: the engine waits for it. It may call this library; what that logs on the same
+ * thread is left out. Nothing may be thrown or jump out of it.
  */
 typedef void (*aimdb_log_fn)(void *user, aimdb_log_level level, const char *message);
 
@@ -330,7 +339,7 @@ aimdb_status aimdb_tap(const aimdb_builder *builder,
 
 /**
  * Adds a connection to the MQTT broker at `url`: `mqtt://host:port` or `mqtts://user:password@host:port`. `name` is the
- * scheme of the links that use it; NULL for `mqtt`. `AIMDB_SYSTEM` if the library was built without MQTT.
+ * scheme of the links that use it; NULL for `mqtt`. `AIMDB_UNSUPPORTED` if the library was built without MQTT.
  *
  * Thread safety: any thread.
  */
@@ -383,11 +392,15 @@ aimdb_status aimdb_consumer_new(const aimdb_db *db,
 /**
  * `aimdb_consumer_new` with a queue of `capacity` values between the record and the caller, so that this many more than
  * the record's buffer holds can wait. A latest record and a mailbox keep one value, whatever the capacity.
- * `AIMDB_BAD_ARGUMENT` if `capacity` is 0.
+ * `AIMDB_BAD_ARGUMENT` if `capacity` is 0, or more than there is memory for. A task on the runtime fills the queue: after
+ * `AIMDB_STUCK` it may be late with the end.
  *
  * Ownership and thread safety: as for `aimdb_consumer_new`.
  */
-aimdb_status aimdb_consumer_with_capacity(const aimdb_db *db, const char *key, size_t capacity, aimdb_consumer **out);
+aimdb_status aimdb_consumer_with_capacity(const aimdb_db *db,
+                                          const char *key,
+                                          size_t capacity,
+                                          aimdb_consumer **out);
 
 /**
  * Frees a consumer: what it has not read no longer holds any writer back, and its descriptor is closed. Freeing it twice
@@ -494,7 +507,7 @@ aimdb_status aimdb_consumer_size(const aimdb_consumer *consumer, size_t *size);
  *
  * Thread safety: any thread.
  */
-aimdb_status aimdb_wait_any(const aimdb_consumer *const *consumers, size_t count, uint64_t timeout_us, size_t *index);
+aimdb_status aimdb_wait_any(aimdb_consumer *const *consumers, size_t count, uint64_t timeout_us, size_t *index);
 
 /**
  * Ends the waits of all calls that are blocked with this consumer, and of all that would have to wait, with
@@ -514,7 +527,7 @@ aimdb_status aimdb_consumer_resume(const aimdb_consumer *consumer);
 /**
  * A file descriptor that is readable (`poll`, `select`, `epoll`, level-triggered) while there is something to take, or
  * when the record has ended. Take until `AIMDB_EMPTY`: only that makes it unreadable again. Do not read from it and do
- * not close it. The same one for every call. Unix only: elsewhere `AIMDB_SYSTEM`.
+ * not close it. The same one for every call. Unix only: elsewhere `AIMDB_UNSUPPORTED`.
  *
  * Ownership: the consumer's; it is closed by `aimdb_consumer_free`.
  * Thread safety: any thread.
@@ -533,21 +546,26 @@ aimdb_status aimdb_request_shutdown(const aimdb_db *db);
  * runtime thread ends. What is not done within `deadline_us` microseconds is cut off and reported: `AIMDB_OK` with a
  * report that is not clean. `AIMDB_STUCK` if stages cannot even be cut off; the runtime thread is then left to them.
  *
- * A second call, from whichever thread, waits for the first and gives the same answer. `report` may be NULL.
+ * A second call, from whichever thread, waits for the first and gives the same answer. `report` may be NULL; else it is all
+ * zero where there is nothing to report. With `AIMDB_FOREVER` it waits for callbacks as long as they take: two databases whose
+ * callbacks detach one another then wait for ever.
  *
  * Afterwards no callback runs any more, unless the report says that taps were cut off: one of those may still be in its
  * last call, and then gets no further value.
  *
  * Thread safety: any thread but a callback of this database: `AIMDB_WOULD_DEADLOCK`.
  */
-aimdb_status aimdb_detach(const aimdb_db *db, uint64_t deadline_us, aimdb_report *report);
+aimdb_status aimdb_detach(const aimdb_db *db,
+                          uint64_t deadline_us,
+                          aimdb_report *report);
 
 /**
- * Frees the handle, and detaches the database if that has not been done, with the deadline of
- * `aimdb_options.drop_deadline_us`. Freeing it twice is `AIMDB_BAD_HANDLE`.
+ * Frees the handle, after detaching the database if that has not been done, with the deadline of
+ * `aimdb_options.drop_deadline_us`. Who wants to know what was left, and whether a callback was cut off, detaches first.
+ * Freeing it twice is `AIMDB_BAD_HANDLE`.
  *
- * Thread safety: no other thread may be in a call with it; not in a callback of this database: `AIMDB_WOULD_DEADLOCK`, and
- * the handle is still good.
+ * Thread safety: any thread, also while others, and callbacks, are in a call with it; but not in a callback of this database:
+ * `AIMDB_WOULD_DEADLOCK`, and the handle is still good.
  */
 aimdb_status aimdb_db_free(aimdb_db *db);
 
@@ -601,8 +619,8 @@ aimdb_status aimdb_report_json(const aimdb_db *db,
  * for none. `AIMDB_TAKEN` if a Rust part of the program has chosen a `tracing` subscriber of its own.
  *
  * Ownership: `user` is the library's until it calls `free` (unless that is NULL) with it: once, when the hook has been
- * replaced or was refused.
- * Thread safety: any thread, but not inside the hook.
+ * replaced or was refused and its last call has returned, on whichever thread.
+ * Thread safety: any thread.
  */
 aimdb_status aimdb_set_log(aimdb_log_fn function,
                            aimdb_log_level finest,
@@ -722,6 +740,13 @@ aimdb_status aimdb_producer_cancel(const aimdb_producer *producer);
 aimdb_status aimdb_producer_resume(const aimdb_producer *producer);
 
 /**
+ * The version of the library, for instance `0.1.0`. The text lives for ever.
+ *
+ * Thread safety: any thread.
+ */
+const char *aimdb_version(void);
+
+/**
  * A status in words. The text lives for ever. A number that is no status gives a text that says so.
  *
  * Thread safety: any thread.
@@ -730,7 +755,8 @@ const char *aimdb_status_text(int32_t status);
 
 /**
  * What the last call on this thread that did not answer `AIMDB_OK` had to say: which record, expected and actual, and
- * the remedy. Empty if there was none.
+ * the remedy. For what is news rather than an error (`AIMDB_EMPTY` to `AIMDB_CANCELLED`) it is the status's own text. Empty
+ * if there was none.
  *
  * Ownership: the text is the library's; it lives until the next call on this thread that fails.
  * Thread safety: any thread; each has its own.

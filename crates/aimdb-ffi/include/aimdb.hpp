@@ -566,7 +566,7 @@ inline std::optional<std::size_t> wait_any(timeout limit, const aimdb_consumer *
 /** wait_any() of consumers of any types and databases. Nothing is taken yet: go on with try_get(). */
 template <class... T> std::optional<std::size_t> wait_any(timeout limit, const consumer<T> &...consumers) {
   static_assert(sizeof...(T) > 0, "there are no consumers to wait for");
-  const aimdb_consumer *all[] = {consumers.native_handle()...};
+  aimdb_consumer *const all[] = {consumers.native_handle()...};
   return wait_any(limit, all, sizeof...(T));
 }
 

@@ -40,12 +40,18 @@ pub const AIMDB_LATEST: aimdb_buffer = 2;
 /// Keeps one pending command; the newest wins and is taken once. It has no capacity: pass 0.
 pub const AIMDB_MAILBOX: aimdb_buffer = 3;
 
+/// What dropping a database may take unless set.
+const DROP_DEADLINE: Duration = Duration::from_secs(2);
+
+/// More threads than any machine has cores; of many more the system may refuse one, and Tokio does not come back from that.
+const MOST_WORKERS: u32 = 1024;
+
 /// How the database runs. All zero is the default, as is NULL in its place.
 #[allow(non_camel_case_types, reason = "the name is C's")]
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct aimdb_options {
-    /// Worker threads for the stages of the graph; 0 runs them on the runtime thread itself.
+    /// Worker threads for the stages of the graph, 1,024 at most; 0 runs them on the runtime thread itself.
     pub workers: u32,
     /// How long `aimdb_db_free` may take to drain, in microseconds; 0 for the default, 2 s.
     pub drop_deadline_us: u64,
@@ -116,7 +122,9 @@ fn buffer(kind: aimdb_buffer, capacity: usize) -> Result<BufferCfg, Failure> {
         AIMDB_MAILBOX => Ok(BufferCfg::Mailbox),
         other => Err(Failure::new(
             AIMDB_BAD_ARGUMENT,
-            format_args!("there is no kind of buffer with number {other}"),
+            format_args!(
+                "there is no kind of buffer with number {other}; use AIMDB_RING, AIMDB_QUEUE, AIMDB_LATEST or AIMDB_MAILBOX"
+            ),
         )),
     }
 }
@@ -177,7 +185,10 @@ pub unsafe extern "C" fn aimdb_configure_bytes(
         let no_size = || {
             Failure::new(
                 AIMDB_BAD_ARGUMENT,
-                format_args!("record `{key}` would have values of 0 bytes"),
+                format_args!(
+                    "record `{key}` would have values of {size} bytes; use 1 to {}",
+                    isize::MAX
+                ),
             )
         };
         let bytes = Kind::bytes(size).ok_or_else(no_size)?;
@@ -277,7 +288,7 @@ pub unsafe extern "C" fn aimdb_tap(
 }
 
 /// Adds a connection to the MQTT broker at `url`: `mqtt://host:port` or `mqtts://user:password@host:port`. `name` is the
-/// scheme of the links that use it; NULL for `mqtt`. `AIMDB_SYSTEM` if the library was built without MQTT.
+/// scheme of the links that use it; NULL for `mqtt`. `AIMDB_UNSUPPORTED` if the library was built without MQTT.
 ///
 /// Thread safety: any thread.
 ///
@@ -314,7 +325,7 @@ fn add_mqtt(mut declared: MutexGuard<'_, Declared>, name: Option<&str>, url: &st
 #[cfg(not(feature = "mqtt"))]
 fn add_mqtt(_: MutexGuard<'_, Declared>, _: Option<&str>, _: &str) -> Outcome {
     Err(Failure::new(
-        AIMDB_SYSTEM,
+        AIMDB_UNSUPPORTED,
         "this library was built without MQTT; build it with the feature `mqtt`",
     ))
 }
@@ -407,32 +418,40 @@ pub unsafe extern "C" fn aimdb_attach(
         let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter));
         steps.into_iter().for_each(|step| step(&mut builder));
         // SAFETY: as the caller says.
-        let options = unsafe { attach_options(options)? };
+        let (options, drop_deadline) = unsafe { attach_options(options)? };
         let handle = builder.attach_with(options)?;
+        let database = Arc::new(Database::new(handle, records, number, drop_deadline));
         // SAFETY: checked above.
-        unsafe { hand_out(&DATABASES, Database::new(handle, records, number), out) }
+        unsafe { hand_out(&DATABASES, database, out) }
     })
 }
 
 /// # Safety
 ///
 /// `options` is NULL or can be read.
-unsafe fn attach_options(options: *const aimdb_options) -> Result<AttachOptions, Failure> {
-    let mut chosen = AttachOptions::new();
+unsafe fn attach_options(
+    options: *const aimdb_options,
+) -> Result<(AttachOptions, Duration), Failure> {
+    let (mut chosen, mut drop_deadline) = (AttachOptions::new(), DROP_DEADLINE);
     if options.is_null() {
-        return Ok(chosen);
+        return Ok((chosen, drop_deadline));
     }
     // SAFETY: as the caller says.
     let options = unsafe { options.read() };
+    if options.workers > MOST_WORKERS {
+        let problem =
+            format!("{} workers are too many; use {MOST_WORKERS} at most", options.workers);
+        return Err(Failure::new(AIMDB_BAD_ARGUMENT, problem));
+    }
     if let Some(workers) = usize::try_from(options.workers).ok().and_then(NonZeroUsize::new) {
         chosen = chosen.workers(workers);
     }
     if options.drop_deadline_us > 0 {
-        chosen = chosen.drop_deadline(Duration::from_micros(options.drop_deadline_us));
+        drop_deadline = Duration::from_micros(options.drop_deadline_us);
     }
     // SAFETY: as the caller says.
     if let Some(name) = unsafe { optional_text(options.thread_name, "thread_name")? } {
         chosen = chosen.thread_name(name);
     }
-    Ok(chosen)
+    Ok((chosen, drop_deadline))
 }

@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 use aimdb_sync::{Cancel, GetError, Limit, SyncConsumer, Waitable, wait_any};
 use smallvec::SmallVec;
 
-use crate::arguments::{AIMDB_FOREVER, find, give_text, given, hand_out, limit, no_handle, text};
-use crate::database::{DATABASES, aimdb_db};
+use crate::arguments::{AIMDB_FOREVER, find, given, hand_out, limit, no_handle, text};
+use crate::database::{aimdb_db, database};
 use crate::descriptor::Descriptor;
 use crate::kind::{Form, Kind};
 use crate::producer::{Wait, wrong_type};
@@ -99,7 +99,7 @@ impl Consumer {
     fn plain(&self) -> Result<&dyn PlainConsumer, Failure> {
         match &*self.inner {
             AnyConsumer::Plain(inner) => Ok(&**inner),
-            AnyConsumer::Text(_) => self.kind.check_size(&self.key, 0).map(|()| unreachable!()),
+            AnyConsumer::Text(_) => Err(self.kind.wrong_size(&self.key, 0)),
         }
     }
 
@@ -205,7 +205,8 @@ pub unsafe extern "C" fn aimdb_consumer_new(
 
 /// `aimdb_consumer_new` with a queue of `capacity` values between the record and the caller, so that this many more than
 /// the record's buffer holds can wait. A latest record and a mailbox keep one value, whatever the capacity.
-/// `AIMDB_BAD_ARGUMENT` if `capacity` is 0.
+/// `AIMDB_BAD_ARGUMENT` if `capacity` is 0, or more than there is memory for. A task on the runtime fills the queue: after
+/// `AIMDB_STUCK` it may be late with the end.
 ///
 /// Ownership and thread safety: as for `aimdb_consumer_new`.
 ///
@@ -234,8 +235,8 @@ unsafe fn open(
 ) -> aimdb_status {
     answer(|| {
         given(out, "out")?;
-        // SAFETY: the caller keeps the rules above, and does not free `db` meanwhile.
-        let (db, key) = unsafe { (find(&DATABASES, db, "db")?, text(key, "key")?) };
+        // SAFETY: as the caller says.
+        let (db, key) = (database(db)?, unsafe { text(key, "key")? });
         let kind = db.kind(key)?;
         let consumer = Consumer {
             key: key.into(),
@@ -407,7 +408,9 @@ pub unsafe extern "C" fn aimdb_get_many(
         given(count, "count")?;
         // SAFETY: checked above.
         unsafe { count.write(0) };
-        given(values, "values")?;
+        if max > 0 {
+            given(values, "values")?;
+        }
         // SAFETY: the caller does not free it meanwhile.
         let consumer = unsafe { find(&CONSUMERS, consumer, "consumer")? };
         consumer.kind.check_size(&consumer.key, size)?;
@@ -481,7 +484,7 @@ unsafe fn get_json(
         // SAFETY: the caller does not free it meanwhile.
         let value = unsafe { find(&CONSUMERS, consumer, "consumer")? }.get_text(wait)?;
         // SAFETY: checked above.
-        unsafe { give_text(value.as_c().to_string_lossy(), json) };
+        unsafe { json.write(value.as_c().to_owned().into_raw()) };
         Ok(())
     })
 }
@@ -554,7 +557,7 @@ pub unsafe extern "C" fn aimdb_latest_json(
         let newest = unsafe { find(&CONSUMERS, consumer, "consumer")? }.text()?.latest();
         let newest = newest.ok_or(AIMDB_EMPTY)?;
         // SAFETY: checked above.
-        unsafe { give_text(newest.as_c().to_string_lossy(), json) };
+        unsafe { json.write(newest.as_c().to_owned().into_raw()) };
         Ok(())
     })
 }
@@ -591,7 +594,7 @@ pub unsafe extern "C" fn aimdb_consumer_size(
 /// `consumers` is NULL or an array of `count` handles; `index` is NULL or can be written.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aimdb_wait_any(
-    consumers: *const *const aimdb_consumer,
+    consumers: *const *mut aimdb_consumer,
     count: usize,
     timeout_us: u64,
     index: *mut usize,
@@ -659,7 +662,7 @@ pub unsafe extern "C" fn aimdb_consumer_resume(consumer: *const aimdb_consumer) 
 
 /// A file descriptor that is readable (`poll`, `select`, `epoll`, level-triggered) while there is something to take, or
 /// when the record has ended. Take until `AIMDB_EMPTY`: only that makes it unreadable again. Do not read from it and do
-/// not close it. The same one for every call. Unix only: elsewhere `AIMDB_SYSTEM`.
+/// not close it. The same one for every call. Unix only: elsewhere `AIMDB_UNSUPPORTED`.
 ///
 /// Ownership: the consumer's; it is closed by `aimdb_consumer_free`.
 /// Thread safety: any thread.
@@ -679,7 +682,10 @@ pub unsafe extern "C" fn aimdb_consumer_fd(
         let descriptor = match consumer.descriptor.get() {
             Some(descriptor) => descriptor,
             None => {
-                let refused = |error: std::io::Error| Failure::new(AIMDB_SYSTEM, error);
+                let refused = |error: std::io::Error| {
+                    let unsupported = error.kind() == std::io::ErrorKind::Unsupported;
+                    Failure::new(if unsupported { AIMDB_UNSUPPORTED } else { AIMDB_SYSTEM }, error)
+                };
                 let new = Descriptor::new(Arc::clone(&consumer.inner)).map_err(refused)?;
                 // Of two threads that ask first, one's is kept.
                 consumer.descriptor.get_or_init(|| new)
@@ -735,7 +741,9 @@ pub unsafe fn get_many_typed<T: Exported>(
         given(count, "count")?;
         // SAFETY: checked above.
         unsafe { count.write(0) };
-        given(values, "values")?;
+        if max > 0 {
+            given(values, "values")?;
+        }
         // SAFETY: the caller does not free it meanwhile.
         let consumer = unsafe { find(&CONSUMERS, consumer, "consumer")? };
         consumer.holds::<T>()?;

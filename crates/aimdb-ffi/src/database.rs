@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::c_char;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aimdb_core::ShutdownReport;
 use aimdb_sync::{DetachError, SyncHandle};
 use serde::Serialize;
 
-use crate::arguments::{find, give_text, given, no_handle};
+use crate::arguments::{give_text, given, no_handle};
 use crate::kind::Kind;
 use crate::status::{Failure, Outcome, aimdb_status, aimdb_status::*, answer};
 use crate::table::Table;
@@ -24,7 +24,7 @@ pub struct aimdb_db {
 
 /// What a shutdown did.
 #[allow(non_camel_case_types, reason = "the name is C's")]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct aimdb_report {
     /// Everything accepted was dealt with, and every stage ended by itself.
@@ -43,18 +43,30 @@ pub struct aimdb_report {
     pub failures: usize,
 }
 
-pub(crate) static DATABASES: Table<Database> = Table::new(2);
+/// Lent to each call: a callback may be in one while the handle is freed.
+pub(crate) static DATABASES: Table<Arc<Database>> = Table::new(2);
+
+pub(crate) fn database(db: *const aimdb_db) -> Result<Arc<Database>, Failure> {
+    DATABASES.lend(db.addr()).ok_or_else(|| no_handle(db, "db"))
+}
 
 pub(crate) struct Database {
     pub(crate) handle: SyncHandle,
     records: BTreeMap<String, Kind>,
     number: u64,
+    /// What `aimdb_db_free` gives a shutdown.
+    drop_deadline: Duration,
     report: Mutex<Option<ShutdownReport>>,
 }
 
 impl Database {
-    pub(crate) fn new(handle: SyncHandle, records: BTreeMap<String, Kind>, number: u64) -> Self {
-        Self { handle, records, number, report: Mutex::new(None) }
+    pub(crate) fn new(
+        handle: SyncHandle,
+        records: BTreeMap<String, Kind>,
+        number: u64,
+        drop_deadline: Duration,
+    ) -> Self {
+        Self { handle, records, number, drop_deadline, report: Mutex::new(None) }
     }
 
     pub(crate) fn kind(&self, key: &str) -> Result<Kind, Failure> {
@@ -99,7 +111,12 @@ impl Database {
             }
             *self.report.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
         }
-        Ok(outcome.map(drop)?)
+        let report = outcome?;
+        if report.stuck.is_empty() {
+            return Ok(());
+        }
+        let problem = format!("stages are busy and cannot be cut off: {}", report.stuck.join(", "));
+        Err(Failure::new(AIMDB_STUCK, problem))
     }
 }
 
@@ -125,12 +142,11 @@ fn deadline(us: u64) -> Duration {
 ///
 /// # Safety
 ///
-/// `db` is not freed meanwhile.
+/// `db` is a handle, or was one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aimdb_request_shutdown(db: *const aimdb_db) -> aimdb_status {
     answer(|| {
-        // SAFETY: the caller does not free it meanwhile.
-        unsafe { find(&DATABASES, db, "db")? }.handle.request_shutdown();
+        database(db)?.handle.request_shutdown();
         Ok(())
     })
 }
@@ -139,7 +155,9 @@ pub unsafe extern "C" fn aimdb_request_shutdown(db: *const aimdb_db) -> aimdb_st
 /// runtime thread ends. What is not done within `deadline_us` microseconds is cut off and reported: `AIMDB_OK` with a
 /// report that is not clean. `AIMDB_STUCK` if stages cannot even be cut off; the runtime thread is then left to them.
 ///
-/// A second call, from whichever thread, waits for the first and gives the same answer. `report` may be NULL.
+/// A second call, from whichever thread, waits for the first and gives the same answer. `report` may be NULL; else it is all
+/// zero where there is nothing to report. With `AIMDB_FOREVER` it waits for callbacks as long as they take: two databases whose
+/// callbacks detach one another then wait for ever.
 ///
 /// Afterwards no callback runs any more, unless the report says that taps were cut off: one of those may still be in its
 /// last call, and then gets no further value.
@@ -156,30 +174,36 @@ pub unsafe extern "C" fn aimdb_detach(
     report: *mut aimdb_report,
 ) -> aimdb_status {
     answer(|| {
-        // SAFETY: the caller does not free it meanwhile.
-        let db = unsafe { find(&DATABASES, db, "db")? };
+        let db = database(db)?;
         db.refuse_in_a_tap("aimdb_detach")?;
+        if !report.is_null() {
+            // SAFETY: as the caller says.
+            unsafe { report.write(aimdb_report::default()) };
+        }
         let outcome = db.handle.detach_with_timeout(deadline(deadline_us));
         // SAFETY: as the caller says.
         unsafe { db.ended(outcome, report) }
     })
 }
 
-/// Frees the handle, and detaches the database if that has not been done, with the deadline of
-/// `aimdb_options.drop_deadline_us`. Freeing it twice is `AIMDB_BAD_HANDLE`.
+/// Frees the handle, after detaching the database if that has not been done, with the deadline of
+/// `aimdb_options.drop_deadline_us`. Who wants to know what was left, and whether a callback was cut off, detaches first.
+/// Freeing it twice is `AIMDB_BAD_HANDLE`.
 ///
-/// Thread safety: no other thread may be in a call with it; not in a callback of this database: `AIMDB_WOULD_DEADLOCK`, and
-/// the handle is still good.
+/// Thread safety: any thread, also while others, and callbacks, are in a call with it; but not in a callback of this database:
+/// `AIMDB_WOULD_DEADLOCK`, and the handle is still good.
 ///
 /// # Safety
 ///
-/// No other thread is in a call with `db`.
+/// `db` is a handle, or was one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aimdb_db_free(db: *mut aimdb_db) -> aimdb_status {
     answer(|| {
-        // SAFETY: the caller does not free it meanwhile.
-        unsafe { find(&DATABASES, db, "db")? }.refuse_in_a_tap("aimdb_db_free")?;
-        // SAFETY: as the caller says.
+        let lent = database(db)?;
+        lent.refuse_in_a_tap("aimdb_db_free")?;
+        // Before the handle is gone: callbacks that use it are heard out.
+        let _outcome = lent.handle.detach_with_timeout(lent.drop_deadline);
+        // SAFETY: nobody has a reference; they are lent out as `Arc`s.
         let gone = unsafe { DATABASES.remove(db.addr()) };
         gone.map(drop).ok_or_else(|| no_handle(db, "db"))
     })
@@ -196,11 +220,10 @@ pub unsafe extern "C" fn aimdb_db_free(db: *mut aimdb_db) -> aimdb_status {
 pub unsafe extern "C" fn aimdb_is_healthy(db: *const aimdb_db, healthy: *mut bool) -> aimdb_status {
     answer(|| {
         given(healthy, "healthy")?;
-        // SAFETY: the caller does not free it meanwhile; checked above.
-        unsafe {
-            let handle = &find(&DATABASES, db, "db")?.handle;
-            healthy.write(!handle.is_closed() && handle.health().is_healthy());
-        }
+        let handle = &database(db)?.handle;
+        let is_healthy = !handle.is_closed() && handle.health().is_healthy();
+        // SAFETY: checked above.
+        unsafe { healthy.write(is_healthy) };
         Ok(())
     })
 }
@@ -301,8 +324,7 @@ unsafe fn tell(
 ) -> aimdb_status {
     answer(|| {
         given(out, "the place for the text")?;
-        // SAFETY: the caller does not free it meanwhile.
-        let text = what(unsafe { find(&DATABASES, db, "db")? })?;
+        let text = what(&*database(db)?)?;
         // SAFETY: checked above.
         unsafe { give_text(text, out) };
         Ok(())

@@ -8,20 +8,26 @@ use serde::de::DeserializeOwned;
 
 use crate::value::Exported;
 
-/// A field that C has too. Every pattern of bits is a value: C can hand over any.
+/// A field that C has too.
+///
+/// # Safety
+///
+/// Every pattern of bits is a value, because C can hand over any; and [`declare`](Self::declare) gives C a type of the same
+/// size, alignment and meaning.
 #[diagnostic::on_unimplemented(
     message = "C has no field like `{Self}`",
     note = "use integers, floats, arrays of these, and structs of `export_record!`; for a `bool` or an enum use a `u8`, \
             because C may hand over any bits"
 )]
-pub trait Field: Copy + Send + Sync + 'static {
+pub unsafe trait Field: Copy + Send + Sync + 'static {
     /// Its declaration in C, without the semicolon.
     fn declare(name: &str) -> String;
 }
 
 macro_rules! fields {
     ($($rust:ty = $c:literal),*) => {$(
-        impl Field for $rust {
+        // SAFETY: C's type of this name is the same number, of which every pattern of bits is one.
+        unsafe impl Field for $rust {
             fn declare(name: &str) -> String {
                 format!(concat!($c, " {}"), name)
             }
@@ -35,7 +41,8 @@ fields! {
     f32 = "float", f64 = "double"
 }
 
-impl<T: Field, const N: usize> Field for [T; N] {
+// SAFETY: so many of what every pattern of bits is a value of, side by side in C as here.
+unsafe impl<T: Field, const N: usize> Field for [T; N] {
     fn declare(name: &str) -> String {
         T::declare(&format!("{name}[{N}]"))
     }
@@ -189,7 +196,8 @@ macro_rules! export_record {
             };
         }
 
-        impl $crate::Field for $Type {
+        // SAFETY: it is `#[repr(C)]`, and every pattern of bits is a value of each field.
+        unsafe impl $crate::Field for $Type {
             fn declare(name: &str) -> String {
                 format!(concat!("struct ", stringify!($Type), " {}"), name)
             }

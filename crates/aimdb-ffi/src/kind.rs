@@ -73,7 +73,8 @@ impl Kind {
             129..=256 => Some(Self::plain::<Block<256>>(form)),
             257..=512 => Some(Self::plain::<Block<512>>(form)),
             513..=1024 => Some(Self::plain::<Block<1024>>(form)),
-            _ => Some(Self::plain::<Shared>(form)),
+            1025.. if isize::try_from(size).is_ok() => Some(Self::plain::<Shared>(form)),
+            _ => None,
         }
     }
 
@@ -160,7 +161,7 @@ impl Kind {
     }
 
     #[cold]
-    fn wrong_size(&self, key: &str, size: usize) -> Failure {
+    pub(crate) fn wrong_size(&self, key: &str, size: usize) -> Failure {
         match self.form {
             Form::Bytes(_) => Failure::new(
                 AIMDB_WRONG_SIZE,

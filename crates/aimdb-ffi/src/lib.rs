@@ -63,7 +63,7 @@ pub use database::*;
 pub use export::*;
 pub use log::*;
 pub use producer::*;
-pub use status::{aimdb_last_error, aimdb_status, aimdb_status_text};
+pub use status::{aimdb_last_error, aimdb_status, aimdb_status_text, aimdb_version};
 pub use tap::{aimdb_drop_fn, aimdb_tap_failed, aimdb_tap_fn};
 pub use value::Exported;
 

@@ -1,11 +1,13 @@
 //! The engine's log, handed to C.
 
+use std::cell::Cell;
 use std::ffi::{CString, c_char, c_void};
 use std::fmt::{self, Write};
-use std::sync::{OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
+use tracing::subscriber::Interest;
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 
@@ -28,8 +30,8 @@ pub const AIMDB_LOG_DEBUG: aimdb_log_level = 4;
 pub const AIMDB_LOG_TRACE: aimdb_log_level = 5;
 
 /// Gets a line of the log: a text that ends with a NUL, the callback's to read until it returns. It may be called by
-/// several threads at once and should be quick. Nothing may be thrown or jump out of it, and it must not call
-/// `aimdb_set_log`.
+/// several threads at once and should be quick: the engine waits for it. It may call this library; what that logs on the same
+/// thread is left out. Nothing may be thrown or jump out of it.
 #[allow(non_camel_case_types, reason = "the name is C's")]
 pub type aimdb_log_fn =
     Option<unsafe extern "C" fn(user: *mut c_void, level: aimdb_log_level, message: *const c_char)>;
@@ -40,14 +42,24 @@ struct Hook {
     finest: aimdb_log_level,
 }
 
-static HOOK: RwLock<Option<Hook>> = RwLock::new(None);
+/// Lent to each line, so that no lock is held while C runs.
+static HOOK: RwLock<Option<Arc<Hook>>> = RwLock::new(None);
+
+fn hook() -> Option<Arc<Hook>> {
+    HOOK.read().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+thread_local! {
+    /// This thread is in the hook: what it logs there would come back to it.
+    static IN_HOOK: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Has `function` called with every line of the log up to `finest`, in the whole process, in place of the one before; NULL
 /// for none. `AIMDB_TAKEN` if a Rust part of the program has chosen a `tracing` subscriber of its own.
 ///
 /// Ownership: `user` is the library's until it calls `free` (unless that is NULL) with it: once, when the hook has been
-/// replaced or was refused.
-/// Thread safety: any thread, but not inside the hook.
+/// replaced or was refused and its last call has returned, on whichever thread.
+/// Thread safety: any thread.
 ///
 /// # Safety
 ///
@@ -61,7 +73,7 @@ pub unsafe extern "C" fn aimdb_set_log(
 ) -> aimdb_status {
     let user = User::new(user, free);
     answer(|| {
-        if !(AIMDB_LOG_ERROR..=AIMDB_LOG_TRACE).contains(&finest) {
+        if function.is_some() && !(AIMDB_LOG_ERROR..=AIMDB_LOG_TRACE).contains(&finest) {
             let problem = format!("there is no log level with number {finest}");
             return Err(Failure::new(AIMDB_BAD_ARGUMENT, problem));
         }
@@ -69,7 +81,7 @@ pub unsafe extern "C" fn aimdb_set_log(
             let problem = "the program has a `tracing` subscriber already, which gets the log";
             return Err(Failure::new(AIMDB_TAKEN, problem));
         }
-        let hook = function.map(|function| Hook { function, user, finest });
+        let hook = function.map(|function| Arc::new(Hook { function, user, finest }));
         let before = {
             let mut place = HOOK.write().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *place, hook)
@@ -90,21 +102,34 @@ fn is_listening() -> bool {
 struct ToHook;
 
 impl<S: Subscriber> Layer<S> for ToHook {
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+        // The hook changes.
+        Interest::sometimes()
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        !IN_HOOK.get() && hook().is_some_and(|hook| level(metadata) <= hook.finest)
+    }
+
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let level = match *event.metadata().level() {
-            Level::ERROR => AIMDB_LOG_ERROR,
-            Level::WARN => AIMDB_LOG_WARN,
-            Level::INFO => AIMDB_LOG_INFO,
-            Level::DEBUG => AIMDB_LOG_DEBUG,
-            Level::TRACE => AIMDB_LOG_TRACE,
-        };
-        let hook = HOOK.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(hook) = hook.as_ref().filter(|hook| level <= hook.finest) else { return };
+        let Some(hook) = hook() else { return };
         let mut line = Line(String::new());
         event.record(&mut line);
         let line = CString::new(line.0.replace('\0', "\u{fffd}")).unwrap_or_default();
+        IN_HOOK.set(true);
         // SAFETY: the function is C's own, for this.
-        unsafe { (hook.function)(hook.user.data(), level, line.as_ptr()) };
+        unsafe { (hook.function)(hook.user.data(), level(event.metadata()), line.as_ptr()) };
+        IN_HOOK.set(false);
+    }
+}
+
+fn level(metadata: &Metadata<'_>) -> aimdb_log_level {
+    match *metadata.level() {
+        Level::ERROR => AIMDB_LOG_ERROR,
+        Level::WARN => AIMDB_LOG_WARN,
+        Level::INFO => AIMDB_LOG_INFO,
+        Level::DEBUG => AIMDB_LOG_DEBUG,
+        Level::TRACE => AIMDB_LOG_TRACE,
     }
 }
 

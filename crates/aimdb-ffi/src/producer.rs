@@ -7,7 +7,7 @@ use aimdb_core::Record;
 use aimdb_sync::{Cancel, Limit, SetError, SetManyError, SyncProducer};
 
 use crate::arguments::{AIMDB_FOREVER, find, given, hand_out, limit, no_handle, text};
-use crate::database::{DATABASES, aimdb_db};
+use crate::database::{aimdb_db, database};
 use crate::kind::{Form, Kind};
 use crate::status::{Failure, Outcome, aimdb_status, aimdb_status::*, answer, guarded};
 use crate::table::Table;
@@ -116,7 +116,7 @@ impl Producer {
     /// `value` is a value of the record's type.
     unsafe fn set(&self, value: *const u8, wait: Wait) -> Outcome {
         let AnyProducer::Plain(inner) = &self.inner else {
-            return self.kind.check_size(&self.key, 0);
+            return Err(self.kind.wrong_size(&self.key, 0));
         };
         let size = self.kind.form.size();
         match wait {
@@ -144,8 +144,11 @@ impl Producer {
         accepted: *mut usize,
     ) -> Outcome {
         let AnyProducer::Plain(inner) = &self.inner else {
-            return self.kind.check_size(&self.key, 0);
+            return Err(self.kind.wrong_size(&self.key, 0));
         };
+        if count == 0 {
+            return Ok(());
+        }
         let limit = limit(timeout_us).or_cancelled(&self.cancel);
         // SAFETY: as the caller says.
         let outcome = unsafe { inner.set_many(values, self.kind.form.size(), count, limit) };
@@ -166,7 +169,7 @@ impl Producer {
                 format!("record `{}` holds {}, not JSON; use `aimdb_set`", self.key, self.kind);
             return Err(Failure::new(AIMDB_WRONG_TYPE, problem));
         };
-        let value = Text::new(json)?;
+        let value = Text::new(json).map_err(|error| error.of(&self.key))?;
         match wait {
             Wait::Try => Ok(inner.try_set(value)?),
             Wait::For(us) => Ok(inner.set_within(value, limit(us).or_cancelled(&self.cancel))?),
@@ -183,7 +186,10 @@ impl Producer {
 
 #[cold]
 pub(crate) fn wrong_type<T: Exported>(key: &str, kind: Kind) -> Failure {
-    let problem = format!("record `{key}` holds {kind}, but `{}` was asked for", T::NAME);
+    let problem = format!(
+        "record `{key}` holds {kind}, but `{}` was asked for; use the functions for its type",
+        T::NAME
+    );
     Failure::new(AIMDB_WRONG_TYPE, problem)
 }
 
@@ -237,8 +243,8 @@ unsafe fn open(
 ) -> aimdb_status {
     answer(|| {
         given(out, "out")?;
-        // SAFETY: the caller keeps the rules above, and does not free `db` meanwhile.
-        let (db, key) = unsafe { (find(&DATABASES, db, "db")?, text(key, "key")?) };
+        // SAFETY: as the caller says.
+        let (db, key) = (database(db)?, unsafe { text(key, "key")? });
         let kind = db.kind(key)?;
         let inner = (kind.producer)(&db.handle, key, queue)?;
         let producer = Producer { key: key.into(), kind, inner, cancel: Cancel::new() };
@@ -405,7 +411,9 @@ pub unsafe extern "C" fn aimdb_set_many(
             // SAFETY: as the caller says.
             unsafe { accepted.write(0) };
         }
-        given(values, "values")?;
+        if count > 0 {
+            given(values, "values")?;
+        }
         // SAFETY: the caller does not free it meanwhile.
         let producer = unsafe { find(&PRODUCERS, producer, "producer")? };
         producer.kind.check_size(&producer.key, size)?;
@@ -577,7 +585,9 @@ pub unsafe fn set_many_typed<T: Exported>(
             // SAFETY: as the caller says.
             unsafe { accepted.write(0) };
         }
-        given(values, "values")?;
+        if count > 0 {
+            given(values, "values")?;
+        }
         // SAFETY: the caller does not free it meanwhile.
         let producer = unsafe { find(&PRODUCERS, producer, "producer")? };
         producer.holds::<T>()?;

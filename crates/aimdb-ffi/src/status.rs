@@ -54,6 +54,8 @@ pub enum aimdb_status {
     AIMDB_SYSTEM = 18,
     /// A bug in AimDB or in a codec: code panicked. `aimdb_last_error` has its message.
     AIMDB_PANIC = 19,
+    /// This build of the library, or this system, does not have it.
+    AIMDB_UNSUPPORTED = 20,
 }
 
 use aimdb_status::*;
@@ -65,9 +67,7 @@ impl aimdb_status {
             AIMDB_EMPTY => c"nothing new to read",
             AIMDB_FULL => c"there is no room now",
             AIMDB_TIMEOUT => c"it did not happen in time",
-            AIMDB_CLOSED => {
-                c"the database has been detached or shut down, and everything has been read"
-            }
+            AIMDB_CLOSED => c"the database has been detached or shut down",
             AIMDB_CANCELLED => c"the wait was cancelled",
             AIMDB_NULL => c"a pointer that must not be NULL is",
             AIMDB_BAD_HANDLE => {
@@ -87,8 +87,17 @@ impl aimdb_status {
             AIMDB_STUCK => c"stages kept the runtime busy past the deadline",
             AIMDB_SYSTEM => c"the operating system refused something",
             AIMDB_PANIC => c"a bug: code panicked",
+            AIMDB_UNSUPPORTED => c"this build of the library, or this system, does not have it",
         }
     }
+}
+
+/// The version of the library, for instance `0.1.0`. The text lives for ever.
+///
+/// Thread safety: any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn aimdb_version() -> *const c_char {
+    concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
 }
 
 /// A status in words. The text lives for ever. A number that is no status gives a text that says so.
@@ -117,6 +126,7 @@ pub extern "C" fn aimdb_status_text(status: i32) -> *const c_char {
         AIMDB_STUCK,
         AIMDB_SYSTEM,
         AIMDB_PANIC,
+        AIMDB_UNSUPPORTED,
     ];
     let known = all.into_iter().find(|known| *known as i32 == status);
     known.map_or(c"no status of AimDB", aimdb_status::text).as_ptr()
@@ -129,7 +139,8 @@ thread_local! {
 }
 
 /// What the last call on this thread that did not answer `AIMDB_OK` had to say: which record, expected and actual, and
-/// the remedy. Empty if there was none.
+/// the remedy. For what is news rather than an error (`AIMDB_EMPTY` to `AIMDB_CANCELLED`) it is the status's own text. Empty
+/// if there was none.
 ///
 /// Ownership: the text is the library's; it lives until the next call on this thread that fails.
 /// Thread safety: any thread; each has its own.
@@ -137,8 +148,11 @@ thread_local! {
 pub extern "C" fn aimdb_last_error() -> *const c_char {
     match LAST.get() {
         (AIMDB_OK, _) => c"".as_ptr(),
-        (_, true) => MESSAGE.with_borrow(|message| message.as_ptr()),
         (status, false) => status.text().as_ptr(),
+        // While the thread's locals go away its message may have gone before this call.
+        (status, true) => MESSAGE
+            .try_with(|message| message.borrow().as_ptr())
+            .unwrap_or_else(|_gone| status.text().as_ptr()),
     }
 }
 
@@ -156,6 +170,11 @@ pub(crate) type Outcome = Result<(), Failure>;
 impl Failure {
     pub(crate) fn new(status: aimdb_status, message: impl fmt::Display) -> Self {
         Self { status, message: message.to_string() }
+    }
+
+    /// The same failure, of this record.
+    pub(crate) fn of(self, key: &str) -> Self {
+        Self { message: format!("record `{key}`: {}", self.message), ..self }
     }
 
     pub(crate) fn message(&self) -> &str {
@@ -187,14 +206,12 @@ pub(crate) fn guarded(work: impl FnOnce() -> aimdb_status) -> aimdb_status {
 
 #[cold]
 fn failed(failure: Failure) -> aimdb_status {
-    let worded = !failure.message.is_empty();
-    if worded {
-        let message = failure.message.replace('\0', "\u{fffd}");
-        let message = CString::new(message).unwrap_or_default();
-        // While the thread's locals go away nobody can ask any more.
-        let _gone = MESSAGE.try_with(|last| *last.borrow_mut() = message);
-    }
-    let _gone = LAST.try_with(|last| last.set((failure.status, worded)));
+    let keep = |message: String| {
+        let message = CString::new(message.replace('\0', "\u{fffd}")).unwrap_or_default();
+        MESSAGE.try_with(|last| *last.borrow_mut() = message).is_ok()
+    };
+    let worded = !failure.message.is_empty() && keep(failure.message);
+    LAST.set((failure.status, worded));
     failure.status
 }
 
@@ -246,8 +263,16 @@ impl From<OpenError> for Failure {
         match error {
             OpenError::Db(error) => error.into(),
             OpenError::Subscribe(SubscribeError::Closed { .. }) => Self::new(AIMDB_CLOSED, error),
-            OpenError::Subscribe(_) => Self::new(AIMDB_TAKEN, error),
-            OpenError::ZeroCapacity { .. } => Self::new(AIMDB_BAD_ARGUMENT, error),
+            OpenError::Subscribe(SubscribeError::Taken { key, taker }) => Self::new(
+                AIMDB_TAKEN,
+                format_args!(
+                    "mailbox `{key}` has a taker already, `{taker}`; call `aimdb_shared` for it if several are meant to \
+                     divide its commands"
+                ),
+            ),
+            OpenError::NoMemory { .. } | OpenError::ZeroCapacity { .. } => {
+                Self::new(AIMDB_BAD_ARGUMENT, error)
+            }
         }
     }
 }

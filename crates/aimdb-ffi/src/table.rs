@@ -15,7 +15,7 @@
 use std::cell::UnsafeCell;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Bits of place and kind; the others are the generation.
 const LOW: u32 = usize::BITS / 2;
@@ -59,7 +59,7 @@ impl<T> Table<T> {
     /// Takes a value in, and gives its token; `None` when there are as many handles as there can be.
     pub(crate) fn insert(&self, value: T) -> Option<usize> {
         let place = {
-            let mut vacant = self.vacant.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut vacant = self.lock();
             vacant.places.pop().or_else(|| {
                 let fresh = vacant.fresh;
                 vacant.fresh += 1;
@@ -91,6 +91,16 @@ impl<T> Table<T> {
         unsafe { (*slot.value.get()).as_ref() }
     }
 
+    /// A copy of a token's value, which stays good when the token is freed meanwhile.
+    pub(crate) fn lend(&self, token: usize) -> Option<T>
+    where
+        T: Clone,
+    {
+        let _nobody_frees = self.lock();
+        // SAFETY: freeing takes the same lock.
+        unsafe { self.get(token) }.cloned()
+    }
+
     /// Frees a token, and gives its value back. `None` if it is none, or has been freed: of two threads that free it,
     /// one gets the value.
     ///
@@ -99,27 +109,30 @@ impl<T> Table<T> {
     /// No reference from [`get`](Self::get) may be in use.
     pub(crate) unsafe fn remove(&self, token: usize) -> Option<T> {
         let slot = self.slot(token)?;
+        let mut vacant = self.lock();
         let generation = token >> LOW;
         let freed = generation.wrapping_add(1);
-        if generation.is_multiple_of(2)
-            || slot.generation.compare_exchange(generation, freed, AcqRel, Acquire).is_err()
-        {
+        if slot.generation.compare_exchange(generation, freed, AcqRel, Acquire).is_err() {
             return None;
         }
         // SAFETY: nobody looks, as the caller says, and the exchange succeeds for one thread only.
         let value = unsafe { (*slot.value.get()).take() };
         // Its generations are used up: the place is never used again.
         if freed >> LOW == 0 {
-            let mut vacant = self.vacant.lock().unwrap_or_else(PoisonError::into_inner);
             vacant.places.push((token & ((1 << PLACE) - 1)) - 1);
         }
         value
     }
 
+    fn lock(&self) -> MutexGuard<'_, Vacant> {
+        self.vacant.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     #[inline]
     fn slot(&self, token: usize) -> Option<&Slot<T>> {
         let place = (token & ((1 << PLACE) - 1)).checked_sub(1)?;
-        if token >> PLACE & ((1 << KIND) - 1) != self.kind {
+        // The kind, and above it the generation's lowest bit: that of a slot which is taken.
+        if token >> PLACE & ((2 << KIND) - 1) != (1 << KIND | self.kind) {
             return None;
         }
         let (chunk, at) = locate(place);

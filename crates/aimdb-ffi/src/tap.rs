@@ -25,8 +25,8 @@ use crate::kind::Form;
 use crate::status::{Failure, aimdb_status, aimdb_status::*, answer};
 use crate::value::Content;
 
-/// Gets each value of a record, on a thread of its own. `value` points to `size` bytes (a JSON record: to a text that ends
-/// with a NUL, of `size` bytes without it), which are the callback's to read until it returns; `missed` is how many values
+/// Gets each value of a record, on a thread of its own. `value` points to `size` bytes, aligned to 8 (a JSON record: to a text
+/// that ends with a NUL, of `size` bytes without it), which are the callback's to read until it returns; `missed` is how many values
 /// were lost since the one before. It may block, and may call every function of this library; detaching its own database
 /// is `AIMDB_WOULD_DEADLOCK`.
 ///
@@ -38,7 +38,8 @@ pub type aimdb_tap_fn = Option<
     unsafe extern "C" fn(user: *mut c_void, value: *const c_void, size: usize, missed: u64) -> i32,
 >;
 
-/// Frees the `user` of a callback. It is called once: when the callback will not be called any more.
+/// Frees the `user` of a callback. It is called once: when the callback will not be called any more, on whichever thread. It
+/// should be quick, and nothing may be thrown or jump out of it.
 #[allow(non_camel_case_types, reason = "the name is C's")]
 pub type aimdb_drop_fn = Option<unsafe extern "C" fn(user: *mut c_void)>;
 

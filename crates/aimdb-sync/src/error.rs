@@ -147,6 +147,13 @@ pub enum OpenError {
         /// The record's key.
         key: String,
     },
+    /// There is no memory for the places of a queued bridge.
+    NoMemory {
+        /// The record's key.
+        key: String,
+        /// The places asked for.
+        capacity: usize,
+    },
 }
 
 impl fmt::Display for OpenError {
@@ -158,6 +165,10 @@ impl fmt::Display for OpenError {
                 f,
                 "a queued bridge to `{key}` of capacity 0 can hold nothing; give it 1 at least, or use the direct \
                  `producer(key)` / `consumer(key)`"
+            ),
+            Self::NoMemory { key, capacity } => write!(
+                f,
+                "there is no memory for a queued bridge to `{key}` with {capacity} places; give it fewer"
             ),
         }
     }

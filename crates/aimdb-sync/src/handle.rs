@@ -138,7 +138,8 @@ impl SyncHandle {
     ///
     /// # Errors
     ///
-    /// As for [`consumer`](Self::consumer), and [`OpenError::ZeroCapacity`].
+    /// As for [`consumer`](Self::consumer), [`OpenError::ZeroCapacity`], and [`OpenError::NoMemory`]: the queue's places
+    /// are made at once.
     pub fn consumer_with_capacity<T: Record>(
         &self,
         key: impl RecordKey,
@@ -149,6 +150,8 @@ impl SyncHandle {
         if subscription.keeps_one() {
             return Ok(SyncConsumer::direct(subscription, self.home));
         }
+        let no_memory = |_| OpenError::NoMemory { key: key.as_str().into(), capacity };
+        Vec::<aimdb_core::Event<T>>::new().try_reserve_exact(capacity).map_err(no_memory)?;
         Ok(SyncConsumer::queued(QueuedOut::start(&self.tokio, subscription, capacity), self.home))
     }
 

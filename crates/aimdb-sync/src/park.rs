@@ -115,6 +115,10 @@ pub(crate) fn wait<O>(
                     return Ok(output);
                 }
                 if cancelled {
+                    // What only gave way to others, and need not wait, is polled again.
+                    if seat.parker.was_woken().is_some() {
+                        continue;
+                    }
                     return Err(Over::Cancelled);
                 }
                 if soon(limit, || seat.parker.was_woken()).is_some() {

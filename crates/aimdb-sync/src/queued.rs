@@ -7,7 +7,7 @@
 
 use std::future::poll_fn;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicIsize};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError as ChannelEmpty, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
@@ -186,8 +186,8 @@ pub(crate) struct QueuedOut<T: Record> {
 
 struct Outlet<T> {
     events: Mutex<Receiver<Event<T>>>,
-    /// So many events are in the queue, or about to be.
-    filled: AtomicUsize,
+    /// So many events are in the queue; one less while somebody takes one before the task has counted it.
+    filled: AtomicIsize,
     /// Who waits for one.
     waiting: Wakers,
     /// One permit for each free place. The task takes one before it takes a value, so that it never holds a value for
@@ -211,7 +211,7 @@ impl<T: Record> QueuedOut<T> {
         let (sender, events) = sync_channel(capacity);
         let outlet = Arc::new(Outlet {
             events: Mutex::new(events),
-            filled: AtomicUsize::new(0),
+            filled: AtomicIsize::new(0),
             waiting: Wakers::default(),
             room: Semaphore::new(capacity.min(Semaphore::MAX_PERMITS)),
             gone: Notify::new(),
@@ -275,22 +275,23 @@ impl<T: Record> QueuedOut<T> {
         cx: &mut Context<'_>,
         attempt: impl Fn() -> Option<O>,
     ) -> Poll<O> {
-        let found = attempt().or_else(|| {
-            self.outlet.waiting.wait(&mut ticket.queue, cx.waker());
-            // The second look.
-            attempt()
-        });
-        if let Some(found) = found {
-            self.stop_waiting(ticket);
-            return Poll::Ready(found);
+        loop {
+            let found = attempt().or_else(|| {
+                self.outlet.waiting.wait(&mut ticket.queue, cx.waker());
+                // The second look.
+                attempt()
+            });
+            if let Some(found) = found {
+                self.stop_waiting(ticket);
+                return Poll::Ready(found);
+            }
+            // The task has gone and the record has not: nobody but the record would tell.
+            if !self.outlet.over.load(Acquire)
+                || self.subscription.poll_ready(&mut ticket.record, cx).is_pending()
+            {
+                return Poll::Pending;
+            }
         }
-        // The task has gone and the record has not: nobody would tell.
-        if self.outlet.over.load(Acquire)
-            && self.subscription.poll_ready(&mut ticket.record, cx).is_ready()
-        {
-            cx.waker().wake_by_ref();
-        }
-        Poll::Pending
     }
 
     /// Gives a ticket back. A wake-up it had received goes to the next in line.
@@ -323,10 +324,10 @@ impl<T: Record> Filler<T> {
             let Some(event) = self.next().await else { return };
             // The place is given back by whoever takes the event.
             room.forget();
-            self.outlet.filled.fetch_add(1, AcqRel);
             if self.sender.try_send(event).is_err() {
                 return;
             }
+            self.outlet.filled.fetch_add(1, AcqRel);
             self.outlet.waiting.wake_one();
         }
     }

@@ -13,7 +13,8 @@ use crate::queued::QueuedTicket;
 /// executor.
 pub trait Waitable {
     /// Ready when there is something to take, or when nothing will come any more. It takes nothing, so another thread
-    /// that shares the consumer may be first.
+    /// that shares the consumer may be first. It does not wake `cx`'s waker itself, so a caller may hold a lock that the
+    /// waker takes.
     fn poll_ready(&self, ticket: &mut Ticket, cx: &mut Context<'_>) -> Poll<()>;
 
     /// Gives a ticket back whose wait is over before it was ready. A wake-up it had received goes to the next in line.

@@ -82,6 +82,15 @@ fn a_writer_that_waits_for_room_can_be_cancelled_and_has_its_value_back() {
 }
 
 #[test]
+fn a_cancelled_writer_fills_the_room_there_is_however_many_values_it_has() {
+    let handle = record(RING);
+    let cancel = Cancel::new();
+    cancel.cancel();
+    let limit = Limit::none().or_cancelled(&cancel);
+    assert_eq!(producer(&handle).set_many_within(0..100_000, limit), Ok(100_000));
+}
+
+#[test]
 fn a_batch_that_runs_out_of_time_says_how_much_was_accepted() {
     watched(|| {
         let handle = record(QUEUE);

@@ -291,6 +291,16 @@ fn a_queue_into_the_engine_may_be_as_large_as_anybody_asks() {
     producer.set(1).unwrap();
 }
 
+#[test]
+fn a_queue_out_of_the_engine_that_there_is_no_memory_for_is_refused_by_name() {
+    let handle = record(QUEUE);
+    for capacity in [usize::MAX, usize::MAX / 64] {
+        let refused = handle.consumer_with_capacity::<u64>("r", capacity).unwrap_err();
+        assert_eq!(refused, OpenError::NoMemory { key: "r".into(), capacity });
+        assert!(refused.to_string().contains("`r`"), "{refused}");
+    }
+}
+
 /// A payload that says, by its strong count, whether anybody still holds the record it was put in.
 #[test]
 fn a_dropped_queued_handle_ends_its_task() {

@@ -404,3 +404,96 @@ int the_log_reaches_its_hook(void) {
   OK(aimdb_db_free(db));
   return 0;
 }
+
+/* Asks for the state of things as long as there is a database. */
+static int32_t on_value_ask(void *user, const void *value, size_t size, uint64_t missed) {
+  struct tap *tap = user;
+  (void)value, (void)size, (void)missed;
+  pthread_mutex_lock(&tap->lock);
+  wait_while_shut(tap);
+  aimdb_db *db = tap->db;
+  tap->inside++;
+  pthread_mutex_unlock(&tap->lock);
+  char *json;
+  aimdb_status status = aimdb_metrics_json(db, &json);
+  if (status == AIMDB_OK) aimdb_string_free(json);
+  return status == AIMDB_OK || status == AIMDB_BAD_HANDLE ? 0 : status;
+}
+
+int a_database_is_freed_while_its_taps_use_it(void) {
+  for (int round = 0; round < 20; round++) {
+    struct tap taps[8];
+    aimdb_builder *builder;
+    OK(aimdb_builder_new(&builder));
+    OK(aimdb_configure_bytes(builder, "in", sizeof(uint64_t), AIMDB_QUEUE, 64));
+    for (int n = 0; n < 8; n++) {
+      init(&taps[n]);
+      taps[n].shut = 1;
+      OK(aimdb_tap(builder, "in", on_value_ask, &taps[n], on_free));
+    }
+    /* Hardly any time: some are cut off in the middle of a call. */
+    aimdb_options options = {0, 1, NULL};
+    aimdb_db *db;
+    OK(aimdb_attach(builder, &options, &db));
+    aimdb_producer *producer;
+    OK(aimdb_producer_new(db, "in", &producer));
+    for (uint64_t value = 0; value < 64; value++) OK(aimdb_set(producer, &value, sizeof value));
+    for (int n = 0; n < 8; n++) {
+      taps[n].db = db;
+      set_shut(&taps[n], 0);
+    }
+    OK(aimdb_db_free(db));
+    OK(aimdb_producer_free(producer));
+    for (int n = 0; n < 8; n++) {
+      for (int tries = 0; tries < 30000 && freed(&taps[n]) == 0; tries++) sleep_us(1000);
+      CHECK(freed(&taps[n]) == 1);
+    }
+  }
+  return 0;
+}
+
+/* Makes the log longer: what it does there on its own thread would come back to it. On others it does, so not too often. */
+static void on_line_log_more(void *user, aimdb_log_level level, const char *message) {
+  struct log *log = user;
+  (void)level, (void)message;
+  pthread_mutex_lock(&log->lock);
+  int line = log->lines++;
+  pthread_mutex_unlock(&log->lock);
+  struct tap tap;
+  aimdb_db *db;
+  init(&tap);
+  if (line < 20 && tapped(AIMDB_RING, 4, on_value, &tap, &db) == 0) {
+    aimdb_producer_free(tap.producer);
+    aimdb_db_free(db);
+  }
+}
+
+static void *replace_the_hook(void *user) {
+  for (int n = 0; n < 20; n++) {
+    sleep_us(1000);
+    if (aimdb_set_log(on_line_log_more, AIMDB_LOG_TRACE, user, NULL) != AIMDB_OK) return user;
+  }
+  return NULL;
+}
+
+int a_hook_that_makes_the_log_longer_while_it_is_replaced(void) {
+  static struct log log = {PTHREAD_MUTEX_INITIALIZER, 0, "", 0};
+  OK(aimdb_set_log(on_line_log_more, AIMDB_LOG_TRACE, &log, NULL));
+  pthread_t thread;
+  CHECK(pthread_create(&thread, NULL, replace_the_hook, &log) == 0);
+  for (int n = 0; n < 20; n++) {
+    struct tap tap;
+    init(&tap);
+    tap.returns = 1;
+    aimdb_db *db;
+    RUN(tapped(AIMDB_RING, 4, on_value, &tap, &db));
+    uint64_t value = 1;
+    OK(aimdb_set(tap.producer, &value, sizeof value));
+    OK(aimdb_producer_free(tap.producer));
+    OK(aimdb_db_free(db));
+  }
+  void *failed;
+  CHECK(pthread_join(thread, &failed) == 0 && failed == NULL);
+  OK(aimdb_set_log(NULL, 0, NULL, NULL));
+  return 0;
+}

@@ -120,7 +120,7 @@ int wait_for_any(void) {
   OK(aimdb_producer_new(b, "r", &producer));
   OK(aimdb_consumer_new(a, "r", &first));
   OK(aimdb_consumer_new(b, "r", &second));
-  const aimdb_consumer *both[] = {first, second};
+  aimdb_consumer *both[] = {first, second};
   size_t index = 9;
   CHECK(aimdb_wait_any(both, 2, 0, &index) == AIMDB_TIMEOUT);
   CHECK(aimdb_wait_any(both, 2, 1000, &index) == AIMDB_TIMEOUT && index == 9);
@@ -221,5 +221,32 @@ int what_there_is_to_know(void) {
   OK(aimdb_producer_free(producer));
   OK(aimdb_consumer_free(consumer));
   OK(aimdb_db_free(db));
+  return 0;
+}
+
+static void *look_until_closed(void *consumer) {
+  uint64_t got;
+  while (aimdb_try_get(consumer, &got, 8) != AIMDB_CLOSED) {
+  }
+  return NULL;
+}
+
+int a_descriptor_is_armed_while_the_database_is_detached(void) {
+  for (int round = 0; round < 100; round++) {
+    aimdb_db *db;
+    ONE_RECORD(8, AIMDB_RING, 4, &db);
+    aimdb_consumer *consumer;
+    OK(aimdb_consumer_with_capacity(db, "r", 2, &consumer));
+    int fd;
+    OK(aimdb_consumer_fd(consumer, &fd));
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, look_until_closed, consumer) == 0);
+    sleep_us((uint64_t)round * 3);
+    OK(aimdb_detach(db, LONG_US, NULL));
+    CHECK(pthread_join(thread, NULL) == 0);
+    CHECK(readable(fd, 0) == 1);
+    OK(aimdb_consumer_free(consumer));
+    OK(aimdb_db_free(db));
+  }
   return 0;
 }

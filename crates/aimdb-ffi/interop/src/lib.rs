@@ -51,6 +51,10 @@ programs! {
     a_tap_that_fails() = "a_tap_that_fails";
     /// The data of taps that never come to run is freed too.
     data_of_taps_that_never_run_is_freed() = "data_of_taps_that_never_run_is_freed";
+    /// A database is freed while its taps use the handle, some of them cut off.
+    a_database_is_freed_while_its_taps_use_it() = "a_database_is_freed_while_its_taps_use_it";
+    /// A hook of the log that logs, and is replaced meanwhile.
+    a_hook_that_makes_the_log_longer_while_it_is_replaced() = "a_hook_that_makes_the_log_longer_while_it_is_replaced";
     /// The log reaches its hook.
     the_log_reaches_its_hook() = "the_log_reaches_its_hook";
 
@@ -62,6 +66,8 @@ programs! {
     wrong_arguments() = "wrong_arguments";
     /// Texts that are not UTF-8, or not JSON.
     bad_texts() = "bad_texts";
+    /// A call that fails in an exit handler.
+    errors_at_exit() = "errors_at_exit";
     /// Records of every size up to beyond what lives in the buffer.
     values_of_every_size() = "values_of_every_size";
 
@@ -69,6 +75,8 @@ programs! {
     a_descriptor_follows_what_there_is() = "a_descriptor_follows_what_there_is";
     /// A descriptor beside a blocked thread: neither misses a value.
     a_descriptor_beside_a_blocked_thread() = "a_descriptor_beside_a_blocked_thread";
+    /// A descriptor is armed while the record's queue loses its task.
+    a_descriptor_is_armed_while_the_database_is_detached() = "a_descriptor_is_armed_while_the_database_is_detached";
     /// Waiting for any of several consumers.
     wait_for_any() = "wait_for_any";
     /// Timeouts, zero and for ever.

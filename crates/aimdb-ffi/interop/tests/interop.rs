@@ -33,16 +33,26 @@ tests! {
     a_tap_that_is_cut_off;
     a_tap_that_fails;
     data_of_taps_that_never_run_is_freed;
-    the_log_reaches_its_hook;
+    a_database_is_freed_while_its_taps_use_it;
     null_everywhere;
     bad_handles;
     wrong_arguments;
     bad_texts;
+    errors_at_exit;
     values_of_every_size;
     a_descriptor_follows_what_there_is;
     a_descriptor_beside_a_blocked_thread;
+    a_descriptor_is_armed_while_the_database_is_detached;
     wait_for_any;
     timeouts;
     what_there_is_to_know;
     structs_by_value;
+}
+
+/// One after the other: the process has one log.
+#[test]
+fn the_log_has_a_hook() {
+    assert_eq!(c::the_log_reaches_its_hook(), 0, "the line of the check that failed");
+    let line = c::a_hook_that_makes_the_log_longer_while_it_is_replaced();
+    assert_eq!(line, 0, "the line of the check that failed");
 }
