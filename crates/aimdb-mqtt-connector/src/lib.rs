@@ -183,6 +183,8 @@ mod inbound;
 #[cfg(feature = "tokio")]
 mod outbound;
 #[cfg(feature = "tokio")]
+mod permits;
+#[cfg(feature = "tokio")]
 mod protocol;
 #[cfg(feature = "tokio")]
 mod session;

@@ -80,6 +80,8 @@ pub(crate) enum Event<A> {
         session_present: bool,
         /// The largest packet the broker takes.
         max_packet: usize,
+        /// Publishes at QoS 1 and 2 that the client lets be unacknowledged at once.
+        identifiers: u16,
     },
     Message(Message<A>),
     /// The acknowledgement of the message with this packet identifier is on its way. What comes under the identifier

@@ -89,6 +89,7 @@ impl super::EventLoop for Receiver {
             Ok(rumqttc_v4::Event::Incoming(Packet::ConnAck(ack))) => Ok(Event::Connected {
                 session_present: ack.session_present,
                 max_packet: usize::MAX,
+                identifiers: IN_FLIGHT,
             }),
             Ok(rumqttc_v4::Event::Incoming(Packet::Publish(publish))) => {
                 Ok(Event::Message(message(publish, Vec::new())))

@@ -167,6 +167,8 @@ impl super::EventLoop for Receiver {
                     .properties
                     .and_then(|p| p.max_packet_size)
                     .map_or(usize::MAX, |size| size as usize),
+                // Without a receive maximum the library may go on with an earlier one: it knows.
+                identifiers: self.events.diagnostics().outbound.max_inflight,
             }),
             Ok(rumqttc_v5::Event::Incoming(Packet::Publish(mut publish))) => {
                 let properties = publish.properties.take();
