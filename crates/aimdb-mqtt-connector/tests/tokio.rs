@@ -3,7 +3,7 @@
 mod suite;
 mod support;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use aimdb_mqtt_connector::{MqttVersion, QoS};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use suite::broker::{Broker, DISCONNECT, PUBACK};
+use suite::broker::{Broker, DISCONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL};
 use suite::endings::the_broker_goes_on_sending;
 use suite::{OnTokio, bytes_in, bytes_out};
 use support::*;
@@ -228,4 +228,72 @@ async fn a_shutdown_counts_what_waits_for_its_turn_as_interrupted() {
     let unread: u64 = report.left.iter().map(|left| left.unread).sum();
     let interrupted: u64 = report.left.iter().map(|left| left.interrupted).sum();
     assert_eq!((unread, interrupted), (6, 4), "{report}");
+}
+
+/// A release that was under way goes on its way again, and its message with it: once is enough.
+#[tokio::test]
+async fn what_a_broker_has_at_qos_2_is_not_sent_again_after_breaks_one_upon_the_other() {
+    const SENT: usize = 100;
+    const RELEASED: usize = 50;
+    for version in VERSIONS {
+        let broker = Broker::new(version, None).await;
+        let mut builder = builder();
+        builder.connector(
+            mqtt_to(broker.port())
+                .version(version)
+                .client_id("kept")
+                .persistent_session(Duration::from_secs(3600)),
+        );
+        builder.configure::<u64>("out", |reg| {
+            reg.buffer(QUEUE).link_to("mqtt://out?qos=2", Json);
+        });
+        let db = builder.build().unwrap();
+        db.start();
+        let mut served = broker.accept_sender().await;
+        connected(&db).await;
+        db.producer::<u64>("out").unwrap().produce_many(0..150).await.unwrap();
+        let mut ids = BTreeMap::new();
+        for n in 0..SENT {
+            let (id, _, payload) = served.message().await;
+            assert_eq!(payload, n.to_string().into_bytes());
+            ids.insert(payload, id);
+        }
+        for id in ids.values().take(RELEASED) {
+            served.answer(PUBREC, *id).await;
+        }
+        for id in ids.values().take(RELEASED) {
+            served.is_answered(PUBREL, *id).await;
+        }
+        // Nothing that is on its way again gets far.
+        for _ in 0..5 {
+            drop(served);
+            served = broker.resume().await;
+        }
+        drop(served);
+        served = broker.resume().await;
+        let mut seen = BTreeSet::new();
+        let mut completed = 0;
+        while completed < 150 {
+            let (kind, body) = served.packet().await;
+            match kind {
+                PUBLISH => {
+                    let (id, _, payload) = served.as_message(&body);
+                    let known = ids.get(&payload).is_none_or(|before| *before == id);
+                    assert!(known && seen.insert(payload), "{version:?}: sent as another");
+                    served.answer(PUBREC, id).await;
+                }
+                PUBREL => {
+                    served.answer(PUBCOMP, u16::from_be_bytes([body[0], body[1]])).await;
+                    completed += 1;
+                }
+                kind => panic!("a packet of kind {kind}"),
+            }
+        }
+        assert_eq!(seen.len(), 150 - RELEASED, "{version:?}");
+        tokio::join!(shut_down(&db), async {
+            assert_eq!(served.packet().await.0, DISCONNECT);
+            drop(served);
+        });
+        assert_eq!((link(&db, 0).sent, link(&db, 0).dropped), (150, 0), "{version:?}");
+    }
 }

@@ -196,6 +196,7 @@ macro_rules! client {
         /// The library's event loop, and the socket it leaves behind.
         pub(crate) struct Receiver {
             events: $library::EventLoop,
+            replay: super::wire::Replay,
             let_go: super::wire::LetGo,
         }
 

@@ -133,6 +133,11 @@ impl Served {
     pub async fn message(&mut self) -> (u16, String, Vec<u8>) {
         let (kind, body) = self.packet().await;
         assert_eq!(kind, PUBLISH);
+        self.as_message(&body)
+    }
+
+    /// What follows the header of a message.
+    pub fn as_message(&self, body: &[u8]) -> (u16, String, Vec<u8>) {
         let (topic, rest) = body[2..].split_at(usize::from(body[1]));
         let id = u16::from_be_bytes([rest[0], rest[1]]);
         let payload = rest[2 + self.properties.len()..].to_vec();
