@@ -37,6 +37,8 @@
 //! - **Outbound follows the buffer.** Without a connection nothing is taken from the record: a ring drops its oldest
 //!   and counts, a queue holds its writers back, latest sends the newest once back. At QoS 1 and 2 what was taken is
 //!   kept until the broker has acknowledged it, and sent again on a new session if need be.
+//!   All links of one connector together have at most 100 messages under way at these levels, or as many as the broker's
+//!   receive maximum; what is over that waits in the records, and one message a link in the link.
 //! - **Inbound acknowledges last.** At QoS 1 and 2 the broker gets its acknowledgement when the record has the value.
 //!   With a [persistent session](MqttConnector::persistent_session) what was not acknowledged comes again.
 //! - **An orderly shutdown leaves nothing open.** It ends when the broker has read every acknowledgement and closed the
@@ -57,8 +59,6 @@
 //!   QoS 1 whose acknowledgement was under way; at QoS 2 it cannot.
 //! - With a persistent session, a QoS 2 publish that was cut off by the end of the *process* may hide one message of
 //!   the next process from its receivers, because packet identifiers start over. Publish at QoS 1 where that matters.
-//! - If a connection breaks again while a hundred messages and more (or as many as the broker's receive maximum) are still
-//!   being sent again, `MqttConnector`'s client may send no more of them until the program starts anew.
 //! - A message that the broker refuses is counted in `dropped` with MQTT 5. MQTT 3.1.1 has no words for it: the broker
 //!   acknowledges the message and throws it away.
 //! - MQTT 3.1.1 has no receive maximum: a broker that sends more than 1,024 unacknowledged messages to one full record
@@ -182,6 +182,8 @@ mod connector;
 mod inbound;
 #[cfg(feature = "tokio")]
 mod outbound;
+#[cfg(feature = "tokio")]
+mod permits;
 #[cfg(feature = "tokio")]
 mod protocol;
 #[cfg(feature = "tokio")]

@@ -1,6 +1,8 @@
 //! From one record onto the connection.
 
 use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
 
 use aimdb_core::Closed;
 use aimdb_core::link::{OutboundLink, Outgoing};
@@ -9,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::QoS;
 use crate::options::LinkOptions;
+use crate::permits::{Permit, Permits};
 use crate::protocol::{Client, Delivery, IN_FLIGHT, NotSent, Notice};
 use crate::session::{Connection, Context, packet_size};
 
@@ -17,12 +20,24 @@ pub(crate) struct Limits {
     pub(crate) payload: usize,
 }
 
-/// A message on its way, kept until the broker has it.
-struct Sent {
+struct Message {
     /// `None`: the link's own topic.
     topic: Option<String>,
     payload: Bytes,
+}
+
+/// A message that is taken from the record and may not be sent yet.
+struct InHand {
+    message: Message,
+    permit: Pin<Box<dyn Future<Output = Permit> + Send>>,
+}
+
+/// A message on its way, kept until the broker has it.
+struct Sent {
+    message: Message,
     notice: Notice,
+    /// `None` at QoS 0, which takes no identifier.
+    permit: Option<Permit>,
 }
 
 /// One link on its way out.
@@ -33,6 +48,8 @@ struct Outbound<C> {
     connection: watch::Receiver<Connection>,
     limits: Limits,
     context: Context,
+    permits: Permits,
+    in_hand: Option<InHand>,
     /// In the order they were sent.
     window: VecDeque<Sent>,
 }
@@ -46,44 +63,80 @@ pub(crate) async fn run<C: Client>(
     client: C,
     connection: watch::Receiver<Connection>,
     limits: Limits,
+    permits: Permits,
     context: Context,
 ) {
     let options = LinkOptions::of(link.address());
     let window = VecDeque::with_capacity(usize::from(IN_FLIGHT));
-    Outbound { link, options, client, connection, limits, context, window }.run().await;
+    let in_hand = None;
+    let link =
+        Outbound { link, options, client, connection, limits, context, permits, in_hand, window };
+    link.run().await;
 }
 
 impl<C: Client> Outbound<C> {
     async fn run(mut self) {
         let mut payload = Vec::new();
         let mut open = true;
-        while open || !self.window.is_empty() {
+        while open || self.taken() > 0 {
             let up = self.connection.borrow_and_update().up;
             let room = self.window.len() < usize::from(IN_FLIGHT);
+            // The window goes on while a permit is waited for: the permit may have to come from there.
             tokio::select! {
                 biased;
                 outcome = first(&mut self.window), if !self.window.is_empty() => self.ended(outcome).await,
-                next = next(&mut self.link, &mut payload, up), if open && room => match next {
-                    Ok(Outgoing { topic }) => self.send(topic, Bytes::copy_from_slice(&payload)).await,
+                (message, permit) = allowed(&mut self.in_hand), if up && self.in_hand.is_some() => {
+                    self.send(message, Some(permit)).await;
+                }
+                next = next(&mut self.link, &mut payload, up), if open && room && self.in_hand.is_none() => match next {
+                    Ok(Outgoing { topic }) => {
+                        let payload = Bytes::copy_from_slice(&payload);
+                        self.send_in_turn(Message { topic, payload }).await;
+                    }
                     Err(Closed) => open = false,
                 },
                 Ok(()) = self.connection.changed() => {}
                 else => return,
             }
-            self.link.status().set_in_flight(self.window.len() as u64);
+            self.count(0);
         }
     }
 
-    async fn send(&mut self, topic: Option<String>, payload: Bytes) {
-        if let Some(fault) = self.too_large(topic.as_deref(), &payload) {
+    /// Messages that are taken from the record and have not reached their end.
+    fn taken(&self) -> usize {
+        self.window.len() + usize::from(self.in_hand.is_some())
+    }
+
+    /// Tells how many messages are under way, with so many that are neither in the window nor in hand.
+    fn count(&self, between: usize) {
+        self.link.status().set_in_flight((self.taken() + between) as u64);
+    }
+
+    /// Sends what has just been taken, or keeps it in hand until it may be sent.
+    async fn send_in_turn(&mut self, message: Message) {
+        if self.options.qos == QoS::AtMostOnce {
+            return self.send(message, None).await;
+        }
+        match self.permits.try_get() {
+            Some(permit) => self.send(message, Some(permit)).await,
+            None => {
+                let permit = Box::pin(self.permits.clone().get());
+                self.in_hand = Some(InHand { message, permit });
+            }
+        }
+    }
+
+    async fn send(&mut self, message: Message, permit: Option<Permit>) {
+        let Message { topic, payload } = &message;
+        if let Some(fault) = self.too_large(topic.as_deref(), payload) {
             self.drop_message(topic.as_deref(), &fault);
             return;
         }
-        self.link.status().set_in_flight(self.window.len() as u64 + 1);
+        self.count(1);
         let how = Delivery { qos: self.options.qos, retain: self.options.retain };
         let name = topic.as_deref().unwrap_or(&self.options.topic);
         match self.client.publish(name, payload.clone(), how).await {
-            Some(Ok(notice)) => self.window.push_back(Sent { topic, payload, notice }),
+            Some(Ok(notice)) => self.window.push_back(Sent { message, notice, permit }),
             Some(Err(reason)) => self.drop_message(topic.as_deref(), &reason),
             None => {}
         }
@@ -115,19 +168,17 @@ impl<C: Client> Outbound<C> {
 
     /// The first of the window has reached its end, one way or the other.
     async fn ended(&mut self, outcome: Result<(), NotSent>) {
-        let Some(Sent { topic, payload, .. }) = self.window.pop_front() else { return };
+        let Some(Sent { message, permit, .. }) = self.window.pop_front() else { return };
+        let topic = message.topic.as_deref();
         match outcome {
             Ok(()) => self.link.status().sent(),
             Err(NotSent::Lost) if self.options.qos == QoS::AtMostOnce => {
-                self.drop_message(
-                    topic.as_deref(),
-                    "the connection broke, and at QoS 0 it is not sent again",
-                );
+                self.drop_message(topic, "the connection broke, and at QoS 0 it is not sent again");
             }
             // It may have arrived: at QoS 1 that makes a duplicate, which the level allows. At QoS 2 the session that
             // would have told is gone on the broker's side.
-            Err(NotSent::Lost) => self.send(topic, payload).await,
-            Err(NotSent::Refused(reason)) => self.drop_message(topic.as_deref(), &reason),
+            Err(NotSent::Lost) => self.send(message, permit).await,
+            Err(NotSent::Refused(reason)) => self.drop_message(topic, &reason),
         }
     }
 }
@@ -135,6 +186,16 @@ impl<C: Client> Outbound<C> {
 async fn first(window: &mut VecDeque<Sent>) -> Result<(), NotSent> {
     match window.front_mut() {
         Some(sent) => sent.notice.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The message in hand, when it may be sent. Nothing is lost if the future is dropped, not even its turn.
+async fn allowed(in_hand: &mut Option<InHand>) -> (Message, Permit) {
+    let Some(waiting) = in_hand else { return std::future::pending().await };
+    let permit = waiting.permit.as_mut().await;
+    match in_hand.take() {
+        Some(InHand { message, .. }) => (message, permit),
         None => std::future::pending().await,
     }
 }

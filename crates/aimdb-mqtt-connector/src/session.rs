@@ -26,7 +26,8 @@ use crate::backoff::Backoff;
 use crate::config::Settings;
 use crate::inbound::{self, Arrived};
 use crate::outbound;
-use crate::protocol::{Client, Event, EventLoop, Lost, Message, NotSent, Protocol};
+use crate::permits::Permits;
+use crate::protocol::{Client, Event, EventLoop, IN_FLIGHT, Lost, Message, NotSent, Protocol};
 use crate::routes::Routes;
 
 pub(crate) type Context = RuntimeContext<TokioAdapter>;
@@ -88,10 +89,12 @@ pub(crate) async fn run<P: Protocol>(settings: Settings, links: Links, context: 
     let routes = Routes::new(&inbound);
     let inbound_statuses: Vec<_> = inbound.iter().map(|link| Arc::clone(link.status())).collect();
 
+    let permits = Permits::new(IN_FLIGHT);
     let mut tasks = JoinSet::new();
     for link in outbound {
         let limits = outbound::Limits { payload: settings.config.max_payload };
-        tasks.spawn(outbound::run(link, client.clone(), watched.clone(), limits, context.clone()));
+        let (client, watched, permits) = (client.clone(), watched.clone(), permits.clone());
+        tasks.spawn(outbound::run(link, client, watched, limits, permits, context.clone()));
     }
     let mut inboxes = Vec::new();
     for link in inbound {
@@ -106,6 +109,8 @@ pub(crate) async fn run<P: Protocol>(settings: Settings, links: Links, context: 
         inboxes,
         inbound_statuses,
         outbound_statuses,
+        permits,
+        identifiers: IN_FLIGHT,
         connection,
         acks,
         unsent_acks: VecDeque::new(),
@@ -189,6 +194,9 @@ struct Driver<C: Client> {
     inboxes: Vec<Inbox<C::Ack>>,
     inbound_statuses: Vec<Arc<LinkStatus>>,
     outbound_statuses: Vec<Arc<LinkStatus>>,
+    permits: Permits,
+    /// How many permits there are.
+    identifiers: u16,
     connection: watch::Sender<Connection>,
     acks: mpsc::UnboundedReceiver<Ack<C::Ack>>,
     /// Those for which the client had no room yet.
@@ -244,8 +252,10 @@ impl<C: Client> Driver<C> {
                 }
             };
             match event {
-                Ok(Event::Connected { session_present, max_packet }) => {
-                    self.connected(session_present, max_packet)
+                Ok(Event::Connected { session_present, max_packet, identifiers }) => {
+                    self.permits.resize(self.identifiers, identifiers);
+                    self.identifiers = identifiers;
+                    self.connected(session_present, max_packet);
                 }
                 Ok(Event::Message(message)) if taking_in => self.route(message).await,
                 Ok(Event::Acknowledged(id)) => _ = self.owed.remove(&id),

@@ -3,15 +3,16 @@
 mod suite;
 mod support;
 
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use aimdb_core::Json;
-use aimdb_mqtt_connector::QoS;
+use aimdb_mqtt_connector::{MqttVersion, QoS};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use suite::broker::Broker;
+use suite::broker::{Broker, DISCONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL};
 use suite::endings::the_broker_goes_on_sending;
 use suite::{OnTokio, bytes_in, bytes_out};
 use support::*;
@@ -143,5 +144,156 @@ async fn over_tls_too_a_broker_may_go_on_sending_until_it_has_read_the_goodbye()
         let reader = db.consumer::<u64>("in").unwrap().subscribe().unwrap();
         db.start();
         the_broker_goes_on_sending(&broker, &db, reader).await;
+    }
+}
+
+#[tokio::test]
+async fn a_brokers_receive_maximum_is_for_all_links_together_and_they_use_it_in_turn() {
+    let mut broker = Broker::new(MqttVersion::V5, None).await;
+    broker.receive_maximum(3);
+    let mut builder = builder();
+    builder.connector(mqtt_to(broker.port()));
+    for key in ["busy", "idle"] {
+        builder.configure::<u64>(key, |reg| {
+            reg.buffer(QUEUE).link_to(format!("mqtt://{key}?qos=1"), Json);
+        });
+    }
+    let db = builder.build().unwrap();
+    db.start();
+    let mut served = broker.accept_sender().await;
+    connected(&db).await;
+    let taken = || [0, 1].map(|at| db.metrics().records[at].readers[0].delivered);
+    let [busy, idle] = ["busy", "idle"].map(|key| db.producer::<u64>(key).unwrap());
+    busy.produce_many(0..10).await.unwrap();
+    let mut out = VecDeque::new();
+    for n in 0..3 {
+        let (id, topic, payload) = served.message().await;
+        assert_eq!((&*topic, payload), ("busy", n.to_string().into_bytes()));
+        out.push_back(id);
+    }
+    // Three are out, and one is in hand.
+    eventually("one waits", taken, |taken| *taken == [4, 0]).await;
+    idle.produce_many(0..3).await.unwrap();
+    eventually("both wait", taken, |taken| *taken == [4, 1]).await;
+    for (key, n, then_taken) in
+        [("busy", 3, [5, 1]), ("idle", 0, [5, 2]), ("busy", 4, [6, 2]), ("idle", 1, [6, 3])]
+    {
+        served.answer(PUBACK, out.pop_front().unwrap()).await;
+        let (id, topic, payload) = served.message().await;
+        assert_eq!((&*topic, payload), (key, n.to_string().into_bytes()));
+        out.push_back(id);
+        eventually("both wait again", taken, |taken| *taken == then_taken).await;
+    }
+    // The session is lost, and the new connection narrower: what was out is sent again before anything new.
+    drop(served);
+    broker.receive_maximum(1);
+    let mut served = broker.accept_sender().await;
+    for again in 1..=3 {
+        let (id, ..) = served.message().await;
+        tokio::time::sleep(SILENCE).await;
+        assert_eq!(taken(), [6, 3], "{again}");
+        served.answer(PUBACK, id).await;
+    }
+    // In hand and behind: five of the one, one of the other.
+    for _ in 0..6 {
+        let (id, ..) = served.message().await;
+        served.answer(PUBACK, id).await;
+    }
+    tokio::join!(shut_down(&db), async {
+        assert_eq!(served.packet().await.0, DISCONNECT);
+        drop(served);
+    });
+    assert_eq!([0, 1].map(|at| link(&db, at).sent), [10, 3]);
+    assert_eq!([0, 1].map(|at| link(&db, at).dropped), [0, 0]);
+}
+
+#[tokio::test]
+async fn a_shutdown_counts_what_waits_for_its_turn_as_interrupted() {
+    let mut broker = Broker::new(MqttVersion::V5, None).await;
+    broker.receive_maximum(3);
+    let mut builder = builder();
+    builder.connector(mqtt_to(broker.port()));
+    builder.configure::<u64>("out", |reg| {
+        reg.buffer(QUEUE).link_to("mqtt://out?qos=2", Json);
+    });
+    let db = builder.build().unwrap();
+    db.start();
+    let mut served = broker.accept_sender().await;
+    connected(&db).await;
+    db.producer::<u64>("out").unwrap().produce_many(0..10).await.unwrap();
+    for _ in 0..3 {
+        served.message().await;
+    }
+    let report = db.shutdown(SILENCE).await;
+    let unread: u64 = report.left.iter().map(|left| left.unread).sum();
+    let interrupted: u64 = report.left.iter().map(|left| left.interrupted).sum();
+    assert_eq!((unread, interrupted), (6, 4), "{report}");
+}
+
+/// A release that was under way goes on its way again, and its message with it: once is enough.
+#[tokio::test]
+async fn what_a_broker_has_at_qos_2_is_not_sent_again_after_breaks_one_upon_the_other() {
+    const SENT: usize = 100;
+    const RELEASED: usize = 50;
+    for version in VERSIONS {
+        let broker = Broker::new(version, None).await;
+        let mut builder = builder();
+        builder.connector(
+            mqtt_to(broker.port())
+                .version(version)
+                .client_id("kept")
+                .persistent_session(Duration::from_secs(3600)),
+        );
+        builder.configure::<u64>("out", |reg| {
+            reg.buffer(QUEUE).link_to("mqtt://out?qos=2", Json);
+        });
+        let db = builder.build().unwrap();
+        db.start();
+        let mut served = broker.accept_sender().await;
+        connected(&db).await;
+        db.producer::<u64>("out").unwrap().produce_many(0..150).await.unwrap();
+        let mut ids = BTreeMap::new();
+        for n in 0..SENT {
+            let (id, _, payload) = served.message().await;
+            assert_eq!(payload, n.to_string().into_bytes());
+            ids.insert(payload, id);
+        }
+        for id in ids.values().take(RELEASED) {
+            served.answer(PUBREC, *id).await;
+        }
+        for id in ids.values().take(RELEASED) {
+            served.is_answered(PUBREL, *id).await;
+        }
+        // Nothing that is on its way again gets far.
+        for _ in 0..5 {
+            drop(served);
+            served = broker.resume().await;
+        }
+        drop(served);
+        served = broker.resume().await;
+        let mut seen = BTreeSet::new();
+        let mut completed = 0;
+        while completed < 150 {
+            let (kind, body) = served.packet().await;
+            match kind {
+                PUBLISH => {
+                    let (id, _, payload) = served.as_message(&body);
+                    let known = ids.get(&payload).is_none_or(|before| *before == id);
+                    assert!(known && seen.insert(payload), "{version:?}: sent as another");
+                    served.answer(PUBREC, id).await;
+                }
+                PUBREL => {
+                    served.answer(PUBCOMP, u16::from_be_bytes([body[0], body[1]])).await;
+                    completed += 1;
+                }
+                kind => panic!("a packet of kind {kind}"),
+            }
+        }
+        assert_eq!(seen.len(), 150 - RELEASED, "{version:?}");
+        tokio::join!(shut_down(&db), async {
+            assert_eq!(served.packet().await.0, DISCONNECT);
+            drop(served);
+        });
+        assert_eq!((link(&db, 0).sent, link(&db, 0).dropped), (150, 0), "{version:?}");
     }
 }

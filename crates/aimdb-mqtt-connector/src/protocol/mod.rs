@@ -80,6 +80,8 @@ pub(crate) enum Event<A> {
         session_present: bool,
         /// The largest packet the broker takes.
         max_packet: usize,
+        /// Publishes at QoS 1 and 2 that the client lets be unacknowledged at once.
+        identifiers: u16,
     },
     Message(Message<A>),
     /// The acknowledgement of the message with this packet identifier is on its way. What comes under the identifier
@@ -194,6 +196,7 @@ macro_rules! client {
         /// The library's event loop, and the socket it leaves behind.
         pub(crate) struct Receiver {
             events: $library::EventLoop,
+            replay: super::wire::Replay,
             let_go: super::wire::LetGo,
         }
 

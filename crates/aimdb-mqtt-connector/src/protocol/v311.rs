@@ -3,7 +3,7 @@
 use rumqttc_v4::mqttbytes::v4::LastWill;
 use rumqttc_v4::{AckMode, ConnectionError, MqttOptions, Outgoing, SubscribeNotice};
 
-use super::wire::{LetGo, Unlisted};
+use super::wire::{LetGo, Replay, Unlisted};
 use super::{
     BATCH, CHANNEL, Event, IN_FLIGHT, Lost, NotSent, OVER, Protocol, broken, client, refusal,
     seconds, wire,
@@ -27,17 +27,18 @@ impl Protocol for V311 {
     type EventLoop = Receiver;
 
     fn open(settings: &Settings) -> Result<(Sender, Receiver), String> {
-        let let_go = LetGo::default();
-        let opened = AsyncClient::builder(options(settings, &let_go)).capacity(CHANNEL).try_build();
+        let (replay, let_go) = (Replay::default(), LetGo::default());
+        let opened =
+            AsyncClient::builder(options(settings, &replay, &let_go)).capacity(CHANNEL).try_build();
         let (client, mut events) = opened.map_err(|error| error.to_string())?;
         let mut network = network();
         network.set_connection_timeout(settings.config.connect_timeout.as_secs().max(1));
         events.set_network_options(network);
-        Ok((Sender { client, refusals: () }, Receiver { events, let_go }))
+        Ok((Sender { client, refusals: () }, Receiver { events, replay, let_go }))
     }
 }
 
-fn options(settings: &Settings, let_go: &LetGo) -> MqttOptions {
+fn options(settings: &Settings, replay: &Replay, let_go: &LetGo) -> MqttOptions {
     let config = &settings.config;
     let packet = config.max_payload + PACKET_OVERHEAD;
     let mut options = MqttOptions::new(&settings.client_id, (settings.host.clone(), settings.port));
@@ -49,9 +50,10 @@ fn options(settings: &Settings, let_go: &LetGo) -> MqttOptions {
         .set_ack_mode(AckMode::Manual)
         .set_clean_session(config.session == Session::Clean);
     let tls = settings.tls.clone().map(|config| (config, settings.host.clone()));
-    let let_go = let_go.clone();
+    let (replay, let_go) = (replay.clone(), let_go.clone());
     options.set_socket_connector(move |address, network| {
-        wire::connect(address, network, tls.clone(), Unlisted::default(), let_go.clone())
+        let (tls, unlisted) = (tls.clone(), Unlisted::default());
+        wire::connect(address, network, tls, unlisted, replay.clone(), let_go.clone())
     });
     if let Some((user, password)) = &settings.credentials {
         options.set_credentials(user, password.clone());
@@ -86,10 +88,14 @@ impl super::EventLoop for Receiver {
             self.let_go.close();
         }
         match polled {
-            Ok(rumqttc_v4::Event::Incoming(Packet::ConnAck(ack))) => Ok(Event::Connected {
-                session_present: ack.session_present,
-                max_packet: usize::MAX,
-            }),
+            Ok(rumqttc_v4::Event::Incoming(Packet::ConnAck(ack))) => {
+                self.replay.begin(self.events.pending_len());
+                Ok(Event::Connected {
+                    session_present: ack.session_present,
+                    max_packet: usize::MAX,
+                    identifiers: IN_FLIGHT,
+                })
+            }
             Ok(rumqttc_v4::Event::Incoming(Packet::Publish(publish))) => {
                 Ok(Event::Message(message(publish, Vec::new())))
             }

@@ -10,7 +10,7 @@ use rumqttc_v5::{
     SubscribeNotice,
 };
 
-use super::wire::{LetGo, Unlisted};
+use super::wire::{LetGo, Replay, Unlisted};
 use super::{
     BATCH, CHANNEL, Event, IN_FLIGHT, Lost, NotSent, OVER, Protocol, broken, client, in_words,
     refusal, seconds, wire,
@@ -56,15 +56,20 @@ impl Protocol for V5 {
     type EventLoop = Receiver;
 
     fn open(settings: &Settings) -> Result<(Sender, Receiver), String> {
-        let (refusals, let_go) = (Unlisted::default(), LetGo::default());
-        let options = options(settings, &refusals, &let_go);
+        let (refusals, replay, let_go) = (Unlisted::default(), Replay::default(), LetGo::default());
+        let options = options(settings, &refusals, &replay, &let_go);
         let opened = AsyncClient::builder(options).capacity(CHANNEL).try_build();
         let (client, events) = opened.map_err(|error| error.to_string())?;
-        Ok((Sender { client, refusals }, Receiver { events, let_go }))
+        Ok((Sender { client, refusals }, Receiver { events, replay, let_go }))
     }
 }
 
-fn options(settings: &Settings, unlisted: &Unlisted, let_go: &LetGo) -> MqttOptions {
+fn options(
+    settings: &Settings,
+    unlisted: &Unlisted,
+    replay: &Replay,
+    let_go: &LetGo,
+) -> MqttOptions {
     let config = &settings.config;
     let packet = u32::try_from(config.max_payload + PACKET_OVERHEAD).unwrap_or(u32::MAX);
     let mut options = MqttOptions::new(&settings.client_id, (settings.host.clone(), settings.port));
@@ -78,9 +83,10 @@ fn options(settings: &Settings, unlisted: &Unlisted, let_go: &LetGo) -> MqttOpti
         .set_ack_mode(AckMode::Manual);
     options.set_network_options(network());
     let tls = settings.tls.clone().map(|config| (config, settings.host.clone()));
-    let (unlisted, let_go) = (unlisted.clone(), let_go.clone());
+    let (unlisted, replay, let_go) = (unlisted.clone(), replay.clone(), let_go.clone());
     options.set_socket_connector(move |address, network| {
-        wire::connect(address, network, tls.clone(), unlisted.clone(), let_go.clone())
+        let (tls, unlisted) = (tls.clone(), unlisted.clone());
+        wire::connect(address, network, tls, unlisted, replay.clone(), let_go.clone())
     });
     if let Some((user, password)) = &settings.credentials {
         options.set_credentials(user, password.clone());
@@ -161,13 +167,18 @@ impl super::EventLoop for Receiver {
             self.let_go.close();
         }
         match polled {
-            Ok(rumqttc_v5::Event::Incoming(Packet::ConnAck(ack))) => Ok(Event::Connected {
-                session_present: ack.session_present,
-                max_packet: ack
-                    .properties
-                    .and_then(|p| p.max_packet_size)
-                    .map_or(usize::MAX, |size| size as usize),
-            }),
+            Ok(rumqttc_v5::Event::Incoming(Packet::ConnAck(ack))) => {
+                self.replay.begin(self.events.pending_len());
+                Ok(Event::Connected {
+                    session_present: ack.session_present,
+                    max_packet: ack
+                        .properties
+                        .and_then(|p| p.max_packet_size)
+                        .map_or(usize::MAX, |size| size as usize),
+                    // Without a receive maximum the library may go on with an earlier one: it knows.
+                    identifiers: self.events.diagnostics().outbound.max_inflight,
+                })
+            }
             Ok(rumqttc_v5::Event::Incoming(Packet::Publish(mut publish))) => {
                 let properties = publish.properties.take();
                 let subscriptions =

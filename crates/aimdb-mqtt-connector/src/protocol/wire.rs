@@ -1,4 +1,4 @@
-//! The connection beneath the client library, with two things put right.
+//! The connection beneath the client library, with three things put right.
 //!
 //! **The end.** The library drops its socket as soon as it has written the goodbye. A broker that writes to it after
 //! that, and has not read that far, learns that nobody is there, hangs up in turn, and never reads the acknowledgements
@@ -10,11 +10,17 @@
 //! and hangs up; on the next connection the message is sent again, refused again, and so on for ever. Mosquitto gives
 //! such a reason to a message over its `message_size_limit`: 0x95, packet too large. So an unlisted reason is exchanged
 //! for a listed one before the library reads it, and remembered under the message's identifier. MQTT 3.1.1 has no reasons.
+//!
+//! **Breaks one upon the other.** When a connection breaks, the library puts back what is unanswered, and on the next one
+//! takes it up again piece by piece. If that breaks half way, it forgets which releases at QoS 2 it had not taken up yet.
+//! Each of them then breaks a connection of its own, loses its identifier for good, and its message is sent once more. So
+//! the library learns of a break, or of anything else, only when it has taken up everything.
 
 use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -53,6 +59,32 @@ impl Unlisted {
 
     fn with<O>(&self, change: impl FnOnce(&mut BTreeMap<u16, u8>) -> O) -> O {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// How often the library is still put off when it wants to read.
+///
+/// It asks each time it has nothing at hand that it could send, and takes up at least one packet before it asks again. So
+/// as many times as there are packets are enough, and the end does not hang on its doing so.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Replay(Arc<AtomicUsize>);
+
+impl Replay {
+    /// The handshake is done, and so many packets are to be sent again.
+    pub(crate) fn begin(&self, packets: usize) {
+        self.0.store(packets + 1, Relaxed);
+    }
+
+    fn end(&self) {
+        self.0.store(0, Relaxed);
+    }
+
+    fn goes_on(&self) -> bool {
+        self.0.load(Relaxed) > 0
+    }
+
+    fn put_off(&self) -> bool {
+        self.0.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 }
 
@@ -99,6 +131,7 @@ pub(crate) async fn connect(
     network: NetworkOptions,
     tls: Option<(Arc<ClientConfig>, String)>,
     unlisted: Unlisted,
+    replay: Replay,
     let_go: LetGo,
 ) -> Result<Wire> {
     let socket = first_to_answer(tokio::net::lookup_host(address).await?, network).await?;
@@ -111,7 +144,8 @@ pub(crate) async fn connect(
     };
     // Identifiers start over, or their messages are sent again.
     unlisted.with(BTreeMap::clear);
-    Ok(Wire { socket, place: Place::Header, unlisted, let_go })
+    replay.end();
+    Ok(Wire { socket, place: Place::Header, unlisted, replay, broken: None, let_go })
 }
 
 /// Tries the addresses of a host in their order. One that does not answer keeps the next ones waiting for a moment, not
@@ -145,6 +179,9 @@ pub(crate) struct Wire {
     socket: Box<dyn Duplex>,
     place: Place,
     unlisted: Unlisted,
+    replay: Replay,
+    /// What a write has met that must not be told yet.
+    broken: Option<Error>,
     let_go: LetGo,
 }
 
@@ -177,6 +214,17 @@ enum Place {
 }
 
 impl Wire {
+    /// A failed write is told by the next read, if the library may not know of it yet.
+    fn written<O>(&mut self, outcome: Result<O>, as_if: O) -> Result<O> {
+        match outcome {
+            Err(error) if self.replay.goes_on() => {
+                self.broken = Some(error);
+                Ok(as_if)
+            }
+            outcome => outcome,
+        }
+    }
+
     fn pass(&mut self, mut bytes: &mut [u8]) {
         while let Some(first) = bytes.first_mut() {
             let mut taken = 1;
@@ -228,6 +276,13 @@ impl AsyncRead for Wire {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<Result<()>> {
         let this = self.get_mut();
+        if this.replay.put_off() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if let Some(error) = this.broken.take() {
+            return Poll::Ready(Err(error));
+        }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.socket).poll_read(cx, buffer))?;
         this.pass(&mut buffer.filled_mut()[before..]);
@@ -241,7 +296,8 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
+        let outcome = ready!(Pin::new(&mut self.socket).poll_write(cx, bytes));
+        Poll::Ready(self.written(outcome, bytes.len()))
     }
 
     fn poll_write_vectored(
@@ -249,7 +305,9 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
+        let outcome = ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, slices));
+        let all = slices.iter().map(|slice| slice.len()).sum();
+        Poll::Ready(self.written(outcome, all))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -257,7 +315,8 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+        let outcome = ready!(Pin::new(&mut self.socket).poll_flush(cx));
+        Poll::Ready(self.written(outcome, ()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
@@ -267,17 +326,40 @@ impl AsyncWrite for Wire {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt;
+
     use super::*;
+
+    fn wire(socket: impl Duplex + 'static, unlisted: &Unlisted, replay: &Replay) -> Wire {
+        let (unlisted, replay, let_go) = (unlisted.clone(), replay.clone(), LetGo::default());
+        let socket = Box::new(socket);
+        Wire { socket, place: Place::Header, unlisted, replay, broken: None, let_go }
+    }
+
+    #[tokio::test]
+    async fn a_break_is_told_by_a_read_and_no_sooner_than_everything_is_sent_again() {
+        let (socket, broker) = tokio::io::duplex(64);
+        let replay = Replay::default();
+        let mut wire = wire(socket, &Unlisted::default(), &replay);
+        drop(broker);
+        replay.begin(3);
+        for _ in 0..3 {
+            wire.write_all(b"packet").await.unwrap();
+            wire.flush().await.unwrap();
+            let mut byte = [0];
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            let read = Pin::new(&mut wire).poll_read(&mut cx, &mut ReadBuf::new(&mut byte));
+            assert!(read.is_pending());
+        }
+        wire.write_all(b"the last").await.unwrap();
+        assert_eq!(wire.read_u8().await.unwrap_err().kind(), ErrorKind::BrokenPipe);
+        assert_eq!(wire.write_all(b"one more").await.unwrap_err().kind(), ErrorKind::BrokenPipe);
+    }
 
     /// What the library gets to read, and what is remembered, if the stream comes in pieces of `size`.
     fn passed(stream: &[u8], size: usize) -> (Vec<u8>, Vec<(u16, u8)>) {
         let unlisted = Unlisted::default();
-        let mut wire = Wire {
-            socket: Box::new(tokio::io::empty()),
-            place: Place::Header,
-            unlisted: unlisted.clone(),
-            let_go: LetGo::default(),
-        };
+        let mut wire = wire(tokio::io::empty(), &unlisted, &Replay::default());
         let mut bytes = stream.to_vec();
         bytes.chunks_mut(size).for_each(|piece| wire.pass(piece));
         (

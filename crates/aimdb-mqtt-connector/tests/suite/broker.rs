@@ -16,8 +16,10 @@ use crate::support::*;
 const HOUR: Duration = Duration::from_secs(3600);
 
 pub const CONNECT: u8 = 1;
+pub const PUBLISH: u8 = 3;
 pub const PUBACK: u8 = 4;
 pub const PUBREC: u8 = 5;
+pub const PUBREL: u8 = 6;
 pub const PUBCOMP: u8 = 7;
 pub const SUBSCRIBE: u8 = 8;
 pub const DISCONNECT: u8 = 14;
@@ -30,16 +32,27 @@ pub struct Broker {
     listener: TcpListener,
     tls: Option<Arc<ServerConfig>>,
     version: MqttVersion,
+    receive_maximum: Option<u16>,
 }
 
 impl Broker {
     pub async fn new(version: MqttVersion, tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        Self { listener, tls, version }
+        Self { listener, tls, version, receive_maximum: None }
     }
 
     pub fn port(&self) -> u16 {
         self.listener.local_addr().unwrap().port()
+    }
+
+    /// From the next connection on.
+    pub fn receive_maximum(&mut self, messages: u16) {
+        self.receive_maximum = Some(messages);
+    }
+
+    /// Lets a client in that subscribes to nothing.
+    pub async fn accept_sender(&self) -> Served {
+        self.connect(0).await
     }
 
     /// Lets a client in, and reads its subscription.
@@ -69,7 +82,13 @@ impl Broker {
         let properties: &[u8] = if self.version == MqttVersion::V5 { &[0] } else { &[] };
         let mut served = Served { socket, properties, subscription: [0; 2] };
         assert_eq!(served.packet().await.0, CONNECT);
-        served.write(0x20, &[session_present, 0], &[]).await.unwrap();
+        match self.receive_maximum.map(u16::to_be_bytes) {
+            None => served.write(0x20, &[session_present, 0], &[]).await.unwrap(),
+            Some([high, low]) => {
+                let connack = [0x20, 6, session_present, 0, 3, 0x21, high, low];
+                served.socket.write_all(&connack).await.unwrap();
+            }
+        }
         served
     }
 }
@@ -108,6 +127,27 @@ impl Served {
         let length = u16::try_from(topic.len()).unwrap().to_be_bytes();
         let start = [&length[..], topic.as_bytes(), &id.to_be_bytes()].concat();
         self.write(header, &start, payload).await
+    }
+
+    /// The next packet, which is a message at QoS 1 or 2: its identifier, its topic, its payload.
+    pub async fn message(&mut self) -> (u16, String, Vec<u8>) {
+        let (kind, body) = self.packet().await;
+        assert_eq!(kind, PUBLISH);
+        self.as_message(&body)
+    }
+
+    /// What follows the header of a message.
+    pub fn as_message(&self, body: &[u8]) -> (u16, String, Vec<u8>) {
+        let (topic, rest) = body[2..].split_at(usize::from(body[1]));
+        let id = u16::from_be_bytes([rest[0], rest[1]]);
+        let payload = rest[2 + self.properties.len()..].to_vec();
+        (id, String::from_utf8(topic.to_vec()).unwrap(), payload)
+    }
+
+    /// PUBACK, PUBREC or PUBCOMP.
+    pub async fn answer(&mut self, kind: u8, id: u16) {
+        let [high, low] = id.to_be_bytes();
+        self.socket.write_all(&[kind << 4, 2, high, low]).await.unwrap();
     }
 
     /// PUBREL.

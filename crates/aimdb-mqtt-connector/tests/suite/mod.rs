@@ -220,6 +220,7 @@ macro_rules! conformance {
             both_directions_heal_after_the_broker_was_away_and_nothing_taken_is_lost
             what_an_outage_costs_is_the_buffers_doing
             a_broken_connection_loses_nothing_at_qos_1_and_2_and_doubles_nothing_at_qos_2
+            more_messages_than_a_client_has_identifiers_outlast_a_connection_that_breaks_and_breaks_again
             a_kept_session_brings_what_came_while_the_connection_was_broken
             messages_that_wait_for_a_full_record_survive_broken_connections
             a_message_that_found_room_without_a_connection_is_not_taken_again
