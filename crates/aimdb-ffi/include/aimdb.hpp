@@ -555,7 +555,7 @@ private:
 };
 
 /** Waits until one of these consumers has something to take or has ended: its place in the array; empty if time is up. */
-inline std::optional<std::size_t> wait_any(timeout limit, const aimdb_consumer *const *consumers, std::size_t count) {
+inline std::optional<std::size_t> wait_any(timeout limit, aimdb_consumer *const *consumers, std::size_t count) {
   std::size_t index = 0;
   if (!detail::unless(AIMDB_TIMEOUT, aimdb_wait_any(consumers, count, limit.us(), &index))) {
     return std::nullopt;

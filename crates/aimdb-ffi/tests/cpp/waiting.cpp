@@ -90,7 +90,7 @@ static void several() {
     CHECK(aimdb::wait_any(aimdb::forever, number, text) == 1u);
     writer.join();
     CHECK(text.try_get() == "1");
-    const std::vector<const aimdb_consumer *> all{number.native_handle(), text.native_handle()};
+    const std::vector<aimdb_consumer *> all{number.native_handle(), text.native_handle()};
     db.producer<int>("number").set(1);
     CHECK(aimdb::wait_any(0s, all.data(), all.size()) == 0u);
     CHECK(number.get() == 1);
