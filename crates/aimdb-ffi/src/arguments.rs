@@ -52,6 +52,16 @@ pub(crate) fn given<T>(pointer: *const T, what: &str) -> Outcome {
     if pointer.is_null() { Err(null(what)) } else { Ok(()) }
 }
 
+/// How long a call waits.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub enum Wait {
+    /// Not at all.
+    Try,
+    /// So many microseconds, or [`AIMDB_FOREVER`].
+    For(u64),
+}
+
 #[inline]
 pub(crate) fn limit(timeout_us: u64) -> Limit<'static> {
     match timeout_us {

@@ -223,7 +223,7 @@ pub unsafe extern "C" fn aimdb_configure_json(
 ///
 /// `key` is NULL or a text.
 #[doc(hidden)]
-pub unsafe fn configure_typed<T: Exported>(
+pub unsafe fn configure<T: Exported>(
     builder: *const aimdb_builder,
     key: *const c_char,
     kind: aimdb_buffer,

@@ -1,20 +1,18 @@
 //! Reading records.
 
-use std::any::TypeId;
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::{Arc, OnceLock};
 
 use aimdb_sync::{Cancel, GetError, Limit, SyncConsumer, Waitable, wait_any};
 use smallvec::SmallVec;
 
-use crate::arguments::{AIMDB_FOREVER, find, given, hand_out, limit, no_handle, text};
+use crate::arguments::{AIMDB_FOREVER, Wait, find, given, hand_out, limit, no_handle, text};
 use crate::database::{aimdb_db, database};
 use crate::descriptor::Descriptor;
-use crate::kind::{Form, Kind};
-use crate::producer::{Wait, wrong_type};
+use crate::kind::{Asked, Kind};
 use crate::status::{Failure, Outcome, aimdb_status, aimdb_status::*, answer, guarded};
 use crate::table::Table;
-use crate::value::{Exported, Plain, Text};
+use crate::value::{Plain, Text};
 
 /// Reads a record, with a position of its own. From `aimdb_consumer_new`, freed with `aimdb_consumer_free`. Threads that
 /// share a consumer divide the values among them: each goes to one of them.
@@ -99,15 +97,13 @@ impl Consumer {
     fn plain(&self) -> Result<&dyn PlainConsumer, Failure> {
         match &*self.inner {
             AnyConsumer::Plain(inner) => Ok(&**inner),
-            AnyConsumer::Text(_) => Err(self.kind.wrong_size(&self.key, 0)),
+            AnyConsumer::Text(_) => Err(self.kind.is_json(&self.key)),
         }
     }
 
     fn text(&self) -> Result<&SyncConsumer<Text>, Failure> {
         let AnyConsumer::Text(inner) = &*self.inner else {
-            let problem =
-                format!("record `{}` holds {}, not JSON; use `aimdb_get`", self.key, self.kind);
-            return Err(Failure::new(AIMDB_WRONG_TYPE, problem));
+            return Err(self.kind.is_not_json(&self.key));
         };
         Ok(inner)
     }
@@ -173,13 +169,6 @@ impl Consumer {
             descriptor.arm();
         }
         outcome
-    }
-
-    fn holds<T: Exported>(&self) -> Outcome {
-        if self.kind.id == TypeId::of::<T>() {
-            return Ok(());
-        }
-        Err(wrong_type::<T>(&self.key, self.kind))
     }
 }
 
@@ -268,49 +257,35 @@ pub unsafe extern "C" fn aimdb_consumer_free(consumer: *mut aimdb_consumer) -> a
     })
 }
 
-/// The short way through, when all is as it should be and there is a value.
-/// Everything but `AIMDB_OK` and `AIMDB_PANIC` is for the long way to find out.
+/// The code behind the functions that get a value.
+///
+/// First the short way, when all is as it should be and there is a value: no message to make, nothing to wait for.
 ///
 /// # Safety
 ///
-/// `consumer` is not freed meanwhile; if it `fits`, `value` is NULL or has room for a value of its record's type.
+/// `consumer` is not freed meanwhile; `value` is NULL, or has room for what is `asked` for.
+#[doc(hidden)]
 #[inline(always)]
-unsafe fn get_now(
-    consumer: *const aimdb_consumer,
-    value: *mut u8,
-    fits: impl FnOnce(&Kind) -> bool,
-) -> aimdb_status {
-    // SAFETY: as the caller says.
-    let Some(Consumer { kind, inner, .. }) = (unsafe { CONSUMERS.get(consumer.addr()) }) else {
-        return AIMDB_BAD_HANDLE;
-    };
-    match &**inner {
-        AnyConsumer::Plain(inner) if fits(kind) && !value.is_null() => {
-            // SAFETY: as the caller says.
-            unsafe { inner.try_get(value, kind.form.size()) }
-        }
-        _ => AIMDB_BAD_HANDLE,
-    }
-}
-
-/// The code behind the functions that get a value of `size` bytes.
-///
-/// # Safety
-///
-/// `size` bytes can be written at `value`, or it is NULL.
-#[inline(always)]
-unsafe fn get(
+pub unsafe fn get(
     consumer: *const aimdb_consumer,
     value: *mut c_void,
-    size: usize,
+    asked: Asked,
     wait: Wait,
 ) -> aimdb_status {
-    // SAFETY: as the caller says, who does not free the consumer meanwhile.
-    match unsafe { get_now(consumer, value.cast(), |kind| kind.form == Form::Bytes(size)) } {
-        status @ (AIMDB_OK | AIMDB_PANIC) => status,
-        // SAFETY: as the caller says.
-        _ => unsafe { get_the_long_way(consumer, value, size, wait) },
+    // SAFETY: as the caller says.
+    if let Some(Consumer { kind, inner, .. }) = unsafe { CONSUMERS.get(consumer.addr()) }
+        && let AnyConsumer::Plain(inner) = &**inner
+        && asked.fits(kind)
+        && !value.is_null()
+    {
+        // SAFETY: as the caller says; it is of the record's type.
+        let status = unsafe { inner.try_get(value.cast(), kind.form.size()) };
+        if matches!(status, AIMDB_OK | AIMDB_PANIC) {
+            return status;
+        }
     }
+    // SAFETY: as the caller says.
+    unsafe { get_the_long_way(consumer, value, asked, wait) }
 }
 
 /// # Safety
@@ -320,16 +295,68 @@ unsafe fn get(
 unsafe fn get_the_long_way(
     consumer: *const aimdb_consumer,
     value: *mut c_void,
-    size: usize,
+    asked: Asked,
     wait: Wait,
 ) -> aimdb_status {
     answer(|| {
         given(value, "value")?;
         // SAFETY: the caller does not free it meanwhile.
         let consumer = unsafe { find(&CONSUMERS, consumer, "consumer")? };
-        consumer.kind.check_size(&consumer.key, size)?;
-        // SAFETY: the size is the record's.
+        asked.check(&consumer.kind, &consumer.key)?;
+        // SAFETY: it is of the record's type.
         unsafe { consumer.get(value.cast(), wait) }
+    })
+}
+
+/// The code behind the functions that get several values.
+///
+/// # Safety
+///
+/// `consumer` is not freed meanwhile; `values` is NULL, or has room for `max` of what is `asked` for; `count` is NULL or can
+/// be written.
+#[doc(hidden)]
+pub unsafe fn get_many(
+    consumer: *const aimdb_consumer,
+    values: *mut c_void,
+    asked: Asked,
+    max: usize,
+    timeout_us: u64,
+    count: *mut usize,
+) -> aimdb_status {
+    answer(|| {
+        given(count, "count")?;
+        // SAFETY: checked above.
+        unsafe { count.write(0) };
+        if max > 0 {
+            given(values, "values")?;
+        }
+        // SAFETY: the caller does not free it meanwhile.
+        let consumer = unsafe { find(&CONSUMERS, consumer, "consumer")? };
+        asked.check(&consumer.kind, &consumer.key)?;
+        // SAFETY: they are of the record's type.
+        unsafe { consumer.get_many(values.cast(), max, timeout_us, count) }
+    })
+}
+
+/// The code behind the functions that look at the newest value.
+///
+/// # Safety
+///
+/// `consumer` is not freed meanwhile; `value` is NULL, or has room for what is `asked` for.
+#[doc(hidden)]
+pub unsafe fn latest(
+    consumer: *const aimdb_consumer,
+    value: *mut c_void,
+    asked: Asked,
+) -> aimdb_status {
+    answer(|| {
+        given(value, "value")?;
+        // SAFETY: the caller does not free it meanwhile.
+        let consumer = unsafe { find(&CONSUMERS, consumer, "consumer")? };
+        asked.check(&consumer.kind, &consumer.key)?;
+        // SAFETY: it is of the record's type.
+        let newest = unsafe { consumer.plain()?.latest(value.cast(), consumer.kind.form.size()) };
+        newest.ok_or_else(|| AIMDB_EMPTY.into())
     })
 }
 
@@ -348,7 +375,7 @@ pub unsafe extern "C" fn aimdb_get(
     size: usize,
 ) -> aimdb_status {
     // SAFETY: as the caller says.
-    unsafe { get(consumer, value, size, Wait::For(AIMDB_FOREVER)) }
+    unsafe { get(consumer, value, Asked::Size(size), Wait::For(AIMDB_FOREVER)) }
 }
 
 /// `aimdb_get` without waiting: `AIMDB_EMPTY` if there is nothing new.
@@ -365,7 +392,7 @@ pub unsafe extern "C" fn aimdb_try_get(
     size: usize,
 ) -> aimdb_status {
     // SAFETY: as the caller says.
-    unsafe { get(consumer, value, size, Wait::Try) }
+    unsafe { get(consumer, value, Asked::Size(size), Wait::Try) }
 }
 
 /// `aimdb_get`, waiting no longer than `timeout_us` microseconds: `AIMDB_TIMEOUT`. Zero tries once.
@@ -383,7 +410,7 @@ pub unsafe extern "C" fn aimdb_get_timeout(
     timeout_us: u64,
 ) -> aimdb_status {
     // SAFETY: as the caller says.
-    unsafe { get(consumer, value, size, Wait::For(timeout_us)) }
+    unsafe { get(consumer, value, Asked::Size(size), Wait::For(timeout_us)) }
 }
 
 /// Takes up to `max` values of `size` bytes each into the array at `values`, waiting for the first no longer than
@@ -404,19 +431,8 @@ pub unsafe extern "C" fn aimdb_get_many(
     timeout_us: u64,
     count: *mut usize,
 ) -> aimdb_status {
-    answer(|| {
-        given(count, "count")?;
-        // SAFETY: checked above.
-        unsafe { count.write(0) };
-        if max > 0 {
-            given(values, "values")?;
-        }
-        // SAFETY: the caller does not free it meanwhile.
-        let consumer = unsafe { find(&CONSUMERS, consumer, "consumer")? };
-        consumer.kind.check_size(&consumer.key, size)?;
-        // SAFETY: the size is the record's.
-        unsafe { consumer.get_many(values.cast(), max, timeout_us, count) }
-    })
+    // SAFETY: as the caller says.
+    unsafe { get_many(consumer, values, Asked::Size(size), max, timeout_us, count) }
 }
 
 /// Writes the newest value that the record holds to `value`, without taking it. `AIMDB_EMPTY` if there was none yet, and
@@ -433,15 +449,8 @@ pub unsafe extern "C" fn aimdb_latest(
     value: *mut c_void,
     size: usize,
 ) -> aimdb_status {
-    answer(|| {
-        given(value, "value")?;
-        // SAFETY: the caller does not free it meanwhile.
-        let consumer = unsafe { find(&CONSUMERS, consumer, "consumer")? };
-        consumer.kind.check_size(&consumer.key, size)?;
-        // SAFETY: the size is the record's.
-        let newest = unsafe { consumer.plain()?.latest(value.cast(), size) };
-        newest.ok_or_else(|| AIMDB_EMPTY.into())
-    })
+    // SAFETY: as the caller says.
+    unsafe { latest(consumer, value, Asked::Size(size)) }
 }
 
 /// How many values this consumer has lost so far, those it has not come to yet included. On a mailbox: how many commands
@@ -695,80 +704,5 @@ pub unsafe extern "C" fn aimdb_consumer_fd(
         // SAFETY: checked above.
         unsafe { fd.write(descriptor.number()) };
         Ok(())
-    })
-}
-
-/// The code behind the typed functions that get a value.
-///
-/// # Safety
-///
-/// `value` is NULL or can be written.
-#[doc(hidden)]
-#[inline]
-pub unsafe fn get_typed<T: Exported>(
-    consumer: *const aimdb_consumer,
-    value: *mut T,
-    wait: Wait,
-) -> aimdb_status {
-    // SAFETY: as the caller says; the type is checked.
-    match unsafe { get_now(consumer, value.cast(), |kind| kind.id == TypeId::of::<T>()) } {
-        status @ (AIMDB_OK | AIMDB_PANIC) => status,
-        _ => answer(|| {
-            given(value, "value")?;
-            // SAFETY: the caller does not free it meanwhile.
-            let consumer = unsafe { find(&CONSUMERS, consumer, "consumer")? };
-            consumer.holds::<T>()?;
-            // SAFETY: the type is the record's.
-            unsafe { consumer.get(value.cast(), wait) }
-        }),
-    }
-}
-
-/// The code behind the typed function that gets several values.
-///
-/// # Safety
-///
-/// `values` is NULL or has room for `max`; `count` is NULL or can be written.
-#[doc(hidden)]
-pub unsafe fn get_many_typed<T: Exported>(
-    consumer: *const aimdb_consumer,
-    values: *mut T,
-    max: usize,
-    timeout_us: u64,
-    count: *mut usize,
-) -> aimdb_status {
-    answer(|| {
-        given(count, "count")?;
-        // SAFETY: checked above.
-        unsafe { count.write(0) };
-        if max > 0 {
-            given(values, "values")?;
-        }
-        // SAFETY: the caller does not free it meanwhile.
-        let consumer = unsafe { find(&CONSUMERS, consumer, "consumer")? };
-        consumer.holds::<T>()?;
-        // SAFETY: the type is the record's.
-        unsafe { consumer.get_many(values.cast(), max, timeout_us, count) }
-    })
-}
-
-/// The code behind the typed function that looks at the newest value.
-///
-/// # Safety
-///
-/// `value` is NULL or can be written.
-#[doc(hidden)]
-pub unsafe fn latest_typed<T: Exported>(
-    consumer: *const aimdb_consumer,
-    value: *mut T,
-) -> aimdb_status {
-    answer(|| {
-        given(value, "value")?;
-        // SAFETY: the caller does not free it meanwhile.
-        let consumer = unsafe { find(&CONSUMERS, consumer, "consumer")? };
-        consumer.holds::<T>()?;
-        // SAFETY: the type is the record's.
-        let newest = unsafe { consumer.plain()?.latest(value.cast(), size_of::<T>()) };
-        newest.ok_or_else(|| AIMDB_EMPTY.into())
     })
 }

@@ -210,7 +210,8 @@ macro_rules! export_record {
         }
 
         const _: () = {
-            use $crate::{aimdb_buffer, aimdb_builder, aimdb_consumer, aimdb_producer, aimdb_status, Wait};
+            use $crate::calls::{self, Asked, Wait};
+            use $crate::{aimdb_buffer, aimdb_builder, aimdb_consumer, aimdb_producer, aimdb_status};
 
             // SAFETY (of all): what the C functions of the same names ask of their callers.
             #[unsafe(export_name = concat!(stringify!($prefix), "_configure"))]
@@ -220,17 +221,17 @@ macro_rules! export_record {
                 kind: aimdb_buffer,
                 capacity: usize,
             ) -> aimdb_status {
-                unsafe { $crate::configure_typed::<$Type>(builder, key, kind, capacity) }
+                unsafe { calls::configure::<$Type>(builder, key, kind, capacity) }
             }
 
             #[unsafe(export_name = concat!(stringify!($prefix), "_set"))]
             unsafe extern "C" fn set(producer: *const aimdb_producer, value: $Type) -> aimdb_status {
-                unsafe { $crate::set_typed(producer, &value, Wait::For($crate::AIMDB_FOREVER)) }
+                unsafe { calls::set(producer, (&raw const value).cast(), Asked::of::<$Type>(), Wait::For($crate::AIMDB_FOREVER)) }
             }
 
             #[unsafe(export_name = concat!(stringify!($prefix), "_try_set"))]
             unsafe extern "C" fn try_set(producer: *const aimdb_producer, value: $Type) -> aimdb_status {
-                unsafe { $crate::set_typed(producer, &value, Wait::Try) }
+                unsafe { calls::set(producer, (&raw const value).cast(), Asked::of::<$Type>(), Wait::Try) }
             }
 
             #[unsafe(export_name = concat!(stringify!($prefix), "_set_timeout"))]
@@ -239,7 +240,7 @@ macro_rules! export_record {
                 value: $Type,
                 timeout_us: u64,
             ) -> aimdb_status {
-                unsafe { $crate::set_typed(producer, &value, Wait::For(timeout_us)) }
+                unsafe { calls::set(producer, (&raw const value).cast(), Asked::of::<$Type>(), Wait::For(timeout_us)) }
             }
 
             #[unsafe(export_name = concat!(stringify!($prefix), "_set_many"))]
@@ -250,17 +251,17 @@ macro_rules! export_record {
                 timeout_us: u64,
                 accepted: *mut usize,
             ) -> aimdb_status {
-                unsafe { $crate::set_many_typed(producer, values, count, timeout_us, accepted) }
+                unsafe { calls::set_many(producer, values.cast(), Asked::of::<$Type>(), count, timeout_us, accepted) }
             }
 
             #[unsafe(export_name = concat!(stringify!($prefix), "_get"))]
             unsafe extern "C" fn get(consumer: *const aimdb_consumer, value: *mut $Type) -> aimdb_status {
-                unsafe { $crate::get_typed(consumer, value, Wait::For($crate::AIMDB_FOREVER)) }
+                unsafe { calls::get(consumer, value.cast(), Asked::of::<$Type>(), Wait::For($crate::AIMDB_FOREVER)) }
             }
 
             #[unsafe(export_name = concat!(stringify!($prefix), "_try_get"))]
             unsafe extern "C" fn try_get(consumer: *const aimdb_consumer, value: *mut $Type) -> aimdb_status {
-                unsafe { $crate::get_typed(consumer, value, Wait::Try) }
+                unsafe { calls::get(consumer, value.cast(), Asked::of::<$Type>(), Wait::Try) }
             }
 
             #[unsafe(export_name = concat!(stringify!($prefix), "_get_timeout"))]
@@ -269,7 +270,7 @@ macro_rules! export_record {
                 value: *mut $Type,
                 timeout_us: u64,
             ) -> aimdb_status {
-                unsafe { $crate::get_typed(consumer, value, Wait::For(timeout_us)) }
+                unsafe { calls::get(consumer, value.cast(), Asked::of::<$Type>(), Wait::For(timeout_us)) }
             }
 
             #[unsafe(export_name = concat!(stringify!($prefix), "_get_many"))]
@@ -280,12 +281,12 @@ macro_rules! export_record {
                 timeout_us: u64,
                 count: *mut usize,
             ) -> aimdb_status {
-                unsafe { $crate::get_many_typed(consumer, values, max, timeout_us, count) }
+                unsafe { calls::get_many(consumer, values.cast(), Asked::of::<$Type>(), max, timeout_us, count) }
             }
 
             #[unsafe(export_name = concat!(stringify!($prefix), "_latest"))]
             unsafe extern "C" fn latest(consumer: *const aimdb_consumer, value: *mut $Type) -> aimdb_status {
-                unsafe { $crate::latest_typed(consumer, value) }
+                unsafe { calls::latest(consumer, value.cast(), Asked::of::<$Type>()) }
             }
         };
     };
@@ -308,22 +309,22 @@ macro_rules! export_record {
         const HAS_PAYLOADS: bool = true;
 
         fn encode(&self, out: &mut Vec<u8>) -> Result<(), $crate::CodecError> {
-            $crate::to_json(self, out)
+            $crate::calls::to_json(self, out)
         }
 
         fn decode(payload: &[u8]) -> Result<Self, $crate::CodecError> {
-            $crate::from_json(payload)
+            $crate::calls::from_json(payload)
         }
     };
     (@payloads) => {
         const HAS_PAYLOADS: bool = false;
 
         fn encode(&self, _: &mut Vec<u8>) -> Result<(), $crate::CodecError> {
-            Err($crate::no_payloads::<Self>())
+            Err($crate::calls::no_payloads::<Self>())
         }
 
         fn decode(_: &[u8]) -> Result<Self, $crate::CodecError> {
-            Err($crate::no_payloads::<Self>())
+            Err($crate::calls::no_payloads::<Self>())
         }
     };
     (@payloads $other:ident) => {

@@ -24,7 +24,7 @@ pub(crate) struct Kind {
     /// As C knows it.
     name: &'static str,
     is_exported: bool,
-    pub(crate) id: TypeId,
+    id: TypeId,
     pub(crate) has_payloads: bool,
     pub(crate) configure: fn(&mut Builder, &str, BufferCfg, &'static str),
     pub(crate) share: fn(&mut Builder, &str),
@@ -154,25 +154,64 @@ impl Kind {
         self.id == other.id && self.form == other.form
     }
 
-    /// Refuses a size that is not the record's.
-    #[inline]
-    pub(crate) fn check_size(&self, key: &str, size: usize) -> Result<(), Failure> {
-        if self.form == Form::Bytes(size) { Ok(()) } else { Err(self.wrong_size(key, size)) }
+    /// The refusal of a call for bytes, at a record of JSON.
+    #[cold]
+    pub(crate) fn is_json(&self, key: &str) -> Failure {
+        let problem = format!("record `{key}` holds {self}; use the functions that end in `_json`");
+        Failure::new(AIMDB_WRONG_TYPE, problem)
     }
 
+    /// The refusal of a call for JSON, at a record of bytes.
     #[cold]
-    pub(crate) fn wrong_size(&self, key: &str, size: usize) -> Failure {
-        match self.form {
-            Form::Bytes(_) => Failure::new(
+    pub(crate) fn is_not_json(&self, key: &str) -> Failure {
+        let problem =
+            format!("record `{key}` holds {self}, not JSON; use `aimdb_set` and `aimdb_get`");
+        Failure::new(AIMDB_WRONG_TYPE, problem)
+    }
+}
+
+/// What a caller takes a record's values for.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub enum Asked {
+    /// So many bytes.
+    Size(usize),
+    /// A type, and its name in C.
+    Type(TypeId, &'static str),
+}
+
+impl Asked {
+    /// An exported type.
+    #[must_use]
+    pub fn of<T: Exported>() -> Self {
+        Self::Type(TypeId::of::<T>(), T::NAME)
+    }
+
+    #[inline(always)]
+    pub(crate) fn fits(self, kind: &Kind) -> bool {
+        match self {
+            Self::Size(size) => kind.form == Form::Bytes(size),
+            Self::Type(id, _) => kind.id == id,
+        }
+    }
+
+    /// Refuses what is not the record's.
+    pub(crate) fn check(self, kind: &Kind, key: &str) -> Result<(), Failure> {
+        match (self, kind.form) {
+            _ if self.fits(kind) => Ok(()),
+            (Self::Size(_), Form::Json) => Err(kind.is_json(key)),
+            (Self::Size(size), Form::Bytes(_)) => Err(Failure::new(
                 AIMDB_WRONG_SIZE,
                 format_args!(
-                    "record `{key}` holds {self}, but {size} bytes were given; pass the size of its type"
+                    "record `{key}` holds {kind}, but {size} bytes were given; pass the size of its type"
                 ),
-            ),
-            Form::Json => Failure::new(
+            )),
+            (Self::Type(_, name), _) => Err(Failure::new(
                 AIMDB_WRONG_TYPE,
-                format_args!("record `{key}` holds JSON; use the functions that end in `_json`"),
-            ),
+                format_args!(
+                    "record `{key}` holds {kind}, but `{name}` was asked for; use the functions for its type"
+                ),
+            )),
         }
     }
 }

@@ -57,12 +57,34 @@ mod tap;
 mod value;
 
 pub use arguments::{AIMDB_FOREVER, aimdb_string_free};
-pub use builder::*;
-pub use consumer::*;
-pub use database::*;
-pub use export::*;
-pub use log::*;
-pub use producer::*;
+pub use builder::{
+    AIMDB_LATEST, AIMDB_MAILBOX, AIMDB_QUEUE, AIMDB_RING, aimdb_attach, aimdb_buffer,
+    aimdb_builder, aimdb_builder_free, aimdb_builder_new, aimdb_configure_bytes,
+    aimdb_configure_json, aimdb_link_from, aimdb_link_to, aimdb_mqtt, aimdb_options, aimdb_shared,
+    aimdb_tap,
+};
+pub use consumer::{
+    aimdb_consumer, aimdb_consumer_cancel, aimdb_consumer_fd, aimdb_consumer_free,
+    aimdb_consumer_new, aimdb_consumer_resume, aimdb_consumer_size, aimdb_consumer_with_capacity,
+    aimdb_get, aimdb_get_json, aimdb_get_json_timeout, aimdb_get_many, aimdb_get_timeout,
+    aimdb_lagged, aimdb_latest, aimdb_latest_json, aimdb_try_get, aimdb_try_get_json,
+    aimdb_wait_any,
+};
+pub use database::{
+    aimdb_db, aimdb_db_free, aimdb_detach, aimdb_graph_json, aimdb_graph_text, aimdb_health_json,
+    aimdb_is_healthy, aimdb_metrics_json, aimdb_report, aimdb_report_json, aimdb_request_shutdown,
+};
+pub use export::{Declaration, Field, header};
+pub use log::{
+    AIMDB_LOG_DEBUG, AIMDB_LOG_ERROR, AIMDB_LOG_INFO, AIMDB_LOG_TRACE, AIMDB_LOG_WARN,
+    aimdb_log_fn, aimdb_log_level, aimdb_set_log,
+};
+pub use producer::{
+    aimdb_producer, aimdb_producer_cancel, aimdb_producer_free, aimdb_producer_new,
+    aimdb_producer_resume, aimdb_producer_size, aimdb_producer_with_capacity, aimdb_set,
+    aimdb_set_json, aimdb_set_json_timeout, aimdb_set_many, aimdb_set_timeout, aimdb_try_set,
+    aimdb_try_set_json,
+};
 pub use status::{aimdb_last_error, aimdb_status, aimdb_status_text, aimdb_version};
 pub use tap::{aimdb_drop_fn, aimdb_tap_failed, aimdb_tap_fn};
 pub use value::Exported;
@@ -70,3 +92,14 @@ pub use value::Exported;
 pub use aimdb_core::CodecError;
 // For what `export_record!` derives.
 pub use serde;
+
+/// What the functions of [`export_record!`] call.
+#[doc(hidden)]
+pub mod calls {
+    pub use crate::arguments::Wait;
+    pub use crate::builder::configure;
+    pub use crate::consumer::{get, get_many, latest};
+    pub use crate::export::{from_json, no_payloads, to_json};
+    pub use crate::kind::Asked;
+    pub use crate::producer::{set, set_many};
+}

@@ -1,17 +1,16 @@
 //! Writing records.
 
-use std::any::TypeId;
 use std::ffi::{c_char, c_void};
 
 use aimdb_core::Record;
 use aimdb_sync::{Cancel, Limit, SetError, SetManyError, SyncProducer};
 
-use crate::arguments::{AIMDB_FOREVER, find, given, hand_out, limit, no_handle, text};
+use crate::arguments::{AIMDB_FOREVER, Wait, find, given, hand_out, limit, no_handle, text};
 use crate::database::{aimdb_db, database};
-use crate::kind::{Form, Kind};
-use crate::status::{Failure, Outcome, aimdb_status, aimdb_status::*, answer, guarded};
+use crate::kind::{Asked, Kind};
+use crate::status::{Outcome, aimdb_status, aimdb_status::*, answer, guarded};
 use crate::table::Table;
-use crate::value::{Exported, Plain, Text};
+use crate::value::{Plain, Text};
 
 /// Writes a record. From `aimdb_producer_new`, freed with `aimdb_producer_free`.
 #[allow(non_camel_case_types, reason = "the name is C's")]
@@ -101,22 +100,13 @@ fn without_value<T: Record>(error: SetError<T>) -> SetError<()> {
     }
 }
 
-/// How long a call waits for room.
-#[derive(Clone, Copy, Debug)]
-pub enum Wait {
-    /// Not at all.
-    Try,
-    /// So many microseconds, or [`AIMDB_FOREVER`].
-    For(u64),
-}
-
 impl Producer {
     /// # Safety
     ///
     /// `value` is a value of the record's type.
     unsafe fn set(&self, value: *const u8, wait: Wait) -> Outcome {
         let AnyProducer::Plain(inner) = &self.inner else {
-            return Err(self.kind.wrong_size(&self.key, 0));
+            return Err(self.kind.is_json(&self.key));
         };
         let size = self.kind.form.size();
         match wait {
@@ -144,7 +134,7 @@ impl Producer {
         accepted: *mut usize,
     ) -> Outcome {
         let AnyProducer::Plain(inner) = &self.inner else {
-            return Err(self.kind.wrong_size(&self.key, 0));
+            return Err(self.kind.is_json(&self.key));
         };
         if count == 0 {
             return Ok(());
@@ -165,9 +155,7 @@ impl Producer {
 
     fn set_text(&self, json: &str, wait: Wait) -> Outcome {
         let AnyProducer::Text(inner) = &self.inner else {
-            let problem =
-                format!("record `{}` holds {}, not JSON; use `aimdb_set`", self.key, self.kind);
-            return Err(Failure::new(AIMDB_WRONG_TYPE, problem));
+            return Err(self.kind.is_not_json(&self.key));
         };
         let value = Text::new(json).map_err(|error| error.of(&self.key))?;
         match wait {
@@ -175,22 +163,6 @@ impl Producer {
             Wait::For(us) => Ok(inner.set_within(value, limit(us).or_cancelled(&self.cancel))?),
         }
     }
-
-    fn holds<T: Exported>(&self) -> Outcome {
-        if self.kind.id == TypeId::of::<T>() {
-            return Ok(());
-        }
-        Err(wrong_type::<T>(&self.key, self.kind))
-    }
-}
-
-#[cold]
-pub(crate) fn wrong_type<T: Exported>(key: &str, kind: Kind) -> Failure {
-    let problem = format!(
-        "record `{key}` holds {kind}, but `{}` was asked for; use the functions for its type",
-        T::NAME
-    );
-    Failure::new(AIMDB_WRONG_TYPE, problem)
 }
 
 /// Makes a handle that writes the record `key`. `*out` is written on `AIMDB_OK` only.
@@ -270,48 +242,35 @@ pub unsafe extern "C" fn aimdb_producer_free(producer: *mut aimdb_producer) -> a
     })
 }
 
-/// The short way through, when all is as it should be and there is room: no message to make, nothing to wait for.
-/// Everything but `AIMDB_OK` and `AIMDB_PANIC` is for the long way to find out.
+/// The code behind the functions that set a value.
+///
+/// First the short way, when all is as it should be and there is room: no message to make, nothing to wait for.
 ///
 /// # Safety
 ///
-/// `producer` is not freed meanwhile; if it `fits`, `value` is NULL or a value of its record's type.
+/// `producer` is not freed meanwhile; `value` is NULL, or what is `asked` for can be read there.
+#[doc(hidden)]
 #[inline(always)]
-unsafe fn set_now(
-    producer: *const aimdb_producer,
-    value: *const u8,
-    fits: impl FnOnce(&Kind) -> bool,
-) -> aimdb_status {
-    // SAFETY: as the caller says.
-    match unsafe { PRODUCERS.get(producer.addr()) } {
-        Some(Producer { kind, inner: AnyProducer::Plain(inner), .. })
-            if fits(kind) && !value.is_null() =>
-        {
-            // SAFETY: as the caller says.
-            unsafe { inner.try_set(value, kind.form.size()) }
-        }
-        _ => AIMDB_BAD_HANDLE,
-    }
-}
-
-/// The code behind the functions that set a value of `size` bytes.
-///
-/// # Safety
-///
-/// `size` bytes can be read at `value`, or it is NULL.
-#[inline(always)]
-unsafe fn set(
+pub unsafe fn set(
     producer: *const aimdb_producer,
     value: *const c_void,
-    size: usize,
+    asked: Asked,
     wait: Wait,
 ) -> aimdb_status {
-    // SAFETY: as the caller says, who does not free the producer meanwhile.
-    match unsafe { set_now(producer, value.cast(), |kind| kind.form == Form::Bytes(size)) } {
-        status @ (AIMDB_OK | AIMDB_PANIC) => status,
-        // SAFETY: as the caller says.
-        _ => unsafe { set_the_long_way(producer, value, size, wait) },
+    // SAFETY: as the caller says.
+    let found = unsafe { PRODUCERS.get(producer.addr()) };
+    if let Some(Producer { kind, inner: AnyProducer::Plain(inner), .. }) = found
+        && asked.fits(kind)
+        && !value.is_null()
+    {
+        // SAFETY: as the caller says; it is of the record's type.
+        let status = unsafe { inner.try_set(value.cast(), kind.form.size()) };
+        if matches!(status, AIMDB_OK | AIMDB_PANIC) {
+            return status;
+        }
     }
+    // SAFETY: as the caller says.
+    unsafe { set_the_long_way(producer, value, asked, wait) }
 }
 
 /// # Safety
@@ -321,16 +280,47 @@ unsafe fn set(
 unsafe fn set_the_long_way(
     producer: *const aimdb_producer,
     value: *const c_void,
-    size: usize,
+    asked: Asked,
     wait: Wait,
 ) -> aimdb_status {
     answer(|| {
         given(value, "value")?;
         // SAFETY: the caller does not free it meanwhile.
         let producer = unsafe { find(&PRODUCERS, producer, "producer")? };
-        producer.kind.check_size(&producer.key, size)?;
-        // SAFETY: the size is the record's.
+        asked.check(&producer.kind, &producer.key)?;
+        // SAFETY: it is of the record's type.
         unsafe { producer.set(value.cast(), wait) }
+    })
+}
+
+/// The code behind the functions that set several values.
+///
+/// # Safety
+///
+/// `producer` is not freed meanwhile; `values` is NULL, or `count` of what is `asked` for can be read there; `accepted` is
+/// NULL or can be written.
+#[doc(hidden)]
+pub unsafe fn set_many(
+    producer: *const aimdb_producer,
+    values: *const c_void,
+    asked: Asked,
+    count: usize,
+    timeout_us: u64,
+    accepted: *mut usize,
+) -> aimdb_status {
+    answer(|| {
+        if !accepted.is_null() {
+            // SAFETY: as the caller says.
+            unsafe { accepted.write(0) };
+        }
+        if count > 0 {
+            given(values, "values")?;
+        }
+        // SAFETY: the caller does not free it meanwhile.
+        let producer = unsafe { find(&PRODUCERS, producer, "producer")? };
+        asked.check(&producer.kind, &producer.key)?;
+        // SAFETY: they are of the record's type.
+        unsafe { producer.set_many(values.cast(), count, timeout_us, accepted) }
     })
 }
 
@@ -350,7 +340,7 @@ pub unsafe extern "C" fn aimdb_set(
     size: usize,
 ) -> aimdb_status {
     // SAFETY: as the caller says.
-    unsafe { set(producer, value, size, Wait::For(AIMDB_FOREVER)) }
+    unsafe { set(producer, value, Asked::Size(size), Wait::For(AIMDB_FOREVER)) }
 }
 
 /// `aimdb_set` without waiting: `AIMDB_FULL` if there is no room now.
@@ -367,7 +357,7 @@ pub unsafe extern "C" fn aimdb_try_set(
     size: usize,
 ) -> aimdb_status {
     // SAFETY: as the caller says.
-    unsafe { set(producer, value, size, Wait::Try) }
+    unsafe { set(producer, value, Asked::Size(size), Wait::Try) }
 }
 
 /// `aimdb_set`, waiting no longer than `timeout_us` microseconds: `AIMDB_TIMEOUT`. Zero tries once.
@@ -385,7 +375,7 @@ pub unsafe extern "C" fn aimdb_set_timeout(
     timeout_us: u64,
 ) -> aimdb_status {
     // SAFETY: as the caller says.
-    unsafe { set(producer, value, size, Wait::For(timeout_us)) }
+    unsafe { set(producer, value, Asked::Size(size), Wait::For(timeout_us)) }
 }
 
 /// Writes the `count` values of `size` bytes each that stand one after the other at `values`, in order, waiting for room
@@ -406,20 +396,8 @@ pub unsafe extern "C" fn aimdb_set_many(
     timeout_us: u64,
     accepted: *mut usize,
 ) -> aimdb_status {
-    answer(|| {
-        if !accepted.is_null() {
-            // SAFETY: as the caller says.
-            unsafe { accepted.write(0) };
-        }
-        if count > 0 {
-            given(values, "values")?;
-        }
-        // SAFETY: the caller does not free it meanwhile.
-        let producer = unsafe { find(&PRODUCERS, producer, "producer")? };
-        producer.kind.check_size(&producer.key, size)?;
-        // SAFETY: the size is the record's.
-        unsafe { producer.set_many(values.cast(), count, timeout_us, accepted) }
-    })
+    // SAFETY: as the caller says.
+    unsafe { set_many(producer, values, Asked::Size(size), count, timeout_us, accepted) }
 }
 
 /// # Safety
@@ -538,60 +516,5 @@ pub unsafe extern "C" fn aimdb_producer_resume(producer: *const aimdb_producer) 
         // SAFETY: the caller does not free it meanwhile.
         unsafe { find(&PRODUCERS, producer, "producer")? }.cancel.reset();
         Ok(())
-    })
-}
-
-/// The code behind the typed functions that set a value.
-///
-/// # Safety
-///
-/// `producer` is not freed meanwhile.
-#[doc(hidden)]
-#[inline]
-pub unsafe fn set_typed<T: Exported>(
-    producer: *const aimdb_producer,
-    value: &T,
-    wait: Wait,
-) -> aimdb_status {
-    let value = std::ptr::from_ref(value);
-    // SAFETY: as the caller says; the type is checked.
-    match unsafe { set_now(producer, value.cast(), |kind| kind.id == TypeId::of::<T>()) } {
-        status @ (AIMDB_OK | AIMDB_PANIC) => status,
-        _ => answer(|| {
-            // SAFETY: the caller does not free it meanwhile.
-            let producer = unsafe { find(&PRODUCERS, producer, "producer")? };
-            producer.holds::<T>()?;
-            // SAFETY: the type is the record's.
-            unsafe { producer.set(value.cast(), wait) }
-        }),
-    }
-}
-
-/// The code behind the typed function that sets several values.
-///
-/// # Safety
-///
-/// `values` is NULL or `count` values; `accepted` is NULL or can be written.
-#[doc(hidden)]
-pub unsafe fn set_many_typed<T: Exported>(
-    producer: *const aimdb_producer,
-    values: *const T,
-    count: usize,
-    timeout_us: u64,
-    accepted: *mut usize,
-) -> aimdb_status {
-    answer(|| {
-        if !accepted.is_null() {
-            // SAFETY: as the caller says.
-            unsafe { accepted.write(0) };
-        }
-        if count > 0 {
-            given(values, "values")?;
-        }
-        // SAFETY: the caller does not free it meanwhile.
-        let producer = unsafe { find(&PRODUCERS, producer, "producer")? };
-        producer.holds::<T>()?;
-        // SAFETY: the type is the record's.
-        unsafe { producer.set_many(values.cast(), count, timeout_us, accepted) }
     })
 }
