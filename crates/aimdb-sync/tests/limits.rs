@@ -225,8 +225,9 @@ fn an_event_loop_polls_a_consumer_with_a_waker_of_its_own() {
             self.0.store(true, std::sync::atomic::Ordering::SeqCst);
         }
     }
-    let handle = record(RING);
-    for consumer in consumers(&handle) {
+    for which in 0..2 {
+        let handle = record(RING);
+        let consumer = &consumers(&handle)[which];
         let flag = Arc::new(Flag(false.into()));
         let waker = Waker::from(Arc::clone(&flag));
         let mut ticket = Ticket::default();
