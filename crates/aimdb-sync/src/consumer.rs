@@ -12,7 +12,7 @@ use crate::handle::Home;
 use crate::limit::Limit;
 use crate::park;
 use crate::queued::QueuedOut;
-use crate::wait::{Ticket, Waitable};
+use crate::wait::{Ticket, Waitable, Waiting};
 
 /// Reads a record, with one position of its own. All methods take `&self`: threads that share a consumer divide the
 /// values among them, each value going to one of them.
@@ -227,7 +227,7 @@ impl<T: Record> SyncConsumer<T> {
         if let Some(outcome) = park::soon(limit, attempt) {
             return outcome;
         }
-        let mut waiting = Waiting { consumer: self, ticket: Ticket::default() };
+        let mut waiting = Waiting::new(self);
         park::wait(limit, |cx| poll(self, &mut waiting.ticket, cx))?
     }
 
@@ -292,18 +292,6 @@ impl From<TryRecvError> for GetError {
             TryRecvError::Empty => Self::Empty,
             TryRecvError::Closed => Self::Closed,
         }
-    }
-}
-
-/// A place in the line, given back when the wait ends in whatever way.
-struct Waiting<'c, T: Record> {
-    consumer: &'c SyncConsumer<T>,
-    ticket: Ticket,
-}
-
-impl<T: Record> Drop for Waiting<'_, T> {
-    fn drop(&mut self) {
-        self.consumer.stop_waiting(&mut self.ticket);
     }
 }
 

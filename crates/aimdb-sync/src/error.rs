@@ -32,8 +32,9 @@ impl<T> SetError<T> {
         }
     }
 
-    /// The same error for another value.
-    pub(crate) fn map<U>(self, with: impl FnOnce(T) -> U) -> SetError<U> {
+    /// The same error with another value, made from this one's.
+    #[must_use]
+    pub fn map<U>(self, with: impl FnOnce(T) -> U) -> SetError<U> {
         match self {
             Self::Full(value) => SetError::Full(with(value)),
             Self::Timeout(value) => SetError::Timeout(with(value)),

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::wait::{Ticket, Waitable};
+use crate::wait::{Ticket, Waitable, Waiting};
 use crate::wakers::{Place, Wakers};
 
 /// How long a call may wait: for ever, until a moment, until somebody [cancels](Cancel) it.
@@ -127,7 +127,7 @@ pub(crate) struct CancelTicket {
 
 impl Cancel {
     /// Whether a wait has been ended, by somebody who may have reset it since.
-    pub(crate) fn has_ended(&self, ticket: &mut CancelTicket, waker: &Waker) -> bool {
+    fn has_ended(&self, ticket: &mut CancelTicket, waker: &Waker) -> bool {
         let began = match ticket.began {
             Some(began) => began,
             None => *ticket.began.insert(self.turns()),
@@ -159,26 +159,10 @@ impl Waitable for Cancel {
     }
 }
 
-/// A wait that a [`Cancel`] can end.
-pub(crate) struct OnCall<'c> {
-    cancel: &'c Cancel,
-    ticket: Ticket,
-}
-
-impl<'c> OnCall<'c> {
-    pub(crate) fn new(cancel: &'c Cancel) -> Self {
-        Self { cancel, ticket: Ticket::default() }
-    }
-
-    /// Whether it has been ended; `waker` is told if it will be.
+impl Waiting<'_, Cancel> {
+    /// Whether the wait has been ended; `waker` is told if it will be. Unlike [`poll_ready`](Waitable::poll_ready) it stays so.
     pub(crate) fn is_over(&mut self, waker: &Waker) -> bool {
-        self.cancel.has_ended(&mut self.ticket.cancel, waker)
-    }
-}
-
-impl Drop for OnCall<'_> {
-    fn drop(&mut self) {
-        self.cancel.stop_waiting(&mut self.ticket);
+        self.on.has_ended(&mut self.ticket.cancel, waker)
     }
 }
 

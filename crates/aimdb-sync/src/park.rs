@@ -11,7 +11,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Instant;
 
-use crate::limit::{Limit, OnCall, Over};
+use crate::limit::{Limit, Over};
+use crate::wait::Waiting;
 
 /// Wakes one thread. The flag tells its wake-ups from anybody else's `unpark`.
 struct Parker {
@@ -107,7 +108,7 @@ pub(crate) fn wait<O>(
     blocking(|| {
         with_seat(|seat| {
             let mut cx = Context::from_waker(&seat.waker);
-            let mut on_call = limit.cancel().map(OnCall::new);
+            let mut on_call = limit.cancel().map(Waiting::new);
             loop {
                 // Asked before it is polled: what is there is taken all the same.
                 let cancelled = on_call.as_mut().is_some_and(|call| call.is_over(&seat.waker));

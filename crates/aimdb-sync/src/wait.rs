@@ -33,6 +33,24 @@ pub struct Ticket {
     pub(crate) cancel: CancelTicket,
 }
 
+/// A wait for one thing, whose place in the line is given back when it ends in whatever way.
+pub(crate) struct Waiting<'w, W: Waitable> {
+    pub(crate) on: &'w W,
+    pub(crate) ticket: Ticket,
+}
+
+impl<'w, W: Waitable> Waiting<'w, W> {
+    pub(crate) fn new(on: &'w W) -> Self {
+        Self { on, ticket: Ticket::default() }
+    }
+}
+
+impl<W: Waitable> Drop for Waiting<'_, W> {
+    fn drop(&mut self) {
+        self.on.stop_waiting(&mut self.ticket);
+    }
+}
+
 /// So many consumers are waited for without allocating.
 const FEW: usize = 16;
 
@@ -65,7 +83,7 @@ pub fn wait_any(consumers: &[&dyn Waitable], limit: Limit<'_>) -> Result<usize, 
         many.resize_with(consumers.len(), Ticket::default);
         &mut many[..]
     };
-    let mut waiting = Waiting { consumers, tickets };
+    let mut waiting = WaitingForAny { consumers, tickets };
     if consumers.iter().any(|consumer| consumer.would_deadlock()) {
         return match waiting.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(first) => Ok(first),
@@ -76,12 +94,12 @@ pub fn wait_any(consumers: &[&dyn Waitable], limit: Limit<'_>) -> Result<usize, 
 }
 
 /// Places in the lines of several consumers, given back when the wait ends in whatever way.
-struct Waiting<'w> {
+struct WaitingForAny<'w> {
     consumers: &'w [&'w dyn Waitable],
     tickets: &'w mut [Ticket],
 }
 
-impl Waiting<'_> {
+impl WaitingForAny<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
         let mut all = self.consumers.iter().zip(self.tickets.iter_mut());
         match all.position(|(consumer, ticket)| consumer.poll_ready(ticket, cx).is_ready()) {
@@ -91,7 +109,7 @@ impl Waiting<'_> {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingForAny<'_> {
     fn drop(&mut self) {
         for (consumer, ticket) in self.consumers.iter().zip(self.tickets.iter_mut()) {
             consumer.stop_waiting(ticket);
