@@ -111,6 +111,20 @@ pub(crate) unsafe fn hand_out<T, H>(table: &Table<T>, value: T, out: *mut *mut H
     Ok(())
 }
 
+/// Takes a handle back.
+///
+/// # Safety
+///
+/// Nothing that [`find`] gave for it may be in use.
+pub(crate) unsafe fn free<T, H>(
+    table: &Table<T>,
+    handle: *mut H,
+    what: &str,
+) -> Result<T, Failure> {
+    // SAFETY: as the caller says.
+    unsafe { table.remove(handle.addr()) }.ok_or_else(|| no_handle(handle, what))
+}
+
 /// Gives a text to C, which frees it with `aimdb_string_free`.
 ///
 /// # Safety

@@ -12,7 +12,7 @@ use aimdb_core::{AimDbBuilder, BufferCfg};
 use aimdb_sync::{Attach, AttachOptions};
 use aimdb_tokio_adapter::TokioAdapter;
 
-use crate::arguments::{find, given, hand_out, no_handle, null, optional_text, text};
+use crate::arguments::{find, free, given, hand_out, null, optional_text, text};
 use crate::database::{DATABASES, Database, aimdb_db};
 use crate::kind::{self, AddLink, Kind};
 use crate::status::{Failure, Outcome, aimdb_status, aimdb_status::*, answer};
@@ -158,8 +158,7 @@ pub unsafe extern "C" fn aimdb_builder_new(out: *mut *mut aimdb_builder) -> aimd
 pub unsafe extern "C" fn aimdb_builder_free(builder: *mut aimdb_builder) -> aimdb_status {
     answer(|| {
         // SAFETY: as the caller says.
-        let gone = unsafe { BUILDERS.remove(builder.addr()) };
-        gone.map(drop).ok_or_else(|| no_handle(builder, "builder"))
+        unsafe { free(&BUILDERS, builder, "builder") }.map(drop)
     })
 }
 
@@ -179,21 +178,17 @@ pub unsafe extern "C" fn aimdb_configure_bytes(
     kind: aimdb_buffer,
     capacity: usize,
 ) -> aimdb_status {
-    answer(|| {
-        // SAFETY: as the caller says, who does not free the builder meanwhile.
-        let (mut declared, key) = unsafe { (declared(builder)?, text(key, "key")?) };
-        let no_size = || {
-            Failure::new(
-                AIMDB_BAD_ARGUMENT,
-                format_args!(
-                    "record `{key}` would have values of {size} bytes; use 1 to {}",
-                    isize::MAX
-                ),
-            )
-        };
-        let bytes = Kind::bytes(size).ok_or_else(no_size)?;
-        declared.configure(key, bytes, buffer(kind, capacity)?)
-    })
+    let bytes = |key: &str| {
+        Kind::bytes(size).ok_or_else(|| {
+            let problem = format!(
+                "record `{key}` would have values of {size} bytes; use 1 to {}",
+                isize::MAX
+            );
+            Failure::new(AIMDB_BAD_ARGUMENT, problem)
+        })
+    };
+    // SAFETY: as the caller says.
+    unsafe { declare(builder, key, bytes, kind, capacity) }
 }
 
 /// Declares a record whose values are texts of JSON, checked as they are written.
@@ -210,11 +205,8 @@ pub unsafe extern "C" fn aimdb_configure_json(
     kind: aimdb_buffer,
     capacity: usize,
 ) -> aimdb_status {
-    answer(|| {
-        // SAFETY: as the caller says, who does not free the builder meanwhile.
-        let (mut declared, key) = unsafe { (declared(builder)?, text(key, "key")?) };
-        declared.configure(key, Kind::json(), buffer(kind, capacity)?)
-    })
+    // SAFETY: as the caller says.
+    unsafe { declare(builder, key, |_| Ok(Kind::json()), kind, capacity) }
 }
 
 /// The code behind the functions that declare a record of an exported type.
@@ -229,10 +221,24 @@ pub unsafe fn configure<T: Exported>(
     kind: aimdb_buffer,
     capacity: usize,
 ) -> aimdb_status {
+    // SAFETY: as the caller says.
+    unsafe { declare(builder, key, |_| Ok(Kind::exported::<T>()), kind, capacity) }
+}
+
+/// # Safety
+///
+/// `key` is NULL or a text.
+unsafe fn declare(
+    builder: *const aimdb_builder,
+    key: *const c_char,
+    values: impl FnOnce(&str) -> Result<Kind, Failure>,
+    kind: aimdb_buffer,
+    capacity: usize,
+) -> aimdb_status {
     answer(|| {
         // SAFETY: as the caller says, who does not free the builder meanwhile.
         let (mut declared, key) = unsafe { (declared(builder)?, text(key, "key")?) };
-        declared.configure(key, Kind::exported::<T>(), buffer(kind, capacity)?)
+        declared.configure(key, values(key)?, buffer(kind, capacity)?)
     })
 }
 
@@ -410,8 +416,7 @@ pub unsafe extern "C" fn aimdb_attach(
 ) -> aimdb_status {
     answer(|| {
         // SAFETY: as the caller says.
-        let taken = unsafe { BUILDERS.remove(builder.addr()) };
-        let taken = taken.ok_or_else(|| no_handle(builder, "builder"))?;
+        let taken = unsafe { free(&BUILDERS, builder, "builder")? };
         given(out, "out")?;
         let Declared { steps, records, number } =
             taken.into_inner().unwrap_or_else(PoisonError::into_inner);

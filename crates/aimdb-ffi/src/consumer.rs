@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use aimdb_sync::{Cancel, GetError, Limit, SyncConsumer, Waitable, wait_any};
 use smallvec::SmallVec;
 
-use crate::arguments::{AIMDB_FOREVER, Wait, find, given, hand_out, limit, no_handle, text};
-use crate::database::{aimdb_db, database};
+use crate::arguments::{AIMDB_FOREVER, Wait, find, free, given, hand_out, limit, no_handle};
+use crate::database::{aimdb_db, record};
 use crate::descriptor::Descriptor;
 use crate::kind::{Asked, Kind};
 use crate::status::{Failure, Outcome, aimdb_status, aimdb_status::*, answer, guarded};
@@ -225,8 +225,7 @@ unsafe fn open(
     answer(|| {
         given(out, "out")?;
         // SAFETY: as the caller says.
-        let (db, key) = (database(db)?, unsafe { text(key, "key")? });
-        let kind = db.kind(key)?;
+        let (db, key, kind) = unsafe { record(db, key)? };
         let consumer = Consumer {
             key: key.into(),
             kind,
@@ -252,8 +251,7 @@ unsafe fn open(
 pub unsafe extern "C" fn aimdb_consumer_free(consumer: *mut aimdb_consumer) -> aimdb_status {
     answer(|| {
         // SAFETY: as the caller says.
-        let gone = unsafe { CONSUMERS.remove(consumer.addr()) };
-        gone.map(drop).ok_or_else(|| no_handle(consumer, "consumer"))
+        unsafe { free(&CONSUMERS, consumer, "consumer") }.map(drop)
     })
 }
 

@@ -9,7 +9,7 @@ use aimdb_core::ShutdownReport;
 use aimdb_sync::{DetachError, SyncHandle};
 use serde::Serialize;
 
-use crate::arguments::{give_text, given, no_handle};
+use crate::arguments::{free, give_text, given, no_handle, text};
 use crate::kind::Kind;
 use crate::status::{Failure, Outcome, aimdb_status, aimdb_status::*, answer};
 use crate::table::Table;
@@ -20,6 +20,21 @@ use crate::tap;
 #[derive(Debug)]
 pub struct aimdb_db {
     _c_never_looks_inside: [u8; 0],
+}
+
+/// A database, and one of its records by its key.
+///
+/// # Safety
+///
+/// `key` is NULL or a text.
+pub(crate) unsafe fn record<'c>(
+    db: *const aimdb_db,
+    key: *const c_char,
+) -> Result<(Arc<Database>, &'c str, Kind), Failure> {
+    // SAFETY: as the caller says.
+    let (db, key) = (database(db)?, unsafe { text(key, "key")? });
+    let kind = db.kind(key)?;
+    Ok((db, key, kind))
 }
 
 /// What a shutdown did.
@@ -132,10 +147,6 @@ fn for_c(report: &ShutdownReport) -> aimdb_report {
     }
 }
 
-fn deadline(us: u64) -> Duration {
-    Duration::from_micros(us)
-}
-
 /// Asks for a shutdown and does not wait for it: what a callback can do. `aimdb_detach` gives the report.
 ///
 /// Thread safety: any thread, callbacks too.
@@ -180,7 +191,7 @@ pub unsafe extern "C" fn aimdb_detach(
             // SAFETY: as the caller says.
             unsafe { report.write(aimdb_report::default()) };
         }
-        let outcome = db.handle.detach_with_timeout(deadline(deadline_us));
+        let outcome = db.handle.detach_with_timeout(Duration::from_micros(deadline_us));
         // SAFETY: as the caller says.
         unsafe { db.ended(outcome, report) }
     })
@@ -204,8 +215,7 @@ pub unsafe extern "C" fn aimdb_db_free(db: *mut aimdb_db) -> aimdb_status {
         // Before the handle is gone: callbacks that use it are heard out.
         let _outcome = lent.handle.detach_with_timeout(lent.drop_deadline);
         // SAFETY: nobody has a reference; they are lent out as `Arc`s.
-        let gone = unsafe { DATABASES.remove(db.addr()) };
-        gone.map(drop).ok_or_else(|| no_handle(db, "db"))
+        unsafe { free(&DATABASES, db, "db") }.map(drop)
     })
 }
 

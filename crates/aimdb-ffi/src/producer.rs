@@ -2,11 +2,10 @@
 
 use std::ffi::{c_char, c_void};
 
-use aimdb_core::Record;
 use aimdb_sync::{Cancel, Limit, SetError, SetManyError, SyncProducer};
 
-use crate::arguments::{AIMDB_FOREVER, Wait, find, given, hand_out, limit, no_handle, text};
-use crate::database::{aimdb_db, database};
+use crate::arguments::{AIMDB_FOREVER, Wait, find, free, given, hand_out, limit, text};
+use crate::database::{aimdb_db, record};
 use crate::kind::{Asked, Kind};
 use crate::status::{Outcome, aimdb_status, aimdb_status::*, answer, guarded};
 use crate::table::Table;
@@ -74,7 +73,7 @@ impl<T: Plain> PlainProducer for SyncProducer<T> {
         limit: Limit<'_>,
     ) -> Result<(), SetError<()>> {
         // SAFETY: as the caller says.
-        self.set_within(unsafe { T::read(value, size) }, limit).map_err(without_value)
+        self.set_within(unsafe { T::read(value, size) }, limit).map_err(|refused| refused.map(drop))
     }
 
     unsafe fn set_many(
@@ -87,16 +86,6 @@ impl<T: Plain> PlainProducer for SyncProducer<T> {
         // SAFETY: as the caller says.
         let values = (0..count).map(|at| unsafe { T::read(values.add(at * size), size) });
         self.set_many_within(values, limit)
-    }
-}
-
-fn without_value<T: Record>(error: SetError<T>) -> SetError<()> {
-    match error {
-        SetError::Full(_) => SetError::Full(()),
-        SetError::Timeout(_) => SetError::Timeout(()),
-        SetError::Closed(_) => SetError::Closed(()),
-        SetError::Cancelled(_) => SetError::Cancelled(()),
-        SetError::WouldDeadlock(_) => SetError::WouldDeadlock(()),
     }
 }
 
@@ -216,8 +205,7 @@ unsafe fn open(
     answer(|| {
         given(out, "out")?;
         // SAFETY: as the caller says.
-        let (db, key) = (database(db)?, unsafe { text(key, "key")? });
-        let kind = db.kind(key)?;
+        let (db, key, kind) = unsafe { record(db, key)? };
         let inner = (kind.producer)(&db.handle, key, queue)?;
         let producer = Producer { key: key.into(), kind, inner, cancel: Cancel::new() };
         // SAFETY: checked above.
@@ -237,8 +225,7 @@ unsafe fn open(
 pub unsafe extern "C" fn aimdb_producer_free(producer: *mut aimdb_producer) -> aimdb_status {
     answer(|| {
         // SAFETY: as the caller says.
-        let gone = unsafe { PRODUCERS.remove(producer.addr()) };
-        gone.map(drop).ok_or_else(|| no_handle(producer, "producer"))
+        unsafe { free(&PRODUCERS, producer, "producer") }.map(drop)
     })
 }
 

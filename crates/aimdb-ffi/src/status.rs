@@ -60,35 +60,34 @@ pub enum aimdb_status {
 
 use aimdb_status::*;
 
+/// Every status in words, in the order of their numbers.
+const TEXTS: [(aimdb_status, &CStr); 21] = [
+    (AIMDB_OK, c"done"),
+    (AIMDB_EMPTY, c"nothing new to read"),
+    (AIMDB_FULL, c"there is no room now"),
+    (AIMDB_TIMEOUT, c"it did not happen in time"),
+    (AIMDB_CLOSED, c"the database has been detached or shut down"),
+    (AIMDB_CANCELLED, c"the wait was cancelled"),
+    (AIMDB_NULL, c"a pointer that must not be NULL is"),
+    (AIMDB_BAD_HANDLE, c"this is no handle, has been freed, or is a handle of another kind"),
+    (AIMDB_BAD_ARGUMENT, c"an argument has no such value"),
+    (AIMDB_NOT_UTF8, c"a text is not UTF-8"),
+    (AIMDB_NOT_JSON, c"a text is not JSON"),
+    (AIMDB_WRONG_SIZE, c"the record's values have another size"),
+    (AIMDB_WRONG_TYPE, c"the record holds another type"),
+    (AIMDB_NO_SUCH_RECORD, c"no record has this key"),
+    (AIMDB_BAD_GRAPH, c"the graph is not valid"),
+    (AIMDB_TAKEN, c"it is taken: the record cannot have one more reader, or there is one already"),
+    (AIMDB_WOULD_DEADLOCK, c"the call would wait for itself"),
+    (AIMDB_STUCK, c"stages kept the runtime busy past the deadline"),
+    (AIMDB_SYSTEM, c"the operating system refused something"),
+    (AIMDB_PANIC, c"a bug: code panicked"),
+    (AIMDB_UNSUPPORTED, c"this build of the library, or this system, does not have it"),
+];
+
 impl aimdb_status {
     const fn text(self) -> &'static CStr {
-        match self {
-            AIMDB_OK => c"done",
-            AIMDB_EMPTY => c"nothing new to read",
-            AIMDB_FULL => c"there is no room now",
-            AIMDB_TIMEOUT => c"it did not happen in time",
-            AIMDB_CLOSED => c"the database has been detached or shut down",
-            AIMDB_CANCELLED => c"the wait was cancelled",
-            AIMDB_NULL => c"a pointer that must not be NULL is",
-            AIMDB_BAD_HANDLE => {
-                c"this is no handle, has been freed, or is a handle of another kind"
-            }
-            AIMDB_BAD_ARGUMENT => c"an argument has no such value",
-            AIMDB_NOT_UTF8 => c"a text is not UTF-8",
-            AIMDB_NOT_JSON => c"a text is not JSON",
-            AIMDB_WRONG_SIZE => c"the record's values have another size",
-            AIMDB_WRONG_TYPE => c"the record holds another type",
-            AIMDB_NO_SUCH_RECORD => c"no record has this key",
-            AIMDB_BAD_GRAPH => c"the graph is not valid",
-            AIMDB_TAKEN => {
-                c"it is taken: the record cannot have one more reader, or there is one already"
-            }
-            AIMDB_WOULD_DEADLOCK => c"the call would wait for itself",
-            AIMDB_STUCK => c"stages kept the runtime busy past the deadline",
-            AIMDB_SYSTEM => c"the operating system refused something",
-            AIMDB_PANIC => c"a bug: code panicked",
-            AIMDB_UNSUPPORTED => c"this build of the library, or this system, does not have it",
-        }
+        TEXTS[self as usize].1
     }
 }
 
@@ -105,31 +104,8 @@ pub extern "C" fn aimdb_version() -> *const c_char {
 /// Thread safety: any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn aimdb_status_text(status: i32) -> *const c_char {
-    let all = [
-        AIMDB_OK,
-        AIMDB_EMPTY,
-        AIMDB_FULL,
-        AIMDB_TIMEOUT,
-        AIMDB_CLOSED,
-        AIMDB_CANCELLED,
-        AIMDB_NULL,
-        AIMDB_BAD_HANDLE,
-        AIMDB_BAD_ARGUMENT,
-        AIMDB_NOT_UTF8,
-        AIMDB_NOT_JSON,
-        AIMDB_WRONG_SIZE,
-        AIMDB_WRONG_TYPE,
-        AIMDB_NO_SUCH_RECORD,
-        AIMDB_BAD_GRAPH,
-        AIMDB_TAKEN,
-        AIMDB_WOULD_DEADLOCK,
-        AIMDB_STUCK,
-        AIMDB_SYSTEM,
-        AIMDB_PANIC,
-        AIMDB_UNSUPPORTED,
-    ];
-    let known = all.into_iter().find(|known| *known as i32 == status);
-    known.map_or(c"no status of AimDB", aimdb_status::text).as_ptr()
+    let known = TEXTS.iter().find(|(known, _)| *known as i32 == status);
+    known.map_or(c"no status of AimDB", |(_, text)| *text).as_ptr()
 }
 
 thread_local! {
@@ -284,5 +260,17 @@ impl From<DetachError> for Failure {
             DetachError::WouldDeadlock => AIMDB_WOULD_DEADLOCK,
         };
         Self::new(status, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_stands_at_its_number() {
+        for (number, (status, _)) in TEXTS.iter().enumerate() {
+            assert_eq!(*status as usize, number);
+        }
     }
 }

@@ -9,7 +9,6 @@
 
 use std::cell::Cell;
 use std::ffi::{c_char, c_void};
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
@@ -206,11 +205,5 @@ struct CutOff(Arc<AtomicBool>);
 impl Drop for CutOff {
     fn drop(&mut self) {
         self.0.store(true, Release);
-    }
-}
-
-impl fmt::Debug for Callback {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Callback").finish_non_exhaustive()
     }
 }

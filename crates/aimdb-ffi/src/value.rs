@@ -89,11 +89,25 @@ unsafe impl<const N: usize> Plain for Block<N> {
     }
 }
 
-/// Bytes that are all set, for a payload.
-fn set_bytes(bytes: &[MaybeUninit<u8>]) -> impl Iterator<Item = u8> {
+/// Bytes that are all set, as a payload.
+fn bytes_out(bytes: &[MaybeUninit<u8>], out: &mut Vec<u8>) {
     // SAFETY: what C hands over is memory of its own, whose bytes all have some value, if not one it has chosen. They are
     // read one by one, and volatile, so that nothing is concluded from what they are.
-    bytes.iter().map(|byte| unsafe { byte.as_ptr().read_volatile() })
+    out.extend(bytes.iter().map(|byte| unsafe { byte.as_ptr().read_volatile() }));
+}
+
+/// The value that is a payload's bytes.
+///
+/// # Safety
+///
+/// Any bytes are a value.
+unsafe fn bytes_in<T: Plain>(payload: &[u8], size: usize) -> Result<T, CodecError> {
+    if payload.len() != size {
+        let came = payload.len();
+        return Err(CodecError::new(format_args!("{came} bytes came, and its values have {size}")));
+    }
+    // SAFETY: so many bytes are there, and are a value.
+    Ok(unsafe { T::read(payload.as_ptr(), size) })
 }
 
 impl<const N: usize> Content for Block<N> {
@@ -102,22 +116,14 @@ impl<const N: usize> Content for Block<N> {
     }
 
     fn encode(&self, size: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        out.extend(set_bytes(self.lend(size)));
+        bytes_out(self.lend(size), out);
         Ok(())
     }
 
     fn decode(payload: &[u8], size: usize) -> Result<Self, CodecError> {
-        right_size(payload, size)?;
-        // SAFETY: so many bytes are there, and any bytes are a value.
-        Ok(unsafe { Self::read(payload.as_ptr(), size) })
+        // SAFETY: any bytes are a value.
+        unsafe { bytes_in(payload, size) }
     }
-}
-
-fn right_size(payload: &[u8], size: usize) -> Result<(), CodecError> {
-    if payload.len() == size {
-        return Ok(());
-    }
-    Err(CodecError::new(format_args!("{} bytes came, and its values have {size}", payload.len())))
 }
 
 /// The bytes of a value too large to be copied from hand to hand; one allocation for each value, shared by its readers.
@@ -143,14 +149,13 @@ impl Content for Shared {
     }
 
     fn encode(&self, size: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        out.extend(set_bytes(self.lend(size)));
+        bytes_out(self.lend(size), out);
         Ok(())
     }
 
     fn decode(payload: &[u8], size: usize) -> Result<Self, CodecError> {
-        right_size(payload, size)?;
-        // SAFETY: so many bytes are there.
-        Ok(unsafe { Self::read(payload.as_ptr(), size) })
+        // SAFETY: any bytes are a value.
+        unsafe { bytes_in(payload, size) }
     }
 }
 

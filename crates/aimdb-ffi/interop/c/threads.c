@@ -113,6 +113,24 @@ static void *blocked(void *me) {
   return NULL;
 }
 
+/* Eight threads in aimdb_get of one consumer. */
+static int block_all(pthread_t *threads, struct reader *readers, aimdb_consumer *consumer) {
+  for (int n = 0; n < ALL; n++) {
+    readers[n] = (struct reader){consumer, 0, 0, AIMDB_OK, 0};
+    CHECK(pthread_create(&threads[n], NULL, blocked, &readers[n]) == 0);
+  }
+  sleep_us(WHILE_US);
+  return 0;
+}
+
+static int all_end_with(aimdb_status end, pthread_t *threads, struct reader *readers) {
+  for (int n = 0; n < ALL; n++) {
+    CHECK(pthread_join(threads[n], NULL) == 0);
+    CHECK(readers[n].end == end);
+  }
+  return 0;
+}
+
 int detach_while_eight_threads_are_blocked(void) {
   aimdb_db *db;
   ONE_RECORD(sizeof(struct sample), AIMDB_RING, 4, &db);
@@ -120,18 +138,11 @@ int detach_while_eight_threads_are_blocked(void) {
   OK(aimdb_consumer_new(db, "r", &consumer));
   pthread_t threads[ALL];
   struct reader readers[ALL];
-  for (int n = 0; n < ALL; n++) {
-    readers[n] = (struct reader){consumer, 0, 0, AIMDB_OK, 0};
-    CHECK(pthread_create(&threads[n], NULL, blocked, &readers[n]) == 0);
-  }
-  sleep_us(WHILE_US);
+  RUN(block_all(threads, readers, consumer));
   aimdb_report report;
   OK(aimdb_detach(db, LONG_US, &report));
   CHECK(report.clean);
-  for (int n = 0; n < ALL; n++) {
-    CHECK(pthread_join(threads[n], NULL) == 0);
-    CHECK(readers[n].end == AIMDB_CLOSED);
-  }
+  RUN(all_end_with(AIMDB_CLOSED, threads, readers));
   OK(aimdb_consumer_free(consumer));
   OK(aimdb_db_free(db));
   return 0;
@@ -185,16 +196,9 @@ int cancel_eight_threads(void) {
   for (int round = 0; round < 3; round++) {
     pthread_t threads[ALL];
     struct reader readers[ALL];
-    for (int n = 0; n < ALL; n++) {
-      readers[n] = (struct reader){consumer, 0, 0, AIMDB_OK, 0};
-      CHECK(pthread_create(&threads[n], NULL, blocked, &readers[n]) == 0);
-    }
-    sleep_us(WHILE_US);
+    RUN(block_all(threads, readers, consumer));
     OK(aimdb_consumer_cancel(consumer));
-    for (int n = 0; n < ALL; n++) {
-      CHECK(pthread_join(threads[n], NULL) == 0);
-      CHECK(readers[n].end == AIMDB_CANCELLED);
-    }
+    RUN(all_end_with(AIMDB_CANCELLED, threads, readers));
     CHECK(aimdb_get(consumer, &sample, sizeof sample) == AIMDB_CANCELLED);
     OK(aimdb_set(producer, &sample, sizeof sample));
     OK(aimdb_get(consumer, &sample, sizeof sample));
