@@ -32,19 +32,7 @@ async fn first_error(connector: MqttConnector) -> String {
 
 #[tokio::test]
 async fn a_wrong_password_is_named_and_a_required_connection_fails_at_once() {
-    let dir = tempfile::TempDir::new().unwrap();
-    let passwords = dir.path().join("passwords");
-    // `me:pässwört` as `mosquitto_passwd` writes it.
-    let made = std::process::Command::new("mosquitto_passwd")
-        .args(["-b", "-c"])
-        .arg(&passwords)
-        .args(["me", "pässwört"])
-        .status();
-    if !made.is_ok_and(|status| status.success()) {
-        return;
-    }
-    let lines = format!("allow_anonymous false\npassword_file {}", passwords.display());
-    let Some(broker) = Mosquitto::start_in(dir, &lines) else { return };
+    let Some(broker) = Mosquitto::start_with_password("me", "pässwört") else { return };
     for version in VERSIONS {
         let connector = || mqtt_to(broker.port()).version(version);
         let refusal = "the broker refused the connection: not authorized; check user and password";

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aimdb_core::Json;
-use aimdb_mqtt_connector::{MqttVersion, QoS};
+use aimdb_mqtt_connector::{MqttConnector, MqttVersion, QoS};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use suite::broker::{Broker, DISCONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL};
+use suite::broker::{Broker, DISCONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, Served};
 use suite::endings::the_broker_goes_on_sending;
 use suite::{OnTokio, bytes_in, bytes_out};
 use support::*;
@@ -207,20 +207,26 @@ async fn a_brokers_receive_maximum_is_for_all_links_together_and_they_use_it_in_
     assert_eq!([0, 1].map(|at| link(&db, at).dropped), [0, 0]);
 }
 
-#[tokio::test]
-async fn a_shutdown_counts_what_waits_for_its_turn_as_interrupted() {
-    let mut broker = Broker::new(MqttVersion::V5, None).await;
-    broker.receive_maximum(3);
+/// A connected database that has `count` values to send at QoS 2, and its connection at the broker.
+async fn sending(broker: &Broker, connector: MqttConnector, count: u64) -> (Db, Served) {
     let mut builder = builder();
-    builder.connector(mqtt_to(broker.port()));
+    builder.connector(connector);
     builder.configure::<u64>("out", |reg| {
         reg.buffer(QUEUE).link_to("mqtt://out?qos=2", Json);
     });
     let db = builder.build().unwrap();
     db.start();
-    let mut served = broker.accept_sender().await;
+    let served = broker.accept_sender().await;
     connected(&db).await;
-    db.producer::<u64>("out").unwrap().produce_many(0..10).await.unwrap();
+    db.producer::<u64>("out").unwrap().produce_many(0..count).await.unwrap();
+    (db, served)
+}
+
+#[tokio::test]
+async fn a_shutdown_counts_what_waits_for_its_turn_as_interrupted() {
+    let mut broker = Broker::new(MqttVersion::V5, None).await;
+    broker.receive_maximum(3);
+    let (db, mut served) = sending(&broker, mqtt_to(broker.port()), 10).await;
     for _ in 0..3 {
         served.message().await;
     }
@@ -237,21 +243,11 @@ async fn what_a_broker_has_at_qos_2_is_not_sent_again_after_breaks_one_upon_the_
     const RELEASED: usize = 50;
     for version in VERSIONS {
         let broker = Broker::new(version, None).await;
-        let mut builder = builder();
-        builder.connector(
-            mqtt_to(broker.port())
-                .version(version)
-                .client_id("kept")
-                .persistent_session(Duration::from_secs(3600)),
-        );
-        builder.configure::<u64>("out", |reg| {
-            reg.buffer(QUEUE).link_to("mqtt://out?qos=2", Json);
-        });
-        let db = builder.build().unwrap();
-        db.start();
-        let mut served = broker.accept_sender().await;
-        connected(&db).await;
-        db.producer::<u64>("out").unwrap().produce_many(0..150).await.unwrap();
+        let connector = mqtt_to(broker.port())
+            .version(version)
+            .client_id("kept")
+            .persistent_session(Duration::from_secs(3600));
+        let (db, mut served) = sending(&broker, connector, 150).await;
         let mut ids = BTreeMap::new();
         for n in 0..SENT {
             let (id, _, payload) = served.message().await;

@@ -324,19 +324,7 @@ pub async fn what_a_full_record_has_no_place_for_at_qos_0_is_counted<S: Subject>
 }
 
 pub async fn a_wrong_password_is_told_and_the_right_one_connects<S: Subject>(subject: S) {
-    let dir = tempfile::TempDir::new().unwrap();
-    let passwords = dir.path().join("passwords");
-    let made = std::process::Command::new("mosquitto_passwd")
-        .args(["-b", "-c"])
-        .arg(&passwords)
-        .args(["me", "pässwört"])
-        .status();
-    if !made.is_ok_and(|status| status.success()) {
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "install mosquitto");
-        return;
-    }
-    let lines = format!("allow_anonymous false\npassword_file {}", passwords.display());
-    let Some(broker) = Mosquitto::start_in(dir, &lines) else { return };
+    let Some(broker) = Mosquitto::start_with_password("me", "pässwört") else { return };
     let build = |password| {
         let setup = Setup { credentials: Some(("me", password)), ..Setup::to(broker.port()) };
         let mut builder = subject.builder_with(setup);

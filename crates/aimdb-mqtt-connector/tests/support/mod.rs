@@ -76,6 +76,23 @@ impl Mosquitto {
         panic!("mosquitto does not start: {}", broker.log());
     }
 
+    /// A broker that only lets `user` in.
+    pub fn start_with_password(user: &str, password: &str) -> Option<Self> {
+        let dir = TempDir::new().unwrap();
+        let passwords = dir.path().join("passwords");
+        let made = Command::new("mosquitto_passwd")
+            .args(["-b", "-c"])
+            .arg(&passwords)
+            .args([user, password])
+            .status();
+        if !made.is_ok_and(|status| status.success()) {
+            assert!(std::env::var("CI").as_deref() != Ok("true"), "install mosquitto");
+            return None;
+        }
+        let lines = format!("allow_anonymous false\npassword_file {}", passwords.display());
+        Self::start_in(dir, &lines)
+    }
+
     /// The next start has these lines.
     pub fn configure(&self, lines: &str) {
         let anonymous = if lines.contains("allow_anonymous") { "" } else { "allow_anonymous true" };
