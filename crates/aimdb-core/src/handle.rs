@@ -217,7 +217,9 @@ impl<T: Clone, I> ProduceMany<'_, T, I> {
                 self.buffer.stop_writing(&mut self.key);
                 return Poll::Ready(outcome);
             }
-            if self.buffer.wait_for_room(&mut self.key, cx.waker().clone()) {
+            if self.buffer.wait_for_room(&mut self.key, cx.waker().clone())
+                || crate::buffer::gives_way(&spin, cx)
+            {
                 return Poll::Pending;
             }
             spin.wait();

@@ -92,19 +92,20 @@ mod imp {
         pub(crate) fn wait(&mut self) {
             loom::thread::yield_now();
         }
+
+        pub(crate) fn is_long(&self) -> bool {
+            false
+        }
     }
 
     pub(crate) use super::plain::Padded;
 
-    /// As elsewhere, but raises nothing that is raised: loom does not know that a read-modify-write stands right behind
-    /// what it read, and would let it hide the store by which the owner of the bit takes it back.
-    pub(crate) fn raise(word: &atomic::AtomicU64, bit: u64) -> u64 {
-        use atomic::Ordering::{AcqRel, Relaxed};
-        let before = word.load(Relaxed);
-        if before & bit != 0 {
-            return before;
-        }
-        word.compare_exchange(before, before | bit, AcqRel, Relaxed).unwrap_or(bit)
+    pub(crate) use loom::future::AtomicWaker;
+
+    /// Comes between a sequentially consistent write and a sequentially consistent load. Loom takes both for acquire and
+    /// release, but knows such a fence, which orders the two as the accesses themselves do elsewhere.
+    pub(crate) fn seq_cst_for_loom() {
+        atomic::fence(atomic::Ordering::SeqCst);
     }
 }
 
@@ -112,7 +113,7 @@ mod imp {
 mod imp {
     use std::sync::{Mutex, PoisonError};
 
-    pub(crate) use super::plain::{UnsafeCell, atomic, raise};
+    pub(crate) use super::plain::{AtomicWaker, UnsafeCell, atomic, seq_cst_for_loom};
     pub(crate) use crossbeam_utils::CachePadded as Padded;
 
     pub(crate) struct Lock<S>(Mutex<S>);
@@ -142,18 +143,38 @@ mod imp {
         pub(crate) const fn end(self) {}
     }
 
-    /// Spins a little, then gives the processor away: whoever is waited for may need it.
-    pub(crate) struct Spin(crossbeam_utils::Backoff);
+    /// Times that a spinning thread gives its processor away before it sleeps.
+    const YIELDS: u32 = 64;
+
+    /// A thread that sleeps lets a thread of lower priority run, which `yield_now` does not under a real-time policy
+    /// (`SCHED_FIFO`): spinning would then wait for ever for a thread that it keeps off the processor.
+    const NAP: std::time::Duration = std::time::Duration::from_micros(50);
+
+    /// Spins a little, then gives the processor away, then sleeps in short naps.
+    pub(crate) struct Spin {
+        backoff: crossbeam_utils::Backoff,
+        yields: u32,
+    }
 
     impl Spin {
         #[inline]
         pub(crate) fn new() -> Self {
-            Self(crossbeam_utils::Backoff::new())
+            Self { backoff: crossbeam_utils::Backoff::new(), yields: 0 }
         }
 
         #[cold]
         pub(crate) fn wait(&mut self) {
-            self.0.snooze();
+            if self.is_long() {
+                return std::thread::sleep(NAP);
+            }
+            self.yields += u32::from(self.backoff.is_completed());
+            self.backoff.snooze();
+        }
+
+        /// The wait is longer than a step without user code takes. A task goes back to its runtime instead.
+        #[cold]
+        pub(crate) fn is_long(&self) -> bool {
+            self.yields >= YIELDS
         }
     }
 }
@@ -167,7 +188,7 @@ mod imp {
     use core::cell::RefCell;
     use critical_section::Mutex;
 
-    pub(crate) use super::plain::{Padded, UnsafeCell, atomic, raise};
+    pub(crate) use super::plain::{AtomicWaker, Padded, UnsafeCell, atomic, seq_cst_for_loom};
 
     pub(crate) struct Lock<S>(Mutex<RefCell<S>>);
 
@@ -222,6 +243,10 @@ mod imp {
         pub(crate) fn wait(&mut self) {
             core::hint::spin_loop();
         }
+
+        pub(crate) fn is_long(&self) -> bool {
+            false
+        }
     }
 }
 
@@ -231,10 +256,12 @@ mod imp {
     expect(dead_code, reason = "other builds bring some of it themselves")
 )]
 mod plain {
-    /// Sets a bit of a word that is taken back by a store, and says what the word was.
-    pub(crate) fn raise(word: &atomic::AtomicU64, bit: u64) -> u64 {
-        word.fetch_or(bit, atomic::Ordering::AcqRel)
-    }
+    #[cfg_attr(loom, allow(unused_imports, reason = "loom brings its own"))]
+    pub(crate) use atomic_waker::AtomicWaker;
+
+    /// Sequentially consistent accesses need no help outside of loom.
+    #[inline(always)]
+    pub(crate) const fn seq_cst_for_loom() {}
 
     #[cfg_attr(loom, allow(unused_imports, reason = "loom brings its own"))]
     pub(crate) mod atomic {
@@ -295,13 +322,6 @@ mod plain {
             }
 
             #[inline(always)]
-            pub(crate) fn fetch_or(&self, bits: u64, _: Ordering) -> u64 {
-                let before = self.load(Relaxed);
-                self.store(before | bits, Relaxed);
-                before
-            }
-
-            #[inline(always)]
             pub(crate) fn fetch_sub(&self, less: u64, _: Ordering) -> u64 {
                 let before = self.load(Relaxed);
                 self.store(before.wrapping_sub(less), Relaxed);
@@ -318,7 +338,7 @@ mod plain {
                 let word = AtomicU64::new(0xFFFF_FFFF);
                 assert_eq!(word.fetch_sub(u64::MAX, Relaxed), 0xFFFF_FFFF);
                 assert_eq!(word.load(Relaxed), 0x1_0000_0000);
-                assert_eq!(word.fetch_or(1 << 63 | 1, Relaxed), 0x1_0000_0000);
+                word.store(0x8000_0001_0000_0001, Relaxed);
                 assert_eq!(
                     word.compare_exchange(1, 2, Relaxed, Relaxed),
                     Err(0x8000_0001_0000_0001)
@@ -376,4 +396,4 @@ pub use alloc::sync::Arc;
 #[cfg(not(target_has_atomic = "ptr"))]
 pub use portable_atomic_util::Arc;
 
-pub(crate) use imp::{Lock, Padded, Spin, Step, UnsafeCell, atomic, raise};
+pub(crate) use imp::{AtomicWaker, Lock, Padded, Spin, Step, UnsafeCell, atomic, seq_cst_for_loom};

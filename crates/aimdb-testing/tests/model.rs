@@ -157,6 +157,8 @@ struct Cursor {
     next: u64,
     lagged: u64,
     delivered: u64,
+    /// The value behind a lag that was reported: delivered, and not yet received.
+    promised: Option<u64>,
 }
 
 /// What a reader should get.
@@ -307,7 +309,7 @@ impl Model {
             BufferCfg::SingleLatest => self.base(),
             _ => self.produced(),
         };
-        self.readers.push(Cursor { next, lagged: 0, delivered: 0 });
+        self.readers.push(Cursor { next, lagged: 0, delivered: 0, promised: None });
     }
 
     fn leave(&mut self, reader: usize) {
@@ -333,8 +335,16 @@ impl Model {
         }
     }
 
+    /// What waits for the reader as the reader sees it.
+    fn left(&self, reader: usize) -> u64 {
+        self.pending(reader) + u64::from(self.readers[reader].promised.is_some())
+    }
+
     /// Reads without waking anybody.
     fn take(&mut self, reader: usize, tell_lag: bool) -> Next {
+        if let Some(promised) = self.readers[reader].promised.take() {
+            return Next::Value(promised);
+        }
         let missed = match self.cfg {
             BufferCfg::Mailbox => std::mem::take(&mut self.replaced),
             _ => self.missed(reader),
@@ -344,9 +354,6 @@ impl Model {
         if self.cfg != BufferCfg::Mailbox {
             cursor.next += missed;
         }
-        if tell_lag && missed > 0 {
-            return Next::Lagged(missed);
-        }
         if self.pending(reader) == 0 {
             return if self.closed { Next::Closed } else { Next::Empty };
         }
@@ -355,7 +362,12 @@ impl Model {
         cursor.next = at + 1;
         cursor.delivered += 1;
         self.read[at as usize] = true;
-        Next::Value(self.values[at as usize])
+        let value = self.values[at as usize];
+        if tell_lag && missed > 0 {
+            cursor.promised = Some(value);
+            return Next::Lagged(missed);
+        }
+        Next::Value(value)
     }
 
     /// After `taken` values were read: as many writers go on, as far as there is room.
@@ -373,6 +385,9 @@ impl Model {
     fn poll_read(&mut self, id: Id, reader: usize, way: Way) -> Option<Got> {
         let got = match way {
             Way::RecvMany(0) => Got::Many(Vec::new()),
+            Way::RecvMany(_) if self.readers[reader].promised.is_some() => {
+                Got::Many(self.readers[reader].promised.take().into_iter().collect())
+            }
             Way::RecvMany(limit) => match self.take(reader, false) {
                 Next::Value(first) => {
                     let mut values = Vec::from([first]);
@@ -778,7 +793,7 @@ impl Pair {
             if let Seat::Free(reader) = seat {
                 assert_eq!(
                     (reader.lagged(), reader.pending()),
-                    (model.lagged(at), model.pending(at))
+                    (model.lagged(at), model.left(at))
                 );
             }
         }
@@ -797,7 +812,7 @@ impl Pair {
         for at in 0..self.seats.len() {
             self.give_up_reading(at);
             self.compare();
-            while self.model.pending(at) > 0 {
+            while self.model.left(at) > 0 {
                 self.try_recv(at);
             }
         }

@@ -15,7 +15,7 @@ use crate::sync::{Padded, Spin};
 
 /// A reader has its turn.
 const HELD: u64 = 1;
-/// Several numbers are changing; whoever measures waits a moment.
+/// Several numbers are changing. A mark lasts for a few stores, never for user code, so a measurer waits for its end.
 const MARKED: u64 = 2;
 const ONE: u64 = 4;
 
@@ -37,8 +37,12 @@ struct Place {
     /// that delivering counts nothing but the position.
     passed: AtomicU64,
     lagged: AtomicU64,
-    /// Values handed out by the last read and not yet followed by another one.
-    in_hand: AtomicU64,
+    /// The part of `lagged` that events have reported, or that reads without events have passed over.
+    told: AtomicU64,
+    /// Its reader has done with everything before this position: it came back for more. From here to the word's
+    /// position values are in its hand. A position rather than a count: a measurer that sees one of the two stores and
+    /// not yet the other counts no value twice.
+    done: AtomicU64,
 }
 
 /// A cursor's numbers at one moment, consistent in themselves.
@@ -61,7 +65,8 @@ impl Cursor {
                 word: AtomicU64::new(next * ONE),
                 passed: AtomicU64::new(next),
                 lagged: AtomicU64::new(0),
-                in_hand: AtomicU64::new(0),
+                told: AtomicU64::new(0),
+                done: AtomicU64::new(next),
             }),
         }
     }
@@ -97,6 +102,11 @@ impl Cursor {
         current.then_some(word / ONE)
     }
 
+    /// Whether a reader has its turn at this moment.
+    pub(super) fn is_held(&self) -> bool {
+        self.place.word.load(Relaxed) & HELD != 0
+    }
+
     /// Takes the turn to read.
     #[inline(always)]
     pub(super) fn hold(&self) -> Held<'_> {
@@ -106,8 +116,9 @@ impl Cursor {
         }
     }
 
+    /// [`hold`](Self::hold), if no other reader has its turn.
     #[inline(always)]
-    fn try_hold(&self) -> Option<Held<'_>> {
+    pub(super) fn try_hold(&self) -> Option<Held<'_>> {
         let place = &*self.place;
         let word = place.word.load(Relaxed);
         let held = word & HELD == 0
@@ -144,7 +155,7 @@ impl Cursor {
                 next,
                 lagged: place.lagged.load(Relaxed),
                 delivered: next.saturating_sub(place.passed.load(Relaxed)),
-                in_hand: place.in_hand.load(Relaxed),
+                in_hand: next.saturating_sub(place.done.load(Relaxed)),
             };
             fence(Acquire);
             let after = place.word.load(Relaxed);
@@ -171,48 +182,66 @@ impl Held<'_> {
     /// Whether the last read gave a value.
     #[inline(always)]
     pub(super) fn has_hand(&self) -> bool {
-        self.place.in_hand.load(Relaxed) != 0
+        self.place.done.load(Relaxed) != self.next
     }
 
-    /// What was handed out before has been dealt with: its reader came back for more.
+    /// Its reader has done with the values handed out before: it came back for more.
     #[inline(always)]
     pub(super) fn empty_hand(&mut self) {
-        if self.place.in_hand.load(Relaxed) != 0 {
-            self.place.in_hand.store(0, Relaxed);
+        if self.has_hand() {
+            self.place.done.store(self.next, Relaxed);
         }
     }
 
     /// The `nth` value is handed out by this read.
     #[inline(always)]
     pub(super) fn deliver(&mut self, nth: u64) {
+        if nth == 1 {
+            self.place.done.store(self.next, Relaxed);
+        }
         self.next += 1;
-        self.place.in_hand.store(nth, Relaxed);
     }
 
     /// Goes over values that its reader gives up.
     pub(super) fn pass(&mut self, left: u64) {
-        self.mark();
-        self.next += left;
-        add(&self.place.passed, left);
+        self.go_over(left, 0);
     }
 
     /// Goes over values that are lost.
     pub(super) fn skip(&mut self, missed: u64) {
-        self.pass(missed);
-        self.charge(missed);
+        self.go_over(missed, missed);
     }
 
     /// Counts values that are lost without going anywhere.
     pub(super) fn charge(&mut self, missed: u64) {
-        self.mark();
-        add(&self.place.lagged, missed);
+        self.go_over(0, missed);
     }
 
-    /// Several numbers are about to change: whoever [looks](Cursor::standing) waits until the turn is over.
-    fn mark(&mut self) {
-        let word = self.place.word.load(Relaxed);
-        self.place.word.store(word | MARKED, Relaxed);
+    /// Moves on by `left` positions that give no value and counts `missed`, as one change to
+    /// [measurers](Cursor::standing). The change is complete here and not at the end of the turn, because the turn may
+    /// go on with a `Clone`.
+    fn go_over(&mut self, left: u64, missed: u64) {
+        let place = self.place;
+        let held = place.word.load(Relaxed) & HELD;
+        place.word.store((self.next * ONE) | held | MARKED, Relaxed);
+        // Pairs with the `Acquire` fence in `standing`: it that sees one of the stores below sees the mark.
         fence(Release);
+        self.next += left;
+        add(&place.passed, left);
+        add(&place.done, left);
+        add(&place.lagged, missed);
+        // Pairs with the `Acquire` load of the word in `standing`.
+        place.word.store((self.next * ONE) | held, Release);
+    }
+
+    /// The lost values that no event has reported. They count as reported from now on.
+    pub(super) fn take_untold(&mut self) -> u64 {
+        let lagged = self.place.lagged.load(Relaxed);
+        let untold = lagged - self.place.told.load(Relaxed);
+        if untold > 0 {
+            self.place.told.store(lagged, Relaxed);
+        }
+        untold
     }
 }
 

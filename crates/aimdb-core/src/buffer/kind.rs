@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::cursor::Held;
+use super::cursor::{Cursor, Held};
 
 /// How values get into a buffer and out of it. All methods may be called from many threads at once.
 pub(super) trait Kind<T: Clone> {
@@ -25,14 +25,22 @@ pub(super) trait Kind<T: Clone> {
     /// [`read`](Self::read) in the common case: the next value, if it is there and nobody is busy with it.
     fn try_read(&self, held: &mut Held<'_>, out: &mut Outlet<T>) -> bool;
 
-    /// Gives the reader what comes next: what it missed, if it wants to be told, then the value.
-    fn read(&self, held: &mut Held<'_>, tell_lag: bool, out: &mut Outlet<T>) -> Taken;
+    /// Gives the reader the next value that is still there. The cursor counts the values lost before it.
+    fn read(&self, held: &mut Held<'_>, out: &mut Outlet<T>) -> Taken;
 
     /// A second look by a reader that found nothing and is about to sleep: whether it may. If not, there is something
     /// by now, or somebody is half-way and it must look again.
     ///
     /// Whoever changes this afterwards sees everything the caller wrote before.
     fn may_sleep(&self, next: u64) -> bool;
+
+    /// A second look by a task that waits for the reader of `cursor` to have read everything: whether it has not.
+    /// `None` if a step is under way that may change the answer, so the task must look again.
+    ///
+    /// The step that changes the answer afterwards sees everything the caller wrote before.
+    fn has_unread(&self, cursor: &Cursor) -> Option<bool> {
+        Some(self.readable(cursor.settled()?) > 0)
+    }
 
     /// Where a new reader starts.
     fn start(&self) -> u64;
@@ -52,7 +60,8 @@ pub(super) trait Kind<T: Clone> {
     /// Values that left before any reader had taken them.
     fn overwritten(&self) -> u64;
 
-    /// Lets nothing in any more. A value whose writer has its turn already gets in before.
+    /// Lets nothing in any more. A value whose writer has its turn already gets in before. It waits for such a writer,
+    /// never for a reader, whose `Clone` may last.
     fn close(&self);
 
     fn is_closed(&self) -> bool;
@@ -95,10 +104,9 @@ impl<T> Outlet<T> {
 }
 
 /// What a read came to.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Taken {
     Value,
-    Lagged(u64),
     Empty,
     Closed,
 }

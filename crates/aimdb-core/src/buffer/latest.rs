@@ -4,18 +4,16 @@
 //! value is the right one for everybody.
 
 use super::cursor::{Held, add};
+use super::gate::WriteGate;
 use super::kind::{Kind, Outlet, Pushed, Refused, Taken, Turn};
 use super::slot::{Claim, Slot};
 use crate::sync::Padded;
-use crate::sync::atomic::{
-    AtomicBool, AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
-};
+use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 pub(super) struct Latest<T> {
     slot: Padded<Slot<T>>,
-    /// Changed under a claim of the slot.
-    closed: AtomicBool,
+    gate: WriteGate,
+    /// Changed under a claim to write.
     overwritten: AtomicU64,
 }
 
@@ -23,7 +21,7 @@ impl<T: Clone> Latest<T> {
     pub(super) fn new() -> Self {
         Self {
             slot: Padded::new(Slot::new()),
-            closed: AtomicBool::new(false),
+            gate: WriteGate::new(),
             overwritten: AtomicU64::new(0),
         }
     }
@@ -72,16 +70,15 @@ impl<T: Clone> Kind<T> for Latest<T> {
 
     #[inline(always)]
     fn try_turn(&self) -> Option<LatestTurn<'_, T>> {
-        let claim = self.slot.try_claim()?;
-        if self.closed.load(Relaxed) { None } else { Some(LatestTurn { latest: self, claim }) }
+        let claim = self.slot.try_claim_to_write()?;
+        if self.gate.is_open() { Some(LatestTurn { latest: self, claim }) } else { None }
     }
 
     fn turn(&self, _slowest: impl FnOnce() -> u64) -> Result<LatestTurn<'_, T>, Refused> {
-        let claim = self.slot.claim_any();
-        if self.closed.load(Relaxed) {
-            return Err(Refused::Closed);
+        match self.slot.claim_any_to_write(|| self.gate.refuses()) {
+            Some(claim) if self.gate.is_open() => Ok(LatestTurn { latest: self, claim }),
+            _ => Err(Refused::Closed),
         }
-        Ok(LatestTurn { latest: self, claim })
     }
 
     #[inline(always)]
@@ -95,7 +92,7 @@ impl<T: Clone> Kind<T> for Latest<T> {
         true
     }
 
-    fn read(&self, held: &mut Held<'_>, tell_lag: bool, out: &mut Outlet<T>) -> Taken {
+    fn read(&self, held: &mut Held<'_>, out: &mut Outlet<T>) -> Taken {
         let next = held.next();
         if self.head() <= next {
             // Nothing is written once it is closed: a head seen after that is the last one.
@@ -110,9 +107,6 @@ impl<T: Clone> Kind<T> for Latest<T> {
         let missed = claim.word().written() - 1 - next;
         if missed > 0 {
             held.skip(missed);
-            if tell_lag {
-                return Taken::Lagged(missed);
-            }
         }
         deliver(claim, held, out);
         Taken::Value
@@ -148,12 +142,11 @@ impl<T: Clone> Kind<T> for Latest<T> {
     }
 
     fn close(&self) {
-        let _nobody_writes = self.slot.claim_any();
-        self.closed.store(true, Release);
+        self.gate.close(|| self.slot.look_in_order().is_being_written());
     }
 
     #[inline]
     fn is_closed(&self) -> bool {
-        self.closed.load(Acquire)
+        self.gate.is_closed()
     }
 }

@@ -2,19 +2,17 @@
 //!
 //! One [`Slot`] whose word counts the commands. Whoever takes the pending one answers for those it replaced.
 
-use super::cursor::{Held, add};
+use super::cursor::{Cursor, Held, add};
+use super::gate::WriteGate;
 use super::kind::{Kind, Outlet, Pushed, Refused, Taken, Turn};
 use super::slot::{Claim, Slot};
 use crate::sync::Padded;
-use crate::sync::atomic::{
-    AtomicBool, AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
-};
+use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 pub(super) struct Mailbox<T> {
     pending: Padded<Slot<T>>,
-    /// Changed under a claim of the slot, like the two below.
-    closed: AtomicBool,
+    gate: WriteGate,
+    /// Changed under a claim of the slot, like the one below.
     overwritten: AtomicU64,
     /// Commands replaced since one was taken.
     replaced: AtomicU64,
@@ -24,7 +22,7 @@ impl<T: Clone> Mailbox<T> {
     pub(super) fn new() -> Self {
         Self {
             pending: Padded::new(Slot::new()),
-            closed: AtomicBool::new(false),
+            gate: WriteGate::new(),
             overwritten: AtomicU64::new(0),
             replaced: AtomicU64::new(0),
         }
@@ -62,16 +60,15 @@ impl<T: Clone> Kind<T> for Mailbox<T> {
 
     #[inline(always)]
     fn try_turn(&self) -> Option<MailboxTurn<'_, T>> {
-        let claim = self.pending.try_claim()?;
-        if self.closed.load(Relaxed) { None } else { Some(MailboxTurn { mailbox: self, claim }) }
+        let claim = self.pending.try_claim_to_write()?;
+        if self.gate.is_open() { Some(MailboxTurn { mailbox: self, claim }) } else { None }
     }
 
     fn turn(&self, _slowest: impl FnOnce() -> u64) -> Result<MailboxTurn<'_, T>, Refused> {
-        let claim = self.pending.claim_any();
-        if self.closed.load(Relaxed) {
-            return Err(Refused::Closed);
+        match self.pending.claim_any_to_write(|| self.gate.refuses()) {
+            Some(claim) if self.gate.is_open() => Ok(MailboxTurn { mailbox: self, claim }),
+            _ => Err(Refused::Closed),
         }
-        Ok(MailboxTurn { mailbox: self, claim })
     }
 
     #[inline(always)]
@@ -90,7 +87,7 @@ impl<T: Clone> Kind<T> for Mailbox<T> {
         out.value.is_some()
     }
 
-    fn read(&self, held: &mut Held<'_>, tell_lag: bool, out: &mut Outlet<T>) -> Taken {
+    fn read(&self, held: &mut Held<'_>, out: &mut Outlet<T>) -> Taken {
         let mut claim = loop {
             if !self.pending.look().is_full() {
                 // Nothing is written once it is closed: what is not pending after that never will be.
@@ -111,9 +108,6 @@ impl<T: Clone> Kind<T> for Mailbox<T> {
         if missed > 0 {
             self.replaced.store(0, Relaxed);
             held.charge(missed);
-            if tell_lag {
-                return Taken::Lagged(missed);
-            }
         }
         out.value = claim.take();
         held.deliver(out.nth);
@@ -122,6 +116,11 @@ impl<T: Clone> Kind<T> for Mailbox<T> {
 
     fn may_sleep(&self, _next: u64) -> bool {
         self.pending.second_look().is_some_and(|word| !word.is_full()) && !self.is_closed()
+    }
+
+    fn has_unread(&self, _cursor: &Cursor) -> Option<bool> {
+        // Any taker changes the answer, so the word of its cursor says nothing.
+        Some(self.pending.second_look()?.is_full())
     }
 
     /// Positions mean nothing here: whoever comes takes what is pending.
@@ -150,12 +149,11 @@ impl<T: Clone> Kind<T> for Mailbox<T> {
     }
 
     fn close(&self) {
-        let _nobody_writes = self.pending.claim_any();
-        self.closed.store(true, Release);
+        self.gate.close(|| self.pending.look_in_order().is_being_written());
     }
 
     #[inline]
     fn is_closed(&self) -> bool {
-        self.closed.load(Acquire)
+        self.gate.is_closed()
     }
 }

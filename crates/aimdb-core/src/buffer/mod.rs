@@ -48,6 +48,8 @@
 //! |---|---|---|
 //! | state | `slot` | one value and the word that guards it |
 //! | | `cursor` | where one reader stands |
+//! | | `gate` | whether writers may write: closing, and a reader that makes them wait |
+//! | | `stash` | a value that waits behind the lag that was reported before it |
 //! | | `kind` | what the four kinds have in common |
 //! | | `ring`, `queue`, `latest`, `mailbox` | the four kinds: how values get in and out, without a lock |
 //! | lock | `waiters` | a FIFO of wakers, plain data |
@@ -64,6 +66,7 @@ use core::task::{Context, Poll, Waker};
 
 mod cursor;
 mod error;
+mod gate;
 mod kind;
 mod latest;
 mod mailbox;
@@ -74,6 +77,7 @@ mod reception;
 mod registry;
 mod ring;
 mod slot;
+mod stash;
 mod subscription;
 mod waiters;
 
@@ -96,6 +100,7 @@ use reception::left_for;
 use registry::Registry;
 use registry::signals::{END_AWAITED, NOBODY_READS, READERS_WAIT, WRITERS_WAIT};
 use ring::Ring;
+use stash::Stash;
 
 /// The kind of a record's buffer. The [module](self) compares the four.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -295,7 +300,7 @@ impl<T: Clone> Buffer<T> {
                 }
                 Err(TryProduceError::Full(back)) => {
                     *value = Some(back);
-                    if self.wait_for_room(key, cx.waker().clone()) {
+                    if self.wait_for_room(key, cx.waker().clone()) || gives_way(&spin, cx) {
                         return Poll::Pending;
                     }
                     spin.wait();
@@ -329,7 +334,6 @@ impl<T: Clone> Buffer<T> {
         &self,
         reader: usize,
         cursor: &Cursor,
-        tell_lag: bool,
         into: &mut Option<T>,
     ) -> Taken {
         let mut out = Outlet::nth(1);
@@ -341,7 +345,7 @@ impl<T: Clone> Buffer<T> {
                     Taken::Value
                 } else {
                     let taken;
-                    (taken, out) = read_in_turn(kind, held, tell_lag);
+                    (taken, out) = read_in_turn(kind, held);
                     taken
                 }
             })
@@ -351,6 +355,47 @@ impl<T: Clone> Buffer<T> {
         }
         *into = out.value;
         taken
+    }
+
+    /// What comes next for the reader of `cursor`, with what it lost before it. The value behind a lag goes to the
+    /// `stash` in the same turn, so that no writer can come between the two: a lag that is reported is followed by a
+    /// value.
+    fn try_take_event(
+        &self,
+        reader: usize,
+        cursor: &Cursor,
+        stash: &Stash<T>,
+    ) -> Result<Event<T>, TryRecvError> {
+        let mut out = Outlet::nth(1);
+        let (taken, missed) = {
+            let _step = Step::begin();
+            let mut held = cursor.hold();
+            // Another thread has put a value there since this one looked. It comes first.
+            if stash.is_full() {
+                drop(held);
+                return stash.take().map(Event::Value).ok_or(TryRecvError::Empty);
+            }
+            held.empty_hand();
+            let taken = each!(&self.storage, kind => kind.read(&mut held, &mut out));
+            // After the read: a `Clone` that panics leaves its lag to the next event.
+            let missed = if taken == Taken::Value { held.take_untold() } else { 0 };
+            if missed > 0 {
+                stash.put(out.value.take());
+            }
+            (taken, missed)
+        };
+        if missed > 0 && cursor.is_shared() {
+            self.reception.wake_all_of(reader);
+        }
+        if taken == Taken::Value {
+            self.follow(reader, cursor, 1);
+        }
+        match (taken, out.value) {
+            (Taken::Value, Some(value)) => Ok(Event::Value(value)),
+            (Taken::Value, None) => Ok(Event::Lagged(missed)),
+            (Taken::Closed, _) => Err(TryRecvError::Closed),
+            (Taken::Empty, _) => Err(TryRecvError::Empty),
+        }
     }
 
     fn try_take_many(
@@ -398,8 +443,29 @@ impl<T: Clone> Buffer<T> {
         each!(&self.storage, kind => kind.may_sleep(cursor.next()))
     }
 
+    /// Ready when the record is closed and nothing is left for the reader of `cursor`.
     fn poll_ended(&self, cursor: &Cursor, key: &mut WaitKey, cx: &mut Context<'_>) -> Poll<()> {
-        self.reception.poll_ended(self, cursor, key, cx)
+        let mut spin = Spin::new();
+        // In this order: what was accepted before it closed is still there to be seen.
+        while !self.is_closed() || self.readable(cursor) > 0 {
+            self.reception.wait_for_end(key, cx.waker().clone());
+            if self.may_wait_for_end(cursor) || gives_way(&spin, cx) {
+                return Poll::Pending;
+            }
+            spin.wait();
+        }
+        self.stop_waiting_for_end(key);
+        Poll::Ready(())
+    }
+
+    /// The second look. That a record closes is seen without it: closing takes the registry's lock after the mark, and
+    /// the waiter was put in line under that lock.
+    fn may_wait_for_end(&self, cursor: &Cursor) -> bool {
+        let _step = Step::begin();
+        match each!(&self.storage, kind => kind.has_unread(cursor)) {
+            Some(unread) => unread || !self.is_closed(),
+            None => false,
+        }
     }
 
     fn stop_waiting_for_end(&self, key: &mut WaitKey) {
@@ -568,14 +634,22 @@ fn hold<'c, T: Clone, K: Kind<T>, const ALONE: bool>(_: &K, cursor: &'c Cursor) 
 /// A read where there is nothing, or something is lost, or others are busy with it.
 #[cold]
 #[inline(never)]
-fn read_in_turn<T: Clone, K: Kind<T>>(
-    kind: &K,
-    mut held: Held<'_>,
-    tell_lag: bool,
-) -> (Taken, Outlet<T>) {
+fn read_in_turn<T: Clone, K: Kind<T>>(kind: &K, mut held: Held<'_>) -> (Taken, Outlet<T>) {
     let mut out = Outlet::nth(1);
     held.empty_hand();
-    (kind.read(&mut held, tell_lag, &mut out), out)
+    let taken = kind.read(&mut held, &mut out);
+    held.take_untold();
+    (taken, out)
+}
+
+/// Whether a poll that has to look again has done so for long enough: then the task lets others on its thread run first.
+/// Another reader's `Clone` may be what it waits for, and that may last.
+pub(crate) fn gives_way(spin: &Spin, cx: &Context<'_>) -> bool {
+    let long = spin.is_long();
+    if long {
+        cx.waker().wake_by_ref();
+    }
+    long
 }
 
 fn write_one_by_one<T: Clone, K: Kind<T>, const N: usize>(
@@ -633,7 +707,8 @@ fn read_many<T: Clone, K: Kind<T>>(
     held.empty_hand();
     loop {
         let mut out = Outlet::nth(*taken as u64 + 1);
-        let outcome = kind.read(&mut held, false, &mut out);
+        let outcome = kind.read(&mut held, &mut out);
+        held.take_untold();
         into.extend(out.value);
         spares.extend(out.spare);
         *taken += usize::from(matches!(outcome, Taken::Value));

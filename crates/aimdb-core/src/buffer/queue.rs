@@ -188,7 +188,10 @@ impl<T: Clone> Queue<T> {
         freed
     }
 
-    /// The newest value, not consumed, if any reader still wants it. `behind` finds the seat of such a reader.
+    /// The newest value, not consumed, if any reader still wants it. `behind` finds the seat of such a reader, one that
+    /// is not reading at this moment if it can.
+    ///
+    /// It waits for a reader, whose `Clone` may last, only after it has let go of the head: writers go on meanwhile.
     pub(super) fn latest(
         &self,
         behind: impl Fn(u64) -> Option<crate::sync::Arc<Cursor>>,
@@ -198,13 +201,12 @@ impl<T: Clone> Queue<T> {
             let turn = self.lock();
             let head = turn.word / ONE;
             let cursor = behind(head)?;
-            let held = cursor.hold();
+            let held = cursor.try_hold();
             drop(turn);
-            if held.next() >= head {
-                drop(held);
+            let Some(_held) = held.filter(|held| held.next() < head) else {
                 spin.wait();
                 continue;
-            }
+            };
             let newest = self.cell(head - 1);
             // SAFETY: a reader that had its seat while the head was locked, and is held since, wants the value before
             // `head`: so it is there, no other reader moves it out, and its cell is not written again. Others may clone
@@ -355,7 +357,7 @@ impl<T: Clone> Kind<T> for Queue<T> {
         true
     }
 
-    fn read(&self, held: &mut Held<'_>, _tell_lag: bool, out: &mut Outlet<T>) -> Taken {
+    fn read(&self, held: &mut Held<'_>, out: &mut Outlet<T>) -> Taken {
         let closed = self.is_closed();
         match self.try_read(held, out) {
             true => Taken::Value,

@@ -6,7 +6,7 @@
 
 use crate::sync::Arc;
 use alloc::vec::Vec;
-use core::task::{Context, Poll, Waker};
+use core::task::Waker;
 
 use super::BufferCfg;
 use super::cursor::{Cursor, Standing};
@@ -82,10 +82,15 @@ impl Reception {
         self.registry.with(|registry| registry.slowest().unwrap_or(0))
     }
 
-    /// The reader of the oldest value that one of them still wants, before `head`.
+    /// A reader that still wants a value before `head`, if there is one; one that is not reading at this moment if it can
+    /// be had.
     pub(super) fn behind(&self, head: u64) -> Option<Arc<Cursor>> {
-        self.registry
-            .with(|registry| registry.cursors().find(|cursor| cursor.next() < head).cloned())
+        self.registry.with(|registry| {
+            let mut behind = registry.cursors().filter(|cursor| cursor.next() < head);
+            let first = behind.next()?;
+            let idle = core::iter::once(first).chain(behind).find(|cursor| !cursor.is_held());
+            Some(Arc::clone(idle.unwrap_or(first)))
+        })
     }
 
     /// Wakes the readers that wait for the `produced`th value.
@@ -174,6 +179,13 @@ impl Reception {
         });
     }
 
+    /// Wakes all threads that wait through one reader. It takes the lock whether or not one waits: a thread that was not
+    /// in line yet sees, from its place in line, what the caller did before.
+    #[cold]
+    pub(super) fn wake_all_of(&self, reader: usize) {
+        wake_in_batches(|wake| self.registry(|registry| registry.wake_group(reader, wake)));
+    }
+
     /// Ends a wait of the reader of `cursor`; a wake-up that was not used goes on.
     pub(super) fn stop_reading(
         &self,
@@ -191,25 +203,9 @@ impl Reception {
 
     // The end.
 
-    /// Ready when the record is closed and nothing is left for the reader of `cursor`.
-    pub(super) fn poll_ended(
-        &self,
-        values: &dyn Values,
-        cursor: &Cursor,
-        key: &mut WaitKey,
-        cx: &mut Context<'_>,
-    ) -> Poll<()> {
-        // In this order: what was accepted before it closed is still there to be seen.
-        let ended = || values.is_closed() && left_for(values, cursor) == 0;
-        if !ended() {
-            let _replaced =
-                self.registry(|registry| registry.wait_for_end(key, cx.waker().clone()));
-            if !ended() {
-                return Poll::Pending;
-            }
-        }
-        self.stop_waiting_for_end(key);
-        Poll::Ready(())
+    /// Puts a task in line that waits for the end. It must look a second time before it sleeps.
+    pub(super) fn wait_for_end(&self, key: &mut WaitKey, waker: Waker) {
+        let _replaced = self.registry(|registry| registry.wait_for_end(key, waker));
     }
 
     pub(super) fn stop_waiting_for_end(&self, key: &mut WaitKey) {
@@ -227,7 +223,9 @@ impl Reception {
     pub(super) fn wake_those_left_behind(&self, values: &dyn Values, reader: usize) {
         wake_in_batches(|wake| {
             self.registry(|registry| {
-                let more = registry.wake_group(reader, wake);
+                // Takers of a mailbox do not wait through one reader alone.
+                let alone = !matches!(self.cfg, BufferCfg::Mailbox);
+                let more = alone && registry.wake_group(reader, wake);
                 more | registry.wake_writers_with_room(wake, &|slowest| values.room(slowest))
             })
         });

@@ -136,9 +136,10 @@ impl Registry {
         }
     }
 
-    /// Wakes whoever still waits through a reader that is gone.
+    /// Wakes all that wait through one reader; in a mailbox all takers, which are one group.
     pub(super) fn wake_group(&mut self, reader: usize, batch: &mut WakeBatch) -> bool {
-        !self.one_for_all && self.read_waiters.notify_where(batch, |group| group == reader)
+        let wanted = self.group(reader);
+        self.read_waiters.notify_where(batch, |group| group == wanted)
     }
 
     pub(super) fn cursors(&self) -> impl Iterator<Item = &Arc<Cursor>> {

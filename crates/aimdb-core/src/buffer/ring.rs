@@ -20,34 +20,29 @@
 //! # Being overtaken
 //!
 //! A reader that lost its place goes to the oldest value, which is the next to be overwritten: against a writer that
-//! never pauses it could lose that race for ever. After a few attempts it therefore makes the writers wait at
-//! [`Ring::pause`] for the length of one read.
+//! never pauses it could lose that race for ever. After a few lost races it therefore [pauses](WriteGate::pause) the
+//! writers until it has claimed its slot. The pause ends before the `Clone`: from then on the claim keeps writers away.
 
 use alloc::boxed::Box;
 
 use super::cursor::{Held, add};
+use super::gate::{Pause, WriteGate};
 use super::kind::{Kind, Lap, NoMemory, Outlet, Pushed, Refused, Taken, Turn, places};
 use super::slot::{Claim, Slot, Word};
 use crate::sync::atomic::{
-    AtomicU64, AtomicUsize,
+    AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
-use crate::sync::{Lock, Padded, Spin};
+use crate::sync::{Padded, Spin};
 
-/// Races against writers that a reader loses before it makes them wait.
-const PATIENCE: u32 = 3;
-
-/// Bits of [`Ring::flags`].
-const CLOSED: usize = 1;
-const PAUSED: usize = 2;
+/// Races against writers that a reader loses before it makes them wait. The models explore the pause from the first.
+const PATIENCE: u32 = if cfg!(loom) { 0 } else { 3 };
 
 pub(super) struct Ring<T> {
     slots: Box<[Slot<T>]>,
     lap: Lap,
-    /// Read by every writer under its claim.
-    flags: AtomicUsize,
-    /// Held by a reader while writers have to wait for it.
-    pause: Lock<()>,
+    /// Every writer asks it under its claim.
+    gate: WriteGate,
     written: Padded<Written>,
 }
 
@@ -62,8 +57,7 @@ impl<T: Clone> Ring<T> {
         Ok(Self {
             slots: places(capacity, Slot::new)?,
             lap: Lap::of(capacity),
-            flags: AtomicUsize::new(0),
-            pause: Lock::new(()),
+            gate: WriteGate::new(),
             written: Padded::new(Written {
                 head: AtomicU64::new(0),
                 overwritten: AtomicU64::new(0),
@@ -100,7 +94,7 @@ impl<T: Clone> Ring<T> {
         let one_lap_before = (head + 1).saturating_sub(self.lap.capacity());
         // Claiming what is most likely there spares a look, for which the cache line would have to come twice.
         if one_lap_before > 0
-            && let Some(claim) = slot.claim(Word::of(one_lap_before, true))
+            && let Some(claim) = slot.claim_to_write(Word::of(one_lap_before, true))
         {
             return Some(RingTurn { ring: self, claim, head });
         }
@@ -108,18 +102,32 @@ impl<T: Clone> Ring<T> {
         if !word.offers(one_lap_before) {
             return None;
         }
-        let claim = slot.claim(word)?;
+        let claim = slot.claim_to_write(word)?;
         Some(RingTurn { ring: self, claim, head })
     }
 
-    fn claim_head(&self) -> RingTurn<'_, T> {
+    /// Becomes the writer of the next position once its slot is free and the gate is open. `None` if the ring refuses
+    /// writers first, whether or not a reader still has the slot.
+    fn claim_head(&self) -> Option<RingTurn<'_, T>> {
         let mut spin = Spin::new();
-        loop {
-            if let Some(turn) = self.try_claim_head() {
-                return turn;
+        while !self.gate.refuses() {
+            if self.gate.is_paused() {
+                spin.wait();
+                continue;
             }
-            spin.wait();
+            match self.try_claim_head() {
+                Some(turn) if self.gate.is_open() => return Some(turn),
+                _ => spin.wait(),
+            }
         }
+        None
+    }
+
+    /// Whether a writer has the slot of the next position, or has just written there and not moved `head` yet.
+    fn is_being_written(&self) -> bool {
+        let head = self.head();
+        let word = self.slot(head).look_in_order();
+        word.is_being_written() || word.written() > head
     }
 
     /// Claims the value at `position`, if it is there and nobody else has it.
@@ -130,67 +138,39 @@ impl<T: Clone> Ring<T> {
         if word.offers(position + 1) { slot.claim(word) } else { None }
     }
 
-    /// A read that makes the writers wait after they overtook it `patience` times.
-    fn attempt(
-        &self,
-        held: &mut Held<'_>,
-        tell_lag: bool,
-        mut patience: u32,
-        out: &mut Outlet<T>,
-    ) -> Taken {
-        let mut spin = Spin::new();
-        loop {
-            let next = held.next();
-            if self.try_read(held, out) {
-                return Taken::Value;
-            }
-            let slot = self.slot(next);
-            let written = slot.look().written();
-            if written == next + 1 {
-                spin.wait();
-            } else if written <= next {
-                if !self.is_closed() {
-                    return Taken::Empty;
-                }
-                // Nothing is written once it is closed, so what is not there now never will be.
-                if slot.look().written() <= next {
-                    return Taken::Closed;
-                }
-            } else {
-                let missed = self.settled().max(written) - self.lap.capacity() - next;
-                held.skip(missed);
-                if tell_lag {
-                    return Taken::Lagged(missed);
-                }
-                if patience == 0 {
-                    return self.read_undisturbed(held, out);
-                }
-                patience -= 1;
-            }
-        }
-    }
-
-    /// A read that no writer overtakes.
-    fn read_undisturbed(&self, held: &mut Held<'_>, out: &mut Outlet<T>) -> Taken {
-        struct Paused<'r>(&'r AtomicUsize);
-
-        impl Drop for Paused<'_> {
-            fn drop(&mut self) {
-                self.0.fetch_and(!PAUSED, Relaxed);
-            }
-        }
-
-        self.pause.with(|()| {
-            self.flags.fetch_or(PAUSED, Relaxed);
-            let _until_read = Paused(&self.flags);
-            self.attempt(held, false, u32::MAX, out)
-        })
-    }
-
     /// The newest value, not consumed.
     pub(super) fn latest(&self) -> Option<T> {
         // Whatever is in the slot of the newest by the time it can be had is no older.
         self.slot(self.settled().checked_sub(1)?).claim_any().value().cloned()
+    }
+}
+
+#[inline(always)]
+fn deliver<T: Clone>(mut claim: Claim<'_, T>, held: &mut Held<'_>, out: &mut Outlet<T>) {
+    out.value = claim.value().cloned();
+    claim.mark_read();
+    held.deliver(out.nth);
+}
+
+/// How often writers have overtaken a reader in one read, and the pause it then asks for.
+struct Overtaken<'r> {
+    gate: &'r WriteGate,
+    times: u32,
+    pause: Option<Pause<'r>>,
+}
+
+impl Overtaken<'_> {
+    fn once_more(&mut self, lap: Lap) {
+        self.times += 1;
+        // Each writer asks the gate after its claim, so a pause lets one more value in at most. (In a ring of one each
+        // race that is lost is one value; in a longer one an old `head` may bring the reader to a slot that is lost
+        // already.)
+        #[cfg(loom)]
+        assert!(lap.capacity() > 1 || self.times <= PATIENCE + 2, "the pause holds no writer back");
+        let _ = lap;
+        if self.times > PATIENCE && self.pause.is_none() {
+            self.pause = Some(self.gate.pause());
+        }
     }
 }
 
@@ -226,22 +206,11 @@ impl<T: Clone> Kind<T> for Ring<T> {
     #[inline(always)]
     fn try_turn(&self) -> Option<RingTurn<'_, T>> {
         let turn = self.try_claim_head()?;
-        if self.flags.load(Relaxed) == 0 { Some(turn) } else { None }
+        if self.gate.is_open() { Some(turn) } else { None }
     }
 
     fn turn(&self, _slowest: impl FnOnce() -> u64) -> Result<RingTurn<'_, T>, Refused> {
-        loop {
-            let turn = self.claim_head();
-            let flags = self.flags.load(Relaxed);
-            if flags == 0 {
-                return Ok(turn);
-            }
-            drop(turn);
-            if flags & CLOSED != 0 {
-                return Err(Refused::Closed);
-            }
-            self.pause.with(|()| {});
-        }
+        self.claim_head().ok_or(Refused::Closed)
     }
 
     #[inline(always)]
@@ -250,15 +219,39 @@ impl<T: Clone> Kind<T> for Ring<T> {
         // Where there was a value there is likely another, which nobody has read yet: as in `try_claim_head`.
         let likely = Word::of(next + 1, false);
         let likely = if held.has_hand() { self.slot(next).claim(likely) } else { None };
-        let Some(mut claim) = likely.or_else(|| self.try_claim(next)) else { return false };
-        out.value = claim.value().cloned();
-        claim.mark_read();
-        held.deliver(out.nth);
+        let Some(claim) = likely.or_else(|| self.try_claim(next)) else { return false };
+        deliver(claim, held, out);
         true
     }
 
-    fn read(&self, held: &mut Held<'_>, tell_lag: bool, out: &mut Outlet<T>) -> Taken {
-        self.attempt(held, tell_lag, PATIENCE, out)
+    fn read(&self, held: &mut Held<'_>, out: &mut Outlet<T>) -> Taken {
+        let mut overtaken = Overtaken { gate: &self.gate, times: 0, pause: None };
+        let mut spin = Spin::new();
+        loop {
+            let next = held.next();
+            if let Some(claim) = self.try_claim(next) {
+                // Ends the pause before the `Clone`.
+                drop(overtaken);
+                deliver(claim, held, out);
+                return Taken::Value;
+            }
+            let slot = self.slot(next);
+            let written = slot.look().written();
+            if written == next + 1 {
+                spin.wait();
+            } else if written <= next {
+                if !self.is_closed() {
+                    return Taken::Empty;
+                }
+                // Nothing is written once it is closed, so what is not there now never will be.
+                if slot.look().written() <= next {
+                    return Taken::Closed;
+                }
+            } else {
+                held.skip(self.settled().max(written) - self.lap.capacity() - next);
+                overtaken.once_more(self.lap);
+            }
+        }
     }
 
     fn may_sleep(&self, next: u64) -> bool {
@@ -293,12 +286,11 @@ impl<T: Clone> Kind<T> for Ring<T> {
     }
 
     fn close(&self) {
-        let _nobody_writes = self.claim_head();
-        self.flags.fetch_or(CLOSED, Release);
+        self.gate.close(|| self.is_being_written());
     }
 
     #[inline]
     fn is_closed(&self) -> bool {
-        self.flags.load(Acquire) & CLOSED != 0
+        self.gate.is_closed()
     }
 }

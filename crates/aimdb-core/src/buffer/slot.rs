@@ -1,19 +1,20 @@
 //! A place for one value, with a word that says what is in it and who may touch it.
 //!
-//! The word is the whole protocol. It holds how many values have been written here so far and three bits:
+//! The word is the whole protocol. It holds how many values have been written here so far and four bits:
 //!
 //! ```text
-//!             claim (compare-and-swap)                     drop of the Claim (store)
-//!   word ────────────────────────────────▶ word | BUSY ────────────────────────────────▶ word, as the claim left it
+//!             claim (compare-and-swap)                                 drop of the Claim (store)
+//!   word ──────────────────────────────▶ word | BUSY (| WRITING) ──────────────────────────────▶ word, as the claim left it
 //! ```
 //!
-//! Whoever makes the step to `BUSY` has the value alone until the claim is dropped, panics included, so the value needs
-//! no other lock: a writer replaces it, a reader clones it, a taker moves it out. A claim is short (one value is moved,
-//! or cloned for a reader); whoever finds a slot busy waits with [`Spin`](crate::sync::Spin) or goes away.
+//! The thread that makes the step to `BUSY` has the value alone until it drops the claim, panics included, so the value
+//! needs no other lock: a writer replaces it, a reader clones it, a taker moves it out. A writer's claim is also
+//! `WRITING`. Such a claim runs no user code, so another thread may wait for its end; a reader's claim lasts for a
+//! `Clone`, so closing and measuring never wait for it.
 //!
-//! Orderings: the claim acquires what the claim before it released. A word that is only [looked](Slot::look) at is
-//! loaded with acquire too, because readers go on to other fields from it. [`Slot::second_look`] is a read-modify-write
-//! for those about to sleep; the [module](super) says why.
+//! Orderings: a claim acquires what the claim before it released. [`Slot::look`] loads with acquire because readers go
+//! on to other fields from the word. [`Slot::second_look`] is a read-modify-write for a task that is about to sleep; the
+//! [module](super) says why. A writer's claim is sequentially consistent for the [`WriteGate`](super::gate::WriteGate).
 #![allow(
     unsafe_code,
     reason = "the value is guarded by the word beside it, which the borrow checker cannot see"
@@ -23,14 +24,15 @@ use core::mem::MaybeUninit;
 
 use crate::sync::atomic::{
     AtomicU64,
-    Ordering::{AcqRel, Acquire, Relaxed, Release},
+    Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
 };
-use crate::sync::{Spin, UnsafeCell, raise};
+use crate::sync::{Spin, UnsafeCell, seq_cst_for_loom};
 
 const BUSY: u64 = 1;
 const READ: u64 = 1 << 1;
 const FULL: u64 = 1 << 2;
-const ONE: u64 = 1 << 3;
+const WRITING: u64 = 1 << 3;
+const ONE: u64 = 1 << 4;
 
 /// What a slot says of itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,6 +62,11 @@ impl Word {
     #[inline(always)]
     pub(super) const fn is_busy(self) -> bool {
         self.0 & BUSY != 0
+    }
+
+    /// A writer has the slot.
+    pub(super) const fn is_being_written(self) -> bool {
+        self.0 & WRITING != 0
     }
 
     /// There is a value.
@@ -107,34 +114,78 @@ impl<T> Slot<T> {
         current.then_some(word)
     }
 
-    /// Takes the value for oneself, if the word still is what was `seen`.
+    /// The word for [`WriteGate::close`](super::gate::WriteGate::close): no older than any claim to write that came
+    /// before this load in the order of all sequentially consistent operations.
+    pub(super) fn look_in_order(&self) -> Word {
+        seq_cst_for_loom();
+        Word(self.word.load(SeqCst))
+    }
+
+    /// Claims the slot for reading, if the word still is `seen`.
     #[inline(always)]
     pub(super) fn claim(&self, seen: Word) -> Option<Claim<'_, T>> {
-        debug_assert!(!seen.is_busy(), "a busy slot is somebody else's");
+        debug_assert!(!seen.is_busy(), "another claim has a busy slot");
         match self.word.compare_exchange(seen.0, seen.0 | BUSY, AcqRel, Relaxed) {
             Ok(_) => Some(Claim { slot: self, word: seen }),
             Err(_) => None,
         }
     }
-}
 
-impl<T> Slot<T> {
-    /// Takes the value for oneself, whatever it is, if nobody else has it.
+    /// Claims the slot for writing, if the word still is `seen`.
+    ///
+    /// Sequentially consistent: together with the load in `WriteGate::is_open` it pairs with the read-modify-write and
+    /// the load in `WriteGate::close`.
+    #[inline(always)]
+    pub(super) fn claim_to_write(&self, seen: Word) -> Option<Claim<'_, T>> {
+        debug_assert!(!seen.is_busy(), "another claim has a busy slot");
+        match self.word.compare_exchange(seen.0, seen.0 | BUSY | WRITING, SeqCst, Relaxed) {
+            Ok(_) => Some(Claim { slot: self, word: seen }),
+            Err(_) => None,
+        }
+    }
+
+    /// Claims the slot for reading, whatever it holds, if it is free.
     #[inline(always)]
     pub(super) fn try_claim(&self) -> Option<Claim<'_, T>> {
         let word = self.look();
         if word.is_busy() { None } else { self.claim(word) }
     }
 
-    /// Takes the value for oneself, whatever it is, once nobody else has it.
+    /// Claims the slot for writing, whatever it holds, if it is free.
+    #[inline(always)]
+    pub(super) fn try_claim_to_write(&self) -> Option<Claim<'_, T>> {
+        let word = self.look();
+        if word.is_busy() { None } else { self.claim_to_write(word) }
+    }
+
+    /// Claims the slot for reading, whatever it holds, as soon as it is free.
     pub(super) fn claim_any(&self) -> Claim<'_, T> {
         let mut spin = Spin::new();
+        let mut word = self.look();
         loop {
-            // One read-modify-write rather than a look and a compare-and-swap: against a writer that never pauses the
-            // second would hardly ever find what the first had seen.
-            let word = Word(raise(&self.word, BUSY));
-            if !word.is_busy() {
-                return Claim { slot: self, word };
+            if word.is_busy() {
+                spin.wait();
+                word = self.look();
+                continue;
+            }
+            // The failed attempt brings the word as it is now, and the cache line with it, so the next attempt follows at
+            // once: after another load a writer that never pauses would hardly ever have left the word alone.
+            match self.word.compare_exchange(word.0, word.0 | BUSY, AcqRel, Relaxed) {
+                Ok(_) => return Claim { slot: self, word },
+                Err(current) => word = Word(current),
+            }
+        }
+    }
+
+    /// Claims the slot for writing, whatever it holds, as soon as it is free. `None` if `is_in_vain` says so first.
+    pub(super) fn claim_any_to_write(&self, is_in_vain: impl Fn() -> bool) -> Option<Claim<'_, T>> {
+        let mut spin = Spin::new();
+        loop {
+            if let Some(claim) = self.try_claim_to_write() {
+                return Some(claim);
+            }
+            if is_in_vain() {
+                return None;
             }
             spin.wait();
         }

@@ -7,8 +7,9 @@ use core::task::{Context, Poll};
 
 use super::cursor::Cursor;
 use super::kind::Taken;
+use super::stash::Stash;
 use super::waiters::WaitKey;
-use super::{Buffer, BufferCfg, Closed, Event, TryRecvError};
+use super::{Buffer, BufferCfg, Closed, Event, TryRecvError, gives_way};
 use crate::sync::Spin;
 
 /// A reader's place in a record's buffer: the layer under [`Reader`](crate::Reader), for those who build a front door
@@ -20,7 +21,11 @@ pub struct Subscription<T: Clone> {
     buffer: Arc<Buffer<T>>,
     id: usize,
     cursor: Arc<Cursor>,
+    stash: Stash<T>,
 }
+
+// Values in the stash are moved out, never pinned.
+impl<T: Clone> Unpin for Subscription<T> {}
 
 /// A place in the line of those who wait. It belongs to one subscription or producer and must be given back with
 /// `stop_waiting` when its owner gives up; a `poll_*` that returns `Ready` has done so already.
@@ -29,7 +34,7 @@ pub struct WaitTicket(pub(crate) WaitKey);
 
 impl<T: Clone> Subscription<T> {
     pub(super) fn new(buffer: Arc<Buffer<T>>, id: usize, cursor: Arc<Cursor>) -> Self {
-        Self { buffer, id, cursor }
+        Self { buffer, id, cursor, stash: Stash::new() }
     }
 
     /// Declares that several threads wait through this subscription. A value that is left over when one of them has
@@ -50,13 +55,10 @@ impl<T: Clone> Subscription<T> {
     /// [`TryRecvError::Empty`] and [`TryRecvError::Closed`].
     #[inline]
     pub fn try_event(&self) -> Result<Event<T>, TryRecvError> {
-        let mut value = None;
-        match (self.buffer.try_take::<false>(self.id, &self.cursor, true, &mut value), value) {
-            (Taken::Lagged(missed), _) => Ok(Event::Lagged(missed)),
-            (Taken::Closed, _) => Err(TryRecvError::Closed),
-            (_, Some(value)) => Ok(Event::Value(value)),
-            (_, None) => Err(TryRecvError::Empty),
+        if let Some(value) = self.stash.take() {
+            return Ok(Event::Value(value));
         }
+        self.buffer.try_take_event(self.id, &self.cursor, &self.stash)
     }
 
     /// The next value if there is one; lost values are only counted.
@@ -81,8 +83,11 @@ impl<T: Clone> Subscription<T> {
 
     #[inline(always)]
     fn value<const ALONE: bool>(&self) -> Result<T, TryRecvError> {
-        let mut value = None;
-        match (self.buffer.try_take::<ALONE>(self.id, &self.cursor, false, &mut value), value) {
+        let mut value = self.stash.take();
+        if let Some(value) = value {
+            return Ok(value);
+        }
+        match (self.buffer.try_take::<ALONE>(self.id, &self.cursor, &mut value), value) {
             (_, Some(value)) => Ok(value),
             (Taken::Closed, None) => Err(TryRecvError::Closed),
             (_, None) => Err(TryRecvError::Empty),
@@ -139,6 +144,10 @@ impl<T: Clone> Subscription<T> {
         if limit == 0 {
             return Ok(0);
         }
+        if let Some(value) = self.stash.take() {
+            into.push(value);
+            return Ok(1);
+        }
         self.buffer.try_take_many(self.id, &self.cursor, into, limit)
     }
 
@@ -171,7 +180,8 @@ impl<T: Clone> Subscription<T> {
                         &self.cursor,
                         &mut ticket.0,
                         cx.waker().clone(),
-                    ) =>
+                    ) && !self.stash.is_full()
+                        || gives_way(&spin, cx) =>
                 {
                     return Poll::Pending;
                 }
@@ -192,6 +202,10 @@ impl<T: Clone> Subscription<T> {
     /// Ready when the record is closed and nothing is left for this reader. The ticket is one for this alone, to be
     /// given back with [`stop_waiting_for_end`](Self::stop_waiting_for_end).
     pub(crate) fn poll_ended(&self, ticket: &mut WaitTicket, cx: &mut Context<'_>) -> Poll<()> {
+        // Only its owner, who polls this, can take it out.
+        if self.stash.is_full() {
+            return Poll::Pending;
+        }
         self.buffer.poll_ended(&self.cursor, &mut ticket.0, cx)
     }
 
@@ -221,7 +235,7 @@ impl<T: Clone> Subscription<T> {
     /// How many values wait for this reader.
     #[must_use]
     pub fn pending(&self) -> u64 {
-        self.buffer.readable(&self.cursor)
+        self.buffer.readable(&self.cursor) + u64::from(self.stash.is_full())
     }
 
     /// Whether the record holds one current value, which a newer one replaces: latest and mailbox.

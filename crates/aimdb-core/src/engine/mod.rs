@@ -6,9 +6,10 @@
 //! shutdown: sources stopped ─▶ records closed, upstream first ─▶ readers drain ─▶ stages end ─▶ report
 //! ```
 
-use core::sync::atomic::Ordering::{Acquire, Release};
-
-use portable_atomic::AtomicBool;
+use crate::sync::atomic::{
+    AtomicBool,
+    Ordering::{Acquire, Release},
+};
 
 mod db;
 pub mod health;

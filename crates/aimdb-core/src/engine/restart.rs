@@ -12,8 +12,8 @@ use crate::runtime::{LogLevel, Runtime};
 
 /// When a stage is started again, after which pause, and how often.
 ///
-/// The pause doubles with every attempt up to its maximum. A stage that ran for longer than the maximum starts over with
-/// the first pause and a full count.
+/// The pause doubles with every attempt up to its maximum. A stage that ran for long enough has
+/// [recovered](Self::recovered_after): it starts over with the first pause and a full count.
 ///
 /// ```
 /// use aimdb_core::Restart;
@@ -27,8 +27,12 @@ pub struct Restart {
     when_finished: bool,
     first: Duration,
     max: Duration,
+    recovered_after: Option<Duration>,
     limit: Option<u32>,
 }
+
+/// A shorter run is no recovery, however short the pauses are, unless [`Restart::recovered_after`] says so.
+const RECOVERED_AFTER: Duration = Duration::from_secs(10);
 
 impl Restart {
     /// After a panic or a reported failure: a pause of 100 ms that grows to 10 s, without a limit.
@@ -38,6 +42,7 @@ impl Restart {
             when_finished: false,
             first: Duration::from_millis(100),
             max: Duration::from_secs(10),
+            recovered_after: None,
             limit: None,
         }
     }
@@ -54,10 +59,21 @@ impl Restart {
         Self { first, max, ..self }
     }
 
-    /// How often in a row; after that the stage has failed for good.
+    /// A run longer than this has recovered: the next failure is the first of a new row. Unless set, it is 10 s, or the
+    /// longest pause where that is longer.
+    #[must_use]
+    pub const fn recovered_after(self, run: Duration) -> Self {
+        Self { recovered_after: Some(run), ..self }
+    }
+
+    /// How often in a row, without a recovery in between; after that the stage has failed for good.
     #[must_use]
     pub const fn limit(self, restarts: u32) -> Self {
         Self { limit: Some(restarts), ..self }
+    }
+
+    fn has_recovered(&self, run: Duration) -> bool {
+        run > self.recovered_after.unwrap_or(RECOVERED_AFTER.max(self.max))
     }
 
     fn pause(&self, attempt: u32) -> Duration {
@@ -163,7 +179,7 @@ fn next_pause<R: Runtime>(
         Ok(()) => String::from("returned"),
         Err(cause) => cause,
     };
-    if context.time().now() - started > policy.max {
+    if policy.has_recovered(context.time().now() - started) {
         *attempts = 0;
     }
     if policy.limit.is_some_and(|limit| *attempts >= limit) {

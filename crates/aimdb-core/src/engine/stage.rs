@@ -5,11 +5,7 @@ use alloc::string::String;
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
-use core::sync::atomic::Ordering::{AcqRel, Acquire};
 use core::task::{Context, Poll, Waker};
-
-use atomic_waker::AtomicWaker;
-use portable_atomic::AtomicBool;
 
 use super::Engine;
 use super::health::{StageHealth, StageState};
@@ -17,7 +13,11 @@ use crate::error::StageFailure;
 use crate::graph::StageRole;
 use crate::panic::catch;
 use crate::runtime::{LogLevel, Runtime};
-use crate::sync::Lock;
+use crate::sync::atomic::{
+    AtomicBool,
+    Ordering::{AcqRel, Acquire},
+};
+use crate::sync::{AtomicWaker, Lock};
 
 /// What the engine knows of a stage. Shared by the stage's task, its context, and the database.
 pub(crate) struct StageCell {

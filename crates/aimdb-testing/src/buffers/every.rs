@@ -4,12 +4,13 @@ use alloc::vec::Vec;
 use core::task::Poll;
 
 use aimdb_core::{
-    BufferCfg, Closed, ProduceError, ProduceManyError, SubscribeError, TryProduceError,
+    BufferCfg, Closed, Event, ProduceError, ProduceManyError, SubscribeError, TryProduceError,
     TryRecvError,
 };
 
 use super::{
     Door, KINDS, OpenRecord, RecordReader, Takers, assert_pending, open, produce_all, read_all,
+    ring,
 };
 use crate::payload::Census;
 
@@ -37,6 +38,76 @@ pub fn a_waiting_reader_is_woken_by_a_value(door: &impl Door) {
             let produce = || produce_all(&record, [value]);
             assert_eq!(reader.recv_during(produce), Poll::Ready(Ok(value)), "{cfg}");
         }
+    }
+}
+
+/// The kinds that lose values to a slow reader, and how many they hold.
+const LOSSY: [(BufferCfg, u64); 4] =
+    [(ring(1), 1), (ring(3), 3), (BufferCfg::SingleLatest, 1), (BufferCfg::Mailbox, 1)];
+
+/// A writer that brings one more value than the record holds between any two calls cannot keep a reader of events from
+/// its values: a lag that is reported is followed by a value, and the two add up.
+pub fn a_reported_lag_is_followed_by_a_value(door: &impl Door) {
+    for (cfg, held) in LOSSY {
+        let record = open(door, cfg);
+        let mut reader = record.subscribe().unwrap();
+        let (mut next, mut position, mut values) = (0, 0, 0);
+        let mut behind_a_lag = false;
+        for _ in 0..100 {
+            produce_all(&record, next..=next + held);
+            next += held + 1;
+            match reader.next_event() {
+                Poll::Ready(Ok(Event::Lagged(missed))) => {
+                    assert!(!behind_a_lag, "{cfg}: two lags with no value in between");
+                    behind_a_lag = true;
+                    position += missed;
+                }
+                Poll::Ready(Ok(Event::Value(value))) => {
+                    assert_eq!(value, position, "{cfg}: the lags before it add up to its position");
+                    behind_a_lag = false;
+                    position += 1;
+                    values += 1;
+                }
+                other => panic!("{cfg}: {other:?}"),
+            }
+        }
+        assert_eq!(values, 50, "{cfg}");
+    }
+}
+
+/// The value that a reported lag promises is there for each way to read, before anything newer, and counts as waiting.
+pub fn the_value_behind_a_reported_lag_is_received_by_every_call(door: &impl Door) {
+    for (cfg, held) in LOSSY {
+        let record = open(door, cfg);
+        let mut reader = record.subscribe().unwrap();
+        let mut next = 0;
+        for call in 0..4 {
+            produce_all(&record, next..=next + held);
+            assert_eq!(reader.next_event(), Poll::Ready(Ok(Event::Lagged(1))), "{cfg}");
+            assert_pending(&reader, held);
+            let promised = next + 1;
+            let mut batch = Vec::new();
+            let value = match call {
+                0 => reader.try_recv().unwrap(),
+                1 => match reader.recv() {
+                    Poll::Ready(Ok(value)) => value,
+                    other => panic!("{cfg}: {other:?}"),
+                },
+                2 => match reader.recv_many(&mut batch, 1) {
+                    Poll::Ready(Ok(1)) => batch[0],
+                    other => panic!("{cfg}: {other:?}"),
+                },
+                _ => match reader.next_event() {
+                    Poll::Ready(Ok(Event::Value(value))) => value,
+                    other => panic!("{cfg}: {other:?}"),
+                },
+            };
+            assert_eq!(value, promised, "{cfg}");
+            read_all(&mut reader);
+            next += held + 1;
+        }
+        record.close();
+        assert_eq!(reader.next_event(), Poll::Ready(Err(Closed)), "{cfg}");
     }
 }
 

@@ -189,6 +189,8 @@ macro_rules! __buffer_cases {
 
             latest_never_consumes
             a_waiting_reader_is_woken_by_a_value
+            a_reported_lag_is_followed_by_a_value
+            the_value_behind_a_reported_lag_is_received_by_every_call
             a_waiting_reader_is_woken_by_the_end
             a_reader_that_gives_up_loses_nothing
             recv_many_takes_up_to_its_limit

@@ -103,8 +103,12 @@ pub fn ring_lag_is_visible_before_the_reader_comes_to_it(door: &impl Door) {
         assert_eq!(reader.lagged(), lost);
     }
     assert_eq!(reader.next_event(), Poll::Ready(Ok(Event::Lagged(2))));
+    // The value behind a lag that was reported cannot be lost any more; the one behind it can.
     produce_all(&record, [7]);
+    assert_eq!(reader.lagged(), 2);
+    produce_all(&record, [8]);
     assert_eq!(reader.lagged(), 3);
+    assert_eq!(reader.next_event(), Poll::Ready(Ok(Event::Value(2))));
     assert_eq!(reader.next_event(), Poll::Ready(Ok(Event::Lagged(1))));
     assert_eq!(reader.lagged(), 3);
 }

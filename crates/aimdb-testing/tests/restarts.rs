@@ -1,0 +1,86 @@
+//! Limits of restarts count however long the pauses and the runs are, on a virtual clock.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
+
+use aimdb_core::health::StageState;
+use aimdb_core::{AimDb, AimDbBuilder, BufferCfg, Restart};
+use aimdb_testing::TestRuntime;
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// A source that runs for `runs[n]` in its nth attempt (the last of them ever after) and then fails.
+fn failing(policy: Restart, runs: &[Duration]) -> (Arc<TestRuntime>, AimDb<TestRuntime>) {
+    let runtime = Arc::new(TestRuntime::new());
+    let (attempts, runs) = (Arc::new(AtomicU32::new(0)), runs.to_vec());
+    let mut builder = AimDbBuilder::new().runtime(Arc::clone(&runtime));
+    builder.configure::<u64>("record", |reg| {
+        reg.buffer(BufferCfg::SingleLatest).source_with(policy, move |ctx, _record| {
+            let attempt = attempts.fetch_add(1, Relaxed) as usize;
+            let run = runs[attempt.min(runs.len() - 1)];
+            async move {
+                ctx.time().sleep(run).await;
+                ctx.fail("no sensor");
+            }
+        });
+    });
+    let db = builder.build().unwrap();
+    db.start();
+    (runtime, db)
+}
+
+/// The state after an hour, and how often it was started again.
+fn after_an_hour(policy: Restart, runs: &[Duration]) -> (StageState, u32) {
+    let (runtime, db) = failing(policy, runs);
+    runtime.advance(Duration::from_secs(3600));
+    let health = db.health();
+    let stage = health.stage("record", "source").unwrap();
+    (stage.state, stage.restarts)
+}
+
+#[test]
+fn a_limit_counts_without_pauses() {
+    let policy = Restart::on_failure().backoff(ms(0), ms(0)).limit(3);
+    assert_eq!(after_an_hour(policy, &[ms(1)]), (StageState::Failed, 3));
+}
+
+#[test]
+fn a_limit_counts_where_each_run_is_longer_than_the_longest_pause() {
+    let policy = Restart::on_failure().backoff(ms(10), ms(20)).limit(3);
+    assert_eq!(after_an_hour(policy, &[ms(25)]), (StageState::Failed, 3));
+    let policy = Restart::on_failure().backoff(ms(1), ms(1)).limit(5);
+    assert_eq!(after_an_hour(policy, &[Duration::from_secs(9)]), (StageState::Failed, 5));
+}
+
+#[test]
+fn a_limit_counts_where_a_stage_that_returns_is_started_again() {
+    let runtime = Arc::new(TestRuntime::new());
+    let mut builder = AimDbBuilder::new().runtime(Arc::clone(&runtime));
+    let policy = Restart::always().backoff(ms(0), ms(0)).limit(7);
+    builder.configure::<u64>("record", |reg| {
+        reg.buffer(BufferCfg::SingleLatest).source_with(policy, |ctx, _record| async move {
+            ctx.time().sleep(ms(3)).await;
+        });
+    });
+    let db = builder.build().unwrap();
+    db.start();
+    runtime.advance(Duration::from_secs(60));
+    let health = db.health();
+    let stage = health.stage("record", "source").unwrap();
+    assert_eq!((stage.state, stage.restarts), (StageState::Failed, 7));
+}
+
+#[test]
+fn a_run_that_lasts_starts_the_count_over() {
+    let policy = Restart::on_failure().backoff(ms(1), ms(1)).limit(2);
+    // By default a run that lasts has lasted longer than ten seconds.
+    let runs = [ms(1), Duration::from_secs(11), ms(1), ms(1), ms(1)];
+    assert_eq!(after_an_hour(policy, &runs), (StageState::Failed, 3));
+    let policy = policy.recovered_after(Duration::from_secs(12));
+    assert_eq!(after_an_hour(policy, &runs), (StageState::Failed, 2));
+    let policy = policy.recovered_after(Duration::from_secs(1));
+    assert_eq!(after_an_hour(policy, &[Duration::from_secs(2)]).0, StageState::Running);
+}
