@@ -297,7 +297,7 @@ impl<T: Record, R> Consumer<T, R> {
     ///
     /// In a stage the first call hands out the reader that was made at start, which misses nothing; later calls make
     /// new ones, which see what comes after (or, on a latest record, the current value at once). In a stage with a
-    /// restart policy a reader that was dropped is handed out again where it stood.
+    /// restart policy the reader that was made at start is handed out again where it stood once it has been dropped.
     ///
     /// # Errors
     ///
@@ -305,6 +305,9 @@ impl<T: Record, R> Consumer<T, R> {
     /// [`shared`](crate::Registrar::shared).
     pub fn subscribe(&self) -> Result<Reader<T>, SubscribeError> {
         let waiting = self.seat.waiting.with(Option::take);
+        // Only the reader that was made at start goes back to its place: another one that a later attempt did not take
+        // up again would hold the writers of a queue back for ever.
+        let kept = self.seat.keeps && waiting.is_some();
         let subscription = match waiting {
             Some(subscription) => subscription,
             None => self.record.subscribe(Arc::clone(&self.seat.name), self.seat.of_stage)?,
@@ -314,7 +317,7 @@ impl<T: Record, R> Consumer<T, R> {
             ticket: WaitTicket::default(),
             end_ticket: WaitTicket::default(),
             streak: 0,
-            seat: self.seat.keeps.then(|| Arc::clone(&self.seat)),
+            seat: kept.then(|| Arc::clone(&self.seat)),
         })
     }
 

@@ -50,6 +50,7 @@ pub mod race;
 mod registrar;
 pub mod runtime;
 mod sync;
+pub mod wait;
 mod wiring;
 
 pub use buffer::{

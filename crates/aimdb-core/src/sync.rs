@@ -4,14 +4,14 @@
 //! |---|---|---|---|
 //! | `std` | `std::sync::Mutex`: threads block | the processor's | runs beside others' |
 //! | no `std` | `critical_section::Mutex`: interrupts off | `portable-atomic`'s, also where there is no compare-and-swap; 64-bit words as two halves where the processor has 32 | runs inside a critical section, so that it never meets another one half-way |
-//! | `--cfg loom` | loom's | loom's | runs beside others': the models explore every interleaving |
+//! | `--cfg aimdb_loom` | loom's | loom's | runs beside others': the models explore every interleaving |
 //!
 //! Everything that looks at a buffer's words is a step, or holds the [`Lock`].
 //!
 //! A [`Lock`] is only ever held inside the closure given to [`Lock::with`], so no guard can outlive a statement
 //! or be carried over an `.await`.
 
-#[cfg(loom)]
+#[cfg(aimdb_loom)]
 mod imp {
     pub(crate) use loom::cell::UnsafeCell;
 
@@ -100,16 +100,30 @@ mod imp {
 
     pub(crate) use super::plain::Padded;
 
-    pub(crate) use loom::future::AtomicWaker;
+    pub(crate) struct AtomicWaker(loom::future::AtomicWaker);
 
-    /// Comes between a sequentially consistent write and a sequentially consistent load. Loom takes both for acquire and
-    /// release, but knows such a fence, which orders the two as the accesses themselves do elsewhere.
+    impl AtomicWaker {
+        pub(crate) fn new() -> Self {
+            Self(loom::future::AtomicWaker::new())
+        }
+
+        pub(crate) fn register(&self, waker: &core::task::Waker) {
+            self.0.register_by_ref(waker);
+        }
+
+        pub(crate) fn wake(&self) {
+            self.0.wake();
+        }
+    }
+
+    /// Comes behind a sequentially consistent write and before a sequentially consistent load. Loom takes both for release
+    /// and acquire, but knows such a fence, which orders the two as the accesses themselves do elsewhere.
     pub(crate) fn seq_cst_for_loom() {
         atomic::fence(atomic::Ordering::SeqCst);
     }
 }
 
-#[cfg(all(feature = "std", not(loom)))]
+#[cfg(all(feature = "std", not(aimdb_loom)))]
 mod imp {
     use std::sync::{Mutex, PoisonError};
 
@@ -179,7 +193,7 @@ mod imp {
     }
 }
 
-#[cfg(not(any(feature = "std", loom)))]
+#[cfg(not(any(feature = "std", aimdb_loom)))]
 #[allow(
     unsafe_code,
     reason = "a critical section as a guard, so that values need not pass through closures"
@@ -252,18 +266,18 @@ mod imp {
 
 /// What has the shape of loom's types where nothing is being modelled.
 #[cfg_attr(
-    any(loom, feature = "std"),
+    any(aimdb_loom, feature = "std"),
     expect(dead_code, reason = "other builds bring some of it themselves")
 )]
 mod plain {
-    #[cfg_attr(loom, allow(unused_imports, reason = "loom brings its own"))]
+    #[cfg_attr(aimdb_loom, allow(unused_imports, reason = "loom brings its own"))]
     pub(crate) use atomic_waker::AtomicWaker;
 
     /// Sequentially consistent accesses need no help outside of loom.
     #[inline(always)]
     pub(crate) const fn seq_cst_for_loom() {}
 
-    #[cfg_attr(loom, allow(unused_imports, reason = "loom brings its own"))]
+    #[cfg_attr(aimdb_loom, allow(unused_imports, reason = "loom brings its own"))]
     pub(crate) mod atomic {
         pub(crate) use portable_atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 

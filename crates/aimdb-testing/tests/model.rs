@@ -791,10 +791,7 @@ impl Pair {
         assert_eq!(readers, expected);
         for (at, seat) in self.seats.iter().enumerate() {
             if let Seat::Free(reader) = seat {
-                assert_eq!(
-                    (reader.lagged(), reader.pending()),
-                    (model.lagged(at), model.left(at))
-                );
+                assert_eq!((reader.lagged(), reader.pending()), (model.lagged(at), model.left(at)));
             }
         }
         let waits = || self.seats.iter().enumerate().filter_map(|(at, s)| Some((at, s.reading()?)));

@@ -84,3 +84,41 @@ fn a_run_that_lasts_starts_the_count_over() {
     let policy = policy.recovered_after(Duration::from_secs(1));
     assert_eq!(after_an_hour(policy, &[Duration::from_secs(2)]).0, StageState::Running);
 }
+
+/// Six values; the stage reads two from each of its readers and then fails, holding both. The next attempt goes on with
+/// the place of the reader that was made at start.
+#[test]
+fn a_restarted_stage_that_held_several_readers_goes_on_at_the_first_ones_place() {
+    for reversed in [false, true] {
+        let runtime = Arc::new(TestRuntime::new());
+        let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let list = Arc::clone(&seen);
+        let mut builder = AimDbBuilder::new().runtime(Arc::clone(&runtime));
+        builder.configure::<u64>("record", |reg| {
+            reg.buffer(BufferCfg::SpmcRing { capacity: 16 });
+            reg.tap_with(Restart::on_failure().backoff(ms(1), ms(1)), move |ctx, numbers| {
+                let list = Arc::clone(&list);
+                async move {
+                    let mut readers = vec![numbers.subscribe().unwrap()];
+                    readers.push(numbers.subscribe().unwrap());
+                    for _ in 0..2 {
+                        let Ok(number) = readers[0].recv().await else { return };
+                        list.lock().unwrap().push(number);
+                    }
+                    // The other reader is further on.
+                    while readers[1].try_recv().is_ok() {}
+                    if reversed {
+                        readers.reverse();
+                    }
+                    ctx.fail("again");
+                }
+            });
+        });
+        let db = builder.build().unwrap();
+        let producer = db.producer::<u64>("record").unwrap();
+        (0..6).for_each(|n| producer.try_produce(n).unwrap());
+        db.start();
+        runtime.advance(ms(100));
+        assert_eq!(*seen.lock().unwrap(), [0, 1, 2, 3, 4, 5], "reversed: {reversed}");
+    }
+}

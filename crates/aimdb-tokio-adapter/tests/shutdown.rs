@@ -389,3 +389,32 @@ async fn run_ends_when_another_clone_shuts_down() {
     assert!(db.shutdown(AMPLE).await.is_clean());
     assert_eq!(driven.await.unwrap(), Ok(()));
 }
+
+#[test]
+fn a_stage_whose_future_panics_when_the_runtime_goes_has_ended() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("dropped by the runtime");
+        }
+    }
+    let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let db = tokio.block_on(async {
+        let mut builder = builder();
+        builder.configure::<u64>("record", |reg| {
+            reg.buffer(BufferCfg::SingleLatest).source(|_, _| async {
+                let _bomb = Bomb;
+                std::future::pending::<()>().await;
+            });
+        });
+        let db = builder.build().unwrap();
+        db.start();
+        tokio::task::yield_now().await;
+        db
+    });
+    drop(tokio);
+    let health = db.health();
+    let stage = health.stage("record", "source").unwrap();
+    assert!(stage.state.is_end(), "{health}");
+    assert!(stage.cause.as_ref().is_some_and(|cause| cause.contains("dropped by the runtime")));
+}

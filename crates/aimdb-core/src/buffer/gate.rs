@@ -78,6 +78,7 @@ impl WriteGate {
     /// Makes writers wait until the pause is dropped. A writer that has asked the gate before still writes its value.
     pub(super) fn pause(&self) -> Pause<'_> {
         self.word.fetch_add(PAUSE, SeqCst);
+        seq_cst_for_loom();
         Pause(self)
     }
 }

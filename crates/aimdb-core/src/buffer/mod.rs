@@ -70,7 +70,7 @@ mod gate;
 mod kind;
 mod latest;
 mod mailbox;
-#[cfg(all(test, loom))]
+#[cfg(all(test, aimdb_loom))]
 mod models;
 mod queue;
 mod reception;
@@ -87,7 +87,7 @@ pub use subscription::{Subscription, WaitTicket};
 pub(crate) use kind::NoMemory;
 pub(crate) use reception::{Reception, Values};
 pub(crate) use registry::Abandoned;
-pub(crate) use waiters::{WaitKey, WaitList, WakeBatch, wake_all};
+pub(crate) use waiters::{WaitKey, WaitList, wake_in_batches};
 
 use crate::runtime::Clock;
 use crate::sync::{Spin, Step};

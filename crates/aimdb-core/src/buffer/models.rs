@@ -2,7 +2,7 @@
 //! may show them. Each model is named after the race it is about.
 //!
 //! ```sh
-//! RUSTFLAGS="--cfg loom" cargo test -p aimdb-core --lib --release models
+//! RUSTFLAGS="--cfg aimdb_loom" cargo test -p aimdb-core --lib --release models
 //! ```
 //!
 //! Values are loom's `Arc`s, which complain if they are leaked, and loom's cells complain if two threads meet in one. A
@@ -302,6 +302,182 @@ fn a_record_closes_while_a_value_comes() {
             assert_eq!(reader.try_value().err(), Some(TryRecvError::Closed));
         });
     }
+}
+
+/// The last command of a closed mailbox is taken by another taker than the one that waits for the end.
+#[test]
+fn the_last_command_is_taken_while_another_taker_falls_asleep_until_the_end() {
+    model(|| {
+        let record = record(MAILBOX);
+        let (mut taker, waiter) = (subscribe(&record), subscribe(&record));
+        assert!(produce(&record, 1));
+        record.close();
+        let waiter = thread::spawn(move || {
+            let mut ticket = WaitTicket::default();
+            block_on(poll_fn(|cx| waiter.poll_ended(&mut ticket, cx)));
+            waiter.stop_waiting_for_end(&mut ticket);
+        });
+        assert_eq!(drain(&mut taker), [1]);
+        waiter.join().unwrap();
+    });
+}
+
+#[test]
+fn a_record_closes_while_a_task_falls_asleep_until_the_end() {
+    for cfg in [RING(1), QUEUE(1), LATEST, MAILBOX] {
+        model(move || {
+            let record = record(cfg);
+            let reader = subscribe(&record);
+            let waiter = thread::spawn(move || {
+                let mut ticket = WaitTicket::default();
+                block_on(poll_fn(|cx| reader.poll_ended(&mut ticket, cx)));
+                reader.stop_waiting_for_end(&mut ticket);
+            });
+            record.close();
+            waiter.join().unwrap();
+        });
+    }
+}
+
+/// A reader has the slot that the writer wants, and the closer does not wait for it.
+#[test]
+fn a_record_closes_while_a_value_comes_and_another_is_read() {
+    for cfg in [RING(1), LATEST, MAILBOX] {
+        // With three it takes an hour.
+        explore(2, move || {
+            let record = record(cfg);
+            let mut reader = subscribe(&record);
+            assert!(produce(&record, 1));
+            let writer = thread::spawn({
+                let record = Arc::clone(&record);
+                move || produce(&record, 2)
+            });
+            let closer = thread::spawn({
+                let record = Arc::clone(&record);
+                move || record.close()
+            });
+            let mut seen = drain(&mut reader);
+            let ended = record.is_closed();
+            seen.extend(drain(&mut reader));
+            closer.join().unwrap();
+            let newest = 1 + u64::from(writer.join().unwrap());
+            let late = drain(&mut reader);
+            assert!(!ended || late.is_empty(), "a value came after the end: {seen:?}, {late:?}");
+            seen.extend(late);
+            assert_eq!(seen.last(), Some(&newest));
+            assert!(!produce(&record, 3));
+        });
+    }
+}
+
+/// A lag is reported to one thread while a writer goes on and another thread sleeps on the same place.
+#[test]
+fn a_lag_is_reported_while_another_thread_falls_asleep_for_a_value() {
+    for cfg in [RING(1), LATEST, MAILBOX] {
+        explore(2, move || {
+            let record = record(cfg);
+            let reader = Arc::new(subscribe(&record));
+            reader.share();
+            (1..=2).for_each(|value| assert!(produce(&record, value)));
+            let sleeper = thread::spawn({
+                let reader = Arc::clone(&reader);
+                move || read_waiting(&reader)
+            });
+            let mine = reader.try_event();
+            // Told of a lag, this thread leaves the value behind it to the other.
+            if let Ok(Event::Value(_)) | Err(_) = mine {
+                assert!(produce(&record, 3));
+            }
+            assert!([Ok(2), Ok(3)].contains(&sleeper.join().unwrap()), "{mine:?}");
+        });
+    }
+}
+
+#[test]
+fn a_lag_that_is_reported_is_followed_by_its_value_while_a_writer_goes_on() {
+    for cfg in [RING(1), RING(2), LATEST, MAILBOX] {
+        model(move || {
+            let record = record(cfg);
+            let reader = subscribe(&record);
+            (1..=3).for_each(|value| assert!(produce(&record, value)));
+            let writer = thread::spawn({
+                let record = Arc::clone(&record);
+                move || (4..=5).for_each(|value| assert!(produce(&record, value)))
+            });
+            let Ok(Event::Lagged(missed)) = reader.try_event() else { panic!("it has lost some") };
+            let Ok(Event::Value(value)) = reader.try_event() else { panic!("a value follows") };
+            assert_eq!(*value, missed + 1);
+            writer.join().unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_batch_comes_while_its_reader_falls_asleep() {
+    model(|| {
+        let record = record(QUEUE(2));
+        let reader = subscribe(&record);
+        let sleeper = thread::spawn(move || read_waiting(&reader));
+        let mut batch: arrayvec::ArrayVec<_, 2> = [1, 2].into_iter().map(Value::new).collect();
+        assert_eq!(record.try_produce_batch(&mut batch), Ok(()));
+        assert!(batch.is_empty());
+        assert_eq!(sleeper.join().unwrap(), Ok(1));
+    });
+}
+
+#[test]
+fn a_batch_is_read_while_a_writer_falls_asleep() {
+    model(|| {
+        let record = record(QUEUE(2));
+        let reader = subscribe(&record);
+        assert!(produce(&record, 1) && produce(&record, 2));
+        let sleeper = thread::spawn({
+            let record = Arc::clone(&record);
+            move || produce_waiting(&record, 3)
+        });
+        let mut values = Vec::new();
+        assert!(reader.try_many(&mut values, 2).is_ok());
+        assert_eq!(sleeper.join().unwrap(), Ok(()));
+    });
+}
+
+/// The writer looks at each of them before it sleeps.
+#[test]
+fn two_readers_make_room_while_a_writer_falls_asleep() {
+    explore(2, || {
+        let record = record(QUEUE(1));
+        let (mut one, other) = (subscribe(&record), subscribe(&record));
+        assert!(produce(&record, 1));
+        let sleeper = thread::spawn({
+            let record = Arc::clone(&record);
+            move || produce_waiting(&record, 2)
+        });
+        let other = thread::spawn(move || other.try_value().map(|value| *value));
+        assert_eq!(one.try_value_mut().map(|value| *value), Ok(1));
+        assert_eq!(other.join().unwrap(), Ok(1));
+        assert_eq!(sleeper.join().unwrap(), Ok(()));
+    });
+}
+
+/// The onlooker holds the reader's cursor, at which the writer looks before it sleeps.
+#[test]
+fn somebody_looks_at_the_newest_while_a_writer_falls_asleep() {
+    explore(2, || {
+        let record = record(QUEUE(1));
+        let mut reader = subscribe(&record);
+        assert!(produce(&record, 1));
+        let sleeper = thread::spawn({
+            let record = Arc::clone(&record);
+            move || produce_waiting(&record, 2)
+        });
+        let onlooker = thread::spawn({
+            let record = Arc::clone(&record);
+            move || record.latest().map(|value| *value)
+        });
+        assert_eq!(reader.try_value_mut().map(|value| *value), Ok(1));
+        assert!([None, Some(1), Some(2)].contains(&onlooker.join().unwrap()));
+        assert_eq!(sleeper.join().unwrap(), Ok(()));
+    });
 }
 
 #[test]

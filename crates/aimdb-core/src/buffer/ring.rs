@@ -36,7 +36,7 @@ use crate::sync::atomic::{
 use crate::sync::{Padded, Spin};
 
 /// Races against writers that a reader loses before it makes them wait. The models explore the pause from the first.
-const PATIENCE: u32 = if cfg!(loom) { 0 } else { 3 };
+const PATIENCE: u32 = if cfg!(aimdb_loom) { 0 } else { 3 };
 
 pub(super) struct Ring<T> {
     slots: Box<[Slot<T>]>,
@@ -165,7 +165,7 @@ impl Overtaken<'_> {
         // Each writer asks the gate after its claim, so a pause lets one more value in at most. (In a ring of one each
         // race that is lost is one value; in a longer one an old `head` may bring the reader to a slot that is lost
         // already.)
-        #[cfg(loom)]
+        #[cfg(aimdb_loom)]
         assert!(lap.capacity() > 1 || self.times <= PATIENCE + 2, "the pause holds no writer back");
         let _ = lap;
         if self.times > PATIENCE && self.pause.is_none() {

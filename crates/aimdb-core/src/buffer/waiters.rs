@@ -17,6 +17,8 @@ use core::task::Waker;
 
 use arrayvec::ArrayVec;
 
+use crate::panic::catch;
+
 /// Wakers carried out of a lock at once. Waking more takes another round under the lock.
 pub(crate) type WakeBatch = ArrayVec<Waker, 32>;
 
@@ -186,12 +188,12 @@ impl WaitList {
 /// Wakes every waker of the batch, the rest too if one of them panics.
 ///
 /// Wakers are user code, so this runs outside the lock.
-pub(crate) fn wake_all(batch: &mut WakeBatch) {
+fn wake_all(batch: &mut WakeBatch) {
     struct Rest<'b>(&'b mut WakeBatch);
 
     impl Drop for Rest<'_> {
         fn drop(&mut self) {
-            wake_all(self.0);
+            wake_in_spite_of_panics(self.0);
         }
     }
 
@@ -199,6 +201,13 @@ pub(crate) fn wake_all(batch: &mut WakeBatch) {
         let rest = Rest(batch);
         waker.wake();
         core::mem::forget(rest);
+    }
+}
+
+/// For the time after a first panic, which the caller is told of. A second one would end the process.
+fn wake_in_spite_of_panics(batch: &mut WakeBatch) {
+    while let Some(waker) = batch.pop_at(0) {
+        let _panicked_too = catch(|| waker.wake());
     }
 }
 
@@ -211,25 +220,25 @@ pub(crate) fn wake_in_batches(mut fill: impl FnMut(&mut WakeBatch) -> bool) {
     }
 
     impl Rest<'_> {
-        fn wake(&mut self) {
+        fn wake(&mut self, wake_batch: fn(&mut WakeBatch)) {
             while self.more {
                 let mut batch = WakeBatch::new();
                 self.more = (self.fill)(&mut batch);
-                wake_all(&mut batch);
+                wake_batch(&mut batch);
             }
         }
     }
 
     impl Drop for Rest<'_> {
         fn drop(&mut self) {
-            self.wake();
+            self.wake(wake_in_spite_of_panics);
         }
     }
 
-    Rest { fill: &mut fill, more: true }.wake();
+    Rest { fill: &mut fill, more: true }.wake(wake_all);
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(aimdb_loom)))]
 mod tests {
     use super::*;
     use alloc::vec::Vec;

@@ -10,7 +10,7 @@ use core::future::Future;
 use core::time::Duration;
 
 use super::health::{BlockedRecord, DbState, Health};
-use super::shutdown::{self, Phase, ShutdownReport};
+use super::shutdown::{self, Deadline, Phase, ShutdownReport};
 use super::{Engine, StageCell};
 use crate::buffer::{Abandoned, Reception, Values};
 use crate::builder::Places;
@@ -87,7 +87,7 @@ impl<R: Runtime> AimDb<R> {
             .changed
             .until(|| inner.engine.is_shutdown_requested() || inner.engine.is_stopping());
         race(asked, signal).await;
-        let report = self.shutdown(inner.deadline).await;
+        let report = shutdown::shutdown(inner, Deadline::Default(inner.deadline)).await;
         if inner.stop_on_failure && !report.failures.is_empty() {
             return Err(DbError::StagesFailed { failures: report.failures });
         }
@@ -102,7 +102,7 @@ impl<R: Runtime> AimDb<R> {
             let inner = &self.inner;
             let asked = inner.engine.changed.until(|| inner.engine.is_shutdown_requested());
             race(asked, ended).await;
-            self.shutdown(inner.deadline).await
+            shutdown::shutdown(inner, Deadline::Default(inner.deadline)).await
         };
         let sources_failed = self.inner.has_run_dry() && self.inner.every_source_failed();
         if !report.failures.is_empty() && (self.inner.stop_on_failure || sources_failed) {
@@ -126,13 +126,16 @@ impl<R: Runtime> AimDb<R> {
     /// flows through transforms, taps and outbound links; stages end. What has not ended by the `deadline` is cut off
     /// and reported.
     ///
-    /// A second call, from whichever clone, waits for the first and gives the same report.
+    /// A second call, from any clone, joins the shutdown under way: it moves the deadline to its own, sooner or later,
+    /// and all calls give the same report. So the deadline of the last call holds. The builder's own deadline, with
+    /// which [`run`](Self::run) and its kin shut down, holds only until a call asks for another one. A deadline that has
+    /// passed cannot be moved any more.
     ///
     /// # Cancel safety
     ///
-    /// Dropped half way, records that were closed stay closed; the next call goes on from there.
+    /// Dropped half way, records that were closed stay closed. Other calls go on by themselves, and so does the next one.
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
-        shutdown::shutdown(&self.inner, deadline).await
+        shutdown::shutdown(&self.inner, Deadline::Asked(deadline)).await
     }
 
     /// Whether a shutdown has begun.

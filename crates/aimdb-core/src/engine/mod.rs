@@ -13,6 +13,8 @@ use crate::sync::atomic::{
 
 mod db;
 pub mod health;
+#[cfg(all(test, aimdb_loom))]
+mod models;
 mod restart;
 mod shutdown;
 mod signal;

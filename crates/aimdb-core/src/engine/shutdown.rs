@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
-use core::pin::{Pin, pin};
+use core::pin::pin;
 use core::time::Duration;
 
 use super::health::StageState;
@@ -12,6 +12,7 @@ use crate::error::StageFailure;
 use crate::graph::StageRole;
 use crate::race::race;
 use crate::runtime::{Instant, LogLevel, Runtime};
+use crate::sync::Arc;
 
 /// After the deadline stages are cut off at their next await. One that keeps its thread busy cannot be; it is given
 /// this long and then reported as stuck.
@@ -86,11 +87,22 @@ impl fmt::Display for ShutdownReport {
     }
 }
 
-/// Who shuts down, since when, and what came of it.
+/// A shutdown under way, shared by all callers that wait for it.
+///
+/// No caller is in charge: each drives the same steps, of which each is done once, by the caller that comes to it
+/// first. A caller that is dropped, or whose thread is busy, leaves the others to go on.
 #[derive(Default)]
 pub(crate) struct Phase {
-    in_charge: bool,
+    /// Counts the changes to this, so that a waiting caller sees that there was one.
+    version: u64,
     began: Option<Beginning>,
+    /// When stages are cut off.
+    deadline: Option<Instant>,
+    /// A caller has asked for this deadline, which the builder's own gives way to.
+    asked: bool,
+    cut_off: Option<CutOff>,
+    /// The report is being written.
+    reporting: bool,
     pub(crate) report: Option<ShutdownReport>,
 }
 
@@ -101,81 +113,127 @@ struct Beginning {
     delivered: u64,
 }
 
-pub(crate) async fn shutdown<R: Runtime>(db: &DbInner<R>, deadline: Duration) -> ShutdownReport {
-    loop {
-        match Turn::take(db) {
-            Turn::Over(report) => return report,
-            Turn::Mine(charge) => {
-                let report = carry_out(db, deadline).await;
-                charge.done(&report);
-                return report;
-            }
-            Turn::Taken => {}
-        }
-        // Somebody else is at it: wait for the report, or for the charge if that caller gave up.
-        db.engine
-            .changed
-            .until(|| db.phase.with(|phase| phase.report.is_some() || !phase.in_charge))
-            .await;
-    }
+/// The stages that had not ended when the deadline came.
+#[derive(Clone)]
+struct CutOff {
+    grace_ends: Instant,
+    stages: Arc<[Arc<StageCell>]>,
 }
 
-/// The duty of shutting down, given back if its holder is dropped half way.
-struct Charge<'d, R: Runtime>(&'d DbInner<R>);
+/// How long a caller gives a shutdown.
+#[derive(Clone, Copy)]
+pub(crate) enum Deadline {
+    /// The builder's own. It holds until a caller asks for another one.
+    Default(Duration),
+    /// What a caller asks for. The last one asked for holds.
+    Asked(Duration),
+}
 
-/// Whose turn it is when somebody wants to shut down.
-enum Turn<'d, R: Runtime> {
+/// What a caller that drives a shutdown has to do next.
+enum NextStep {
+    Wait { until: Instant, version: u64 },
+    CutOff,
+    Report,
     Over(ShutdownReport),
-    Mine(Charge<'d, R>),
-    Taken,
 }
 
-impl<'d, R: Runtime> Turn<'d, R> {
-    fn take(db: &'d DbInner<R>) -> Self {
-        db.phase.with(|phase| match (&phase.report, phase.in_charge) {
-            (Some(report), _) => Self::Over(report.clone()),
-            (None, true) => Self::Taken,
-            (None, false) => {
-                phase.in_charge = true;
-                Self::Mine(Charge(db))
+/// Joins the shutdown under way, or begins one, and drives it to its report.
+pub(crate) async fn shutdown<R: Runtime>(db: &DbInner<R>, deadline: Deadline) -> ShutdownReport {
+    join(db, deadline);
+    let mut closed = 0;
+    loop {
+        closed = close_what_is_written(db, closed);
+        match next_step(db, closed) {
+            NextStep::Over(report) => return report,
+            NextStep::CutOff => cut_off(db),
+            NextStep::Report => report(db),
+            NextStep::Wait { until, version } => {
+                let moved = || {
+                    db.phase.with(|phase| phase.version != version)
+                        || db.order.get(closed).is_some_and(|&at| is_written(db, at))
+                        || is_drained(db, closed)
+                };
+                let timer = pin!(db.runtime.sleep_until(until));
+                race(db.engine.changed.until(moved), timer).await;
             }
-        })
+        }
     }
 }
 
-impl<R: Runtime> Charge<'_, R> {
-    fn done(self, report: &ShutdownReport) {
-        self.0.phase.with(|phase| phase.report = Some(report.clone()));
+/// Begins the shutdown if that has not been done, and says how long this caller gives it.
+fn join<R: Runtime>(db: &DbInner<R>, deadline: Deadline) {
+    let now = db.runtime.now();
+    let delivered = delivered(db);
+    let first = db.phase.with(|phase| {
+        let first = phase.began.is_none();
+        phase.began.get_or_insert(Beginning { at: now, delivered });
+        match deadline {
+            Deadline::Asked(after) => {
+                phase.deadline = Some(now + after);
+                phase.asked = true;
+            }
+            Deadline::Default(after) if !phase.asked => {
+                let earlier = phase.deadline.unwrap_or(now + after);
+                phase.deadline = Some(earlier.min(now + after));
+            }
+            Deadline::Default(_) => {}
+        }
+        phase.version += 1;
+        first
+    });
+    if first {
+        db.engine.begin_stop();
+        stop_the_origins(db);
+    } else {
+        db.engine.changed.notify();
     }
 }
 
-impl<R: Runtime> Drop for Charge<'_, R> {
-    fn drop(&mut self) {
-        self.0.phase.with(|phase| phase.in_charge = false);
-        self.0.engine.changed.notify();
+fn next_step<R: Runtime>(db: &DbInner<R>, closed: usize) -> NextStep {
+    let (version, deadline, cut_off, reporting, report) = db.phase.with(|phase| {
+        let deadline = phase.deadline.unwrap_or_default();
+        (phase.version, deadline, phase.cut_off.clone(), phase.reporting, phase.report.clone())
+    });
+    if let Some(report) = report {
+        return NextStep::Over(report);
+    }
+    let now = db.runtime.now();
+    match cut_off {
+        None if now >= deadline || is_drained(db, closed) => NextStep::CutOff,
+        None => NextStep::Wait { until: deadline, version },
+        Some(cut) if !reporting && (now >= cut.grace_ends || all_done(&cut.stages)) => {
+            NextStep::Report
+        }
+        Some(cut) => NextStep::Wait { until: cut.grace_ends, version },
     }
 }
 
-async fn carry_out<R: Runtime>(db: &DbInner<R>, deadline: Duration) -> ShutdownReport {
-    let now = Beginning { at: db.runtime.now(), delivered: delivered(db) };
-    // A shutdown that was dropped half way began when it first did.
-    let began = db.phase.with(|phase| *phase.began.get_or_insert(now));
-    db.engine.begin_stop();
-    stop_the_origins(db);
-    let mut timer = pin!(db.runtime.sleep_until(now.at + deadline));
-    drain(db, timer.as_mut()).await;
-    let (cut_off, stuck) = cut_off_the_rest(db).await;
+/// Writes the report, unless another caller does so already.
+fn report<R: Runtime>(db: &DbInner<R>) {
+    let (began, cut) = db.phase.with(|phase| {
+        let mine = !core::mem::replace(&mut phase.reporting, true);
+        (phase.began, phase.cut_off.clone().filter(|_| mine))
+    });
+    let (Some(began), Some(cut)) = (began, cut) else { return };
+    let name = |cell: &Arc<StageCell>| alloc::format!("{}/{}", cell.record, cell.name);
+    // A tap that watches instead of reading is not cut off but simply over, and so is a stage that never started.
+    let started = db.engine.is_started();
+    let was_cut_off = |cell: &&Arc<StageCell>| started && cell.state() == StageState::Stopped;
     let report = ShutdownReport {
         took: db.runtime.now() - began.at,
         drained: delivered(db) - began.delivered,
         left: leftovers(db),
-        cut_off,
-        stuck,
+        cut_off: cut.stages.iter().filter(was_cut_off).map(name).collect(),
+        stuck: cut.stages.iter().filter(|cell| !cell.is_done()).map(name).collect(),
         failures: db.cells.iter().filter_map(|cell| cell.failure()).collect(),
     };
     let level = if report.is_clean() { LogLevel::Info } else { LogLevel::Warn };
     db.runtime.log(level, "aimdb", format_args!("{report}"));
-    report
+    db.phase.with(|phase| {
+        phase.version += 1;
+        phase.report = Some(report);
+    });
+    db.engine.changed.notify();
 }
 
 fn delivered<R: Runtime>(db: &DbInner<R>) -> u64 {
@@ -189,56 +247,46 @@ fn stop_the_origins<R: Runtime>(db: &DbInner<R>) {
     origins.for_each(|cell| cell.stop());
 }
 
-/// Closes records one after the other, upstream first, each when its writers have ended; then waits for the readers.
-async fn drain<R: Runtime>(db: &DbInner<R>, mut deadline: Pin<&mut R::Sleep>) {
-    for &at in &db.order {
-        let record = &db.records[at];
-        let written_to_the_end = || {
-            record.writers.iter().all(|writer| writer.is_done())
-                && record.inlets.iter().all(|inlet| inlet.status.has_ended())
-        };
-        if !in_time(db, written_to_the_end, deadline.as_mut()).await {
-            return;
+/// Closes records one after the other, upstream first, each when its writers have ended. `closed` of them are closed;
+/// the answer is how many are now.
+fn close_what_is_written<R: Runtime>(db: &DbInner<R>, closed: usize) -> usize {
+    let ready = db.order[closed..].iter().take_while(|&&at| {
+        let is_written = is_written(db, at);
+        if is_written {
+            db.records[at].erased.close();
         }
-        record.erased.close();
-    }
-    in_time(db, || all_done(&db.cells), deadline).await;
+        is_written
+    });
+    closed + ready.count()
 }
 
-fn all_done(cells: &[crate::sync::Arc<StageCell>]) -> bool {
+/// Whether the stages and links that write this record have ended.
+fn is_written<R: Runtime>(db: &DbInner<R>, at: usize) -> bool {
+    let record = &db.records[at];
+    record.writers.iter().all(|writer| writer.is_done())
+        && record.inlets.iter().all(|inlet| inlet.status.has_ended())
+}
+
+/// Whether all records are closed and all stages have ended.
+fn is_drained<R: Runtime>(db: &DbInner<R>, closed: usize) -> bool {
+    closed == db.order.len() && all_done(&db.cells)
+}
+
+fn all_done(cells: &[Arc<StageCell>]) -> bool {
     cells.iter().all(|cell| cell.is_done())
 }
 
-/// Waits for `condition` unless the deadline comes first.
-async fn in_time<R: Runtime>(
-    db: &DbInner<R>,
-    condition: impl Fn() -> bool,
-    deadline: Pin<&mut R::Sleep>,
-) -> bool {
-    if condition() {
-        return true;
-    }
-    race(db.engine.changed.until(&condition), deadline).await;
-    condition()
-}
-
-async fn cut_off_the_rest<R: Runtime>(db: &DbInner<R>) -> (Vec<String>, Vec<String>) {
+/// Closes what is still open and ends the stages that have not ended, at their next await.
+fn cut_off<R: Runtime>(db: &DbInner<R>) {
     db.records.iter().for_each(|record| record.erased.close());
     let rest: Vec<_> = db.cells.iter().filter(|cell| !cell.is_done()).cloned().collect();
-    rest.iter().for_each(|cell| cell.stop());
-    let grace = pin!(db.runtime.sleep_until(db.runtime.now() + LAST_GRACE));
-    in_time(db, || all_done(&rest), grace).await;
-    let name =
-        |cell: &&crate::sync::Arc<StageCell>| alloc::format!("{}/{}", cell.record, cell.name);
-    // A tap that watches instead of reading is not cut off but simply over, and so is a stage that never started.
-    let started = db.engine.is_started();
-    (
-        rest.iter()
-            .filter(|cell| started && cell.state() == StageState::Stopped)
-            .map(|cell| name(&cell))
-            .collect(),
-        rest.iter().filter(|cell| !cell.is_done()).map(|cell| name(&cell)).collect(),
-    )
+    let cut = CutOff { grace_ends: db.runtime.now() + LAST_GRACE, stages: rest.into() };
+    let stages = db.phase.with(|phase| {
+        phase.version += 1;
+        Arc::clone(&phase.cut_off.get_or_insert(cut).stages)
+    });
+    stages.iter().for_each(|cell| cell.stop());
+    db.engine.changed.notify();
 }
 
 fn leftovers<R: Runtime>(db: &DbInner<R>) -> Vec<Leftover> {

@@ -1,59 +1,51 @@
-//! Waiting for a condition that somebody else makes true.
+//! Waiting for a condition that another task makes true.
 
 use core::future::poll_fn;
-use core::task::{Context, Poll, Waker};
+use core::task::{Context, Poll};
 
-use crate::buffer::{WaitKey, WaitList, WakeBatch, wake_all};
-use crate::sync::Lock;
+use crate::buffer::WaitTicket;
+use crate::wait::WaitQueue;
 
-/// Wakes all who wait whenever something changed; each looks for itself whether it was what it waits for.
+/// Wakes all that wait whenever something changed; each looks for itself whether it was what it waits for.
 pub(crate) struct Signal {
-    waiters: Lock<WaitList>,
+    waiting: WaitQueue,
 }
 
 impl Signal {
     pub(crate) fn new() -> Self {
-        Self { waiters: Lock::new(WaitList::new()) }
+        Self { waiting: WaitQueue::new() }
     }
 
     pub(crate) fn notify(&self) {
-        let mut wake = WakeBatch::new();
-        loop {
-            let more = self.waiters.with(|list| list.notify_where(&mut wake, |_| true));
-            wake_all(&mut wake);
-            if !more {
-                return;
-            }
-        }
+        self.waiting.notify_all();
     }
 
     /// Waits until `condition` holds. It is looked at before waiting and after every [`notify`](Self::notify).
     pub(crate) async fn until(&self, condition: impl Fn() -> bool) {
-        let mut place = Place { signal: self, key: None };
-        poll_fn(|cx| place.poll(cx, &condition)).await;
+        let mut wait = SignalWait { signal: self, ticket: WaitTicket::default() };
+        poll_fn(|cx| wait.poll(cx, &condition)).await;
     }
 }
 
-struct Place<'s> {
+/// A wait for a [`Signal`], given up when it is dropped.
+struct SignalWait<'s> {
     signal: &'s Signal,
-    key: WaitKey,
+    ticket: WaitTicket,
 }
 
-impl Place<'_> {
-    fn poll(&mut self, cx: &mut Context<'_>, condition: &impl Fn() -> bool) -> Poll<()> {
+impl SignalWait<'_> {
+    fn poll(&mut self, cx: &Context<'_>, condition: &impl Fn() -> bool) -> Poll<()> {
         if condition() {
             return Poll::Ready(());
         }
-        let waker = cx.waker().clone();
-        let _replaced: Option<Waker> =
-            self.signal.waiters.with(|list| list.register(&mut self.key, 0, waker));
-        // It may have come true between the look and the registration.
+        self.signal.waiting.wait(&mut self.ticket, cx.waker());
+        // It may have come true between the look and the place in line.
         if condition() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for SignalWait<'_> {
     fn drop(&mut self) {
-        let _removed = self.signal.waiters.with(|list| list.remove(&mut self.key));
+        self.signal.waiting.leave(&mut self.ticket);
     }
 }

@@ -133,7 +133,7 @@ impl StageCell {
     }
 
     /// What a stage's task is to do when it is polled.
-    fn admit(&self, task: &Waker, started: &mut bool) -> Admission {
+    pub(super) fn admit(&self, task: &Waker, started: &mut bool) -> Admission {
         self.task.register(task);
         if self.must_stop() {
             return Admission::Stop;
@@ -193,7 +193,7 @@ impl StageCell {
 }
 
 /// What a stage's task is to do when it is polled.
-enum Admission {
+pub(super) enum Admission {
     /// The database has not started.
     Wait,
     Go,
@@ -218,8 +218,11 @@ pin_project_lite::pin_project! {
             // A runtime that goes away takes its tasks with it; whoever waits for this stage must not wait for ever.
             let mut this = this.project();
             if this.future.is_some() {
-                this.future.set(None);
-                this.cell.end(StageState::Stopped, None);
+                let dropped = catch(|| this.future.set(None));
+                let runtime = &**this.runtime;
+                this.cell.has_ended((StageState::Stopped, None), dropped, &|origin, message| {
+                    runtime.log(LogLevel::Error, origin, message);
+                });
             }
         }
     }

@@ -1,0 +1,133 @@
+//! The engine's own handshakes, explored by loom as the buffers' are in `buffer::models`: a stage that is admitted, a
+//! signal, a token that ends waits.
+
+use alloc::sync::Arc;
+use core::future::poll_fn;
+use core::sync::atomic::Ordering::Relaxed;
+use core::task::Poll;
+
+use loom::future::block_on;
+use loom::sync::atomic::AtomicBool;
+use loom::thread;
+
+use super::stage::Admission;
+use super::{Engine, Signal, StageCell};
+use crate::graph::StageRole;
+use crate::wait::{Cancel, CancelTicket};
+
+/// Three preemptions, as for the buffers.
+fn model(run: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(3));
+    builder.check(run);
+}
+
+fn stage() -> (Arc<Engine>, Arc<StageCell>) {
+    let engine = Arc::new(Engine::new(false));
+    let cell =
+        StageCell::new("stage".into(), "record".into(), StageRole::Source, Arc::clone(&engine));
+    (engine, cell)
+}
+
+/// Waits as a stage's task does; whether it was admitted.
+fn wait_at_the_gate(cell: &StageCell) -> bool {
+    let mut started = false;
+    block_on(poll_fn(|cx| match cell.admit(cx.waker(), &mut started) {
+        Admission::Wait => Poll::Pending,
+        Admission::Go => Poll::Ready(true),
+        Admission::Stop => Poll::Ready(false),
+    }))
+}
+
+#[test]
+fn a_database_starts_while_a_stage_comes_to_the_gate() {
+    model(|| {
+        let (engine, cell) = stage();
+        let task = thread::spawn({
+            let cell = Arc::clone(&cell);
+            move || wait_at_the_gate(&cell)
+        });
+        engine.open_gate();
+        cell.nudge();
+        assert!(task.join().unwrap());
+    });
+}
+
+#[test]
+fn a_stage_is_stopped_while_it_comes_to_the_gate() {
+    model(|| {
+        let (_engine, cell) = stage();
+        let task = thread::spawn({
+            let cell = Arc::clone(&cell);
+            move || wait_at_the_gate(&cell)
+        });
+        cell.stop();
+        assert!(!task.join().unwrap());
+    });
+}
+
+#[test]
+fn a_condition_comes_true_while_two_tasks_begin_to_wait_for_it() {
+    model(|| {
+        let shared = Arc::new((Signal::new(), AtomicBool::new(false)));
+        let other = thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || block_on(shared.0.until(|| shared.1.load(Relaxed)))
+        });
+        let writer = thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || {
+                shared.1.store(true, Relaxed);
+                shared.0.notify();
+            }
+        });
+        block_on(shared.0.until(|| shared.1.load(Relaxed)));
+        other.join().unwrap();
+        writer.join().unwrap();
+    });
+}
+
+/// Waits until the token ends it.
+fn wait_for_the_end(cancel: &Cancel) {
+    let mut ticket = CancelTicket::default();
+    block_on(poll_fn(|cx| match cancel.has_ended(&mut ticket, cx.waker()) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    }));
+    cancel.leave(&mut ticket);
+}
+
+#[test]
+fn a_wait_begins_while_it_is_cancelled() {
+    model(|| {
+        let cancel = Arc::new(Cancel::new());
+        let waiter = thread::spawn({
+            let cancel = Arc::clone(&cancel);
+            move || wait_for_the_end(&cancel)
+        });
+        cancel.cancel();
+        waiter.join().unwrap();
+    });
+}
+
+#[test]
+fn a_wait_that_has_begun_sees_a_cancellation_that_is_reset_at_once() {
+    model(|| {
+        let cancel = Arc::new(Cancel::new());
+        let mut ticket = CancelTicket::default();
+        assert!(!cancel.has_ended(&mut ticket, core::task::Waker::noop()));
+        let other = thread::spawn({
+            let cancel = Arc::clone(&cancel);
+            move || {
+                cancel.cancel();
+                cancel.reset();
+            }
+        });
+        block_on(poll_fn(|cx| match cancel.has_ended(&mut ticket, cx.waker()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }));
+        cancel.leave(&mut ticket);
+        other.join().unwrap();
+    });
+}
