@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "check.h"
+#include "interop_records.h"
 
 /* What a tap's `user` points to. The lock is the tests' own: taps run on threads of the library's. */
 struct tap {
@@ -117,6 +118,100 @@ int a_tap_sees_every_value(void) {
   OK(aimdb_producer_free(tap.producer));
   OK(aimdb_db_free(db));
   CHECK(tap.freed == 1);
+  return 0;
+}
+
+/* What a record promises its taps, and what one of them got. Looked at when the database is detached. */
+struct promise {
+  size_t alignment;
+  size_t size;
+  int seen;
+  int misaligned;
+  int wrong_sizes;
+  unsigned char first, last, after;
+};
+
+static int32_t on_value_look_at_address(void *user, const void *value, size_t size, uint64_t missed) {
+  struct promise *promise = user;
+  const unsigned char *bytes = value;
+  (void)missed;
+  promise->seen++;
+  promise->misaligned += (uintptr_t)value % promise->alignment != 0;
+  promise->wrong_sizes += size != promise->size;
+  promise->first = bytes[0];
+  promise->last = bytes[size - 1];
+  /* Behind a text there is one byte more. */
+  promise->after = promise->alignment == 1 ? bytes[size] : 0;
+  return 0;
+}
+
+struct aligned_as_reading {
+  char before;
+  struct InteropReading reading;
+};
+
+struct aligned_as_point {
+  char before;
+  struct InteropPoint point;
+};
+
+int a_tap_gets_values_aligned_as_promised(void) {
+  enum { BYTES = 19, ALL = BYTES + 3, EACH = 16 };
+  static const size_t sizes[BYTES] = {1,   2,   3,   7,   8,   9,   16,   17,   33,    65,
+                                      128, 129, 257, 512, 513, 1024, 1025, 4097, 100000};
+  static const char json[] = "[0.25]";
+  static unsigned char value[100000];
+  struct promise promises[ALL];
+  char keys[ALL][8];
+  aimdb_builder *builder;
+  aimdb_db *db;
+  memset(promises, 0, sizeof promises);
+  memset(value, 0x5a, sizeof value);
+  OK(aimdb_builder_new(&builder));
+  for (int n = 0; n < ALL; n++) {
+    struct promise *promise = &promises[n];
+    snprintf(keys[n], sizeof keys[n], "r%d", n);
+    if (n < BYTES) {
+      promise->alignment = 8;
+      promise->size = sizes[n];
+      OK(aimdb_configure_bytes(builder, keys[n], sizes[n], AIMDB_QUEUE, 4));
+    } else if (n == BYTES) {
+      promise->alignment = offsetof(struct aligned_as_reading, reading);
+      promise->size = sizeof(struct InteropReading);
+      OK(interop_reading_configure(builder, keys[n], AIMDB_QUEUE, 4));
+    } else if (n == BYTES + 1) {
+      promise->alignment = offsetof(struct aligned_as_point, point);
+      promise->size = sizeof(struct InteropPoint);
+      OK(interop_point_configure(builder, keys[n], AIMDB_QUEUE, 4));
+    } else {
+      promise->alignment = 1;
+      promise->size = strlen(json);
+      OK(aimdb_configure_json(builder, keys[n], AIMDB_QUEUE, 4));
+    }
+    OK(aimdb_tap(builder, keys[n], on_value_look_at_address, promise, NULL));
+  }
+  OK(aimdb_attach(builder, NULL, &db));
+  for (int n = 0; n < ALL; n++) {
+    aimdb_producer *producer;
+    OK(aimdb_producer_new(db, keys[n], &producer));
+    for (int each = 0; each < EACH; each++) {
+      OK(n == ALL - 1 ? aimdb_set_json(producer, json) : aimdb_set(producer, value, promises[n].size));
+    }
+    OK(aimdb_producer_free(producer));
+  }
+  aimdb_report report;
+  OK(aimdb_detach(db, LONG_US, &report));
+  CHECK(report.clean);
+  for (int n = 0; n < ALL; n++) {
+    struct promise *promise = &promises[n];
+    CHECK(promise->seen == EACH && promise->misaligned == 0 && promise->wrong_sizes == 0);
+    CHECK(promise->first == (n == ALL - 1 ? '[' : 0x5a) && promise->last == (n == ALL - 1 ? ']' : 0x5a));
+    CHECK(promise->after == 0);
+  }
+  /* The exported ones are not all the same. */
+  CHECK(promises[BYTES].alignment == 8 || sizeof(void *) < 8);
+  CHECK(promises[BYTES + 1].alignment == 4);
+  OK(aimdb_db_free(db));
   return 0;
 }
 

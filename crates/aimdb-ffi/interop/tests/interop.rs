@@ -32,6 +32,7 @@ tests! {
     batches_from_threads;
     handles_from_threads;
     a_tap_sees_every_value;
+    a_tap_gets_values_aligned_as_promised;
     a_tap_that_blocks;
     a_tap_calls_back;
     a_tap_cannot_detach_its_own_database;
