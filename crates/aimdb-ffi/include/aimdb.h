@@ -144,10 +144,16 @@ typedef struct aimdb_producer aimdb_producer;
 typedef uint32_t aimdb_buffer;
 
 /**
- * Gets each value of a record, on a thread of its own. `value` points to `size` bytes, aligned to 8 (a JSON record: to a text
- * that ends with a NUL, of `size` bytes without it), which are the callback's to read until it returns; `missed` is how many values
- * were lost since the one before. It may block, and may call every function of this library; detaching its own database
- * is `AIMDB_WOULD_DEADLOCK`.
+ * Gets each value of a record, on a thread of its own. `value` points to `size` bytes, which are the callback's to read until
+ * it returns, and how they are aligned depends on what the record was declared with:
+ *
+ * - `aimdb_configure_bytes`: to 8 bytes, whatever their size, on every system.
+ * - a function of an exported type (`export_record!`): as that struct is, which can be less than 8; the generated header's
+ *   `static_assert` has the number.
+ * - `aimdb_configure_json`: not at all. They are a text, with a NUL behind it that `size` does not count.
+ *
+ * `missed` is how many values were lost since the one before. The callback may block, and may call every function of this
+ * library; detaching its own database is `AIMDB_WOULD_DEADLOCK`.
  *
  * It returns 0 to go on. Everything else ends the tap, which has then failed with that number, and with the reason given to
  * `aimdb_tap_failed` (`aimdb_health_json`).

@@ -223,6 +223,8 @@ template <class T> struct functions {
   static_assert(std::is_default_constructible_v<T>, "a value is read into one that is there already");
 
   using value_type = T;
+  /** What the library aligns a value to that it lends to a tap. */
+  static constexpr std::size_t alignment = 8;
 
   static aimdb_status configure(const aimdb_builder *to, const char *key, aimdb_buffer kind, std::size_t capacity) {
     return aimdb_configure_bytes(to, key, sizeof(T), kind, capacity);
@@ -262,6 +264,7 @@ template <class T> struct functions {
 #define AIMDB_EXPORTED(Type, prefix)                                                                                   \
   template <> struct aimdb::functions<Type> {                                                                          \
     using value_type = Type;                                                                                           \
+    static constexpr std::size_t alignment = alignof(Type);                                                            \
     static constexpr auto configure = &prefix##_configure;                                                             \
     static constexpr auto set = &prefix##_set;                                                                         \
     static constexpr auto try_set = &prefix##_try_set;                                                                 \
@@ -278,6 +281,7 @@ namespace aimdb {
 
 template <> struct functions<json> {
   using value_type = std::string;
+  static constexpr std::size_t alignment = 1;
 
   static constexpr auto configure = &aimdb_configure_json;
 
@@ -572,7 +576,10 @@ template <class... T> std::optional<std::size_t> wait_any(timeout limit, const c
 
 /** What a tap that threw returned to the library: `database::health_json` names it. */
 inline constexpr std::int32_t tap_threw = -1;
-/** What it returned when the record, declared through aimdb.h, has values of another size than the tap's type. */
+/**
+ * What it returned when the record, declared through aimdb.h, has values of another size than the tap's type, or one that is
+ * not aligned for it: an exported struct can be aligned to less than another type of its size.
+ */
 inline constexpr std::int32_t tap_wrong_size = -2;
 
 namespace detail {
@@ -583,15 +590,17 @@ template <> inline constexpr std::size_t size_of<json> = 0;
 
 /** A tap's value as its function gets it. */
 template <class T> struct lent {
-  static_assert(alignof(T) <= alignof(std::uint64_t), "the library's values are aligned to 8 bytes");
+  static_assert(alignof(T) <= functions<T>::alignment, "the library aligns values of bytes to 8 bytes, and no more");
   using type = const T &;
-  static bool fits(std::size_t size) noexcept { return size == sizeof(T); }
+  static bool fits(const void *value, std::size_t size) noexcept {
+    return size == sizeof(T) && reinterpret_cast<std::uintptr_t>(value) % alignof(T) == 0;
+  }
   static type from(const void *value, std::size_t) noexcept { return *static_cast<const T *>(value); }
 };
 
 template <> struct lent<json> {
   using type = std::string_view;
-  static bool fits(std::size_t) noexcept { return true; }
+  static bool fits(const void *, std::size_t) noexcept { return true; }
   static type from(const void *value, std::size_t size) noexcept { return {static_cast<const char *>(value), size}; }
 };
 
@@ -600,8 +609,8 @@ template <class T, class Function> struct tap_state {
   Function function;
 
   static std::int32_t call(void *user, const void *value, std::size_t size, std::uint64_t missed) noexcept {
-    if (!lent<T>::fits(size)) {
-      aimdb_tap_failed("the record's values have another size than the tap's type");
+    if (!lent<T>::fits(value, size)) {
+      aimdb_tap_failed("the record's values have another size than the tap's type, or are aligned to less");
       return tap_wrong_size;
     }
     try {
@@ -727,7 +736,7 @@ public:
   /** Declares a record of T, see the top of this file. */
   template <class T> builder &record(const std::string &key, buffer cfg) {
     detail::check(functions<T>::configure(native_handle(), key.c_str(), cfg.kind, cfg.capacity));
-    sizes_[key] = detail::size_of<T>;
+    records_[key] = {detail::size_of<T>, functions<T>::alignment};
     return *this;
   }
 
@@ -746,7 +755,7 @@ public:
    * function is destroyed when the tap has ended.
    */
   template <class T, class Function> builder &tap(const std::string &key, Function &&function) {
-    check_size(key, detail::size_of<T>);
+    check_lent(key, detail::size_of<T>, alignof(T));
     using state = detail::tap_state<T, std::decay_t<Function>>;
     std::unique_ptr<state> user(new state{std::forward<Function>(function)});
     // The library frees it, also if it refuses it.
@@ -792,16 +801,30 @@ private:
   }
 
   /** The library would hand a tap whatever the record holds. */
-  void check_size(const std::string &key, std::size_t asked) const {
-    const auto record = sizes_.find(key);
-    if (record != sizes_.end() && record->second != asked) {
-      throw error(AIMDB_WRONG_SIZE, "record `" + key + "` holds " + in_words(record->second) + ", but its tap is for " +
-                                        in_words(asked));
+  void check_lent(const std::string &key, std::size_t size, std::size_t alignment) const {
+    const auto found = records_.find(key);
+    if (found == records_.end()) {
+      return;
+    }
+    const values &record = found->second;
+    if (record.size != size) {
+      throw error(AIMDB_WRONG_SIZE, "record `" + key + "` holds " + in_words(record.size) + ", but its tap is for " +
+                                        in_words(size));
+    }
+    if (record.alignment < alignment) {
+      throw error(AIMDB_WRONG_TYPE, "record `" + key + "` holds values that are aligned to " +
+                                        std::to_string(record.alignment) + " bytes, but its tap is for a type that needs " +
+                                        std::to_string(alignment) + "; use the record's own type");
     }
   }
   static std::string in_words(std::size_t size) { return size == 0 ? "JSON" : std::to_string(size) + " bytes"; }
 
-  std::map<std::string, std::size_t> sizes_;
+  /** How large a record's values are, 0 for JSON, and how they are aligned when they are lent. */
+  struct values {
+    std::size_t size;
+    std::size_t alignment;
+  };
+  std::map<std::string, values> records_;
 };
 
 /** How grave a line of the log is. */

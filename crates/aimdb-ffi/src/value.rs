@@ -15,7 +15,9 @@ pub(crate) trait Content: Record {
     /// Whether it has payloads, so that links are for it.
     const HAS_PAYLOADS: bool = true;
 
-    /// How it is lent to a callback: `size` bytes, valid while `self` is.
+    /// How it is lent to a callback: `size` bytes, valid while `self` is, and aligned as [`aimdb_tap_fn`] says.
+    ///
+    /// [`aimdb_tap_fn`]: crate::aimdb_tap_fn
     fn lend(&self, size: usize) -> &[MaybeUninit<u8>];
 
     /// Its payload for a link.
@@ -54,6 +56,9 @@ pub(crate) unsafe trait Plain: Content {
     unsafe fn write(&self, to: *mut u8, size: usize);
 }
 
+/// How values of bytes are aligned, on every target: C's types of up to 8 bytes, and structs of them, need no more.
+const ALIGN: usize = 8;
+
 /// Up to `N` bytes of a record that was defined at run time, in place: no allocation for each value. What C has left
 /// unset in them (padding) stays unset.
 #[derive(Clone, Copy)]
@@ -64,6 +69,8 @@ pub(crate) struct Block<const N: usize>([MaybeUninit<u8>; N]);
 unsafe impl<const N: usize> Plain for Block<N> {
     #[inline]
     unsafe fn read(from: *const u8, size: usize) -> Self {
+        // Of each size that there is.
+        const { assert!(align_of::<Self>() == ALIGN && size_of::<Self>() == N) };
         let mut block = Self([MaybeUninit::uninit(); N]);
         // SAFETY: as the caller says. The first branch is a copy of a size that the compiler knows.
         unsafe {
@@ -126,26 +133,47 @@ impl<const N: usize> Content for Block<N> {
     }
 }
 
-/// The bytes of a value too large to be copied from hand to hand; one allocation for each value, shared by its readers.
+/// The bytes of a value too large to be copied from hand to hand; one allocation for each value, shared by its readers. They
+/// stand in words, so that they are aligned as a [`Block`] is: an allocation of single bytes is as aligned as the allocator
+/// likes, and behind the counters of an `Arc` that is 4 where a pointer has 4 bytes. The last word's rest stays unset.
 #[derive(Clone)]
-pub(crate) struct Shared(Arc<[MaybeUninit<u8>]>);
+pub(crate) struct Shared(Arc<[Word]>);
+
+/// What a large value is made of.
+type Word = Block<8>;
+
+impl Shared {
+    fn bytes(&self) -> &[MaybeUninit<u8>] {
+        // SAFETY: words have no padding between them, and no byte of them needs to be set.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), size_of_val(&*self.0)) }
+    }
+}
 
 // SAFETY: no more than `size` bytes are copied, and never more than there are.
 unsafe impl Plain for Shared {
     unsafe fn read(from: *const u8, size: usize) -> Self {
-        // SAFETY: as the caller says; bytes that may be unset have no invariant.
-        Self(unsafe { std::slice::from_raw_parts(from.cast(), size) }.into())
+        const { assert!(align_of::<Word>() == ALIGN) };
+        let mut words = Arc::new_uninit_slice(size.div_ceil(size_of::<Word>()));
+        let to: *mut [MaybeUninit<Word>] =
+            Arc::get_mut(&mut words).expect("it is shared with nobody yet");
+        // SAFETY: the caller lends so many bytes, and there is room for them. Words that are unset are words all the same.
+        unsafe {
+            ptr::copy_nonoverlapping(from, to.cast(), size);
+            Self(words.assume_init())
+        }
     }
 
     unsafe fn write(&self, to: *mut u8, size: usize) {
+        let bytes = self.bytes();
         // SAFETY: as the caller says.
-        unsafe { ptr::copy_nonoverlapping(self.0.as_ptr(), to.cast(), size.min(self.0.len())) };
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to.cast(), size.min(bytes.len())) };
     }
 }
 
 impl Content for Shared {
     fn lend(&self, size: usize) -> &[MaybeUninit<u8>] {
-        &self.0[..size.min(self.0.len())]
+        let bytes = self.bytes();
+        &bytes[..size.min(bytes.len())]
     }
 
     fn encode(&self, size: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {
@@ -254,5 +282,33 @@ impl<T: Exported> Content for T {
 
     fn decode(payload: &[u8], _: usize) -> Result<Self, CodecError> {
         Exported::decode(payload)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_value_is_aligned_by_its_type_and_whole_at_every_size() {
+        // By its type, not by what the allocator happens to give.
+        fn is_aligned<T>(_: &Arc<[T]>) -> bool {
+            align_of::<T>() == ALIGN
+        }
+        let bytes: Vec<u8> = (0..5000).map(|n| (n % 251) as u8).collect();
+        for size in (1025..1042).chain([4095, 4096, 4097, 5000]) {
+            // SAFETY: so many bytes are there.
+            let value = unsafe { Shared::read(bytes.as_ptr(), size) };
+            assert!(is_aligned(&value.0));
+            let lent = value.lend(size);
+            assert_eq!((lent.len(), lent.as_ptr().addr() % ALIGN), (size, 0));
+            let mut back = [0xee; 5001];
+            // SAFETY: there is room for so many.
+            unsafe { value.write(back.as_mut_ptr(), size) };
+            assert_eq!((&back[..size], back[size]), (&bytes[..size], 0xee));
+            let mut payload = Vec::new();
+            Content::encode(&value, size, &mut payload).unwrap();
+            assert_eq!(payload, bytes[..size]);
+        }
     }
 }

@@ -83,6 +83,38 @@ aimdb_status interop_batch_get_many(const aimdb_consumer *consumer, struct Inter
 /** See `aimdb_latest`. */
 aimdb_status interop_batch_latest(const aimdb_consumer *consumer, struct InteropBatch *value);
 
+/** Is aligned to less than 8 bytes. */
+struct InteropPoint {
+  /** Three coordinates, so that two values side by side are not both aligned to 8. */
+  float at[3];
+};
+/* Else C and Rust would not mean the same bytes. */
+typedef char interop_point_has_12_bytes[sizeof(struct InteropPoint) == 12 ? 1 : -1];
+#ifdef __cplusplus
+static_assert(alignof(struct InteropPoint) == 4, "struct InteropPoint has another alignment in Rust");
+#endif
+
+/** Declares a record of `struct InteropPoint`; see `aimdb_configure_bytes`. */
+aimdb_status interop_point_configure(const aimdb_builder *builder, const char *key, aimdb_buffer kind, size_t capacity);
+/** See `aimdb_set`. */
+aimdb_status interop_point_set(const aimdb_producer *producer, struct InteropPoint value);
+/** See `aimdb_try_set`. */
+aimdb_status interop_point_try_set(const aimdb_producer *producer, struct InteropPoint value);
+/** See `aimdb_set_timeout`. */
+aimdb_status interop_point_set_timeout(const aimdb_producer *producer, struct InteropPoint value, uint64_t timeout_us);
+/** See `aimdb_set_many`. */
+aimdb_status interop_point_set_many(const aimdb_producer *producer, const struct InteropPoint *values, size_t count, uint64_t timeout_us, size_t *accepted);
+/** See `aimdb_get`. */
+aimdb_status interop_point_get(const aimdb_consumer *consumer, struct InteropPoint *value);
+/** See `aimdb_try_get`. */
+aimdb_status interop_point_try_get(const aimdb_consumer *consumer, struct InteropPoint *value);
+/** See `aimdb_get_timeout`. */
+aimdb_status interop_point_get_timeout(const aimdb_consumer *consumer, struct InteropPoint *value, uint64_t timeout_us);
+/** See `aimdb_get_many`. */
+aimdb_status interop_point_get_many(const aimdb_consumer *consumer, struct InteropPoint *values, size_t max, uint64_t timeout_us, size_t *count);
+/** See `aimdb_latest`. */
+aimdb_status interop_point_latest(const aimdb_consumer *consumer, struct InteropPoint *value);
+
 #ifdef __cplusplus
 }
 #endif

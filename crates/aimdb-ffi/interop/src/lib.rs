@@ -37,6 +37,8 @@ programs! {
 
     /// A tap sees every value, and its data is freed once.
     a_tap_sees_every_value() = "a_tap_sees_every_value";
+    /// A tap gets the values of each kind of record as they are promised to be aligned.
+    a_tap_gets_values_aligned_as_promised() = "a_tap_gets_values_aligned_as_promised";
     /// A tap that blocks holds nobody else up.
     a_tap_that_blocks() = "a_tap_that_blocks";
     /// A tap writes and reads other records, and waits for them.

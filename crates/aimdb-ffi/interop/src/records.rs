@@ -26,9 +26,18 @@ aimdb_ffi::export_record! {
     }
 }
 
-/// The header of both records, which the C programs include.
+aimdb_ffi::export_record! {
+    /// Is aligned to less than 8 bytes.
+    pub struct InteropPoint as interop_point {
+        /// Three coordinates, so that two values side by side are not both aligned to 8.
+        pub at: [f32; 3],
+    }
+}
+
+/// The header of all records, which the C programs include.
 #[must_use]
 pub fn records_header() -> String {
-    let records = [InteropReading::C_DECLARATION, InteropBatch::C_DECLARATION];
+    let records =
+        [InteropReading::C_DECLARATION, InteropBatch::C_DECLARATION, InteropPoint::C_DECLARATION];
     aimdb_ffi::header("INTEROP_RECORDS_H", &records)
 }
