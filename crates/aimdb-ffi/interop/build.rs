@@ -4,6 +4,7 @@ fn main() {
     let sources = [
         "c/threads.c",
         "c/callbacks.c",
+        "c/detach.c",
         "c/misuse.c",
         "c/waiting.c",
         "c/typed.c",

@@ -225,6 +225,22 @@ pub unsafe fn configure<T: Exported>(
     unsafe { declare(builder, key, |_| Ok(Kind::exported::<T>()), kind, capacity) }
 }
 
+/// How long a shutdown may take that is asked for and not waited for: for tests, which would else take the default of 10 s.
+///
+/// # Safety
+///
+/// The handle is not freed meanwhile.
+#[doc(hidden)]
+pub unsafe fn shutdown_deadline(builder: *const aimdb_builder, deadline: Duration) -> aimdb_status {
+    answer(|| {
+        // SAFETY: as the caller says.
+        unsafe { declared(builder)? }.step(move |builder| {
+            builder.shutdown_deadline(deadline);
+        });
+        Ok(())
+    })
+}
+
 /// # Safety
 ///
 /// `key` is NULL or a text.

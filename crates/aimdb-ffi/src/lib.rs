@@ -93,11 +93,11 @@ pub use aimdb_core::CodecError;
 // For what `export_record!` derives.
 pub use serde;
 
-/// What the functions of [`export_record!`] call.
+/// What the functions of [`export_record!`] call, and the tests of this crate.
 #[doc(hidden)]
 pub mod calls {
     pub use crate::arguments::Wait;
-    pub use crate::builder::configure;
+    pub use crate::builder::{configure, shutdown_deadline};
     pub use crate::consumer::{get, get_many, latest};
     pub use crate::export::{from_json, no_payloads, to_json};
     pub use crate::kind::Asked;

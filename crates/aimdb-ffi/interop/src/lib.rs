@@ -2,6 +2,7 @@
 //! failed, which it has also printed.
 
 use std::ffi::{CStr, c_char, c_int};
+use std::time::Duration;
 
 mod records;
 
@@ -60,6 +61,11 @@ programs! {
     /// The log reaches its hook.
     the_log_reaches_its_hook() = "the_log_reaches_its_hook";
 
+    /// A database is detached with a shorter deadline than the shutdown that was asked for before; 1: once that has begun.
+    detach_in_less_time_than_the_shutdown_has(has_begun: u32) = "detach_in_less_time_than_the_shutdown_has";
+    /// A tap that asks for the shutdown, which has so many microseconds (0: the default), works on for so many.
+    a_tap_works_past_the_deadline_of_the_shutdown_it_asked_for(deadline_us: u64, work_us: u64) = "a_tap_works_past_the_deadline_of_the_shutdown_it_asked_for";
+
     /// NULL wherever it can be.
     null_everywhere() = "null_everywhere";
     /// Handles that are freed, made up, or of another kind.
@@ -98,6 +104,20 @@ programs! {
     race_made_for_the_sanitizer() = "race_made_for_the_sanitizer";
     /// Looks at a text that has been freed; for AddressSanitizer to find.
     use_after_free_made_for_the_sanitizer() = "use_after_free_made_for_the_sanitizer";
+}
+
+/// For the C programs, which have no option for it: how long a shutdown may take that was asked for.
+///
+/// # Safety
+///
+/// The builder is not freed meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn interop_shutdown_deadline(
+    builder: *const aimdb_ffi::aimdb_builder,
+    deadline_us: u64,
+) -> aimdb_ffi::aimdb_status {
+    // SAFETY: as the caller says.
+    unsafe { aimdb_ffi::calls::shutdown_deadline(builder, Duration::from_micros(deadline_us)) }
 }
 
 /// Records of every form, linked to the broker at `url` and back.
