@@ -116,7 +116,7 @@ impl Database {
     ) -> Outcome {
         let report = match &outcome {
             Ok(report) => Some(report.clone()),
-            Err(DetachError::Stuck { report, .. }) => report.as_deref().cloned(),
+            Err(DetachError::Stuck { report, .. }) => Some(report.as_ref().clone()),
             Err(DetachError::WouldDeadlock) => None,
         };
         if let Some(report) = report {

@@ -12,6 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 
 use crate::handle::{DETACH_DEADLINE, Home, RuntimeThread, SyncHandle};
+use crate::owned::OwnedRuntime;
 use crate::park;
 use crate::queued::Gates;
 
@@ -85,6 +86,13 @@ impl AttachOptions {
     }
 
     fn runtime(&self) -> std::io::Result<Runtime> {
+        // Tokio panics where the system gives it no thread for a worker.
+        std::panic::catch_unwind(|| self.build_runtime()).unwrap_or_else(|_| {
+            Err(std::io::Error::other("the system gives no thread for a worker"))
+        })
+    }
+
+    fn build_runtime(&self) -> std::io::Result<Runtime> {
         let mut builder = match self.workers {
             None => Builder::new_current_thread(),
             Some(_) => Builder::new_multi_thread(),
@@ -112,18 +120,10 @@ impl Attach for AimDbBuilder<TokioAdapter> {
             let why = std::io::Error::new(std::io::ErrorKind::InvalidInput, "its name holds a NUL");
             return Err(refused(why));
         }
-        let runtime = options.runtime().map_err(refused)?;
-        let built = {
+        let runtime = OwnedRuntime::new(options.runtime().map_err(refused)?);
+        let db = {
             let _inside = runtime.enter();
-            self.build()
-        };
-        let db = match built {
-            Ok(db) => db,
-            Err(findings) => {
-                // A runtime may not be dropped inside another one's worker, which may be where we are.
-                runtime.shutdown_background();
-                return Err(findings);
-            }
+            self.build()?
         };
         let tokio = runtime.handle().clone();
         db.start();
@@ -135,7 +135,7 @@ impl Attach for AimDbBuilder<TokioAdapter> {
 
 /// The thread that drives the runtime until it is told to end.
 fn start_thread(
-    runtime: Runtime,
+    runtime: OwnedRuntime,
     db: AimDb<TokioAdapter>,
     gates: Gates,
     options: &AttachOptions,
@@ -146,7 +146,7 @@ fn start_thread(
     let thread = thread::Builder::new().name(options.thread_name.clone()).spawn(move || {
         runtime.block_on(drive(db, &gates, &told));
         // What is left are tasks of users' own; they are dropped, and blocking ones are left to themselves.
-        runtime.shutdown_timeout(Duration::from_millis(100));
+        runtime.end_within(Duration::from_millis(100));
         let _nobody_waits = ended.send(());
     })?;
     let home = match options.workers {
@@ -162,7 +162,12 @@ async fn drive(db: AimDb<TokioAdapter>, gates: &Gates, end: &Notify) {
         // What queues have accepted goes first, whoever asks for the end.
         db.shutdown_requested().await;
         gates.close();
-        let _late = tokio::time::timeout(DETACH_DEADLINE, gates.drained()).await;
+        tokio::select! {
+            () = gates.drained() => {}
+            () = tokio::time::sleep(DETACH_DEADLINE) => {}
+            // A caller shuts down, with a deadline of its own for the queues too.
+            () = gates.taken_over() => std::future::pending().await,
+        }
         // It ends when a stage asks for it, or fails where that ends the database. `health()` and the report say why;
         // the runtime stays for whoever still reads.
         let _outcome = db.run().await;

@@ -201,12 +201,12 @@ pub enum DetachError {
     /// Stages kept the runtime thread busy past the deadline and cannot be ended from outside. The thread is left to
     /// them; it ends when they do.
     Stuck {
-        /// What the shutdown had come to, if it came to an end.
-        report: Option<Box<ShutdownReport>>,
+        /// What the shutdown came to: what was lost, and which stages keep their thread busy.
+        report: Box<ShutdownReport>,
         /// The stages that were still running, as `record/stage`.
         stages: Vec<String>,
     },
-    /// The call stands on the database's own runtime thread, which would wait for itself.
+    /// The call was made on the database's own runtime thread, or by one of its stages, and would wait for itself.
     WouldDeadlock,
 }
 
@@ -217,8 +217,8 @@ impl fmt::Display for DetachError {
                 write!(f, "the runtime thread did not end in time: busy with {}", stages.join(", "))
             }
             Self::WouldDeadlock => f.write_str(
-                "detach was called on the database's own runtime thread, which would wait for itself; a stage ends the \
-                 database with `ctx.shutdown()`",
+                "detach was called on the database's own runtime thread, or by one of its stages, and would wait for \
+                 itself; a stage ends the database with `ctx.shutdown()`",
             ),
         }
     }

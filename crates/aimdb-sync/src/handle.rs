@@ -10,7 +10,7 @@ use aimdb_core::graph::Graph;
 use aimdb_core::health::Health;
 use aimdb_core::metrics::Metrics;
 use aimdb_core::{AimDb, Leftover, Record, RecordKey, ShutdownReport};
-use aimdb_tokio_adapter::TokioAdapter;
+use aimdb_tokio_adapter::{TokioAdapter, polls_a_stage_of};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::Notify;
 
@@ -21,8 +21,7 @@ use crate::park;
 use crate::producer::SyncProducer;
 use crate::queued::{Gates, QueuedIn, QueuedOut};
 
-/// How much longer than its deadline a shutdown may take before its caller stops waiting for the runtime thread: the
-/// engine's own last grace of half a second, and some for a loaded machine.
+/// How long the runtime thread may take to end once the shutdown is over: some for a loaded machine.
 const MARGIN: Duration = Duration::from_secs(1);
 
 /// How long queued producers may take to say what they were left with.
@@ -68,7 +67,7 @@ pub(crate) struct RuntimeThread {
 ///
 /// Dropped without [`detach`](Self::detach), it detaches with the deadline of
 /// [`AttachOptions::drop_deadline`](crate::AttachOptions::drop_deadline), 2 s unless set, and never takes more than
-/// two seconds longer. Dropped by a stage on the runtime thread itself, it does so without waiting.
+/// two seconds longer. Dropped by a stage, or on the runtime thread, it does so without waiting.
 pub struct SyncHandle {
     db: AimDb<TokioAdapter>,
     tokio: Handle,
@@ -201,29 +200,33 @@ impl SyncHandle {
     ///
     /// # Errors
     ///
-    /// [`DetachError::WouldDeadlock`] on the runtime thread itself; [`DetachError::Stuck`] if a stage keeps the runtime
-    /// thread busy past the deadline.
+    /// [`DetachError::WouldDeadlock`] on the runtime thread itself and inside a stage of this database, which could not
+    /// end before the call does; [`DetachError::Stuck`] if a stage keeps the runtime thread busy past the deadline.
     pub fn shutdown(&self, deadline: Duration) -> Result<ShutdownReport, DetachError> {
-        if self.home.is_here() {
+        if self.would_wait_for_itself() {
             return Err(DetachError::WouldDeadlock);
         }
-        let report = self.close(deadline)?;
+        let report = self.close(deadline);
         if self.home.is_one_thread() && !report.stuck.is_empty() {
             let stages = report.stuck.clone();
-            return Err(DetachError::Stuck { report: Some(Box::new(report)), stages });
+            return Err(DetachError::Stuck { report: Box::new(report), stages });
         }
         Ok(report)
     }
 
+    /// Whether the caller is what a shutdown would have to wait for.
+    fn would_wait_for_itself(&self) -> bool {
+        self.home.is_here() || polls_a_stage_of(&self.tokio)
+    }
+
     /// Ends queues, then records.
-    fn close(&self, deadline: Duration) -> Result<ShutdownReport, DetachError> {
+    fn close(&self, deadline: Duration) -> ShutdownReport {
         let began = Instant::now();
+        self.gates.take_over();
         self.gates.close();
         let by = began.checked_add(deadline).map_or(Limit::none(), Limit::until);
         let _late = park::block_on(by, self.gates.drained());
-        let mut report = self
-            .close_records(deadline.saturating_sub(began.elapsed()))
-            .ok_or_else(|| DetachError::Stuck { report: None, stages: self.running_stages() })?;
+        let mut report = self.close_records(deadline.saturating_sub(began.elapsed()));
         // With the records closed, queues that had to wait for room end too, and say what they were left with.
         let _late = park::block_on(Limit::after(LAST_WORDS), self.gates.drained());
         report.left.extend(self.gates.left().into_iter().map(|(record, unread)| Leftover {
@@ -232,32 +235,46 @@ impl SyncHandle {
             unread,
             interrupted: 0,
         }));
-        Ok(report)
+        report
     }
 
     /// On a thread with timers of its own: those of the database's runtime stand still when a stage keeps its thread
     /// busy, and wherever the caller stands there may be none.
-    fn close_records(&self, deadline: Duration) -> Option<ShutdownReport> {
-        let closing = async {
-            let all = self.db.shutdown(deadline);
-            tokio::time::timeout(deadline.saturating_add(MARGIN), all).await.ok()
-        };
+    fn close_records(&self, deadline: Duration) -> ShutdownReport {
         // Made and dropped over there: in a worker of the caller's a runtime may not be dropped.
         let close = move || {
             let timers = Builder::new_current_thread().enable_time().build().ok()?;
-            timers.block_on(closing)
+            Some(timers.block_on(self.db.shutdown(deadline)))
         };
-        park::blocking(|| {
+        let closed = park::blocking(|| {
             thread::scope(|scope| {
                 let thread = thread::Builder::new().name("aimdb-detach".into());
                 thread.spawn_scoped(scope, close).ok()?.join().ok()?
             })
-        })
+        });
+        closed.unwrap_or_else(|| self.close_records_here(deadline))
+    }
+
+    /// [`close_records`](Self::close_records) where no thread can be had for it. Timers of the database's runtime do
+    /// while that runs; this thread's own clock decides when it does not.
+    fn close_records_here(&self, deadline: Duration) -> ShutdownReport {
+        const STEP: Duration = Duration::from_millis(50);
+        let _timers = self.tokio.enter();
+        let mut left = deadline;
+        loop {
+            let limit =
+                Instant::now().checked_add(left.max(STEP)).map_or(Limit::none(), Limit::until);
+            if let Ok(report) = park::block_on(limit, self.db.shutdown(left)) {
+                return report;
+            }
+            left = Duration::ZERO;
+        }
     }
 
     /// [`shutdown`](Self::shutdown) with a deadline of 10 s, then the end of the runtime thread.
     ///
-    /// A second call, from whichever thread, waits for the first and gives the same answer. Producers then get
+    /// A second call, from whichever thread, waits for the first and gives the same answer. A shutdown that a stage, a
+    /// callback or another thread has begun goes on with this call's deadline. Producers then get
     /// `Closed`; consumers get what is left, and then `Closed`.
     ///
     /// # Errors
@@ -273,7 +290,7 @@ impl SyncHandle {
     ///
     /// As for [`shutdown`](Self::shutdown).
     pub fn detach_with_timeout(&self, deadline: Duration) -> Result<ShutdownReport, DetachError> {
-        if self.home.is_here() {
+        if self.would_wait_for_itself() {
             return Err(DetachError::WouldDeadlock);
         }
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
@@ -281,8 +298,8 @@ impl SyncHandle {
             return outcome.clone();
         }
         let report = self.close(deadline);
-        let before = std::mem::replace(&mut *thread, Err(report.clone()));
-        let Ok(running) = before else { return report };
+        let before = std::mem::replace(&mut *thread, Err(Ok(report.clone())));
+        let Ok(running) = before else { return Ok(report) };
         let outcome = self.join(running, report);
         *thread = Err(outcome.clone());
         outcome
@@ -294,6 +311,7 @@ impl SyncHandle {
         let Ok(running) = thread else { return };
         let (db, gates, deadline) = (self.db.clone(), self.gates.clone(), self.drop_deadline);
         let end = Arc::clone(&running.end);
+        gates.take_over();
         gates.close();
         self.tokio.spawn(async move {
             let _late = tokio::time::timeout(deadline, gates.drained()).await;
@@ -305,7 +323,7 @@ impl SyncHandle {
     fn join(
         &self,
         running: RuntimeThread,
-        report: Result<ShutdownReport, DetachError>,
+        report: ShutdownReport,
     ) -> Result<ShutdownReport, DetachError> {
         running.end.notify_one();
         match running.has_ended.recv_timeout(MARGIN) {
@@ -313,10 +331,10 @@ impl SyncHandle {
             Ok(()) => _ = running.thread.join(),
             Err(_) => {
                 let stages = self.running_stages();
-                return Err(DetachError::Stuck { report: report.ok().map(Box::new), stages });
+                return Err(DetachError::Stuck { report: Box::new(report), stages });
             }
         }
-        report
+        Ok(report)
     }
 
     fn running_stages(&self) -> Vec<String> {
@@ -331,7 +349,7 @@ impl SyncHandle {
 
 impl Drop for SyncHandle {
     fn drop(&mut self) {
-        if self.home.is_here() {
+        if self.would_wait_for_itself() {
             return self.end_from_inside();
         }
         // Nobody is left to tell; the report is in the log.

@@ -7,18 +7,17 @@
 
 use std::future::poll_fn;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
-use std::sync::atomic::{AtomicBool, AtomicIsize};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError as ChannelEmpty, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 
 use aimdb_core::buffer::{Subscription, WaitTicket};
+use aimdb_core::wait::WaitQueue;
 use aimdb_core::{Event, Producer, Record, TryRecvError};
 use aimdb_tokio_adapter::TokioAdapter;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, mpsc};
-
-use crate::wakers::{Place, Wakers};
 
 /// The queues into the engine that a shutdown has to drain before records close.
 #[derive(Clone, Default)]
@@ -33,6 +32,8 @@ struct Ledger {
     gates: Vec<Weak<Gate>>,
     /// A shutdown has begun: a queue made from now on accepts nothing.
     closed: bool,
+    /// A caller with a deadline of its own waits for the queues.
+    taken_over: bool,
     /// What queues that have ended had accepted and could not move, with their records.
     left: Vec<(String, u64)>,
 }
@@ -41,8 +42,16 @@ struct Ledger {
 struct Gate {
     key: String,
     closing: Notify,
-    /// How many values it holds; asked through the sender, whose type is not known here.
+    /// How many values it holds; asked through a sender, whose type is not known here.
     len: Box<dyn Fn() -> usize + Send + Sync>,
+    /// Values taken out of the queue that the record has not accepted.
+    in_hand: AtomicU64,
+}
+
+impl Gate {
+    fn held(&self) -> u64 {
+        (self.len)() as u64 + self.in_hand.load(Acquire)
+    }
 }
 
 impl Gates {
@@ -80,13 +89,28 @@ impl Gates {
         self.all().iter().for_each(|gate| gate.closing.notify_one());
     }
 
+    /// A caller waits for the queues from now on, for as long as its own deadline says.
+    pub(crate) fn take_over(&self) {
+        self.lock().taken_over = true;
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until a caller has taken over.
+    pub(crate) async fn taken_over(&self) {
+        self.until(|ledger| ledger.taken_over).await;
+    }
+
     /// Waits until every queue has been moved into its record.
     pub(crate) async fn drained(&self) {
+        self.until(|ledger| ledger.gates.is_empty()).await;
+    }
+
+    async fn until(&self, condition: impl Fn(&Ledger) -> bool) {
         loop {
             let changed = self.changed.notified();
             let mut changed = std::pin::pin!(changed);
             changed.as_mut().enable();
-            if self.lock().gates.is_empty() {
+            if condition(&self.lock()) {
                 return;
             }
             changed.await;
@@ -96,7 +120,7 @@ impl Gates {
     /// What queues had accepted and could not move, with their records.
     pub(crate) fn left(&self) -> Vec<(String, u64)> {
         let mut left = self.lock().left.clone();
-        let held = self.all().into_iter().map(|gate| (gate.key.clone(), (gate.len)() as u64));
+        let held = self.all().into_iter().map(|gate| (gate.key.clone(), gate.held()));
         left.extend(held.filter(|(_, held)| *held > 0));
         left
     }
@@ -105,11 +129,22 @@ impl Gates {
 /// The queue into the engine.
 pub(crate) struct QueuedIn<T: Record> {
     pub(crate) queue: mpsc::Sender<T>,
+    handles: Arc<Handles>,
 }
 
 impl<T: Record> Clone for QueuedIn<T> {
     fn clone(&self) -> Self {
-        Self { queue: self.queue.clone() }
+        Self { queue: self.queue.clone(), handles: Arc::clone(&self.handles) }
+    }
+}
+
+/// All handles of one queue. The gate keeps a sender too, to count what the queue holds, so the last handle says that
+/// nothing will come any more.
+struct Handles(Arc<Gate>);
+
+impl Drop for Handles {
+    fn drop(&mut self) {
+        self.0.closing.notify_one();
     }
 }
 
@@ -121,17 +156,20 @@ impl<T: Record> QueuedIn<T> {
         gates: &Gates,
     ) -> Self {
         let (queue, mut values) = mpsc::channel(capacity.min(Semaphore::MAX_PERMITS));
-        let sender = queue.downgrade();
-        let len =
-            move || sender.upgrade().map_or(0, |queue| queue.max_capacity() - queue.capacity());
-        let key = producer.key().into();
-        let gate = Arc::new(Gate { key, closing: Notify::new(), len: Box::new(len) });
+        let sender = queue.clone();
+        let gate = Arc::new(Gate {
+            key: producer.key().into(),
+            closing: Notify::new(),
+            len: Box::new(move || sender.max_capacity() - sender.capacity()),
+            in_hand: AtomicU64::new(0),
+        });
+        let handles = Arc::new(Handles(Arc::clone(&gate)));
         if gates.admit(&gate) {
-            tokio.spawn(Mover { values, producer, gate, gates: gates.clone(), left: 0 }.run());
+            tokio.spawn(Mover { values, producer, gate, gates: gates.clone() }.run());
         } else {
             values.close();
         }
-        Self { queue }
+        Self { queue, handles }
     }
 }
 
@@ -141,8 +179,6 @@ struct Mover<T: Record> {
     producer: Producer<T, TokioAdapter>,
     gate: Arc<Gate>,
     gates: Gates,
-    /// Values taken out of the queue that the record has not accepted.
-    left: u64,
 }
 
 impl<T: Record> Mover<T> {
@@ -161,9 +197,9 @@ impl<T: Record> Mover<T> {
                 value = self.values.recv() => value,
             };
             let Some(value) = value else { return };
-            self.left += 1;
+            self.gate.in_hand.fetch_add(1, AcqRel);
             match self.producer.produce(value).await {
-                Ok(()) => self.left -= 1,
+                Ok(()) => _ = self.gate.in_hand.fetch_sub(1, AcqRel),
                 Err(_closed) => self.values.close(),
             }
         }
@@ -174,7 +210,8 @@ impl<T: Record> Drop for Mover<T> {
     /// At the end, or wherever the runtime's own end has met it.
     fn drop(&mut self) {
         self.values.close();
-        self.gates.ended(&self.gate, self.left + self.values.len() as u64);
+        let in_hand = self.gate.in_hand.load(Acquire);
+        self.gates.ended(&self.gate, in_hand + self.values.len() as u64);
     }
 }
 
@@ -189,7 +226,7 @@ struct Outlet<T> {
     /// So many events are in the queue; one less while somebody takes one before the task has counted it.
     filled: AtomicIsize,
     /// Who waits for one.
-    waiting: Wakers,
+    waiting: WaitQueue,
     /// One permit for each free place. The task takes one before it takes a value, so that it never holds a value for
     /// which there is no place, and can be dropped at any time.
     room: Semaphore,
@@ -199,10 +236,22 @@ struct Outlet<T> {
     over: AtomicBool,
 }
 
+impl<T> Outlet<T> {
+    fn take(&self) -> Result<Event<T>, ChannelEmpty> {
+        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let event = events.try_recv()?;
+        self.filled.fetch_sub(1, AcqRel);
+        drop(events);
+        // Its waker is woken here.
+        self.room.add_permits(1);
+        Ok(event)
+    }
+}
+
 /// A place in the line for the queue, and in the record's own for when the task has gone.
 #[derive(Debug, Default)]
 pub(crate) struct QueuedTicket {
-    queue: Place,
+    queue: WaitTicket,
     record: WaitTicket,
 }
 
@@ -212,7 +261,7 @@ impl<T: Record> QueuedOut<T> {
         let outlet = Arc::new(Outlet {
             events: Mutex::new(events),
             filled: AtomicIsize::new(0),
-            waiting: Wakers::default(),
+            waiting: WaitQueue::new(),
             room: Semaphore::new(capacity.min(Semaphore::MAX_PERMITS)),
             gone: Notify::new(),
             over: AtomicBool::new(false),
@@ -232,18 +281,12 @@ impl<T: Record> QueuedOut<T> {
     /// The next event if there is one.
     pub(crate) fn try_event(&self) -> Result<Event<T>, TryRecvError> {
         let outlet = &*self.outlet;
-        let events = outlet.events.lock().unwrap_or_else(PoisonError::into_inner);
-        let take = || {
-            let event = events.try_recv()?;
-            outlet.filled.fetch_sub(1, AcqRel);
-            outlet.room.add_permits(1);
-            Ok(event)
-        };
-        match take() {
+        match outlet.take() {
             Ok(event) => Ok(event),
             Err(ChannelEmpty::Empty) if !outlet.over.load(Acquire) => Err(TryRecvError::Empty),
-            // The channel may have been filled between the two looks.
-            Err(_) => take().or_else(|_| self.subscription.try_event()),
+            // The channel may have been filled between the two looks. Values of the record are cloned, which is user
+            // code, so no lock of the channel is held then.
+            Err(_) => outlet.take().or_else(|_| self.subscription.try_event()),
         }
     }
 
@@ -296,8 +339,8 @@ impl<T: Record> QueuedOut<T> {
 
     /// Gives a ticket back. A wake-up it had received goes to the next in line.
     pub(crate) fn stop_waiting(&self, ticket: &mut QueuedTicket) {
-        if !self.outlet.waiting.leave(&mut ticket.queue) && self.has_something() {
-            self.outlet.waiting.wake_one();
+        if self.outlet.waiting.leave(&mut ticket.queue) && self.has_something() {
+            self.outlet.waiting.notify_one();
         }
         self.subscription.stop_waiting(&mut ticket.record);
     }
@@ -328,7 +371,7 @@ impl<T: Record> Filler<T> {
                 return;
             }
             self.outlet.filled.fetch_add(1, AcqRel);
-            self.outlet.waiting.wake_one();
+            self.outlet.waiting.notify_one();
         }
     }
 
@@ -346,7 +389,7 @@ impl<T: Record> Filler<T> {
 impl<T: Record> Drop for Filler<T> {
     fn drop(&mut self) {
         self.outlet.over.store(true, Release);
-        self.outlet.waiting.wake_all();
+        self.outlet.waiting.notify_all();
     }
 }
 

@@ -3,9 +3,10 @@
 use std::task::{Context, Poll, Waker};
 
 use aimdb_core::buffer::WaitTicket;
+use aimdb_core::wait::CancelTicket;
 
 use crate::error::GetError;
-use crate::limit::{CancelTicket, Limit, Over};
+use crate::limit::{Limit, Over};
 use crate::park;
 use crate::queued::QueuedTicket;
 

@@ -49,6 +49,7 @@ use tokio::runtime::Handle;
 mod watchdog;
 
 use watchdog::Watched;
+pub use watchdog::polls_a_stage_of;
 
 /// Tokio as the engine sees it: whichever Tokio runtime the database is built in.
 #[derive(Clone, Copy, Debug, Default)]

@@ -16,6 +16,7 @@
 //!      └───────── a stage is polled ──────┘        over: the last stage of the runtime is gone
 //! ```
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -168,12 +169,13 @@ pin_project_lite::pin_project! {
         #[pin]
         stage: F,
         watchdog: Option<Arc<Watchdog>>,
+        runtime: Id,
     }
 }
 
 impl<F> Watched<F> {
     pub(crate) fn new(stage: F, runtime: &Handle) -> Self {
-        Self { stage, watchdog: Watchdog::of(runtime) }
+        Self { stage, watchdog: Watchdog::of(runtime), runtime: runtime.id() }
     }
 }
 
@@ -182,10 +184,40 @@ impl<F: Future> Future for Watched<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
+        let _polling = Polling::begin(*this.runtime);
         // The engine catches panics inside the stage, so an end follows every beginning.
         this.watchdog.as_ref().inspect(|watchdog| watchdog.begin_poll());
         let outcome = this.stage.poll(cx);
         this.watchdog.as_ref().inspect(|watchdog| watchdog.end_poll());
         outcome
+    }
+}
+
+thread_local! {
+    /// The runtime whose stage this thread polls.
+    static POLLS: Cell<Option<Id>> = const { Cell::new(None) };
+}
+
+/// Whether the caller is a stage of this runtime: code that the stage itself runs while it is polled, not another task
+/// or a blocking thread of the runtime. Such a caller cannot wait for the stage to end.
+#[must_use]
+pub fn polls_a_stage_of(runtime: &Handle) -> bool {
+    POLLS.try_with(Cell::get).ok().flatten() == Some(runtime.id())
+}
+
+/// One poll of a stage, which may lie inside another runtime's.
+struct Polling {
+    before: Option<Id>,
+}
+
+impl Polling {
+    fn begin(runtime: Id) -> Self {
+        Self { before: POLLS.try_with(|polls| polls.replace(Some(runtime))).ok().flatten() }
+    }
+}
+
+impl Drop for Polling {
+    fn drop(&mut self) {
+        let _gone = POLLS.try_with(|polls| polls.set(self.before));
     }
 }

@@ -181,10 +181,22 @@ async fn two_shutdowns_at_once_give_the_same_report() {
     db.start();
     produce_now(&db, "numbers");
     let other = db.clone();
-    let (first, second) = tokio::join!(db.shutdown(AMPLE), other.shutdown(Duration::ZERO));
+    let (first, second) = tokio::join!(db.shutdown(AMPLE), other.shutdown(AMPLE));
     assert_eq!(first, second);
     assert_eq!(first, db.shutdown(AMPLE).await, "and so does a late one");
     assert_eq!(seen.lock().unwrap().len(), ACCEPTED as usize);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_shutdown_without_time_cuts_the_first_one_short() {
+    let (db, seen, _guard) = slow_tap(QUEUE, Duration::from_millis(10));
+    db.start();
+    produce_now(&db, "numbers");
+    let other = db.clone();
+    let (first, second) = tokio::join!(db.shutdown(AMPLE), other.shutdown(Duration::ZERO));
+    assert_eq!(first, second);
+    assert_eq!(first.cut_off, ["numbers/tap"]);
+    assert_eq!(seen.lock().unwrap().len() as u64 + first.total_left(), u64::from(ACCEPTED));
 }
 
 #[tokio::test(start_paused = true)]
