@@ -41,17 +41,28 @@
 //!
 //! # What a stage may hold
 //!
-//! Anything that lives long enough. A stage runs on the executor it was spawned on and nowhere else, so it need not be
-//! `Send`: peripherals, `Rc`, `RefCell` borrows across an `.await` are fine. In return [`EmbassyAdapter`] spawns only
-//! where its executor runs; elsewhere the build ends with a finding. How it knows:
+//! A stage runs on the executor it was spawned on and nowhere else, so it need not be `Send`: peripherals, `Rc` and `RefCell`
+//! borrows across an `.await` are fine. But the adapter itself is `Send`, and safe code can carry it to another thread, core or
+//! interrupt and build a database there, whose stages would then be moved to the executor. The adapter must prevent that for
+//! stages that are not `Send`. How [`EmbassyAdapter::new`] does depends on the features:
 //!
-//! | feature | told apart |
-//! |---|---|
-//! | `std` | threads |
-//! | `cortex-m` | the thread executor and each interrupt executor |
-//! | neither | nothing: use it in firmware with one executor only |
+//! | feature | stages | a database is built |
+//! |---|---|---|
+//! | `std` | any | on the thread of the executor; elsewhere the build ends with a finding |
+//! | `cortex-m-single-core` | any | in the exception of the executor, or outside exceptions like the executor; elsewhere the build ends with a finding |
+//! | neither | `Send`, checked by the compiler | anywhere |
 //!
-//! A chip's several cores are not told apart. Build a database on the core whose executor the spawner belongs to.
+//! `cortex-m-single-core` is for firmware, and the firmware's author promises with it what the adapter cannot find out, as
+//! with `critical-section-single-core` of the crate `cortex-m`: that the program runs on one core of the chip, and that no
+//! operating system switches between threads. An STM32H7 runs two programs, each on a core of its own, and each of them may
+//! enable the feature; a program for both cores of an RP2040 or RP2350 must not. A library must not enable it either.
+//!
+//! Two other constructors do not depend on the features:
+//!
+//! - [`EmbassyAdapter::for_send_stages`] takes `Send` stages and builds databases anywhere.
+//! - [`EmbassyAdapter::unchecked`] takes any stage. It is `unsafe`: the caller promises where databases are built. It serves
+//!   chips with several cores and processors other than Cortex-M whose stages hold peripherals that are not `Send`.
+//!   `embassy-net`'s stack is such a thing, and so are most drivers behind a `RefCell`.
 //!
 //! # Memory
 //!
@@ -80,42 +91,105 @@ use core::future::Future;
 use aimdb_core::runtime::SpawnError;
 use aimdb_core::stages::Stage;
 use aimdb_core::{Instant, LogLevel, Runtime, Spawn};
-use alloc::vec::Vec;
 use embassy_executor::Spawner;
-use embassy_executor::raw::TaskStorage;
 use embassy_time::{TICK_HZ, Timer};
 
-mod home;
+pub mod home;
 pub mod sink;
+mod task;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod ticks;
 
-use home::Home;
+use home::{Anywhere, Home, Promised, Spawns, Usual};
 pub use sink::Sink;
 
-/// An Embassy executor as the engine sees it.
+/// An Embassy executor as the engine sees it. `H` says [which stages it runs](crate#what-a-stage-may-hold).
 #[derive(Clone, Copy)]
-pub struct EmbassyAdapter {
-    home: Home,
+pub struct EmbassyAdapter<H = Usual> {
+    home: H,
     sink: Sink,
 }
 
 impl EmbassyAdapter {
     /// The executor that `spawner` belongs to, with log lines going to `sink`.
+    ///
+    /// With the feature `std` or `cortex-m-single-core` the adapter runs any stage, and a database is built where the adapter
+    /// was made. Without either the adapter is one [for `Send` stages](EmbassyAdapter::for_send_stages).
     #[must_use]
     pub fn new(spawner: Spawner, sink: Sink) -> Self {
-        Self { home: Home::of(spawner), sink }
+        Self { home: Usual::of(spawner), sink }
     }
 }
 
-impl fmt::Debug for EmbassyAdapter {
+impl EmbassyAdapter<Anywhere> {
+    /// As [`new`](EmbassyAdapter::new), for stages that are `Send` whatever the features: the database may be built on any
+    /// thread, in any interrupt and on any core, and its stages run on the spawner's executor.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use aimdb_core::{AimDbBuilder, BufferCfg};
+    /// # use aimdb_embassy_adapter::{EmbassyAdapter, sink};
+    /// # fn database(spawner: embassy_executor::Spawner) {
+    /// let runtime = Arc::new(EmbassyAdapter::for_send_stages(spawner, sink::none));
+    /// let mut builder = AimDbBuilder::new().runtime(runtime);
+    /// builder.configure::<u32>("counter", |reg| {
+    ///     reg.buffer(BufferCfg::SingleLatest).source(|_, counter| async move {
+    ///         let held = Arc::new(7);
+    ///         counter.produce(*held).await.ok();
+    ///     });
+    /// });
+    /// # }
+    /// ```
+    ///
+    /// A stage that holds an `Rc` across an `.await` does not compile:
+    ///
+    /// ```compile_fail,E0277
+    /// # use std::{rc::Rc, sync::Arc};
+    /// # use aimdb_core::{AimDbBuilder, BufferCfg};
+    /// # use aimdb_embassy_adapter::{EmbassyAdapter, sink};
+    /// # fn database(spawner: embassy_executor::Spawner) {
+    /// let runtime = Arc::new(EmbassyAdapter::for_send_stages(spawner, sink::none));
+    /// let mut builder = AimDbBuilder::new().runtime(runtime);
+    /// builder.configure::<u32>("counter", |reg| {
+    ///     reg.buffer(BufferCfg::SingleLatest).source(|_, counter| async move {
+    ///         let held = Rc::new(7);
+    ///         counter.produce(*held).await.ok();
+    ///     });
+    /// });
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn for_send_stages(spawner: Spawner, sink: Sink) -> Self {
+        Self { home: Anywhere::of(spawner), sink }
+    }
+}
+
+impl EmbassyAdapter<Promised> {
+    /// As [`new`](EmbassyAdapter::new), for stages that need not be `Send`, without a check of where the database is built:
+    /// for chips on which the adapter cannot recognise the place.
+    ///
+    /// # Safety
+    ///
+    /// The adapter, its copies and every `Arc` of one can be sent to another place, and a database can be built with them there.
+    /// The caller promises that every `AimDbBuilder` with this adapter is built only where `spawner` may be used: in a task of
+    /// its executor, or in code that runs on the same core and in the same interrupt or thread. That includes `run`, which
+    /// builds when it is polled.
+    #[must_use]
+    #[expect(unsafe_code, reason = "the caller promises what cannot be checked")]
+    pub unsafe fn unchecked(spawner: Spawner, sink: Sink) -> Self {
+        // SAFETY: stages are spawned by `build` alone, and the caller promises where it is called.
+        Self { home: unsafe { Promised::of(spawner) }, sink }
+    }
+}
+
+impl<H> fmt::Debug for EmbassyAdapter<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EmbassyAdapter").finish_non_exhaustive()
     }
 }
 
-impl Runtime for EmbassyAdapter {
+impl<H: Home> Runtime for EmbassyAdapter<H> {
     type Sleep = Timer;
 
     fn now(&self) -> Instant {
@@ -132,29 +206,8 @@ impl Runtime for EmbassyAdapter {
     }
 }
 
-impl<F: Future<Output = ()> + 'static> Spawn<F> for EmbassyAdapter {
+impl<F: Future<Output = ()>, H: Spawns<F>> Spawn<F> for EmbassyAdapter<H> {
     fn spawn(&self, stage: Stage<Self, F>) -> Result<(), SpawnError> {
-        let spawner = self.home.spawner().ok_or(NOT_HERE)?;
-        let storage = allocate().ok_or(NO_MEMORY)?;
-        let token = storage.spawn(|| stage).map_err(|_| NO_MEMORY)?;
-        spawner.spawn(token);
-        Ok(())
+        self.home.spawn(stage)
     }
-}
-
-const NOT_HERE: SpawnError = SpawnError {
-    reason: "this is not where the spawner's executor runs, and a stage may hold what must not leave it",
-    remedy: "build the database in a task of that executor",
-};
-const NO_MEMORY: SpawnError = SpawnError {
-    reason: "there is no memory for its task",
-    remedy: "give the allocator more memory, or the graph fewer stages",
-};
-
-/// Room for a task, for ever.
-fn allocate<F: Future + 'static>() -> Option<&'static TaskStorage<F>> {
-    let mut room = Vec::new();
-    room.try_reserve_exact(1).ok()?;
-    room.push(TaskStorage::new());
-    room.leak().first()
 }

@@ -43,6 +43,24 @@
 //! (in a stage, without [`workers`](AttachOptions::workers)) a call that would have to wait is refused with
 //! `WouldDeadlock`.
 //!
+//! # Memory
+//!
+//! A call that need not wait allocates nothing. The first call of a thread that finds nothing to take, or no room, allocates
+//! what the thread is woken with: once, a few words, even if its limit is zero. The thread keeps it, and its later waits
+//! allocate nothing, with four exceptions:
+//!
+//! - The line of those who wait for one thing (a record, a queue, a [`Cancel`]) grows when more threads wait than ever before,
+//!   and the line of a [`Cancel`] is made anew by the first wait after each cancellation.
+//! - [`wait_any`] for more than 16 consumers allocates in each call.
+//! - A wait inside a wait, for instance of an iterator that [`set_many`](SyncProducer::set_many) reads from, allocates once for
+//!   each outer wait.
+//! - A wait of a worker of the database's runtime ([`workers`](AttachOptions::workers)) hands the worker's tasks to another
+//!   thread, which Tokio may have to start.
+//!
+//! A thread that must not allocate while it does its work calls [`get_within`](SyncConsumer::get_within) with a limit of zero
+//! at its start. A queue of [`producer_with_capacity`](SyncHandle::producer_with_capacity) is Tokio's channel, which takes
+//! memory for 32 values at a time and mostly uses it again.
+//!
 //! # How long to wait
 //!
 //! `set` and `get` wait as long as it takes. [`set_within`](SyncProducer::set_within), [`get_within`](SyncConsumer::get_within)

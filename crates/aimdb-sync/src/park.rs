@@ -39,7 +39,10 @@ impl Parker {
     }
 }
 
-/// A parker and its waker, made once for each thread, so that waiting allocates nothing.
+/// A parker and its waker. Making a seat allocates: the `Arc` of the parker, and the thread's handle if the thread was not
+/// started by `std` and has not asked for its handle before. A thread makes one seat in its first wait and keeps it, so later
+/// waits allocate nothing. Parking itself, with or without a timeout, does not allocate. (On Linux the C library notes the
+/// thread local's destructor at the same time, in memory of its own `calloc`, which Rust's allocator does not see.)
 struct Seat {
     parker: Arc<Parker>,
     waker: Waker,
@@ -75,7 +78,7 @@ pub(crate) fn blocking<O>(wait: impl FnOnce() -> O) -> O {
 }
 
 /// This thread's seat, taken for one wait. A wait inside a wait (a `Clone` that blocks), or one while the thread's
-/// locals are going away, gets a seat of its own.
+/// locals are going away, gets a seat of its own, which is made then. Further waits inside the same wait use it again.
 fn with_seat<O>(wait: impl FnOnce(&Seat) -> O) -> O {
     let seat = SEAT.try_with(Cell::take).ok().flatten().unwrap_or_else(Seat::new);
     seat.parker.woken.store(false, Release);

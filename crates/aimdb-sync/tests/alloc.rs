@@ -1,4 +1,4 @@
-//! Blocking calls allocate nothing once they are under way, parked waits included.
+//! Blocking calls allocate nothing once they are under way, parked waits included; a thread's first wait allocates once.
 
 mod common;
 
@@ -8,9 +8,14 @@ use std::sync::Barrier;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
+use std::time::Duration;
 
 use aimdb_core::BufferCfg;
+use aimdb_sync::{GetError, Limit, SetError, wait_any};
 use common::*;
+
+/// A wait that nobody ends.
+const BRIEF: Duration = Duration::from_millis(2);
 
 struct Counting;
 
@@ -135,6 +140,65 @@ fn parked() {
     });
 }
 
+/// This thread's allocations in `body`, the first time.
+fn at_first(body: impl FnOnce()) -> u64 {
+    let before = MINE.get();
+    body();
+    MINE.get() - before
+}
+
+/// A thread's seat is allocated in its first call that finds nothing to take or no room, even if the limit is zero, and kept.
+fn first_wait_of_a_thread() {
+    let handle = record(BufferCfg::SpmcQueue { capacity: 1 });
+    let producer = handle.producer::<u64>("r").unwrap();
+    let consumer = handle.consumer::<u64>("r").unwrap();
+    let get = |limit| assert_eq!(consumer.get_with_timeout(limit), Err(GetError::Timeout));
+    let set = |limit| {
+        producer.set(1).unwrap();
+        assert_eq!(producer.set_with_timeout(2, limit), Err(SetError::Timeout(2)));
+        assert_eq!(consumer.get(), Ok(1));
+    };
+    let any =
+        |limit| assert_eq!(wait_any(&[&consumer], Limit::after(limit)), Err(GetError::Timeout));
+    let need_not_wait = || {
+        assert_eq!(consumer.try_get(), Err(GetError::Empty));
+        producer.set(0).unwrap();
+        assert_eq!(producer.try_set(1), Err(SetError::Full(1)));
+        assert_eq!(consumer.get(), Ok(0));
+    };
+    let calls: [&(dyn Fn(Duration) + Sync); 3] = [&get, &set, &any];
+    for first in calls {
+        for limit in [Duration::ZERO, BRIEF] {
+            let counted = || {
+                [
+                    at_first(need_not_wait),
+                    at_first(|| first(limit)),
+                    at_first(|| calls.iter().for_each(|call| call(BRIEF))),
+                ]
+            };
+            let counted = thread::scope(|scope| scope.spawn(counted).join().unwrap());
+            assert_eq!(counted, [0, 1, 0]);
+        }
+    }
+}
+
+/// Waits inside a wait share a seat of their own, which is not kept.
+fn waits_inside_a_wait() {
+    let handle = record(BufferCfg::SpmcQueue { capacity: 8 });
+    let producer = handle.producer::<u64>("r").unwrap();
+    let reader = handle.consumer::<u64>("r").unwrap();
+    let other = record(BufferCfg::SpmcQueue { capacity: 1 });
+    let empty = other.consumer::<u64>("r").unwrap();
+    let allocations = in_steady_state(|| {
+        let values = (0..3).inspect(|_| {
+            assert_eq!(empty.get_with_timeout(BRIEF), Err(GetError::Timeout));
+        });
+        assert_eq!(producer.set_many(values), Ok(3));
+        (0..3).for_each(|n| assert_eq!(reader.get(), Ok(n)));
+    });
+    assert_eq!(allocations, 1);
+}
+
 fn queued() {
     let handle = record(BufferCfg::SpmcQueue { capacity: 64 });
     let producer = handle.producer_with_capacity::<u64>("r", 64).unwrap();
@@ -160,6 +224,8 @@ fn steady_set_and_get_allocate_nothing() {
         set_and_try_get();
         many();
         parked();
+        first_wait_of_a_thread();
+        waits_inside_a_wait();
         queued();
     });
 }

@@ -117,9 +117,22 @@ fn a_set_that_timed_out_leaves_its_place_to_the_next() {
     watched(|| {
         let (handle, producer, consumer) = open(BufferCfg::SpmcQueue { capacity: 1 });
         producer.set(1).unwrap();
-        let impatient = producer.clone();
-        let impatient = thread::spawn(move || impatient.set_with_timeout(2, A_WHILE));
-        eventually("the first waits", || blocked_writers(&handle, "r") == 1);
+        // On a busy machine the first may have given up before anybody looked; the next one waits for longer.
+        let mut limit = A_WHILE;
+        let impatient = loop {
+            let impatient = producer.clone();
+            let impatient = thread::spawn(move || impatient.set_with_timeout(2, limit));
+            let mut waits = false;
+            eventually("the first waits, or has given up", || {
+                waits = blocked_writers(&handle, "r") == 1;
+                waits || impatient.is_finished()
+            });
+            if waits {
+                break impatient;
+            }
+            assert_eq!(impatient.join().unwrap(), Err(SetError::Timeout(2)));
+            limit *= 2;
+        };
         let patient = thread::spawn(move || producer.set(3));
         assert_eq!(impatient.join().unwrap(), Err(SetError::Timeout(2)));
         assert_eq!(consumer.get(), Ok(1));

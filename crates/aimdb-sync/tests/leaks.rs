@@ -3,25 +3,49 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::thread;
 use std::time::Duration;
 
 use aimdb_sync::{Attach, SetError, SyncHandle};
 use common::*;
 
+/// Threads of tests that have begun and wait for their turn, and the one whose turn it is. The harness starts them whenever
+/// it likes.
+static TESTS: AtomicUsize = AtomicUsize::new(0);
+
+struct Waiting;
+
+impl Waiting {
+    fn begin() -> Self {
+        TESTS.fetch_add(1, SeqCst);
+        Self
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        TESTS.fetch_sub(1, SeqCst);
+    }
+}
+
+/// One that has just begun or is about to end may be counted still: for a moment.
+fn threads_but_the_harnesss() -> usize {
+    threads().saturating_sub(TESTS.load(SeqCst))
+}
+
 /// Counts threads and files, runs `body`, and wants them back where they were.
 #[track_caller]
 fn leaving_nothing_behind(body: impl FnOnce() + Send + 'static) {
+    let _waiting = Waiting::begin();
     let _alone = alone();
     // Whatever is made once, is made now.
     watched(|| drop(record(QUEUE).detach().unwrap()));
-    // The harness starts the threads of other tests whenever it likes; those wait for their turn.
     thread::sleep(A_WHILE);
-    let before = (threads(), files());
+    let before = (threads_but_the_harnesss(), files());
     watched(body);
-    eventually("threads are back where they were", || threads() <= before.0);
+    eventually("threads are back where they were", || threads_but_the_harnesss() <= before.0);
     assert!(files() <= before.1, "{} files, there were {}", files(), before.1);
 }
 

@@ -18,7 +18,8 @@ async fn read_on(_: RuntimeContext<TokioAdapter>, numbers: Consumer<u32, TokioAd
     while reader.recv().await.is_ok() {}
 }
 
-/// Lasts until a test has seen enough, or has waited too long: a greedy stage that starved everybody must still end.
+/// Lasts until a test has seen enough, or has waited longer than the busiest machine needs: a greedy stage that starved
+/// everybody must still end.
 struct Patience {
     over: AtomicBool,
     since: Instant,
@@ -30,7 +31,7 @@ impl Patience {
     }
 
     fn lasts(&self) -> bool {
-        !self.over.load(Relaxed) && self.since.elapsed() < Duration::from_secs(10)
+        !self.over.load(Relaxed) && self.since.elapsed() < Duration::from_secs(60)
     }
 }
 

@@ -269,14 +269,15 @@ async fn dropping_the_last_handle_ends_the_stages() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_stage_that_blocks_its_thread_is_reported_as_stuck() {
-    let free = Arc::new(AtomicBool::new(false));
-    let gate = Arc::clone(&free);
+    let (free, blocks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (gate, entered) = (Arc::clone(&free), Arc::clone(&blocks));
     let mut builder = builder();
     builder.configure::<u32>("numbers", |reg| {
         reg.buffer(QUEUE).tap(move |_, numbers| async move {
             let mut reader = numbers.subscribe().unwrap();
             reader.recv().await.unwrap();
             tokio::task::block_in_place(|| {
+                entered.store(true, Relaxed);
                 while !gate.load(Relaxed) {
                     std::thread::sleep(Duration::from_millis(1));
                 }
@@ -286,6 +287,10 @@ async fn a_stage_that_blocks_its_thread_is_reported_as_stuck() {
     let db = builder.build().unwrap();
     db.start();
     produce_now(&db, "numbers");
+    // Before that the stage could still be cut off.
+    while !blocks.load(Relaxed) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     let report =
         tokio::time::timeout(Duration::from_secs(60), db.shutdown(Duration::from_millis(50)));
     let report = report.await.expect("a shutdown does not wait for a blocked thread");
@@ -312,6 +317,10 @@ async fn a_tap_that_ignores_closed_does_not_hang_the_shutdown() {
     let db = builder.build().unwrap();
     db.start();
     produce_now(&db, "numbers");
+    // It has read everything, so what follows is told that the record has closed.
+    while turns.load(Relaxed) < ACCEPTED as usize {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     let report =
         tokio::time::timeout(Duration::from_secs(60), db.shutdown(Duration::from_millis(50)));
     let report = report.await.expect("a shutdown does not wait for a tap that never ends");
