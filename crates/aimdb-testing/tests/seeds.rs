@@ -59,6 +59,8 @@ mod scenarios {
         a_stage_that_asks_for_the_shutdown_loses_nothing
         a_failure_that_stops_everything_loses_nothing
         a_deadline_cuts_off_and_counts
+        writers_outside_meet_a_shutdown
+        a_start_may_meet_a_shutdown
         all_who_shut_down_get_one_report
         a_dropped_database_ends_every_stage
         futures_dropped_half_way_lose_nothing
@@ -246,6 +248,30 @@ fn assert_ended(db: &Db) {
     }
 }
 
+/// Of each reader of the graph: what it got, lost and has still to come is what the record accepted.
+fn assert_balanced(db: &Db) {
+    for record in db.metrics().records {
+        for reader in record.readers.iter().filter(|reader| reader.name != "outside") {
+            let all = reader.delivered + reader.lagged + reader.pending;
+            assert!(all == record.produced || record.buffer == BufferCfg::Mailbox, "{record}");
+        }
+    }
+}
+
+/// Lets time go by, less than so many milliseconds, or only lets others run for a moment while they are busy. Looks at
+/// the metrics now and then.
+async fn wait(db: &Db, rng: &mut Rng, millis: u64) {
+    let idle = rng.bool();
+    for _ in 0..rng.u64(..millis) {
+        assert_balanced(db);
+        match idle {
+            true => pause(db.runtime(), 1).await,
+            false => give_way().await,
+        }
+    }
+    assert_balanced(db);
+}
+
 /// A shutdown with time enough leaves nothing.
 async fn shut_down(db: &Db) -> ShutdownReport {
     let report = db.shutdown(AMPLE).await;
@@ -300,7 +326,7 @@ async fn a_graph_drains_upstream_first(runtime: Arc<TestRuntime>, mut rng: Rng) 
         pause(&runtime, 1).await;
     }
     db.start();
-    pause(&runtime, rng.u64(0..20)).await;
+    wait(&db, &mut rng, 20).await;
     shut_down(&db).await;
     for (root, seen) in seen {
         assert_eq!(seen.all(), accepted[root].all());
@@ -326,8 +352,11 @@ async fn what_is_overwritten_is_counted(runtime: Arc<TestRuntime>, mut rng: Rng)
         });
     });
     db.start();
-    pause(&runtime, rng.u64(0..30)).await;
-    shut_down(&db).await;
+    wait(&db, &mut rng, 30).await;
+    let seen_by_all = || taps.iter().map(|(seen, _)| seen.count() as u64).sum::<u64>();
+    let before = seen_by_all();
+    let report = shut_down(&db).await;
+    assert_eq!(report.drained, seen_by_all() - before);
     for (seen, lagged) in taps {
         assert_eq!(seen.count() as u64 + sum(&lagged), accepted.count() as u64, "{cfg}");
         assert!(seen.all().is_sorted_by(|a, b| a < b));
@@ -362,7 +391,7 @@ async fn a_join_answers_each_value_once_it_has_one_of_each(
         });
     });
     db.start();
-    pause(&runtime, rng.u64(0..20)).await;
+    wait(&db, &mut rng, 20).await;
     shut_down(&db).await;
     let made = made.all();
     assert_eq!(seen.all(), made.iter().map(|latest| latest.iter().sum()).collect::<Vec<u64>>());
@@ -389,7 +418,7 @@ async fn shared_takers_answer_for_every_command(runtime: Arc<TestRuntime>, mut r
         });
     });
     db.start();
-    pause(&runtime, rng.u64(0..20)).await;
+    wait(&db, &mut rng, 20).await;
     shut_down(&db).await;
     let taken: BTreeSet<u64> = seen.all().into_iter().collect();
     assert_eq!(taken.len(), seen.count(), "a command was taken twice");
@@ -449,7 +478,7 @@ async fn restarted_stages_lose_only_what_they_had_in_hand(runtime: Arc<TestRunti
         });
     });
     db.start();
-    pause(&runtime, rng.u64(0..60)).await;
+    wait(&db, &mut rng, 60).await;
     shut_down(&db).await;
     // `lost` has what was taken, each once and in order; what failed in between is not in `seen`.
     assert_eq!(lost.all(), next.all());
@@ -588,11 +617,15 @@ async fn a_shutdown_accounts_for_what_links_did_not_bring(runtime: Arc<TestRunti
     db.start();
     publish(&peer, "in", 0..20);
     pause(&runtime, rng.u64(0..5)).await;
+    let mut deadline = Duration::from_millis(rng.u64(0..8));
     if rng.bool() {
         peer.disconnect();
-        pause(&runtime, rng.u64(0..5)).await;
+        wait(&db, &mut rng, 5).await;
+    } else if rng.bool() {
+        deadline = AMPLE;
     }
-    let report = db.shutdown(Duration::from_millis(rng.u64(0..8))).await;
+    let report = db.shutdown(deadline).await;
+    assert!(deadline < AMPLE || report.is_clean(), "{report}");
     assert_ended(&db);
     let metrics = db.metrics();
     let sent = metrics.link("out", "memory://out").expect("the link is there").sent;
@@ -606,6 +639,11 @@ async fn a_shutdown_accounts_for_what_links_did_not_bring(runtime: Arc<TestRunti
     let unread: u64 =
         report.left.iter().filter(|left| left.record == "in").map(|left| left.unread).sum();
     assert_eq!(seen.count() as u64 + unread, produced, "{report}");
+    if report.is_clean() {
+        // What a link in had accepted is in the record.
+        let received = metrics.link("in", "memory://in").expect("the link is there").received;
+        assert_eq!(received, produced);
+    }
     let acknowledged = 20 - peer.unacknowledged("in") as u64;
     assert!(produced >= acknowledged, "{produced} in the record of {acknowledged} acknowledged");
 }
@@ -704,12 +742,12 @@ async fn a_failure_that_stops_everything_loses_nothing(runtime: Arc<TestRuntime>
     assert_eq!(seen.all(), accepted.all());
 }
 
-/// Taps that take a millisecond for each value, one that hangs, deadlines that fall together with their timers.
+/// Taps that take a millisecond for each value, one that hangs or returns before the end, deadlines that fall together with their timers.
 async fn a_deadline_cuts_off_and_counts(runtime: Arc<TestRuntime>, mut rng: Rng) {
     let values = rng.u64(0..8);
     let slow: Vec<Notes<u64>> = (0..rng.usize(1..4)).map(|_| Notes::new()).collect();
     let stuck = Notes::new();
-    let hangs_at = rng.u64(0..8);
+    let (ends_at, returns) = (rng.u64(0..8), rng.bool());
     let db = build(&runtime, |builder| {
         builder.configure::<u64>("record", |reg| {
             reg.buffer(BufferCfg::SpmcQueue { capacity: 8 });
@@ -727,10 +765,13 @@ async fn a_deadline_cuts_off_and_counts(runtime: Arc<TestRuntime>, mut rng: Rng)
             reg.tap(move |_: Context, record: Consumer<u64, _>| async move {
                 let mut reader = record.subscribe().expect("a tap may read");
                 while let Ok(value) = reader.recv().await {
-                    if value == hangs_at {
+                    if value == ends_at && !returns {
                         std::future::pending::<()>().await;
                     }
                     stuck.add(value);
+                    if value == ends_at {
+                        return;
+                    }
                 }
             });
         });
@@ -749,10 +790,112 @@ async fn a_deadline_cuts_off_and_counts(runtime: Arc<TestRuntime>, mut rng: Rng)
         let (unread, interrupted) = left.map_or((0, 0), |left| (left.unread, left.interrupted));
         assert_eq!(done.count() as u64 + unread + interrupted, values, "{name}: {report}");
         assert!(interrupted <= 1);
-        if unread + interrupted > 0 {
+        let ended_by_itself = at == slow.len() && returns;
+        if ended_by_itself {
+            assert_eq!(interrupted, 0, "{report}");
+        } else if unread + interrupted > 0 {
             assert!(report.cut_off.contains(&format!("record/{name}")), "{report}");
         }
     }
+}
+
+/// Writers that are not of the graph go on until they are refused: what was accepted reaches the tap.
+async fn writers_outside_meet_a_shutdown(runtime: Arc<TestRuntime>, mut rng: Rng) {
+    let (seen, accepted) = (Notes::new(), Notes::new());
+    let cfg = queue(&mut rng);
+    let db = build(&runtime, |builder| {
+        builder.configure::<u64>("record", |reg| {
+            reg.buffer(cfg);
+            tap(reg, &seen, &Notes::new(), &mut rng);
+        });
+    });
+    let writers = rng.usize(1..4);
+    let other = build(&runtime, |builder| {
+        for writer in 0..writers {
+            let record = db.producer::<u64>("record").expect("the record is there");
+            builder.configure::<u64>(writer.to_string(), |reg| {
+                let (accepted, mut rng) = (accepted.clone(), rng.fork());
+                reg.buffer(BufferCfg::SingleLatest).source(move |ctx: Context, _| async move {
+                    loop {
+                        if rng.bool() {
+                            match record.produce(7).await {
+                                Ok(()) => accepted.add(1),
+                                Err(refused) => return assert_eq!(refused.0, 7),
+                            }
+                        } else {
+                            match record.produce_many(0..rng.u64(0..50)).await {
+                                Ok(all) => accepted.add(all as u64),
+                                Err(cut) => return accepted.add(cut.accepted as u64),
+                            }
+                        }
+                        dawdle(ctx.runtime(), &mut rng).await;
+                    }
+                });
+            });
+        }
+    });
+    db.start();
+    other.start();
+    wait(&db, &mut rng, 20).await;
+    shut_down(&db).await;
+    while other.health().stages.iter().any(|stage| !stage.state.is_end()) {
+        pause(&runtime, 1).await;
+    }
+    shut_down(&other).await;
+    assert_eq!(seen.count() as u64, sum(&accepted));
+}
+
+/// Whichever comes first: seen and left are what was accepted, and there is an end.
+async fn a_start_may_meet_a_shutdown(runtime: Arc<TestRuntime>, mut rng: Rng) {
+    let (accepted, done) = (Notes::new(), Notes::new());
+    let peer = MemoryPeer::new();
+    let values = rng.u64(0..4);
+    let db = build(&runtime, |builder| {
+        builder.connector(peer.connector());
+        builder.configure::<u64>("record", |reg| {
+            reg.buffer(BufferCfg::SpmcQueue { capacity: 4 });
+            source(reg, 10..20, &accepted, &mut rng);
+            let (done, mut rng) = (done.clone(), rng.fork());
+            reg.tap(move |ctx: Context, record: Consumer<u64, _>| async move {
+                let mut reader = record.subscribe().expect("a tap may read");
+                while let Ok(value) = reader.recv().await {
+                    dawdle(ctx.runtime(), &mut rng).await;
+                    done.add(value);
+                }
+            });
+        });
+        builder.configure::<u64>("in", |reg| {
+            reg.buffer(BufferCfg::SpmcQueue { capacity: 4 });
+            link_in(reg, "memory://in");
+            tap(reg, &Notes::new(), &Notes::new(), &mut rng);
+        });
+    });
+    let producer = db.producer::<u64>("record").expect("the record is there");
+    for value in 0..values {
+        producer.try_produce(value).expect("there is room");
+        accepted.add(value);
+    }
+    drop(producer);
+    let other = build(&runtime, |builder| {
+        builder.configure::<u64>("starts", |reg| {
+            let (db, mut rng) = (db.clone(), rng.fork());
+            reg.buffer(BufferCfg::SingleLatest).source(move |ctx: Context, _| async move {
+                dawdle(ctx.runtime(), &mut rng).await;
+                db.start();
+            });
+        });
+    });
+    other.start();
+    dawdle(&runtime, &mut rng).await;
+    let deadline = if rng.bool() { AMPLE } else { Duration::from_millis(rng.u64(0..8)) };
+    let report = db.shutdown(deadline).await;
+    assert_ended(&db);
+    let (done, left) = (done.count() as u64, left_of(&report, "record"));
+    assert_eq!(done + left, accepted.count() as u64, "{done} done; {report}");
+    assert!(report.stuck.is_empty(), "{report}");
+    drop(db);
+    pause(&runtime, 10).await;
+    shut_down(&other).await;
 }
 
 /// Stages of another database shut this one down, some of them only half; at the end there is one report.
@@ -766,7 +909,8 @@ async fn all_who_shut_down_get_one_report(runtime: Arc<TestRuntime>, mut rng: Rn
             tap(reg, &seen, &Notes::new(), &mut rng);
         });
     });
-    let callers = rng.usize(1..4);
+    // More than are woken in one go, sometimes.
+    let callers = if rng.u8(..64) == 0 { 40 } else { rng.usize(1..4) };
     let other = build(&runtime, |builder| {
         for caller in 0..callers {
             builder.configure::<u64>(caller.to_string(), |reg| {
@@ -775,9 +919,14 @@ async fn all_who_shut_down_get_one_report(runtime: Arc<TestRuntime>, mut rng: Rn
                     dawdle(ctx.runtime(), &mut rng).await;
                     for _ in 0..rng.u8(..3) {
                         let more = rng.u32(..4);
-                        if let Some(report) = half(db.shutdown(AMPLE), more).await {
-                            reports.add(report);
-                        }
+                        let report = match rng.bool() {
+                            true => half(db.shutdown(AMPLE), more).await,
+                            false => {
+                                let run = db.run_until(dawdle(ctx.runtime(), &mut rng));
+                                half(run, more).await.map(|report| report.expect("nothing fails"))
+                            }
+                        };
+                        report.into_iter().for_each(|report| reports.add(report));
                         dawdle(ctx.runtime(), &mut rng).await;
                     }
                     reports.add(db.shutdown(AMPLE).await);
