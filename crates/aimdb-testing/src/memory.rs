@@ -84,7 +84,7 @@ pub enum Fault {
     Repeat(u64),
 }
 
-/// What a [`MemoryPeer`] has counted so far.
+/// The counts of a [`MemoryPeer`] so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PeerCounts {
     /// Connections made.
@@ -109,9 +109,9 @@ struct Peer {
     attempts: [u64; 2],
     faults: Vec<Fault>,
     received: BTreeMap<String, Vec<Vec<u8>>>,
-    /// What has not been acknowledged, oldest first.
+    /// The messages that are not acknowledged, oldest first.
     published: BTreeMap<String, VecDeque<Vec<u8>>>,
-    /// Those who wait for any change.
+    /// The wakers of the tasks that wait for a change.
     waiting: Vec<Waker>,
 }
 
@@ -176,7 +176,7 @@ impl MemoryPeer {
         self.look(|peer| peer.published.get(topic).map_or(0, VecDeque::len))
     }
 
-    /// What was counted so far.
+    /// The counts so far.
     #[must_use]
     pub fn counts(&self) -> PeerCounts {
         self.look(|peer| peer.counts)
@@ -186,7 +186,7 @@ impl MemoryPeer {
         at(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Changes the peer and wakes all who wait for a change.
+    /// Changes the peer and wakes the tasks that wait for a change.
     fn change<O>(&self, make: impl FnOnce(&mut Peer) -> O) -> O {
         let (outcome, waiting) = self.look(|peer| (make(peer), core::mem::take(&mut peer.waiting)));
         waiting.into_iter().for_each(Waker::wake);

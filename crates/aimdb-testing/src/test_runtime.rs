@@ -217,7 +217,7 @@ impl TestRuntime {
     /// process, which a test with thousands of runtimes cannot afford.
     pub fn drop_tasks(&self) {
         loop {
-            // Outside of the lock: what is dropped may wake and spawn tasks.
+            // Outside of the lock: a task that is dropped may wake and spawn others.
             let tasks = std::mem::take(&mut lock(&self.tasks).waiting);
             lock(&self.ready.0).clear();
             if tasks.is_empty() {
@@ -281,7 +281,7 @@ impl TestRuntime {
         self.dice.as_ref().map_or(0, |dice| lock(dice).choose(ids))
     }
 
-    /// What the dice say; no without dice.
+    /// The answer of the dice; no without dice.
     fn roll(&self, question: impl FnOnce(&mut Dice) -> bool) -> bool {
         self.dice.as_ref().is_some_and(|dice| question(&mut lock(dice)))
     }
@@ -469,7 +469,7 @@ impl ReadyQueue {
     }
 }
 
-/// What a seed chooses.
+/// The choices of a seed.
 struct Dice {
     rng: fastrand::Rng,
     /// Whether tasks are polled without a wake-up.

@@ -49,7 +49,7 @@ mod scenarios {
 
     under_seeds! {
         a_graph_drains_upstream_first
-        what_is_overwritten_is_counted
+        overwritten_values_are_counted
         a_join_answers_each_value_once_it_has_one_of_each
         shared_takers_answer_for_every_command
         restarted_stages_lose_only_what_they_had_in_hand
@@ -59,6 +59,8 @@ mod scenarios {
         a_stage_that_asks_for_the_shutdown_loses_nothing
         a_failure_that_stops_everything_loses_nothing
         a_deadline_cuts_off_and_counts
+        a_deadline_counts_what_shared_takers_had
+        links_from_records_that_overwrite_count_what_they_lost
         writers_outside_meet_a_shutdown
         a_start_may_meet_a_shutdown
         all_who_shut_down_get_one_report
@@ -74,7 +76,7 @@ fn run<F: Future<Output = ()>>(case: impl Fn(Arc<TestRuntime>) -> F) {
     under_each_seed(std::any::type_name_of_val(&case), |_, runtime| case(runtime));
 }
 
-/// Runs a scenario, which draws what it is made of.
+/// Runs a scenario, which draws its parts.
 fn run_drawn<F: Future<Output = ()>>(scenario: impl Fn(Arc<TestRuntime>, Rng) -> F) {
     under_each_seed(std::any::type_name_of_val(&scenario), |seed, runtime| {
         scenario(runtime, Rng::with_seed(!seed))
@@ -147,7 +149,7 @@ fn keep_panics_quiet() {
     });
 }
 
-// What the scenarios are made of.
+// The parts of the scenarios.
 
 fn queue(rng: &mut Rng) -> BufferCfg {
     BufferCfg::SpmcQueue { capacity: rng.usize(1..5) }
@@ -248,7 +250,7 @@ fn assert_ended(db: &Db) {
     }
 }
 
-/// Of each reader of the graph: what it got, lost and has still to come is what the record accepted.
+/// Each reader of the graph has got, lost or still before it all that the record accepted.
 fn assert_balanced(db: &Db) {
     for record in db.metrics().records {
         for reader in record.readers.iter().filter(|reader| reader.name != "outside") {
@@ -292,7 +294,7 @@ fn left_of(report: &ShutdownReport, record: &str) -> u64 {
 // The scenarios.
 
 /// Sources and transforms on queues, each transform from any record before it, taps anywhere. The shutdown comes at any
-/// time; what the sources had got rid of by then reaches every tap downstream, in order.
+/// time; each value that the sources had got rid of by then reaches every tap downstream, in order.
 async fn a_graph_drains_upstream_first(runtime: Arc<TestRuntime>, mut rng: Rng) {
     let (sources, transforms) = (rng.usize(1..4), rng.usize(0..5));
     let accepted: Vec<Notes<u64>> = (0..sources).map(|_| Notes::new()).collect();
@@ -337,7 +339,7 @@ async fn a_graph_drains_upstream_first(runtime: Arc<TestRuntime>, mut rng: Rng) 
 }
 
 /// On a ring and a latest record: seen and lagged are what was produced, for each tap, up to the last value.
-async fn what_is_overwritten_is_counted(runtime: Arc<TestRuntime>, mut rng: Rng) {
+async fn overwritten_values_are_counted(runtime: Arc<TestRuntime>, mut rng: Rng) {
     let cfg = match rng.bool() {
         true => BufferCfg::SpmcRing { capacity: rng.usize(1..5) },
         false => BufferCfg::SingleLatest,
@@ -382,7 +384,7 @@ async fn a_join_answers_each_value_once_it_has_one_of_each(
         }
         let cfg = queue(&mut rng);
         builder.configure::<u64>("sum", |reg| {
-            let inputs = ["0", "1", "2"].map(|key| input::<u64>(key));
+            let inputs = ["0", "1", "2"].map(input::<u64>);
             reg.buffer(cfg).join(inputs, move |[a, b, c]| {
                 note.add([a, b, c]);
                 a + b + c
@@ -399,7 +401,7 @@ async fn a_join_answers_each_value_once_it_has_one_of_each(
         accepted.iter().map(|values| values.all().last().copied()).collect();
     assert_eq!(made.last().map(|last| last.to_vec()), lasts);
     let Some(first) = made.first() else { return };
-    // What came before there was one of each, the first of all three included, makes no output but the first.
+    // The inputs before there was one of each make one output together.
     let before: u64 = first.iter().sum::<u64>() - 1;
     let inputs: u64 = accepted.iter().map(|values| values.count() as u64).sum();
     assert_eq!(made.len() as u64, inputs - before);
@@ -430,7 +432,7 @@ async fn shared_takers_answer_for_every_command(runtime: Arc<TestRuntime>, mut r
 async fn restarted_stages_lose_only_what_they_had_in_hand(runtime: Arc<TestRuntime>, mut rng: Rng) {
     let policy = Restart::on_failure().backoff(Duration::from_millis(1), Duration::from_millis(4));
     let end = rng.u64(1..30);
-    let (next, seen, lost) = (Notes::new(), Notes::new(), Notes::new());
+    let (accepted, seen, taken) = (Notes::new(), Notes::new(), Notes::new());
     let fails = move |rng: &mut Rng, ctx: &Context| match rng.u8(..16) {
         0 => panic!("on purpose"),
         1 => {
@@ -442,7 +444,7 @@ async fn restarted_stages_lose_only_what_they_had_in_hand(runtime: Arc<TestRunti
     let cfg = queue(&mut rng);
     let db = build(&runtime, |builder| {
         builder.configure::<u64>("record", |reg| {
-            let (produced, dice) = (next.clone(), rng.u64(..));
+            let (produced, dice) = (accepted.clone(), rng.u64(..));
             reg.buffer(cfg).source_with(policy, move |ctx: Context, record: Producer<u64, _>| {
                 let produced = produced.clone();
                 let mut rng =
@@ -458,15 +460,15 @@ async fn restarted_stages_lose_only_what_they_had_in_hand(runtime: Arc<TestRunti
                     }
                 }
             });
-            let (note, gone, dice) = (seen.clone(), lost.clone(), rng.u64(..));
+            let (note, took, dice) = (seen.clone(), taken.clone(), rng.u64(..));
             reg.tap_with(policy, move |ctx: Context, record: Consumer<u64, _>| {
-                let (note, gone) = (note.clone(), gone.clone());
+                let (note, took) = (note.clone(), took.clone());
                 let mut rng =
                     Rng::with_seed(dice ^ note.count() as u64 ^ ctx.time().now().as_nanos());
                 async move {
                     let mut reader = record.subscribe().expect("a tap may read");
                     while let Ok(value) = reader.recv().await {
-                        gone.add(value);
+                        took.add(value);
                         dawdle(ctx.runtime(), &mut rng).await;
                         if fails(&mut rng, &ctx) {
                             return;
@@ -480,12 +482,12 @@ async fn restarted_stages_lose_only_what_they_had_in_hand(runtime: Arc<TestRunti
     db.start();
     wait(&db, &mut rng, 60).await;
     shut_down(&db).await;
-    // `lost` has what was taken, each once and in order; what failed in between is not in `seen`.
-    assert_eq!(lost.all(), next.all());
+    // The tap took each value once and in order; a value in whose work it failed is not in `seen`.
+    assert_eq!(taken.all(), accepted.all());
     let health = db.health();
     let tap = health.stage("record", "tap").expect("there is a tap");
     assert_eq!(tap.state, StageState::Finished);
-    assert_eq!(lost.count() - seen.count(), tap.restarts as usize);
+    assert_eq!(taken.count() - seen.count(), tap.restarts as usize);
 }
 
 /// A number as a payload, and back.
@@ -640,7 +642,7 @@ async fn a_shutdown_accounts_for_what_links_did_not_bring(runtime: Arc<TestRunti
         report.left.iter().filter(|left| left.record == "in").map(|left| left.unread).sum();
     assert_eq!(seen.count() as u64 + unread, produced, "{report}");
     if report.is_clean() {
-        // What a link in had accepted is in the record.
+        // All messages that the link had accepted are in the record.
         let received = metrics.link("in", "memory://in").expect("the link is there").received;
         assert_eq!(received, produced);
     }
@@ -716,7 +718,7 @@ async fn a_stage_that_asks_for_the_shutdown_loses_nothing(runtime: Arc<TestRunti
     assert!(accepted.count() as u64 > at);
 }
 
-/// `run` gives the failure; what was accepted reaches the tap that did not fail.
+/// `run` gives the failure; each accepted value reaches the tap that did not fail.
 async fn a_failure_that_stops_everything_loses_nothing(runtime: Arc<TestRuntime>, mut rng: Rng) {
     let (accepted, seen) = (Notes::new(), Notes::new());
     let at = rng.u64(0..20);
@@ -799,7 +801,73 @@ async fn a_deadline_cuts_off_and_counts(runtime: Arc<TestRuntime>, mut rng: Rng)
     }
 }
 
-/// Writers that are not of the graph go on until they are refused: what was accepted reaches the tap.
+/// Each command was dealt with, replaced, or is left: in the mailbox, or in the hand of a taker that was cut off.
+async fn a_deadline_counts_what_shared_takers_had(runtime: Arc<TestRuntime>, mut rng: Rng) {
+    let (accepted, done) = (Notes::new(), Notes::new());
+    let db = build(&runtime, |builder| {
+        builder.configure::<u64>("record", |reg| {
+            reg.buffer(BufferCfg::Mailbox).shared();
+            source(reg, 0..rng.u64(1..40), &accepted, &mut rng);
+            for _ in 0..rng.usize(1..4) {
+                let (done, mut rng) = (done.clone(), rng.fork());
+                reg.tap(move |ctx: Context, record: Consumer<u64, _>| async move {
+                    let mut reader = record.subscribe().expect("a tap may read");
+                    while let Ok(value) = reader.recv().await {
+                        dawdle(ctx.runtime(), &mut rng).await;
+                        done.add(value);
+                    }
+                });
+            }
+        });
+    });
+    db.start();
+    wait(&db, &mut rng, 10).await;
+    let report = db.shutdown(Duration::from_millis(rng.u64(0..5))).await;
+    assert_ended(&db);
+    let replaced = db.metrics().records[0].overwritten;
+    let (done, left) = (done.count() as u64, report.total_left());
+    assert_eq!(done + replaced + left, accepted.count() as u64, "{done}, {replaced}; {report}");
+}
+
+/// From a ring, a latest record and a mailbox: each value was sent or overwritten, and the last one was sent.
+async fn links_from_records_that_overwrite_count_what_they_lost(
+    runtime: Arc<TestRuntime>,
+    mut rng: Rng,
+) {
+    let peer = MemoryPeer::new();
+    draw_faults(&mut rng, &peer, 20);
+    let cfg = match rng.u8(..3) {
+        0 => BufferCfg::SpmcRing { capacity: rng.usize(1..5) },
+        1 => BufferCfg::SingleLatest,
+        _ => BufferCfg::Mailbox,
+    };
+    let accepted = Notes::new();
+    let db = build(&runtime, |builder| {
+        builder.connector(peer.connector());
+        builder.configure::<u64>("out", |reg| {
+            reg.buffer(cfg);
+            source(reg, 0..rng.u64(1..60), &accepted, &mut rng);
+            link_out(reg, "memory://out");
+        });
+    });
+    db.start();
+    wait(&db, &mut rng, 10).await;
+    if rng.bool() {
+        peer.disconnect();
+        wait(&db, &mut rng, 20).await;
+        peer.accept();
+    }
+    shut_down(&db).await;
+    let metrics = db.metrics();
+    let sent = metrics.link("out", "memory://out").expect("the link is there").sent;
+    let arrived = once_each(arrived(&peer, "out"));
+    assert_eq!(arrived.len() as u64, sent);
+    assert_eq!(sent + metrics.records[0].overwritten, accepted.count() as u64, "{cfg}");
+    assert!(arrived.is_sorted_by(|a, b| a < b));
+    assert_eq!(arrived.last(), accepted.all().last());
+}
+
+/// Writers outside the graph go on until they are refused: each accepted value reaches the tap.
 async fn writers_outside_meet_a_shutdown(runtime: Arc<TestRuntime>, mut rng: Rng) {
     let (seen, accepted) = (Notes::new(), Notes::new());
     let cfg = queue(&mut rng);
@@ -845,7 +913,7 @@ async fn writers_outside_meet_a_shutdown(runtime: Arc<TestRuntime>, mut rng: Rng
     assert_eq!(seen.count() as u64, sum(&accepted));
 }
 
-/// Whichever comes first: seen and left are what was accepted, and there is an end.
+/// In either order: seen and left are all that was accepted, and there is an end.
 async fn a_start_may_meet_a_shutdown(runtime: Arc<TestRuntime>, mut rng: Rng) {
     let (accepted, done) = (Notes::new(), Notes::new());
     let peer = MemoryPeer::new();
