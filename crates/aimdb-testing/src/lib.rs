@@ -21,13 +21,14 @@
 //! }
 //! ```
 //!
-//! [`TestRuntime`] (with `std`) runs a database on one thread with a virtual clock.
+//! [`TestRuntime`] (with `std`) runs a database on one thread with a virtual clock, in the order of wake-ups or in one
+//! that a seed chooses. [`MemoryPeer`] (with `std`) is the other end of links that need no broker.
 //!
 //! # Features
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `std` (default) | [`TestRuntime`], and the cases in which user code panics |
+//! | `std` (default) | [`TestRuntime`], [`MemoryPeer`], and the cases in which user code panics |
 #![cfg_attr(not(feature = "std"), no_std)]
 #![forbid(unsafe_code)]
 
@@ -37,6 +38,8 @@ mod auto_traits;
 pub mod buffers;
 pub mod engine;
 mod host;
+#[cfg(feature = "std")]
+mod memory;
 mod notes;
 mod payload;
 pub mod runtime;
@@ -44,6 +47,8 @@ pub mod runtime;
 mod test_runtime;
 
 pub use host::{BoxStage, Host, SourceFn, TapFn};
+#[cfg(feature = "std")]
+pub use memory::{Fault, MemoryConnector, MemoryPeer, PeerCounts};
 pub use notes::Notes;
 pub use payload::{Census, Counted};
 #[cfg(feature = "std")]
