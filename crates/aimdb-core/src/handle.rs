@@ -391,6 +391,11 @@ impl<T: Clone> Reader<T> {
         self.poll(cx, |place, ticket, cx| place.poll_value_mut(ticket, cx))
     }
 
+    /// Declares that the stage has done with the values it was given, without a further read.
+    pub(crate) fn finish(&self) {
+        self.place().finish();
+    }
+
     /// Declares that what it takes is handed to somebody who counts it: a connector, for a link.
     pub(crate) fn hand_on(&self) {
         self.place().hand_on();
@@ -415,6 +420,8 @@ impl<T: Clone> Reader<T> {
     ) -> Poll<O> {
         if self.streak >= STREAK {
             self.streak = 0;
+            // The stage came back for more; only its task gives way.
+            self.place().finish();
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }

@@ -105,10 +105,10 @@ fn a_caller_lengthens_a_shutdown_that_was_requested() {
         let mut report = None;
         std::future::poll_fn(|cx| {
             let ran = run.as_mut().poll(cx);
-            if report.is_none() {
-                if let Poll::Ready(got) = long.as_mut().poll(cx) {
-                    report = Some(got);
-                }
+            if report.is_none()
+                && let Poll::Ready(got) = long.as_mut().poll(cx)
+            {
+                report = Some(got);
             }
             if report.is_some() && ran.is_ready() { Poll::Ready(()) } else { Poll::Pending }
         })

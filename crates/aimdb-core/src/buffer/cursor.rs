@@ -79,6 +79,11 @@ impl Cursor {
         self.shared.load(Relaxed)
     }
 
+    /// Its only reader has done with what was handed out, without a further read.
+    pub(super) fn finish(&self) {
+        self.place.done.store(self.next(), Relaxed);
+    }
+
     pub(super) fn hand_on(&self) {
         self.hands_on.store(true, Relaxed);
     }

@@ -43,6 +43,14 @@ impl<T: Clone> Subscription<T> {
         self.cursor.share();
     }
 
+    /// Declares that its only reader has done with the values it was given, without a further read.
+    pub(crate) fn finish(&self) {
+        // The value behind a reported lag has not been received.
+        if !self.stash.is_full() {
+            self.cursor.finish();
+        }
+    }
+
     /// Declares that whoever gets this reader's values accounts for them: none of them counts as interrupted here.
     pub(crate) fn hand_on(&self) {
         self.cursor.hand_on();

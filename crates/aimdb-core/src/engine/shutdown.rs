@@ -315,8 +315,11 @@ fn leftovers<R: Runtime>(db: &DbInner<R>) -> Vec<Leftover> {
     left
 }
 
+/// Whether this reader of a record is a tap that returned by itself. (A transform's cell has the record that it writes,
+/// and a transform that returned has read to the end.)
 fn has_finished<R: Runtime>(db: &DbInner<R>, record: &str, stage: &str) -> bool {
-    db.cells.iter().any(|cell| {
+    let mut taps = db.cells.iter().filter(|cell| cell.role == StageRole::Tap);
+    taps.any(|cell| {
         *cell.record == *record && *cell.name == *stage && cell.state() == StageState::Finished
     })
 }

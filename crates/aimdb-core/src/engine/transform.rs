@@ -207,6 +207,9 @@ pub trait JoinReaders: Unpin + 'static {
     /// Ready with one input's next value taken in, or with [`Closed`] when all are closed and read to their ends.
     fn poll_change(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>>;
 
+    /// The stage has done with the value that was taken in: its output has been accepted.
+    fn finish_change(&mut self);
+
     /// The latest of each, once every input has had a value.
     fn latest(&self) -> Option<Self::Latest>;
 }
@@ -216,11 +219,21 @@ pub trait JoinReaders: Unpin + 'static {
 pub struct Leg<T: Record> {
     reader: Option<Reader<T>>,
     latest: Option<T>,
+    /// The value in `latest` counts as in the stage's hand.
+    in_hand: bool,
 }
 
 impl<T: Record> Leg<T> {
     fn open(input: &Input<T>, inputs: &mut Inputs<'_>) -> DbResult<Self> {
-        Ok(Self { reader: Some(input.open(inputs)?), latest: None })
+        Ok(Self { reader: Some(input.open(inputs)?), latest: None, in_hand: false })
+    }
+
+    fn finish_change(&mut self) {
+        if core::mem::take(&mut self.in_hand)
+            && let Some(reader) = &self.reader
+        {
+            reader.finish();
+        }
     }
 
     /// Whether it took a value. A closed input keeps its last value and is not asked again.
@@ -229,6 +242,7 @@ impl<T: Record> Leg<T> {
         match core::task::ready!(reader.poll_recv(cx)) {
             Ok(value) => {
                 self.latest = Some(value);
+                self.in_hand = true;
                 Poll::Ready(true)
             }
             Err(Closed) => {
@@ -292,6 +306,10 @@ macro_rules! join_tuples {
                 })
             }
 
+            fn finish_change(&mut self) {
+                $(self.legs.$at.finish_change();)+
+            }
+
             fn latest(&self) -> Option<Self::Latest> {
                 Some(($(self.legs.$at.latest.clone()?,)+))
             }
@@ -338,6 +356,10 @@ impl<T: Record, const N: usize> JoinReaders for Legs<[Leg<T>; N]> {
         poll_legs(N, next, |leg| legs[leg].poll_change(cx))
     }
 
+    fn finish_change(&mut self) {
+        self.legs.iter_mut().for_each(Leg::finish_change);
+    }
+
     fn latest(&self) -> Option<[T; N]> {
         if self.legs.iter().any(|leg| leg.latest.is_none()) {
             return None;
@@ -370,6 +392,10 @@ impl<T: Record> JoinReaders for Legs<Vec<Leg<T>>> {
         poll_legs(legs.len(), next, |leg| legs[leg].poll_change(cx))
     }
 
+    fn finish_change(&mut self) {
+        self.legs.iter_mut().for_each(Leg::finish_change);
+    }
+
     fn latest(&self) -> Option<Vec<T>> {
         self.legs.iter().map(|leg| leg.latest.clone()).collect()
     }
@@ -400,6 +426,7 @@ impl<L: JoinReaders, T: Record, F: FnMut(L::Latest) -> T> Future for JoinStage<L
             if core::task::ready!(output.poll_flush(cx)).is_err() {
                 return Poll::Ready(());
             }
+            readers.finish_change();
             if core::task::ready!(readers.poll_change(cx)).is_err() {
                 return Poll::Ready(());
             }
