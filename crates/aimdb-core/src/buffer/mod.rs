@@ -65,6 +65,8 @@ use core::fmt;
 use core::task::{Context, Poll, Waker};
 
 mod cursor;
+#[cfg(all(test, feature = "std", not(aimdb_loom)))]
+mod ends;
 mod error;
 mod gate;
 mod kind;

@@ -409,3 +409,35 @@ impl<T: Clone> Kind<T> for Queue<T> {
         self.closed.load(Acquire)
     }
 }
+
+#[cfg(all(test, not(aimdb_loom)))]
+mod tests {
+    use super::*;
+    use core::convert::Infallible;
+
+    fn queue_at(position: u64, word: u64) -> Queue<u64> {
+        let queue = Queue::new(1).expect("one cell finds room");
+        queue.head.word.store(position * ONE, Relaxed);
+        queue.cells[0].word.store(word, Relaxed);
+        queue
+    }
+
+    /// A cell's word repeats every 2^40 positions. What the last reader of position 0 left behind must not pass for a
+    /// value once a queue that nobody read for so long has a reader again.
+    #[test]
+    fn a_first_reader_after_very_many_values_finds_nothing() {
+        for position in [1 << 40, (1 << 40) + 1, 3 << 40] {
+            let left_behind = written(position & ((1 << 40) - 1)) + 1;
+            let queue = queue_at(position, left_behind);
+            let cursor = queue.enter(|at| {
+                assert_eq!(at, position);
+                Ok::<_, Infallible>(Cursor::new("reader".into(), false, at))
+            });
+            let Ok(cursor) = cursor;
+            let mut out = Outlet::nth(1);
+            assert!(queue.read(&mut cursor.hold(), &mut out) == Taken::Empty);
+            assert_eq!(queue.cell(position).wanted(position), 0);
+            queue.leave(&cursor, |_| {});
+        }
+    }
+}
