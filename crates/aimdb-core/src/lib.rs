@@ -74,6 +74,10 @@ pub use link::{
 pub use registrar::Registrar;
 pub use runtime::{Instant, LogLevel, Runtime, Spawn};
 pub use sync::Arc;
+/// Atomics for the models of crates above this one.
+#[cfg(aimdb_loom)]
+#[doc(hidden)]
+pub use sync::loom_atomic;
 
 #[cfg(feature = "derive")]
 pub use aimdb_derive::RecordKey;

@@ -21,23 +21,27 @@ mod imp {
     /// the second look hides the first, and the order in which the change comes first is never tried. (A model that did
     /// nothing but read and write once explored a single order.) The step before a load is a change of its own, which the
     /// other thread's depends on; it is relaxed and orders nothing else.
-    pub(crate) mod atomic {
-        pub(crate) use loom::sync::atomic::{Ordering, fence};
+    pub mod atomic {
+        pub use loom::sync::atomic::{Ordering, fence};
 
         macro_rules! seen_by_loom {
             ($($name:ident: $value:ty,)*) => {$(
-                pub(crate) struct $name {
+                #[derive(Debug)]
+                #[allow(missing_docs, reason = "as loom's")]
+                pub struct $name {
                     word: loom::sync::atomic::$name,
                     looks: loom::sync::atomic::AtomicUsize,
                 }
 
                 impl $name {
-                    pub(crate) fn new(value: $value) -> Self {
+                    #[allow(missing_docs, reason = "as loom's")]
+                    pub fn new(value: $value) -> Self {
                         let looks = loom::sync::atomic::AtomicUsize::new(0);
                         Self { word: loom::sync::atomic::$name::new(value), looks }
                     }
 
-                    pub(crate) fn load(&self, ordering: Ordering) -> $value {
+                    #[allow(missing_docs, reason = "as loom's")]
+                    pub fn load(&self, ordering: Ordering) -> $value {
                         self.looks.fetch_add(1, Ordering::Relaxed);
                         self.word.load(ordering)
                     }
@@ -55,6 +59,7 @@ mod imp {
 
         seen_by_loom! {
             AtomicBool: bool,
+            AtomicIsize: isize,
             AtomicU64: u64,
             AtomicUsize: usize,
         }
@@ -410,4 +415,6 @@ pub use alloc::sync::Arc;
 #[cfg(not(target_has_atomic = "ptr"))]
 pub use portable_atomic_util::Arc;
 
+#[cfg(aimdb_loom)]
+pub use imp::atomic as loom_atomic;
 pub(crate) use imp::{AtomicWaker, Lock, Padded, Spin, Step, UnsafeCell, atomic, seq_cst_for_loom};

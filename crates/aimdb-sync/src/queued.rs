@@ -6,16 +6,20 @@
 //! ```
 
 use std::future::poll_fn;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
-use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError as ChannelEmpty, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 
 use aimdb_core::buffer::{Subscription, WaitTicket};
+#[cfg(aimdb_loom)]
+use aimdb_core::loom_atomic::{AtomicBool, AtomicIsize};
 use aimdb_core::wait::WaitQueue;
 use aimdb_core::{Event, Producer, Record, TryRecvError};
 use aimdb_tokio_adapter::TokioAdapter;
+#[cfg(not(aimdb_loom))]
+use std::sync::atomic::{AtomicBool, AtomicIsize};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
@@ -238,10 +242,9 @@ struct Outlet<T> {
 
 impl<T> Outlet<T> {
     fn take(&self) -> Result<Event<T>, ChannelEmpty> {
-        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        let event = events.try_recv()?;
+        let events = || self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let event = events().try_recv()?;
         self.filled.fetch_sub(1, AcqRel);
-        drop(events);
         // Its waker is woken here.
         self.room.add_permits(1);
         Ok(event)
@@ -257,6 +260,12 @@ pub(crate) struct QueuedTicket {
 
 impl<T: Record> QueuedOut<T> {
     pub(crate) fn start(tokio: &Handle, subscription: Subscription<T>, capacity: usize) -> Self {
+        let (queue, filler) = Self::new(subscription, capacity);
+        tokio.spawn(filler.run());
+        queue
+    }
+
+    fn new(subscription: Subscription<T>, capacity: usize) -> (Self, Filler<T>) {
         let (sender, events) = sync_channel(capacity);
         let outlet = Arc::new(Outlet {
             events: Mutex::new(events),
@@ -270,8 +279,7 @@ impl<T: Record> QueuedOut<T> {
         let subscription = Arc::new(subscription);
         let filler =
             Filler { outlet: Arc::clone(&outlet), subscription: Arc::clone(&subscription), sender };
-        tokio.spawn(filler.run());
-        Self { subscription, outlet }
+        (Self { subscription, outlet }, filler)
     }
 
     pub(crate) fn subscription(&self) -> &Subscription<T> {
@@ -367,12 +375,20 @@ impl<T: Record> Filler<T> {
             let Some(event) = self.next().await else { return };
             // The place is given back by whoever takes the event.
             room.forget();
-            if self.sender.try_send(event).is_err() {
+            if !self.put(event) {
                 return;
             }
-            self.outlet.filled.fetch_add(1, AcqRel);
-            self.outlet.waiting.notify_one();
         }
+    }
+
+    /// Puts an event for which there is a place into the queue; `false` if nobody will read it.
+    fn put(&self, event: Event<T>) -> bool {
+        if self.sender.try_send(event).is_err() {
+            return false;
+        }
+        self.outlet.filled.fetch_add(1, AcqRel);
+        self.outlet.waiting.notify_one();
+        true
     }
 
     /// The record's next event, or `None` when the record has ended or the handle is gone.
@@ -402,5 +418,87 @@ struct Waiting<'s, T: Record> {
 impl<T: Record> Drop for Waiting<'_, T> {
     fn drop(&mut self) {
         self.subscription.stop_waiting(&mut self.ticket);
+    }
+}
+
+/// The handshake between the queue's task and its readers, explored by loom. The channel itself is the standard
+/// library's, which loom does not see inside of.
+#[cfg(all(test, aimdb_loom))]
+mod models {
+    use super::*;
+    use aimdb_core::{AimDbBuilder, BufferCfg};
+    use aimdb_testing::TestRuntime;
+    use loom::future::block_on;
+    use loom::thread;
+    use std::task::Waker;
+
+    fn model(run: impl Fn() + Sync + Send + 'static) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = builder.preemption_bound.or(Some(2));
+        builder.check(run);
+    }
+
+    /// A queue without its task, on a record that holds `held`.
+    fn queue(held: &[u64]) -> (Arc<QueuedOut<u64>>, Filler<u64>) {
+        let mut builder = AimDbBuilder::new().runtime(Arc::new(TestRuntime::new()));
+        builder.configure::<u64>("r", |reg| {
+            reg.buffer(BufferCfg::SpmcRing { capacity: 2 });
+        });
+        let db = builder.build().expect("one record");
+        let subscription = db.consumer::<u64>("r").unwrap().subscription().unwrap();
+        let producer = db.producer::<u64>("r").unwrap();
+        held.iter().for_each(|value| producer.try_produce(*value).unwrap());
+        // Its records close with it.
+        std::mem::forget(db);
+        let (queue, filler) = QueuedOut::new(subscription, 2);
+        (Arc::new(queue), filler)
+    }
+
+    fn wait(queue: &QueuedOut<u64>) -> Result<Event<u64>, TryRecvError> {
+        let mut ticket = QueuedTicket::default();
+        let event = block_on(poll_fn(|cx| queue.poll_event(&mut ticket, cx)));
+        queue.stop_waiting(&mut ticket);
+        event
+    }
+
+    #[test]
+    fn an_event_comes_while_a_reader_of_the_queue_falls_asleep() {
+        model(|| {
+            let (queue, filler) = queue(&[]);
+            let task = thread::spawn(move || {
+                assert!(filler.put(Event::Value(1)));
+                filler
+            });
+            assert_eq!(wait(&queue), Ok(Event::Value(1)));
+            drop(task.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn the_task_goes_while_a_reader_of_the_queue_falls_asleep() {
+        model(|| {
+            let (queue, filler) = queue(&[7]);
+            let task = thread::spawn(move || drop(filler));
+            assert_eq!(wait(&queue), Ok(Event::Value(7)));
+            task.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_reader_of_the_queue_leaves_while_it_is_told_and_another_sleeps() {
+        model(|| {
+            let (queue, filler) = queue(&[]);
+            let mut quitter = QueuedTicket::default();
+            let mut deaf = Context::from_waker(Waker::noop());
+            assert!(queue.poll_event(&mut quitter, &mut deaf).is_pending());
+            let sleeper = thread::spawn({
+                let queue = Arc::clone(&queue);
+                move || wait(&queue)
+            });
+            assert!(filler.put(Event::Value(1)));
+            queue.stop_waiting(&mut quitter);
+            assert_eq!(sleeper.join().unwrap(), Ok(Event::Value(1)));
+            drop(filler);
+        });
     }
 }
