@@ -133,7 +133,8 @@ impl SyncHandle {
     /// order, and is counted.
     ///
     /// A latest record and a mailbox have one current value, which a queue would let grow stale: there the handle
-    /// stands directly on the buffer, whatever the capacity, and never gives a value that a newer one has replaced.
+    /// stands directly on the buffer, whatever the capacity, and never gives a value that a newer one has replaced, but
+    /// for the one behind a lag that `next_event` has reported.
     ///
     /// # Errors
     ///
@@ -221,12 +222,9 @@ impl SyncHandle {
 
     /// Ends queues, then records.
     fn close(&self, deadline: Duration) -> ShutdownReport {
-        let began = Instant::now();
-        self.gates.take_over();
+        self.gates.take_over(Instant::now().checked_add(deadline));
         self.gates.close();
-        let by = began.checked_add(deadline).map_or(Limit::none(), Limit::until);
-        let _late = park::block_on(by, self.gates.drained());
-        let mut report = self.close_records(deadline.saturating_sub(began.elapsed()));
+        let mut report = self.close_records(self.gates.drain_in_time());
         // With the records closed, queues that had to wait for room end too, and say what they were left with.
         let _late = park::block_on(Limit::after(LAST_WORDS), self.gates.drained());
         report.left.extend(self.gates.left().into_iter().map(|(record, unread)| Leftover {
@@ -273,8 +271,8 @@ impl SyncHandle {
 
     /// [`shutdown`](Self::shutdown) with a deadline of 10 s, then the end of the runtime thread.
     ///
-    /// A second call, from whichever thread, waits for the first and gives the same answer. A shutdown that a stage, a
-    /// callback or another thread has begun goes on with this call's deadline. Producers then get
+    /// A second detach, from whichever thread, waits for the first and gives the same answer. A shutdown that a stage, a
+    /// callback or a call of [`shutdown`](Self::shutdown) has begun goes on with this call's deadline. Producers then get
     /// `Closed`; consumers get what is left, and then `Closed`.
     ///
     /// # Errors
@@ -311,7 +309,7 @@ impl SyncHandle {
         let Ok(running) = thread else { return };
         let (db, gates, deadline) = (self.db.clone(), self.gates.clone(), self.drop_deadline);
         let end = Arc::clone(&running.end);
-        gates.take_over();
+        gates.take_over(Instant::now().checked_add(deadline));
         gates.close();
         self.tokio.spawn(async move {
             let _late = tokio::time::timeout(deadline, gates.drained()).await;

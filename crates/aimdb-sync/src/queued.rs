@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError as ChannelEmpty, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use aimdb_core::buffer::{Subscription, WaitTicket};
 #[cfg(aimdb_loom)]
@@ -22,6 +23,9 @@ use aimdb_tokio_adapter::TokioAdapter;
 use std::sync::atomic::{AtomicBool, AtomicIsize};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, mpsc};
+
+use crate::limit::Limit;
+use crate::park;
 
 /// The queues into the engine that a shutdown has to drain before records close.
 #[derive(Clone, Default)]
@@ -36,8 +40,8 @@ struct Ledger {
     gates: Vec<Weak<Gate>>,
     /// A shutdown has begun: a queue made from now on accepts nothing.
     closed: bool,
-    /// A caller with a deadline of its own waits for the queues.
-    taken_over: bool,
+    /// A caller waits for the queues, until this moment (`None`: for ever). Of several, the last one's holds.
+    taken_over: Option<Option<Instant>>,
     /// What queues that have ended had accepted and could not move, with their records.
     left: Vec<(String, u64)>,
 }
@@ -93,15 +97,32 @@ impl Gates {
         self.all().iter().for_each(|gate| gate.closing.notify_one());
     }
 
-    /// A caller waits for the queues from now on, for as long as its own deadline says.
-    pub(crate) fn take_over(&self) {
-        self.lock().taken_over = true;
+    /// A caller waits for the queues from now on, until `deadline` (`None`: for ever), and so do all others.
+    pub(crate) fn take_over(&self, deadline: Option<Instant>) {
+        self.lock().taken_over = Some(deadline);
         self.changed.notify_waiters();
     }
 
     /// Waits until a caller has taken over.
     pub(crate) async fn taken_over(&self) {
-        self.until(|ledger| ledger.taken_over).await;
+        self.until(|ledger| ledger.taken_over.is_some()).await;
+    }
+
+    /// Blocks until every queue has been moved into its record, or the deadline of the last caller has come. Gives what
+    /// is left of that.
+    pub(crate) fn drain_in_time(&self) -> Duration {
+        loop {
+            let deadline = self.lock().taken_over.flatten();
+            let limit = deadline.map_or(Limit::none(), Limit::until);
+            let settled = self
+                .until(|ledger| ledger.gates.is_empty() || ledger.taken_over.flatten() != deadline);
+            let in_time = park::block_on(limit, settled).is_ok();
+            let ledger = self.lock();
+            if ledger.taken_over.flatten() == deadline && (ledger.gates.is_empty() || !in_time) {
+                let left = |by: Instant| by.saturating_duration_since(Instant::now());
+                return deadline.map_or(Duration::MAX, left);
+            }
+        }
     }
 
     /// Waits until every queue has been moved into its record.

@@ -270,3 +270,56 @@ fn a_consumer_that_is_closed_by_a_detach_says_so() {
         assert_eq!(consumer.get(), Err(GetError::Closed));
     });
 }
+
+/// A queue of one whose tap takes 50 ms for each value, `read` of them before it `hangs`, and twenty values that wait in
+/// a queued producer.
+fn a_slow_tap_behind_a_queue(reads: usize) -> SyncHandle {
+    let mut builder = builder();
+    builder.configure::<u64>("r", |reg| {
+        reg.buffer(BufferCfg::SpmcQueue { capacity: 1 }).tap(move |ctx, r| async move {
+            let mut reader = r.subscribe().unwrap();
+            for _ in 0..reads {
+                if reader.recv().await.is_err() {
+                    return;
+                }
+                ctx.time().sleep(Duration::from_millis(50)).await;
+            }
+            std::future::pending::<()>().await;
+        });
+    });
+    builder.attach().unwrap()
+}
+
+#[test]
+fn the_last_deadline_asked_for_holds_while_queues_drain() {
+    watched(|| {
+        let handle = a_slow_tap_behind_a_queue(usize::MAX);
+        handle.producer_with_capacity::<u64>("r", 30).unwrap().set_many(0..20).unwrap();
+        thread::scope(|scope| {
+            let first = scope.spawn(|| handle.shutdown(Duration::from_millis(300)));
+            eventually("the first has begun", || {
+                handle.producer_with_capacity::<u64>("r", 1).unwrap().try_set(0).is_err()
+            });
+            let report = handle.shutdown(LONG).unwrap();
+            assert!(report.is_clean(), "{report}");
+            assert_eq!(first.join().unwrap().unwrap().cut_off, report.cut_off);
+        });
+    });
+}
+
+#[test]
+fn a_later_caller_with_less_time_is_not_held_up_by_an_earlier_one() {
+    watched(|| {
+        let handle = a_slow_tap_behind_a_queue(3);
+        handle.producer_with_capacity::<u64>("r", 8).unwrap().set_many(0..4).unwrap();
+        thread::scope(|scope| {
+            // The watchdog would notice that this deadline holds.
+            scope.spawn(|| handle.shutdown(Duration::from_secs(3600)));
+            eventually("the first has begun", || {
+                handle.producer_with_capacity::<u64>("r", 1).unwrap().try_set(0).is_err()
+            });
+            let report = handle.shutdown(Duration::from_millis(300)).unwrap();
+            assert_eq!(report.cut_off, ["r/tap"]);
+        });
+    });
+}

@@ -439,3 +439,37 @@ fn a_stage_whose_future_panics_when_the_runtime_goes_has_ended() {
     assert!(stage.state.is_end(), "{health}");
     assert!(stage.cause.as_ref().is_some_and(|cause| cause.contains("dropped by the runtime")));
 }
+
+/// A `tracing` subscriber that panics at every line of a shutdown's report.
+struct PanicsAtReports;
+
+impl tracing::Subscriber for PanicsAtReports {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target() == "aimdb"
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        panic!("a log that panics");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn there_is_a_report_though_the_log_panics() {
+    let (db, _seen, _guard) = slow_tap(QUEUE, Duration::from_millis(10));
+    db.start();
+    let _log = tracing::subscriber::set_default(PanicsAtReports);
+    let other = db.clone();
+    let first = tokio::spawn(async move { other.shutdown(AMPLE).await }).await;
+    assert!(first.is_err_and(|error| error.is_panic()));
+    let report = tokio::time::timeout(AMPLE, db.shutdown(AMPLE)).await.expect("it is over");
+    assert!(report.is_clean(), "{report}");
+}

@@ -234,3 +234,34 @@ fn writers_of_a_queue_do_not_wait_for_an_onlooker_that_waits_for_a_clone() {
     drop(opened);
     assert!(in_time("the onlooker", move || looking.join().unwrap()).is_some_and(|seen| seen <= 1));
 }
+
+/// The onlooker has the cursor of a reader that leaves. The reader waits for it, and holds up no one else.
+#[test]
+fn closing_and_writing_a_queue_do_not_wait_for_a_reader_that_leaves_behind_an_onlooker() {
+    let gate = Arc::new(Gate::default());
+    let opened = Opened(Arc::clone(&gate));
+    let tokio = runtime();
+    let inside = tokio.enter();
+    let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter));
+    builder.configure::<Gated>("gated", |reg| {
+        reg.buffer(QUEUE);
+    });
+    let db = builder.build().unwrap();
+    db.start();
+    drop(inside);
+    let consumer = db.consumer::<Gated>("gated").unwrap();
+    let reader = consumer.subscribe().unwrap();
+    let producer = db.producer::<Gated>("gated").unwrap();
+    producer.try_produce(Gated(Arc::clone(&gate), 0)).ok().unwrap();
+    let looking = thread::spawn(move || consumer.latest().map(|seen| seen.1));
+    gate.wait_for_a_clone();
+    let leaving = thread::spawn(move || drop(reader));
+    // Time for the reader to get to its wait. Too little only makes this test weaker.
+    thread::sleep(Duration::from_millis(50));
+    let value = Gated(Arc::clone(&gate), 1);
+    in_time("a writer", move || producer.try_produce(value).ok().unwrap());
+    shut_down(&db, Duration::from_millis(100));
+    drop(opened);
+    in_time("the reader that leaves", move || leaving.join().unwrap());
+    assert_eq!(in_time("the onlooker", move || looking.join().unwrap()), Some(0));
+}

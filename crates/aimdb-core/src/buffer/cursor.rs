@@ -39,6 +39,8 @@ struct Place {
     lagged: AtomicU64,
     /// The part of `lagged` that events have reported, or that reads without events have passed over.
     told: AtomicU64,
+    /// One value that was read is in the reader's stash, behind the lag that was reported before it.
+    stashed: AtomicU64,
     /// Its reader has done with everything before this position: it came back for more. From here to the word's
     /// position values are in its hand. A position rather than a count: a measurer that sees one of the two stores and
     /// not yet the other counts no value twice.
@@ -52,6 +54,8 @@ pub(super) struct Standing {
     pub(super) lagged: u64,
     pub(super) delivered: u64,
     pub(super) in_hand: u64,
+    /// Read and not handed out yet: the value behind a reported lag.
+    pub(super) stashed: u64,
 }
 
 impl Cursor {
@@ -66,6 +70,7 @@ impl Cursor {
                 passed: AtomicU64::new(next),
                 lagged: AtomicU64::new(0),
                 told: AtomicU64::new(0),
+                stashed: AtomicU64::new(0),
                 done: AtomicU64::new(next),
             }),
         }
@@ -156,11 +161,13 @@ impl Cursor {
         loop {
             let word = place.word.load(Acquire);
             let next = word / ONE;
+            let stashed = place.stashed.load(Relaxed);
             let standing = Standing {
                 next,
                 lagged: place.lagged.load(Relaxed),
-                delivered: next.saturating_sub(place.passed.load(Relaxed)),
+                delivered: next.saturating_sub(place.passed.load(Relaxed) + stashed),
                 in_hand: next.saturating_sub(place.done.load(Relaxed)),
+                stashed,
             };
             fence(Acquire);
             let after = place.word.load(Relaxed);
@@ -226,15 +233,43 @@ impl Held<'_> {
     /// [measurers](Cursor::standing). The change is complete here and not at the end of the turn, because the turn may
     /// go on with a `Clone`.
     fn go_over(&mut self, left: u64, missed: u64) {
+        self.change(|place, next| {
+            *next += left;
+            add(&place.passed, left);
+            add(&place.done, left);
+            add(&place.lagged, missed);
+        });
+    }
+
+    /// The value of the last read is not handed out yet.
+    pub(super) fn stash_one(&mut self) {
+        self.change(|place, next| {
+            place.done.store(*next, Relaxed);
+            place.stashed.store(1, Relaxed);
+        });
+    }
+
+    /// The value in the stash is handed out; or, with `lost`, it is not and never will be.
+    pub(super) fn unstash_one(&mut self, lost: bool) {
+        self.change(|place, next| {
+            place.stashed.store(0, Relaxed);
+            if lost {
+                add(&place.passed, 1);
+            } else {
+                place.done.store(*next - 1, Relaxed);
+            }
+        });
+    }
+
+    /// Changes several numbers at once, as a measurer sees it.
+    fn change(&mut self, change: impl FnOnce(&Place, &mut u64)) {
         let place = self.place;
         let held = place.word.load(Relaxed) & HELD;
-        place.word.store((self.next * ONE) | held | MARKED, Relaxed);
-        // Pairs with the `Acquire` fence in `standing`: it that sees one of the stores below sees the mark.
+        // Not visible before it is over: the position of the last read, too.
+        place.word.store(place.word.load(Relaxed) | MARKED, Relaxed);
+        // Pairs with the `Acquire` fence in `standing`: a measurer that sees one of the stores below sees the mark.
         fence(Release);
-        self.next += left;
-        add(&place.passed, left);
-        add(&place.done, left);
-        add(&place.lagged, missed);
+        change(place, &mut self.next);
         // Pairs with the `Acquire` load of the word in `standing`.
         place.word.store((self.next * ONE) | held, Release);
     }

@@ -28,6 +28,19 @@ impl<T: Clone> Mailbox<T> {
         }
     }
 
+    /// Puts a command back that was taken and not handed out, unless a newer one is pending. The one that is not needed
+    /// any more comes out.
+    pub(super) fn give_back(&self, value: T) -> Option<T> {
+        let mut claim = self.pending.claim_any();
+        if claim.word().is_full() {
+            add(&self.overwritten, 1);
+            add(&self.replaced, 1);
+            return Some(value);
+        }
+        let produced = claim.word().written();
+        claim.put(value, produced)
+    }
+
     /// The pending command, not taken.
     pub(super) fn latest(&self) -> Option<T> {
         self.pending.claim_any().value().cloned()

@@ -373,15 +373,16 @@ impl<T: Clone> Buffer<T> {
             let _step = Step::begin();
             let mut held = cursor.hold();
             // Another thread has put a value there since this one looked. It comes first.
-            if stash.is_full() {
-                drop(held);
-                return stash.take().map(Event::Value).ok_or(TryRecvError::Empty);
+            if let Some(value) = stash.take() {
+                held.unstash_one(false);
+                return Ok(Event::Value(value));
             }
             held.empty_hand();
             let taken = each!(&self.storage, kind => kind.read(&mut held, &mut out));
             // After the read: a `Clone` that panics leaves its lag to the next event.
             let missed = if taken == Taken::Value { held.take_untold() } else { 0 };
             if missed > 0 {
+                held.stash_one();
                 stash.put(out.value.take());
             }
             (taken, missed)
@@ -538,8 +539,34 @@ impl<T: Clone> Buffer<T> {
         }
     }
 
-    fn leave(&self, reader: usize, cursor: &Cursor) {
-        let unseat = |left| self.reception.registry(|registry| registry.leave(reader, left));
+    /// Takes the value behind a reported lag out of the stash of the reader of `cursor`.
+    fn unstash(&self, cursor: &Cursor, stash: &Stash<T>) -> Option<T> {
+        let _step = Step::begin();
+        let mut held = cursor.hold();
+        let value = stash.take();
+        if value.is_some() {
+            held.unstash_one(false);
+        }
+        value
+    }
+
+    /// A reader leaves that has a value in its stash. A command goes back to its mailbox, if no newer one has come.
+    fn give_up_stashed(&self, cursor: &Cursor, value: T) -> u64 {
+        let step = Step::begin();
+        cursor.hold().unstash_one(true);
+        let Storage::Mailbox(mailbox) = &self.storage else { return 1 };
+        let replaced = mailbox.give_back(value);
+        let produced = mailbox.produced();
+        step.end();
+        self.reception.tell_those_who_wait(produced);
+        drop(replaced);
+        0
+    }
+
+    fn leave(&self, reader: usize, cursor: &Cursor, stashed: Option<T>) {
+        let unread = stashed.map_or(0, |value| self.give_up_stashed(cursor, value));
+        let unseat =
+            |left| self.reception.registry(|registry| registry.leave(reader, left + unread));
         let _freed = match &self.storage {
             Storage::Queue(queue) => {
                 let _step = Step::begin();

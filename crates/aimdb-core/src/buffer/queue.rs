@@ -168,8 +168,17 @@ impl<T: Clone> Queue<T> {
     /// Counts a reader out, lets go of what only it still wanted, and has it `unseat`ed, with how much it left, before
     /// anybody else writes, comes or goes: who has no seat is no reader any more, whatever its cursor says.
     pub(super) fn leave(&self, cursor: &Cursor, unseat: impl FnOnce(u64)) -> Vec<T> {
-        let turn = self.lock();
-        let mut held = cursor.hold();
+        let mut spin = Spin::new();
+        // An onlooker at `latest` may have the cursor, for as long as its `Clone` lasts. The leaving reader waits for it,
+        // but writers and a closer do not.
+        let (turn, mut held) = loop {
+            let turn = self.lock();
+            if let Some(held) = cursor.try_hold() {
+                break (turn, held);
+            }
+            drop(turn);
+            spin.wait();
+        };
         let left = turn.word / ONE - held.next();
         let mut freed = Vec::new();
         for position in held.next()..held.next() + left {

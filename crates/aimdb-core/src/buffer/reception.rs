@@ -254,7 +254,7 @@ impl Reception {
                 name: cursor.name.as_ref().into(),
                 delivered: standing.delivered,
                 lagged: standing.lagged + missed,
-                pending: values.readable(standing.next),
+                pending: values.readable(standing.next) + standing.stashed,
             });
         }
         let _step = Step::begin();

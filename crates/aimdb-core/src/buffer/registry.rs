@@ -159,7 +159,7 @@ impl Registry {
             let standing = cursor.standing();
             // What waits in a mailbox waits for any of its takers: told once.
             let left = if self.one_for_all && nth > 0 { 0 } else { readable(standing.next) };
-            note(&mut all, cursor, standing, left);
+            note(&mut all, cursor, standing, left + standing.stashed);
         }
         if let Some(taker) = self.last_taker.as_ref().filter(|_| live().next().is_none()) {
             add(&mut all, taker, readable(0), 0);

@@ -6,7 +6,7 @@ use crate::sync::atomic::{
     Ordering::{Acquire, Release},
 };
 
-/// Room for one value. Only the thread that holds the reader's cursor puts one in; any thread that reads takes it out.
+/// Room for one value. Only the thread that holds the reader's cursor puts one in or takes it out.
 pub(super) struct Stash<T> {
     full: AtomicBool,
     value: Lock<Option<T>>,
@@ -32,13 +32,8 @@ impl<T> Stash<T> {
         });
     }
 
-    #[inline(always)]
-    pub(super) fn take(&self) -> Option<T> {
-        if self.is_full() { self.take_out() } else { None }
-    }
-
     #[cold]
-    fn take_out(&self) -> Option<T> {
+    pub(super) fn take(&self) -> Option<T> {
         self.value.with(|stashed| {
             self.full.store(false, Release);
             stashed.take()

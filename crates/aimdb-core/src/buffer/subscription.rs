@@ -63,9 +63,6 @@ impl<T: Clone> Subscription<T> {
     /// [`TryRecvError::Empty`] and [`TryRecvError::Closed`].
     #[inline]
     pub fn try_event(&self) -> Result<Event<T>, TryRecvError> {
-        if let Some(value) = self.stash.take() {
-            return Ok(Event::Value(value));
-        }
         self.buffer.try_take_event(self.id, &self.cursor, &self.stash)
     }
 
@@ -91,11 +88,13 @@ impl<T: Clone> Subscription<T> {
 
     #[inline(always)]
     fn value<const ALONE: bool>(&self) -> Result<T, TryRecvError> {
-        let mut value = self.stash.take();
-        if let Some(value) = value {
+        if let Some(value) = self.stashed() {
             return Ok(value);
         }
-        match (self.buffer.try_take::<ALONE>(self.id, &self.cursor, &mut value), value) {
+        let mut value = None;
+        let taken = self.buffer.try_take::<ALONE>(self.id, &self.cursor, &mut value);
+        // Another thread may have put a value in the stash meanwhile.
+        match (taken, value.or_else(|| self.stashed())) {
             (_, Some(value)) => Ok(value),
             (Taken::Closed, None) => Err(TryRecvError::Closed),
             (_, None) => Err(TryRecvError::Empty),
@@ -152,11 +151,21 @@ impl<T: Clone> Subscription<T> {
         if limit == 0 {
             return Ok(0);
         }
-        if let Some(value) = self.stash.take() {
+        if let Some(value) = self.stashed() {
             into.push(value);
             return Ok(1);
         }
-        self.buffer.try_take_many(self.id, &self.cursor, into, limit)
+        self.buffer.try_take_many(self.id, &self.cursor, into, limit).or_else(|nothing| {
+            // Another thread may have put a value in the stash meanwhile.
+            into.push(self.stashed().ok_or(nothing)?);
+            Ok(1)
+        })
+    }
+
+    /// The value behind a lag that was reported.
+    #[inline(always)]
+    fn stashed(&self) -> Option<T> {
+        if self.stash.is_full() { self.buffer.unstash(&self.cursor, &self.stash) } else { None }
     }
 
     /// Ready when there is something to take, or when the record is closed and read to its end. It takes nothing, so
@@ -267,7 +276,7 @@ impl<T: Clone> Subscription<T> {
 
 impl<T: Clone> Drop for Subscription<T> {
     fn drop(&mut self) {
-        self.buffer.leave(self.id, &self.cursor);
+        self.buffer.leave(self.id, &self.cursor, self.stash.take());
     }
 }
 

@@ -228,12 +228,13 @@ fn report<R: Runtime>(db: &DbInner<R>) {
         failures: db.cells.iter().filter_map(|cell| cell.failure()).collect(),
     };
     let level = if report.is_clean() { LogLevel::Info } else { LogLevel::Warn };
-    db.runtime.log(level, "aimdb", format_args!("{report}"));
     db.phase.with(|phase| {
         phase.version += 1;
-        phase.report = Some(report);
+        phase.report = Some(report.clone());
     });
     db.engine.changed.notify();
+    // Last: a log that panics ends this caller, and no other.
+    db.runtime.log(level, "aimdb", format_args!("{report}"));
 }
 
 fn delivered<R: Runtime>(db: &DbInner<R>) -> u64 {
