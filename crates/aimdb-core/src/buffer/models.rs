@@ -733,7 +733,8 @@ fn somebody_looks_at_the_newest_while_it_is_taken() {
 
 #[test]
 fn somebody_measures_while_a_reader_skips() {
-    model(|| {
+    // With three it takes a quarter of an hour.
+    explore(2, || {
         let record = record(RING(1));
         let mut reader = subscribe(&record);
         (1..=3).for_each(|value| assert!(produce(&record, value)));
