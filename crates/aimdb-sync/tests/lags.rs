@@ -96,6 +96,16 @@ fn a_command_goes_back_when_its_taker_leaves_before_it_was_handed_out() {
     assert_eq!(other.try_next_event(), Ok(Event::Lagged(1)));
     assert_eq!(other.try_get(), Ok(5));
     assert_eq!(handle.metrics().record("r").unwrap().overwritten, 3);
+
+    // So does one that has been taken by then: commands do not come out of order.
+    let one = handle.consumer::<u64>("r").unwrap();
+    (6..=7).for_each(|n| producer.set(n).unwrap());
+    assert_eq!(one.try_next_event(), Ok(Event::Lagged(1)));
+    producer.set(8).unwrap();
+    assert_eq!(other.try_get(), Ok(8));
+    drop(one);
+    assert_eq!(other.try_get(), Err(GetError::Empty));
+    assert_eq!(handle.metrics().record("r").unwrap().overwritten, 5);
     handle.detach().unwrap();
 }
 

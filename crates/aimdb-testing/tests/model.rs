@@ -157,7 +157,7 @@ struct Cursor {
     next: u64,
     lagged: u64,
     delivered: u64,
-    /// The value behind a lag that was reported: delivered, and not yet received.
+    /// The position of the value behind a lag that was reported: taken, and not yet delivered.
     promised: Option<u64>,
 }
 
@@ -313,7 +313,18 @@ impl Model {
     }
 
     fn leave(&mut self, reader: usize) {
-        self.readers.remove(reader);
+        let gone = self.readers.remove(reader);
+        // A command that was not delivered goes back, unless a newer one has come.
+        if let Some(at) = gone.promised.filter(|_| self.is_mailbox()) {
+            if at + 1 == self.produced() {
+                self.pending = Some(at);
+                self.read[at as usize] = false;
+                self.reading.wake(1);
+            } else {
+                self.overwritten += 1;
+                self.replaced += 1;
+            }
+        }
         self.writing.wake(self.room());
     }
 
@@ -340,13 +351,21 @@ impl Model {
         self.pending(reader) + u64::from(self.readers[reader].promised.is_some())
     }
 
+    fn take_promised(&mut self, reader: usize) -> Option<u64> {
+        let cursor = &mut self.readers[reader];
+        let at = cursor.promised.take()?;
+        cursor.delivered += 1;
+        Some(self.values[at as usize])
+    }
+
     /// Reads without waking anybody.
     fn take(&mut self, reader: usize, tell_lag: bool) -> Next {
-        if let Some(promised) = self.readers[reader].promised.take() {
+        if let Some(promised) = self.take_promised(reader) {
             return Next::Value(promised);
         }
         let missed = match self.cfg {
-            BufferCfg::Mailbox => std::mem::take(&mut self.replaced),
+            // Whoever takes a command answers for those that it replaced.
+            BufferCfg::Mailbox if self.pending.is_some() => std::mem::take(&mut self.replaced),
             _ => self.missed(reader),
         };
         let cursor = &mut self.readers[reader];
@@ -360,14 +379,13 @@ impl Model {
         let cursor = &mut self.readers[reader];
         let at = self.pending.take().unwrap_or(cursor.next);
         cursor.next = at + 1;
-        cursor.delivered += 1;
         self.read[at as usize] = true;
-        let value = self.values[at as usize];
         if tell_lag && missed > 0 {
-            cursor.promised = Some(value);
+            cursor.promised = Some(at);
             return Next::Lagged(missed);
         }
-        Next::Value(value)
+        cursor.delivered += 1;
+        Next::Value(self.values[at as usize])
     }
 
     /// After `taken` values were read: as many writers go on, as far as there is room.
@@ -386,7 +404,7 @@ impl Model {
         let got = match way {
             Way::RecvMany(0) => Got::Many(Vec::new()),
             Way::RecvMany(_) if self.readers[reader].promised.is_some() => {
-                Got::Many(self.readers[reader].promised.take().into_iter().collect())
+                Got::Many(self.take_promised(reader).into_iter().collect())
             }
             Way::RecvMany(limit) => match self.take(reader, false) {
                 Next::Value(first) => {
@@ -784,7 +802,7 @@ impl Pair {
         let mut readers: Vec<_> =
             metrics.readers.iter().map(|r| (r.delivered, r.lagged, r.pending)).collect();
         let mut expected: Vec<_> = (0..model.readers.len())
-            .map(|at| (model.readers[at].delivered, model.lagged(at), model.pending(at)))
+            .map(|at| (model.readers[at].delivered, model.lagged(at), model.left(at)))
             .collect();
         readers.sort_unstable();
         expected.sort_unstable();

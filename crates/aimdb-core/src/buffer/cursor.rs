@@ -39,7 +39,8 @@ struct Place {
     lagged: AtomicU64,
     /// The part of `lagged` that events have reported, or that reads without events have passed over.
     told: AtomicU64,
-    /// One value that was read is in the reader's stash, behind the lag that was reported before it.
+    /// Not zero while a value that was read is in the reader's stash, behind the lag that was reported before it: the
+    /// number that its buffer gave it.
     stashed: AtomicU64,
     /// Its reader has done with everything before this position: it came back for more. From here to the word's
     /// position values are in its hand. A position rather than a count: a measurer that sees one of the two stores and
@@ -161,7 +162,7 @@ impl Cursor {
         loop {
             let word = place.word.load(Acquire);
             let next = word / ONE;
-            let stashed = place.stashed.load(Relaxed);
+            let stashed = u64::from(place.stashed.load(Relaxed) != 0);
             let standing = Standing {
                 next,
                 lagged: place.lagged.load(Relaxed),
@@ -242,15 +243,16 @@ impl Held<'_> {
     }
 
     /// The value of the last read is not handed out yet.
-    pub(super) fn stash_one(&mut self) {
+    pub(super) fn stash_one(&mut self, number: u64) {
         self.change(|place, next| {
             place.done.store(*next, Relaxed);
-            place.stashed.store(1, Relaxed);
+            place.stashed.store(number, Relaxed);
         });
     }
 
-    /// The value in the stash is handed out; or, with `lost`, it is not and never will be.
-    pub(super) fn unstash_one(&mut self, lost: bool) {
+    /// The value in the stash is handed out; or, with `lost`, it is not and never will be. Gives its number.
+    pub(super) fn unstash_one(&mut self, lost: bool) -> u64 {
+        let number = self.place.stashed.load(Relaxed);
         self.change(|place, next| {
             place.stashed.store(0, Relaxed);
             if lost {
@@ -259,6 +261,7 @@ impl Held<'_> {
                 place.done.store(*next - 1, Relaxed);
             }
         });
+        number
     }
 
     /// Changes several numbers at once, as a measurer sees it.

@@ -92,6 +92,8 @@ pub(super) struct Outlet<T> {
     /// Which value of this turn of the reader it is, counted from one.
     pub(super) nth: u64,
     pub(super) value: Option<T>,
+    /// What the buffer calls it, not zero; a mailbox by how many commands there had been.
+    pub(super) number: u64,
     /// An original that nobody wants any more because its last two readers cloned it at once, to be dropped outside.
     pub(super) spare: Option<T>,
 }
@@ -99,7 +101,7 @@ pub(super) struct Outlet<T> {
 impl<T> Outlet<T> {
     #[inline(always)]
     pub(super) const fn nth(nth: u64) -> Self {
-        Self { nth, value: None, spare: None }
+        Self { nth, value: None, number: 1, spare: None }
     }
 }
 

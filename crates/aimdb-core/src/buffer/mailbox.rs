@@ -28,17 +28,16 @@ impl<T: Clone> Mailbox<T> {
         }
     }
 
-    /// Puts a command back that was taken and not handed out, unless a newer one is pending. The one that is not needed
-    /// any more comes out.
-    pub(super) fn give_back(&self, value: T) -> Option<T> {
+    /// Puts the `written`th command back, which was taken and not handed out. If a newer one has come since, whether or
+    /// not it is still pending, that replaces it, and it comes out again.
+    pub(super) fn give_back(&self, value: T, written: u64) -> Option<T> {
         let mut claim = self.pending.claim_any();
-        if claim.word().is_full() {
+        if claim.word().written() != written {
             add(&self.overwritten, 1);
             add(&self.replaced, 1);
             return Some(value);
         }
-        let produced = claim.word().written();
-        claim.put(value, produced)
+        claim.put(value, written)
     }
 
     /// The pending command, not taken.
@@ -122,6 +121,7 @@ impl<T: Clone> Kind<T> for Mailbox<T> {
             self.replaced.store(0, Relaxed);
             held.charge(missed);
         }
+        out.number = claim.word().written();
         out.value = claim.take();
         held.deliver(out.nth);
         Taken::Value

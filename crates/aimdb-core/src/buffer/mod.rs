@@ -382,7 +382,7 @@ impl<T: Clone> Buffer<T> {
             // After the read: a `Clone` that panics leaves its lag to the next event.
             let missed = if taken == Taken::Value { held.take_untold() } else { 0 };
             if missed > 0 {
-                held.stash_one();
+                held.stash_one(out.number);
                 stash.put(out.value.take());
             }
             (taken, missed)
@@ -550,15 +550,17 @@ impl<T: Clone> Buffer<T> {
         value
     }
 
-    /// A reader leaves that has a value in its stash. A command goes back to its mailbox, if no newer one has come.
+    /// A reader leaves that has a value in its stash. A command goes back to its mailbox, unless a newer one has come.
     fn give_up_stashed(&self, cursor: &Cursor, value: T) -> u64 {
         let step = Step::begin();
-        cursor.hold().unstash_one(true);
+        let number = cursor.hold().unstash_one(true);
         let Storage::Mailbox(mailbox) = &self.storage else { return 1 };
-        let replaced = mailbox.give_back(value);
+        let replaced = mailbox.give_back(value, number);
         let produced = mailbox.produced();
         step.end();
-        self.reception.tell_those_who_wait(produced);
+        if replaced.is_none() {
+            self.reception.tell_those_who_wait(produced);
+        }
         drop(replaced);
         0
     }
