@@ -404,6 +404,30 @@ fn a_lag_is_reported_while_another_thread_falls_asleep_for_a_value() {
     }
 }
 
+/// Two values have woken two threads, which give up. A third one sleeps, and the value behind the lag is left to it.
+#[test]
+fn a_lag_is_reported_while_the_threads_that_were_woken_give_up() {
+    model(|| {
+        let record = record(RING(1));
+        let reader = subscribe(&record);
+        reader.share();
+        let mut deaf = Context::from_waker(Waker::noop());
+        let mut quitters = [WaitTicket::default(), WaitTicket::default()];
+        for quitter in &mut quitters {
+            assert!(reader.poll_value(quitter, &mut deaf).is_pending());
+        }
+        let told = Arc::new(Told::default());
+        let waker = Waker::from(Arc::clone(&told));
+        let mut sleeper = WaitTicket::default();
+        assert!(reader.poll_value(&mut sleeper, &mut Context::from_waker(&waker)).is_pending());
+        (1..=2).for_each(|value| assert!(produce(&record, value)));
+        assert_eq!(reader.try_event().map(|event| matches!(event, Event::Lagged(1))), Ok(true));
+        quitters.iter_mut().for_each(|quitter| reader.stop_waiting(quitter));
+        assert!(told.0.load(Relaxed), "a value is left for it");
+        reader.stop_waiting(&mut sleeper);
+    });
+}
+
 #[test]
 fn a_lag_that_is_reported_is_followed_by_its_value_while_a_writer_goes_on() {
     for cfg in [RING(1), RING(2), LATEST, MAILBOX] {
