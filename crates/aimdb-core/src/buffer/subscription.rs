@@ -197,8 +197,7 @@ impl<T: Clone> Subscription<T> {
                         &self.cursor,
                         &mut ticket.0,
                         cx.waker().clone(),
-                    ) && !self.stash.is_full()
-                        || gives_way(&spin, cx) =>
+                    ) || gives_way(&spin, cx) =>
                 {
                     return Poll::Pending;
                 }
