@@ -1,6 +1,6 @@
 //! Waiting beside the buffers: a line of wakers for a condition of one's own, and a token that ends waits.
 //!
-//! The line is the buffers' own [`WaitList`]: tasks and parked threads wait in it alike, in the order they came. No
+//! The line is the buffers' own `WaitList`: tasks and parked threads wait in it alike, in the order they came. No
 //! waker is cloned, woken or dropped under its lock, and a waker that panics keeps no other waiter asleep.
 
 use core::fmt;
