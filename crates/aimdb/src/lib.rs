@@ -37,6 +37,7 @@
 //! |---|---|
 //! | `tokio` (default) | [`TokioAdapter`] |
 //! | `embassy` | `EmbassyAdapter`; on a microcontroller without the default features |
+//! | `cortex-m-single-core` | stages on Embassy that are not `Send`, on a Cortex-M with one core and no threads |
 //! | `derive` (default) | `#[derive(RecordKey)]` |
 //! | `json`, `postcard` (default) | the codecs `Json` and `Postcard` |
 //! | `mqtt` | `MqttConnector` and the typed links of `mqtt` |
