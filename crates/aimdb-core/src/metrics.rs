@@ -42,7 +42,8 @@ pub struct ReaderMetrics {
     pub delivered: u64,
     /// Values lost to this reader.
     pub lagged: u64,
-    /// Values that wait for it.
+    /// Values that wait for it. The value behind a lag that an event has
+    /// reported is one of them, beside those that the buffer holds.
     pub pending: u64,
 }
 
