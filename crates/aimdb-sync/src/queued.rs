@@ -262,8 +262,16 @@ struct Outlet<T> {
 }
 
 impl<T> Outlet<T> {
+    /// Loom does not see inside of the channel. A step of its own before each use stands for it, so that the models try
+    /// both orders of two uses.
+    fn before_the_channel(&self) {
+        #[cfg(aimdb_loom)]
+        self.filled.fetch_add(0, AcqRel);
+    }
+
     fn take(&self) -> Result<Event<T>, ChannelEmpty> {
         let events = || self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        self.before_the_channel();
         let event = events().try_recv()?;
         self.filled.fetch_sub(1, AcqRel);
         // Its waker is woken here.
@@ -404,6 +412,7 @@ impl<T: Record> Filler<T> {
 
     /// Puts an event for which there is a place into the queue; `false` if nobody will read it.
     fn put(&self, event: Event<T>) -> bool {
+        self.outlet.before_the_channel();
         if self.sender.try_send(event).is_err() {
             return false;
         }
