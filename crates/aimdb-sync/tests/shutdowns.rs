@@ -271,8 +271,7 @@ fn a_consumer_that_is_closed_by_a_detach_says_so() {
     });
 }
 
-/// A queue of one whose tap takes 50 ms for each value, `read` of them before it `hangs`, and twenty values that wait in
-/// a queued producer.
+/// A queue of one whose tap takes 50 ms for each value and reads so many before it hangs.
 fn a_slow_tap_behind_a_queue(reads: usize) -> SyncHandle {
     let mut builder = builder();
     builder.configure::<u64>("r", |reg| {
@@ -294,9 +293,10 @@ fn a_slow_tap_behind_a_queue(reads: usize) -> SyncHandle {
 fn the_last_deadline_asked_for_holds_while_queues_drain() {
     watched(|| {
         let handle = a_slow_tap_behind_a_queue(usize::MAX);
-        handle.producer_with_capacity::<u64>("r", 30).unwrap().set_many(0..20).unwrap();
+        // Three seconds' worth, of which the first caller gives half.
+        handle.producer_with_capacity::<u64>("r", 64).unwrap().set_many(0..60).unwrap();
         thread::scope(|scope| {
-            let first = scope.spawn(|| handle.shutdown(Duration::from_millis(300)));
+            let first = scope.spawn(|| handle.shutdown(Duration::from_millis(1500)));
             eventually("the first has begun", || {
                 handle.producer_with_capacity::<u64>("r", 1).unwrap().try_set(0).is_err()
             });
