@@ -86,22 +86,37 @@ fn shut_down(db: &AimDb<TokioAdapter>, deadline: Duration) -> aimdb_core::Shutdo
     })
 }
 
-/// A record without stages, and a thread that is in the middle of a clone of one of its values. The thread reads, or
-/// looks at the newest value of a mailbox.
-fn a_clone_under_way(
+/// A record of gated values with so many taps, not started.
+fn gated(
     cfg: BufferCfg,
-    produced: u32,
-) -> (AimDb<TokioAdapter>, Opened, tokio::runtime::Runtime) {
+    taps: usize,
+) -> (Arc<Gate>, Opened, AimDb<TokioAdapter>, tokio::runtime::Runtime) {
     let gate = Arc::new(Gate::default());
     let tokio = runtime();
     let inside = tokio.enter();
     let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter));
     builder.configure::<Gated>("gated", |reg| {
         reg.buffer(cfg);
+        for _ in 0..taps {
+            reg.tap(|_, gated| async move {
+                let mut reader = gated.subscribe().unwrap();
+                while reader.recv().await.is_ok() {}
+            });
+        }
     });
     let db = builder.build().unwrap();
-    db.start();
     drop(inside);
+    (Arc::clone(&gate), Opened(gate), db, tokio)
+}
+
+/// A record without stages, and a thread that is in the middle of a clone of one of its values. The thread reads, or
+/// looks at the newest value of a mailbox.
+fn a_clone_under_way(
+    cfg: BufferCfg,
+    produced: u32,
+) -> (AimDb<TokioAdapter>, Opened, tokio::runtime::Runtime) {
+    let (gate, opened, db, tokio) = gated(cfg, 0);
+    db.start();
     let consumer = db.consumer::<Gated>("gated").unwrap();
     let mut reader = consumer.subscribe().unwrap();
     let producer = db.producer::<Gated>("gated").unwrap();
@@ -111,7 +126,7 @@ fn a_clone_under_way(
     let looks = cfg == BufferCfg::Mailbox;
     thread::spawn(move || if looks { consumer.latest() } else { reader.try_recv().ok() });
     gate.wait_for_a_clone();
-    (db, Opened(gate), tokio)
+    (db, opened, tokio)
 }
 
 /// The slot that a writer wants next is the one being cloned: always on a latest record and a ring of one, and on a
@@ -170,23 +185,8 @@ fn a_writer_that_waits_for_a_clone_gets_its_value_back_when_the_record_closes() 
 #[test]
 fn a_stage_whose_clone_never_returns_is_reported_as_stuck() {
     for (cfg, produced) in [(BufferCfg::SingleLatest, 1), (RING(1), 3), (RING(4), 2), (QUEUE, 2)] {
-        let gate = Arc::new(Gate::default());
-        let opened = Opened(Arc::clone(&gate));
-        let tokio = runtime();
-        let inside = tokio.enter();
-        let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter));
-        builder.configure::<Gated>("gated", |reg| {
-            reg.buffer(cfg);
-            // Two taps: on a queue the first of them clones.
-            for _ in 0..2 {
-                reg.tap(|_, gated| async move {
-                    let mut reader = gated.subscribe().unwrap();
-                    while reader.recv().await.is_ok() {}
-                });
-            }
-        });
-        let db = builder.build().unwrap();
-        drop(inside);
+        // Two taps: on a queue the first of them clones.
+        let (gate, opened, db, tokio) = gated(cfg, 2);
         let producer = db.producer::<Gated>("gated").unwrap();
         for n in 0..produced {
             producer.try_produce(Gated(Arc::clone(&gate), n)).ok().unwrap();
@@ -203,17 +203,8 @@ fn a_stage_whose_clone_never_returns_is_reported_as_stuck() {
 
 #[test]
 fn writers_of_a_queue_do_not_wait_for_an_onlooker_that_waits_for_a_clone() {
-    let gate = Arc::new(Gate::default());
-    let opened = Opened(Arc::clone(&gate));
-    let tokio = runtime();
-    let inside = tokio.enter();
-    let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter));
-    builder.configure::<Gated>("gated", |reg| {
-        reg.buffer(QUEUE);
-    });
-    let db = builder.build().unwrap();
+    let (gate, opened, db, _tokio) = gated(QUEUE, 0);
     db.start();
-    drop(inside);
     let consumer = db.consumer::<Gated>("gated").unwrap();
     let mut readers = [(); 2].map(|()| consumer.subscribe().unwrap());
     let producer = db.producer::<Gated>("gated").unwrap();
@@ -238,17 +229,8 @@ fn writers_of_a_queue_do_not_wait_for_an_onlooker_that_waits_for_a_clone() {
 /// The onlooker has the cursor of a reader that leaves. The reader waits for it, and holds up no one else.
 #[test]
 fn closing_and_writing_a_queue_do_not_wait_for_a_reader_that_leaves_behind_an_onlooker() {
-    let gate = Arc::new(Gate::default());
-    let opened = Opened(Arc::clone(&gate));
-    let tokio = runtime();
-    let inside = tokio.enter();
-    let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter));
-    builder.configure::<Gated>("gated", |reg| {
-        reg.buffer(QUEUE);
-    });
-    let db = builder.build().unwrap();
+    let (gate, opened, db, _tokio) = gated(QUEUE, 0);
     db.start();
-    drop(inside);
     let consumer = db.consumer::<Gated>("gated").unwrap();
     let reader = consumer.subscribe().unwrap();
     let producer = db.producer::<Gated>("gated").unwrap();

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::cursor::{Cursor, Held};
+use super::slot::Claim;
 
 /// How values get into a buffer and out of it. All methods may be called from many threads at once.
 pub(super) trait Kind<T: Clone> {
@@ -103,6 +104,14 @@ impl<T> Outlet<T> {
     pub(super) const fn nth(nth: u64) -> Self {
         Self { nth, value: None, number: 1, spare: None }
     }
+}
+
+/// Gives a reader a clone of the value that it has claimed.
+#[inline(always)]
+pub(super) fn deliver<T: Clone>(mut claim: Claim<'_, T>, held: &mut Held<'_>, out: &mut Outlet<T>) {
+    out.value = claim.value().cloned();
+    claim.mark_read();
+    held.deliver(out.nth);
 }
 
 /// What a read came to.

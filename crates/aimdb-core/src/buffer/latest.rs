@@ -5,7 +5,7 @@
 
 use super::cursor::{Held, add};
 use super::gate::WriteGate;
-use super::kind::{Kind, Outlet, Pushed, Refused, Taken, Turn};
+use super::kind::{Kind, Outlet, Pushed, Refused, Taken, Turn, deliver};
 use super::slot::{Claim, Slot};
 use crate::sync::Padded;
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -35,13 +35,6 @@ impl<T: Clone> Latest<T> {
     pub(super) fn latest(&self) -> Option<T> {
         self.slot.claim_any().value().cloned()
     }
-}
-
-#[inline(always)]
-fn deliver<T: Clone>(mut claim: Claim<'_, T>, held: &mut Held<'_>, out: &mut Outlet<T>) {
-    out.value = claim.value().cloned();
-    claim.mark_read();
-    held.deliver(out.nth);
 }
 
 pub(super) struct LatestTurn<'l, T> {

@@ -27,7 +27,7 @@ use alloc::boxed::Box;
 
 use super::cursor::{Held, add};
 use super::gate::{Pause, WriteGate};
-use super::kind::{Kind, Lap, NoMemory, Outlet, Pushed, Refused, Taken, Turn, places};
+use super::kind::{Kind, Lap, NoMemory, Outlet, Pushed, Refused, Taken, Turn, deliver, places};
 use super::slot::{Claim, Slot, Word};
 use crate::sync::atomic::{
     AtomicU64,
@@ -143,13 +143,6 @@ impl<T: Clone> Ring<T> {
         // Whatever is in the slot of the newest by the time it can be had is no older.
         self.slot(self.settled().checked_sub(1)?).claim_any().value().cloned()
     }
-}
-
-#[inline(always)]
-fn deliver<T: Clone>(mut claim: Claim<'_, T>, held: &mut Held<'_>, out: &mut Outlet<T>) {
-    out.value = claim.value().cloned();
-    claim.mark_read();
-    held.deliver(out.nth);
 }
 
 /// How often writers have overtaken a reader in one read, and the pause it then asks for.
