@@ -108,7 +108,7 @@ impl<T: Record, R> Producer<T, R> {
     }
 
     /// Gives up waiting after [`poll_produce`](Self::poll_produce) was pending; the place goes to the next writer.
-    pub fn stop_waiting(&self, ticket: &mut WaitTicket) {
+    pub fn cancel_wait(&self, ticket: &mut WaitTicket) {
         self.record.buffer.stop_writing(&mut ticket.0);
     }
 
@@ -402,13 +402,13 @@ impl<T: Clone> Reader<T> {
     }
 
     /// Ready when the record is closed and nothing is left for this reader.
-    pub(crate) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Self { subscription, ticket, end_ticket, .. } = self;
         let place =
             subscription.as_ref().expect("a reader has its subscription until it is dropped");
         // Who only waits for the end takes nothing: a value that it was woken for is another's.
-        place.stop_waiting(ticket);
-        place.poll_ended(end_ticket, cx)
+        place.cancel_wait(ticket);
+        place.poll_drained(end_ticket, cx)
     }
 
     /// Polls the subscription, giving way to other tasks after [`STREAK`] successes in a row.
@@ -504,9 +504,9 @@ impl<T: Clone> Reader<T> {
     }
 
     /// Ends the wait of a future that is ready, or dropped.
-    fn pause_waiting(&mut self) {
+    fn suspend_wait(&mut self) {
         if let Some(place) = &self.subscription {
-            place.pause_waiting(&mut self.ticket);
+            place.suspend_wait(&mut self.ticket);
         }
     }
 }
@@ -514,8 +514,8 @@ impl<T: Clone> Reader<T> {
 impl<T: Clone> Drop for Reader<T> {
     fn drop(&mut self) {
         if let Some(place) = &self.subscription {
-            place.stop_waiting(&mut self.ticket);
-            place.stop_waiting_for_end(&mut self.end_ticket);
+            place.cancel_wait(&mut self.ticket);
+            place.cancel_drain_wait(&mut self.end_ticket);
         }
         if let Some(seat) = &self.seat {
             let place = self.subscription.take();
@@ -556,7 +556,7 @@ impl<T: Clone> Future for Recv<'_, T> {
 
 impl<T: Clone> Drop for Recv<'_, T> {
     fn drop(&mut self) {
-        self.reader.pause_waiting();
+        self.reader.suspend_wait();
     }
 }
 
@@ -577,7 +577,7 @@ impl<T: Clone> Future for NextEvent<'_, T> {
 
 impl<T: Clone> Drop for NextEvent<'_, T> {
     fn drop(&mut self) {
-        self.reader.pause_waiting();
+        self.reader.suspend_wait();
     }
 }
 
@@ -600,7 +600,7 @@ impl<T: Clone> Future for RecvMany<'_, T> {
 
 impl<T: Clone> Drop for RecvMany<'_, T> {
     fn drop(&mut self) {
-        self.reader.pause_waiting();
+        self.reader.suspend_wait();
     }
 }
 

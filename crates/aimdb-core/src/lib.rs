@@ -59,7 +59,7 @@ pub use buffer::{
 pub use builder::{AimDbBuilder, NoRuntime};
 pub use context::{Elapsed, Interval, Log, RuntimeContext, Time, Timeout};
 pub use engine::health;
-pub use engine::{AimDb, Input, Leftover, Restart, ShutdownReport, input};
+pub use engine::{AimDb, Input, Restart, ShutdownReport, Undelivered, input};
 pub use error::{DbError, DbResult, StageFailure, SubscribeError};
 pub use graph::{Finding, Findings, Graph, Rule};
 pub use handle::{Consumer, Producer, Reader};

@@ -51,7 +51,7 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
 
     /// What this record's type is called in the graph and its findings, instead of its Rust name: for front doors whose
     /// users do not see that type.
-    pub fn value_name(&mut self, name: &'static str) -> &mut Self {
+    pub fn type_name(&mut self, name: &'static str) -> &mut Self {
         self.draft.node.value.name = name;
         self
     }

@@ -31,14 +31,14 @@ impl WaitQueue {
 
     /// Puts the owner of `ticket` in line, or renews its waker if it is in line already. The caller must look at its
     /// condition once more before it sleeps.
-    pub fn wait(&self, ticket: &mut WaitTicket, waker: &Waker) {
+    pub fn register(&self, ticket: &mut WaitTicket, waker: &Waker) {
         let waker = waker.clone();
         let _replaced = self.list.with(|list| list.register(&mut ticket.0, 0, waker));
     }
 
     /// Takes the owner of `ticket` out of the line. `true` if it had been notified since it was put in: if the
     /// notification was for one waiter and the owner makes no use of it, the next in line must have it.
-    pub fn leave(&self, ticket: &mut WaitTicket) -> bool {
+    pub fn cancel_wait(&self, ticket: &mut WaitTicket) -> bool {
         if ticket.0.is_none() {
             return false;
         }
@@ -75,7 +75,7 @@ impl fmt::Debug for WaitQueue {
 /// Ends the waits of any number of calls, from any thread: those that wait now, and those that would have to, until
 /// [`reset`](Self::reset). A call that need not wait does its work all the same.
 #[derive(Default)]
-pub struct Cancel {
+pub struct CancelToken {
     /// Odd while cancelled. It only grows, so that a wait sees a cancellation that has been reset by now.
     turns: Turns,
     waiting: WaitQueue,
@@ -89,7 +89,7 @@ impl Default for Turns {
     }
 }
 
-impl Cancel {
+impl CancelToken {
     /// Not cancelled.
     #[must_use]
     pub fn new() -> Self {
@@ -124,31 +124,31 @@ impl Cancel {
 
     /// Whether the wait of `ticket` has been ended since it began, also if that has been reset by now. If not, `waker`
     /// is woken when it is.
-    pub fn has_ended(&self, ticket: &mut CancelTicket, waker: &Waker) -> bool {
+    pub fn is_cancelled_since(&self, ticket: &mut CancelTicket, waker: &Waker) -> bool {
         let began = match ticket.began {
             Some(began) => began,
             None => *ticket.began.insert(self.turns()),
         };
         if began % 2 == 0 && self.turns() == began {
-            self.waiting.wait(&mut ticket.place, waker);
+            self.waiting.register(&mut ticket.place, waker);
         }
         began % 2 == 1 || self.turns() != began
     }
 
     /// Ends the wait of `ticket`, which may be used for another one.
-    pub fn leave(&self, ticket: &mut CancelTicket) {
-        self.waiting.leave(&mut ticket.place);
+    pub fn cancel_wait(&self, ticket: &mut CancelTicket) {
+        self.waiting.cancel_wait(&mut ticket.place);
         ticket.began = None;
     }
 }
 
-impl fmt::Debug for Cancel {
+impl fmt::Debug for CancelToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Cancel").field(&self.is_cancelled()).finish()
+        f.debug_tuple("CancelToken").field(&self.is_cancelled()).finish()
     }
 }
 
-/// A wait that a [`Cancel`] can end.
+/// A wait that a [`CancelToken`] can end.
 #[derive(Debug, Default)]
 pub struct CancelTicket {
     place: WaitTicket,
@@ -194,7 +194,7 @@ mod tests {
             let (queue, bells) = (WaitQueue::new(), bells(panics));
             let mut tickets: Vec<_> = bells.iter().map(|_| WaitTicket::default()).collect();
             for (bell, ticket) in bells.iter().zip(&mut tickets) {
-                queue.wait(ticket, &Waker::from(Arc::clone(bell)));
+                queue.register(ticket, &Waker::from(Arc::clone(bell)));
             }
             let outcome =
                 std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| queue.notify_all()));
@@ -205,21 +205,21 @@ mod tests {
 
     #[test]
     fn a_cancellation_reaches_all_waits_though_one_waker_panics() {
-        let (cancel, bells) = (Cancel::new(), bells(|nth| nth == 40));
+        let (cancel, bells) = (CancelToken::new(), bells(|nth| nth == 40));
         let mut tickets: Vec<_> = bells.iter().map(|_| CancelTicket::default()).collect();
         for (bell, ticket) in bells.iter().zip(&mut tickets) {
-            assert!(!cancel.has_ended(ticket, &Waker::from(Arc::clone(bell))));
+            assert!(!cancel.is_cancelled_since(ticket, &Waker::from(Arc::clone(bell))));
         }
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| cancel.cancel()));
         assert!(outcome.is_err() && all_rang(&bells));
         cancel.reset();
         for (bell, ticket) in bells.iter().zip(&mut tickets) {
-            assert!(cancel.has_ended(ticket, &Waker::from(Arc::clone(bell))));
+            assert!(cancel.is_cancelled_since(ticket, &Waker::from(Arc::clone(bell))));
         }
     }
 
     /// A waker whose clone and drop use the token that it waits for.
-    struct Entangled(Arc<Cancel>);
+    struct Entangled(Arc<CancelToken>);
 
     impl Wake for Entangled {
         fn wake(self: Arc<Self>) {}
@@ -234,26 +234,30 @@ mod tests {
 
     #[test]
     fn a_waker_may_use_the_line_that_drops_it() {
-        let cancel = Arc::new(Cancel::new());
+        let cancel = Arc::new(CancelToken::new());
         let mut ticket = CancelTicket::default();
         for _ in 0..3 {
             let waker = Waker::from(Arc::new(Entangled(Arc::clone(&cancel))));
-            cancel.has_ended(&mut ticket, &waker);
+            cancel.is_cancelled_since(&mut ticket, &waker);
         }
-        cancel.leave(&mut ticket);
+        cancel.cancel_wait(&mut ticket);
         let waker = Waker::from(Arc::new(Entangled(Arc::clone(&cancel))));
-        cancel.has_ended(&mut ticket, &waker);
-        cancel.leave(&mut ticket);
+        cancel.is_cancelled_since(&mut ticket, &waker);
+        cancel.cancel_wait(&mut ticket);
     }
 
     #[test]
     fn one_notification_wakes_the_first_and_says_so_when_it_leaves() {
         let (queue, bells) = (WaitQueue::new(), bells(|_| false));
         let (mut first, mut second) = (WaitTicket::default(), WaitTicket::default());
-        queue.wait(&mut first, &Waker::from(Arc::clone(&bells[0])));
-        queue.wait(&mut second, &Waker::from(Arc::clone(&bells[1])));
+        queue.register(&mut first, &Waker::from(Arc::clone(&bells[0])));
+        queue.register(&mut second, &Waker::from(Arc::clone(&bells[1])));
         queue.notify_one();
         assert!(bells[0].rung.load(Relaxed) && !bells[1].rung.load(Relaxed));
-        assert!(queue.leave(&mut first) && !queue.leave(&mut second) && !queue.leave(&mut second));
+        assert!(
+            queue.cancel_wait(&mut first)
+                && !queue.cancel_wait(&mut second)
+                && !queue.cancel_wait(&mut second)
+        );
     }
 }

@@ -102,7 +102,7 @@ typedef enum {
   /**
    * Stages kept the runtime busy past the deadline; its thread is left to them.
    */
-  AIMDB_STUCK = 17,
+  AIMDB_UNRESPONSIVE = 17,
   /**
    * The operating system refused something.
    */
@@ -196,7 +196,7 @@ typedef struct {
   /**
    * How long it took, in microseconds.
    */
-  uint64_t took_us;
+  uint64_t elapsed_us;
   /**
    * Values that taps, transforms and outbound links took after the shutdown began.
    */
@@ -204,15 +204,15 @@ typedef struct {
   /**
    * Values that were accepted and not dealt with.
    */
-  uint64_t left;
+  uint64_t undelivered;
   /**
    * Stages that were cut off at the deadline.
    */
-  size_t cut_off;
+  size_t aborted;
   /**
    * Stages that could not even be cut off.
    */
-  size_t stuck;
+  size_t unresponsive;
   /**
    * Stages that had failed.
    */
@@ -399,7 +399,7 @@ aimdb_status aimdb_consumer_new(const aimdb_db *db,
  * `aimdb_consumer_new` with a queue of `capacity` values between the record and the caller, so that this many more than
  * the record's buffer holds can wait. A latest record and a mailbox keep one value, whatever the capacity.
  * `AIMDB_BAD_ARGUMENT` if `capacity` is 0, or more than there is memory for. A task on the runtime fills the queue: after
- * `AIMDB_STUCK` it may be late with the end.
+ * `AIMDB_UNRESPONSIVE` it may be late with the end.
  *
  * Ownership and thread safety: as for `aimdb_consumer_new`.
  */
@@ -550,7 +550,7 @@ aimdb_status aimdb_request_shutdown(const aimdb_db *db);
 /**
  * Shuts down in order: everything accepted flows through, every blocked call is woken with `AIMDB_CLOSED`, and the
  * runtime thread ends. What is not done within `deadline_us` microseconds is cut off and reported: `AIMDB_OK` with a
- * report that is not clean. `AIMDB_STUCK` if stages cannot even be cut off; the runtime thread is then left to them.
+ * report that is not clean. `AIMDB_UNRESPONSIVE` if stages cannot even be cut off; the runtime thread is then left to them.
  *
  * A second call, from whichever thread, waits for the first and gives the same answer. `report` may be NULL; else it is all
  * zero where there is nothing to report. With `AIMDB_FOREVER` it waits for callbacks as long as they take: two databases whose

@@ -683,7 +683,7 @@ public:
 
   /**
    * Shuts down in order, see aimdb_detach. What is not done within `deadline` is cut off and reported. Throws
-   * AIMDB_WOULD_DEADLOCK in a tap of this database, and AIMDB_STUCK if stages cannot even be cut off.
+   * AIMDB_WOULD_DEADLOCK in a tap of this database, and AIMDB_UNRESPONSIVE if stages cannot even be cut off.
    */
   aimdb_report detach(timeout deadline = std::chrono::seconds(10)) const {
     aimdb_report report{};

@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString, c_char};
 use std::ptr;
 use std::time::Duration;
 
-use aimdb_sync::Limit;
+use aimdb_sync::WaitLimit;
 
 use crate::status::{Failure, Outcome, aimdb_status::*};
 use crate::table::Table;
@@ -63,10 +63,10 @@ pub enum Wait {
 }
 
 #[inline]
-pub(crate) fn limit(timeout_us: u64) -> Limit<'static> {
+pub(crate) fn limit(timeout_us: u64) -> WaitLimit<'static> {
     match timeout_us {
-        AIMDB_FOREVER => Limit::none(),
-        timeout => Limit::after(Duration::from_micros(timeout)),
+        AIMDB_FOREVER => WaitLimit::none(),
+        timeout => WaitLimit::after(Duration::from_micros(timeout)),
     }
 }
 

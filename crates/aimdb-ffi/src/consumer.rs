@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::{Arc, OnceLock};
 
-use aimdb_sync::{Cancel, GetError, Limit, SyncConsumer, Waitable, wait_any};
+use aimdb_sync::{CancelToken, GetError, SyncConsumer, WaitLimit, Waitable, wait_any};
 use smallvec::SmallVec;
 
 use crate::arguments::{AIMDB_FOREVER, Wait, find, free, given, hand_out, limit, no_handle};
@@ -28,7 +28,7 @@ struct Consumer {
     key: Box<str>,
     kind: Kind,
     inner: Arc<AnyConsumer>,
-    cancel: Cancel,
+    cancel: CancelToken,
     descriptor: OnceLock<Descriptor>,
 }
 
@@ -55,7 +55,7 @@ impl AnyConsumer {
 pub(crate) trait PlainConsumer: Send + Sync {
     /// `AIMDB_OK`, `AIMDB_EMPTY`, `AIMDB_CLOSED`, `AIMDB_PANIC`.
     unsafe fn try_get(&self, to: *mut u8, size: usize) -> aimdb_status;
-    unsafe fn get(&self, to: *mut u8, size: usize, limit: Limit<'_>) -> Result<(), GetError>;
+    unsafe fn get(&self, to: *mut u8, size: usize, limit: WaitLimit<'_>) -> Result<(), GetError>;
     unsafe fn latest(&self, to: *mut u8, size: usize) -> Option<()>;
     fn lagged(&self) -> u64;
     fn waitable(&self) -> &dyn Waitable;
@@ -74,7 +74,7 @@ impl<T: Plain> PlainConsumer for SyncConsumer<T> {
         })
     }
 
-    unsafe fn get(&self, to: *mut u8, size: usize, limit: Limit<'_>) -> Result<(), GetError> {
+    unsafe fn get(&self, to: *mut u8, size: usize, limit: WaitLimit<'_>) -> Result<(), GetError> {
         // SAFETY: as the caller says.
         self.get_within(limit).map(|value| unsafe { value.write(to, size) })
     }
@@ -195,7 +195,7 @@ pub unsafe extern "C" fn aimdb_consumer_new(
 /// `aimdb_consumer_new` with a queue of `capacity` values between the record and the caller, so that this many more than
 /// the record's buffer holds can wait. A latest record and a mailbox keep one value, whatever the capacity.
 /// `AIMDB_BAD_ARGUMENT` if `capacity` is 0, or more than there is memory for. A task on the runtime fills the queue: after
-/// `AIMDB_STUCK` it may be late with the end.
+/// `AIMDB_UNRESPONSIVE` it may be late with the end.
 ///
 /// Ownership and thread safety: as for `aimdb_consumer_new`.
 ///
@@ -230,7 +230,7 @@ unsafe fn open(
             key: key.into(),
             kind,
             inner: Arc::new((kind.consumer)(&db.handle, key, queue)?),
-            cancel: Cancel::new(),
+            cancel: CancelToken::new(),
             descriptor: OnceLock::new(),
         };
         // SAFETY: checked above.

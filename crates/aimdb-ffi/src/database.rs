@@ -45,15 +45,15 @@ pub struct aimdb_report {
     /// Everything accepted was dealt with, and every stage ended by itself.
     pub clean: bool,
     /// How long it took, in microseconds.
-    pub took_us: u64,
+    pub elapsed_us: u64,
     /// Values that taps, transforms and outbound links took after the shutdown began.
     pub drained: u64,
     /// Values that were accepted and not dealt with.
-    pub left: u64,
+    pub undelivered: u64,
     /// Stages that were cut off at the deadline.
-    pub cut_off: usize,
+    pub aborted: usize,
     /// Stages that could not even be cut off.
-    pub stuck: usize,
+    pub unresponsive: usize,
     /// Stages that had failed.
     pub failures: usize,
 }
@@ -116,7 +116,7 @@ impl Database {
     ) -> Outcome {
         let report = match &outcome {
             Ok(report) => Some(report.clone()),
-            Err(DetachError::Stuck { report, .. }) => Some(report.as_ref().clone()),
+            Err(DetachError::Unresponsive { report, .. }) => Some(report.as_ref().clone()),
             Err(DetachError::WouldDeadlock) => None,
         };
         if let Some(report) = report {
@@ -127,22 +127,23 @@ impl Database {
             *self.report.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
         }
         let report = outcome?;
-        if report.stuck.is_empty() {
+        if report.unresponsive.is_empty() {
             return Ok(());
         }
-        let problem = format!("stages are busy and cannot be cut off: {}", report.stuck.join(", "));
-        Err(Failure::new(AIMDB_STUCK, problem))
+        let problem =
+            format!("stages are busy and cannot be cut off: {}", report.unresponsive.join(", "));
+        Err(Failure::new(AIMDB_UNRESPONSIVE, problem))
     }
 }
 
 fn for_c(report: &ShutdownReport) -> aimdb_report {
     aimdb_report {
         clean: report.is_clean(),
-        took_us: u64::try_from(report.took.as_micros()).unwrap_or(u64::MAX),
+        elapsed_us: u64::try_from(report.elapsed.as_micros()).unwrap_or(u64::MAX),
         drained: report.drained,
-        left: report.total_left(),
-        cut_off: report.cut_off.len(),
-        stuck: report.stuck.len(),
+        undelivered: report.total_undelivered(),
+        aborted: report.aborted.len(),
+        unresponsive: report.unresponsive.len(),
         failures: report.failures.len(),
     }
 }
@@ -164,7 +165,7 @@ pub unsafe extern "C" fn aimdb_request_shutdown(db: *const aimdb_db) -> aimdb_st
 
 /// Shuts down in order: everything accepted flows through, every blocked call is woken with `AIMDB_CLOSED`, and the
 /// runtime thread ends. What is not done within `deadline_us` microseconds is cut off and reported: `AIMDB_OK` with a
-/// report that is not clean. `AIMDB_STUCK` if stages cannot even be cut off; the runtime thread is then left to them.
+/// report that is not clean. `AIMDB_UNRESPONSIVE` if stages cannot even be cut off; the runtime thread is then left to them.
 ///
 /// A second call, from whichever thread, waits for the first and gives the same answer. `report` may be NULL; else it is all
 /// zero where there is nothing to report. With `AIMDB_FOREVER` it waits for callbacks as long as they take: two databases whose

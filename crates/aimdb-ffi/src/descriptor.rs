@@ -42,7 +42,7 @@ mod unix {
     use std::sync::{Mutex, MutexGuard, PoisonError};
     use std::task::{Context, Poll, Wake, Waker};
 
-    use aimdb_sync::Ticket;
+    use aimdb_sync::WaitTicket;
 
     pub(crate) struct Descriptor(Arc<Bell>);
 
@@ -56,7 +56,7 @@ mod unix {
         mouth: UnixStream,
         /// A byte is in the socket.
         rung: bool,
-        ticket: Ticket,
+        ticket: WaitTicket,
     }
 
     impl Descriptor {
@@ -64,7 +64,7 @@ mod unix {
             let (ear, mouth) = UnixStream::pair()?;
             ear.set_nonblocking(true)?;
             mouth.set_nonblocking(true)?;
-            let state = Mutex::new(State { mouth, rung: false, ticket: Ticket::default() });
+            let state = Mutex::new(State { mouth, rung: false, ticket: WaitTicket::default() });
             Ok(Self(Arc::new(Bell { consumer, ear, state })))
         }
 
@@ -88,7 +88,7 @@ mod unix {
     /// The waker in the record's line would keep the bell, and the bell the record.
     impl Drop for Descriptor {
         fn drop(&mut self) {
-            self.0.consumer.waitable().stop_waiting(&mut self.0.lock().ticket);
+            self.0.consumer.waitable().cancel_wait(&mut self.0.lock().ticket);
         }
     }
 
@@ -103,7 +103,7 @@ mod unix {
             let mut state = self.lock();
             state.ring();
             // Whoever waits behind takes the value perhaps; an event loop may be long in coming.
-            self.consumer.waitable().stop_waiting(&mut state.ticket);
+            self.consumer.waitable().cancel_wait(&mut state.ticket);
         }
     }
 

@@ -114,7 +114,7 @@ impl Kind {
             has_payloads: T::HAS_PAYLOADS,
             configure: |builder, key, cfg, name| {
                 builder.configure::<T>(key, |reg| {
-                    reg.buffer(cfg).value_name(name);
+                    reg.buffer(cfg).type_name(name);
                 });
             },
             share: |builder, key| {

@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, c_void};
 
-use aimdb_sync::{Cancel, Limit, SetError, SetManyError, SyncProducer};
+use aimdb_sync::{CancelToken, SetError, SetManyError, SyncProducer, WaitLimit};
 
 use crate::arguments::{AIMDB_FOREVER, Wait, find, free, given, hand_out, limit, text};
 use crate::database::{aimdb_db, record};
@@ -24,7 +24,7 @@ struct Producer {
     key: Box<str>,
     kind: Kind,
     inner: AnyProducer,
-    cancel: Cancel,
+    cancel: CancelToken,
 }
 
 /// A producer without its type.
@@ -45,14 +45,14 @@ pub(crate) trait PlainProducer: Send + Sync {
         &self,
         value: *const u8,
         size: usize,
-        limit: Limit<'_>,
+        limit: WaitLimit<'_>,
     ) -> Result<(), SetError<()>>;
     unsafe fn set_many(
         &self,
         values: *const u8,
         size: usize,
         count: usize,
-        limit: Limit<'_>,
+        limit: WaitLimit<'_>,
     ) -> Result<usize, SetManyError>;
 }
 
@@ -70,7 +70,7 @@ impl<T: Plain> PlainProducer for SyncProducer<T> {
         &self,
         value: *const u8,
         size: usize,
-        limit: Limit<'_>,
+        limit: WaitLimit<'_>,
     ) -> Result<(), SetError<()>> {
         // SAFETY: as the caller says.
         self.set_within(unsafe { T::read(value, size) }, limit).map_err(|refused| refused.map(drop))
@@ -81,7 +81,7 @@ impl<T: Plain> PlainProducer for SyncProducer<T> {
         values: *const u8,
         size: usize,
         count: usize,
-        limit: Limit<'_>,
+        limit: WaitLimit<'_>,
     ) -> Result<usize, SetManyError> {
         // SAFETY: as the caller says.
         let values = (0..count).map(|at| unsafe { T::read(values.add(at * size), size) });
@@ -207,7 +207,7 @@ unsafe fn open(
         // SAFETY: as the caller says.
         let (db, key, kind) = unsafe { record(db, key)? };
         let inner = (kind.producer)(&db.handle, key, queue)?;
-        let producer = Producer { key: key.into(), kind, inner, cancel: Cancel::new() };
+        let producer = Producer { key: key.into(), kind, inner, cancel: CancelToken::new() };
         // SAFETY: checked above.
         unsafe { hand_out(&PRODUCERS, producer, out) }
     })

@@ -49,7 +49,7 @@ pub enum aimdb_status {
     /// The call would wait for itself: it stands in a callback of this database.
     AIMDB_WOULD_DEADLOCK = 16,
     /// Stages kept the runtime busy past the deadline; its thread is left to them.
-    AIMDB_STUCK = 17,
+    AIMDB_UNRESPONSIVE = 17,
     /// The operating system refused something.
     AIMDB_SYSTEM = 18,
     /// A bug in AimDB or in a codec: code panicked. `aimdb_last_error` has its message.
@@ -79,7 +79,7 @@ const TEXTS: [(aimdb_status, &CStr); 21] = [
     (AIMDB_BAD_GRAPH, c"the graph is not valid"),
     (AIMDB_TAKEN, c"it is taken: the record cannot have one more reader, or there is one already"),
     (AIMDB_WOULD_DEADLOCK, c"the call would wait for itself"),
-    (AIMDB_STUCK, c"stages kept the runtime busy past the deadline"),
+    (AIMDB_UNRESPONSIVE, c"stages kept the runtime busy past the deadline"),
     (AIMDB_SYSTEM, c"the operating system refused something"),
     (AIMDB_PANIC, c"a bug: code panicked"),
     (AIMDB_UNSUPPORTED, c"this build of the library, or this system, does not have it"),
@@ -256,7 +256,7 @@ impl From<OpenError> for Failure {
 impl From<DetachError> for Failure {
     fn from(error: DetachError) -> Self {
         let status = match error {
-            DetachError::Stuck { .. } => AIMDB_STUCK,
+            DetachError::Unresponsive { .. } => AIMDB_UNRESPONSIVE,
             DetachError::WouldDeadlock => AIMDB_WOULD_DEADLOCK,
         };
         Self::new(status, error)

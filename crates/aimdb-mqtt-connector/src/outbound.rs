@@ -161,8 +161,8 @@ impl<C: Client> Outbound<C> {
         let topic = topic.unwrap_or(&self.options.topic);
         let record = self.link.record();
         let text = format!("a message of `{record}` to `{topic}` was dropped: {reason}");
-        status.dropped();
-        status.error(&text);
+        status.count_dropped();
+        status.set_error(&text);
         self.context.log().warn(text);
     }
 
@@ -171,7 +171,7 @@ impl<C: Client> Outbound<C> {
         let Some(Sent { message, permit, .. }) = self.window.pop_front() else { return };
         let topic = message.topic.as_deref();
         match outcome {
-            Ok(()) => self.link.status().sent(),
+            Ok(()) => self.link.status().count_sent(),
             Err(NotSent::Lost) if self.options.qos == QoS::AtMostOnce => {
                 self.drop_message(topic, "the connection broke, and at QoS 0 it is not sent again");
             }
@@ -209,6 +209,6 @@ async fn next(
     if up {
         return link.next(payload).await;
     }
-    link.ended().await;
+    link.drained().await;
     Err(Closed)
 }

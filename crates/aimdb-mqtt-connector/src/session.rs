@@ -145,7 +145,7 @@ pub(crate) async fn run<P: Protocol>(settings: Settings, links: Links, context: 
         () = stopped => {}
         Some(gave_up) = driving.join_next() => {
             if let Err(reason) = propagate(gave_up) {
-                statuses.iter().for_each(|status| status.error(&reason));
+                statuses.iter().for_each(|status| status.set_error(&reason));
                 context.fail(reason);
             }
             return;
@@ -334,13 +334,13 @@ impl<C: Client> Driver<C> {
         self.backoff.reset();
         self.required_by = None;
         self.context.log().info(format_args!("connected to {}", self.target));
-        self.outbound_statuses.iter().for_each(|status| status.connected());
+        self.outbound_statuses.iter().for_each(|status| status.set_connected());
         if !session_present {
             self.owed.clear();
             self.unsubscribed = self.routes.iter().map(|(id, _)| id).collect();
         }
         for (_, route) in self.routes.iter().filter(|(id, _)| !self.unsubscribed.contains(id)) {
-            route.links.iter().for_each(|&link| self.inbound_statuses[link].connected());
+            route.links.iter().for_each(|&link| self.inbound_statuses[link].set_connected());
         }
         self.to_subscribe = self.unsubscribed.iter().copied().collect();
         self.connection.send_replace(Connection { up: true, max_packet });
@@ -354,14 +354,14 @@ impl<C: Client> Driver<C> {
         match outcome {
             Ok(()) => {
                 self.unsubscribed.remove(&id);
-                route.links.iter().for_each(|&link| self.inbound_statuses[link].connected());
+                route.links.iter().for_each(|&link| self.inbound_statuses[link].set_connected());
             }
             // The next connection subscribes anew.
             Err(NotSent::Lost) => {}
             Err(NotSent::Refused(reason)) => {
                 let reason =
                     format!("the broker refused the subscription to `{}`: {reason}", route.filter);
-                route.links.iter().for_each(|&link| self.inbound_statuses[link].error(&reason));
+                route.links.iter().for_each(|&link| self.inbound_statuses[link].set_error(&reason));
                 self.context.log().error(reason);
             }
         }
@@ -387,9 +387,9 @@ impl<C: Client> Driver<C> {
             let reason = format!("a message on `{text}` was dropped: {reason}");
             for link in links {
                 let status = &self.inbound_statuses[link];
-                status.received();
-                status.dropped();
-                status.error(&reason);
+                status.count_received();
+                status.count_dropped();
+                status.set_error(&reason);
             }
             self.context.log().warn(reason);
             // It is dealt with: kept back, it would only keep others back.
@@ -408,8 +408,8 @@ impl<C: Client> Driver<C> {
             } else if inbox.has_room().await {
                 let _closed = inbox.messages.try_send(arrived.clone());
             } else {
-                self.inbound_statuses[link].received();
-                self.inbound_statuses[link].dropped();
+                self.inbound_statuses[link].count_received();
+                self.inbound_statuses[link].count_dropped();
             }
         }
     }
@@ -429,8 +429,8 @@ impl<C: Client> Driver<C> {
         let was_up = self.connection.borrow().up;
         self.connection.send_modify(|connection| connection.up = false);
         for status in self.outbound_statuses.iter().chain(&self.inbound_statuses) {
-            status.disconnected();
-            status.error(&lost.reason);
+            status.set_disconnected();
+            status.set_error(&lost.reason);
         }
         let target = &self.target;
         let what = if was_up { "lost the connection to" } else { "no connection to" };

@@ -231,8 +231,8 @@ async fn a_shutdown_counts_what_waits_for_its_turn_as_interrupted() {
         served.message().await;
     }
     let report = db.shutdown(SILENCE).await;
-    let unread: u64 = report.left.iter().map(|left| left.unread).sum();
-    let interrupted: u64 = report.left.iter().map(|left| left.interrupted).sum();
+    let unread: u64 = report.undelivered.iter().map(|left| left.unread).sum();
+    let interrupted: u64 = report.undelivered.iter().map(|left| left.interrupted).sum();
     assert_eq!((unread, interrupted), (6, 4), "{report}");
 }
 

@@ -84,7 +84,7 @@ async fn without_a_line<R: Runtime>(
     poll_fn(|cx| {
         let stopping = poll_stopping(context, stopping.as_mut(), cx);
         intake.poll_held(stopping, cx);
-        if sender.poll_ended(cx) && stopping { Poll::Ready(()) } else { Poll::Pending }
+        if sender.poll_drained(cx) && stopping { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
 }
@@ -117,7 +117,7 @@ impl<R: Runtime> Line<R> {
     }
 
     fn opened(&mut self) {
-        self.statuses.iter().for_each(|status| status.connected());
+        self.statuses.iter().for_each(|status| status.set_connected());
         if core::mem::replace(&mut self.was_open, true) {
             self.settings.status.cells().reconnects.add(1);
         }
@@ -126,8 +126,8 @@ impl<R: Runtime> Line<R> {
 
     fn lost(&self, reason: &str) {
         for status in &self.statuses {
-            status.disconnected();
-            status.error(reason);
+            status.set_disconnected();
+            status.set_error(reason);
         }
         self.context.log().warn(format_args!("there is no line: {reason}"));
     }

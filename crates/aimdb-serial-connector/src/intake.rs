@@ -237,7 +237,7 @@ impl Inlet {
     async fn accept(&mut self, payload: &[u8]) {
         poll_fn(|cx| {
             if self.poll_room(cx).is_pending() {
-                self.link.status().received();
+                self.link.status().count_received();
                 self.refused();
             } else {
                 let message = Incoming { topic: &self.topic, parts: &[], payload };
@@ -252,7 +252,7 @@ impl Inlet {
 
     /// A value is lost at its record.
     fn refused(&self) {
-        self.link.status().dropped();
+        self.link.status().count_dropped();
         self.status.cells().refused.add(1);
     }
 }

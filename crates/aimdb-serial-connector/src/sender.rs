@@ -100,9 +100,9 @@ impl<R: Runtime> Sender<R> {
     }
 
     /// Whether every record has ended and nothing is in hand. Takes nothing from a record.
-    pub(crate) fn poll_ended(&mut self, cx: &mut Context<'_>) -> bool {
+    pub(crate) fn poll_drained(&mut self, cx: &mut Context<'_>) -> bool {
         for outlet in self.outlets.iter_mut().filter(|outlet| outlet.open) {
-            outlet.open = outlet.link.poll_ended(cx).is_pending();
+            outlet.open = outlet.link.poll_drained(cx).is_pending();
         }
         self.has_ended()
     }
@@ -200,7 +200,7 @@ impl<R: Runtime> Sender<R> {
         self.in_hand = None;
         let status = self.outlets[at].link.status();
         status.set_in_flight(0);
-        status.sent();
+        status.count_sent();
         self.status.cells().sent.add(1);
         Ok(())
     }
@@ -214,8 +214,8 @@ impl<R: Runtime> Sender<R> {
             "a value of `{record}` to `{address}` was dropped: its {size} bytes are over the limit of {limit}, \
              see `max_payload`"
         );
-        link.status().dropped();
-        link.status().error(&text);
+        link.status().count_dropped();
+        link.status().set_error(&text);
         self.status.cells().oversized.add(1);
         self.context.log().warn(text);
     }

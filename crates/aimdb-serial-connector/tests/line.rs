@@ -348,8 +348,8 @@ fn a_stuck_line_does_not_keep_a_shutdown_beyond_its_deadline() {
     bench.cable.a_to_b().get_stuck(0);
     bench.send(0..5);
     let report = shut_down(&bench.runtime, &bench.device);
-    assert_eq!(report.total_left(), 5, "{report}");
-    assert_eq!(report.cut_off, ["serial/connector"]);
+    assert_eq!(report.total_undelivered(), 5, "{report}");
+    assert_eq!(report.aborted, ["serial/connector"]);
 }
 
 /// Loses the frame of one value that is written in one piece.

@@ -9,10 +9,10 @@ use aimdb_core::{Closed, Event, Record, TryRecvError};
 
 use crate::error::GetError;
 use crate::handle::Home;
-use crate::limit::Limit;
+use crate::limit::WaitLimit;
 use crate::park;
 use crate::queued::QueuedOut;
-use crate::wait::{Ticket, Waitable, Waiting};
+use crate::wait::{WaitTicket, Waitable, Waiting};
 
 /// Reads a record, with one position of its own. All methods take `&self`: threads that share a consumer divide the
 /// values among them, each value going to one of them.
@@ -46,7 +46,7 @@ impl<T: Record> SyncConsumer<T> {
     /// happens while it waits; [`GetError::WouldDeadlock`] if it would have to wait on the runtime thread.
     #[inline]
     pub fn get(&self) -> Result<T, GetError> {
-        self.get_within(Limit::none())
+        self.get_within(WaitLimit::none())
     }
 
     /// [`get`](Self::get), waiting no longer than `limit`. A limit of zero tries once.
@@ -56,7 +56,7 @@ impl<T: Record> SyncConsumer<T> {
     /// [`GetError::Timeout`], besides those of [`get`](Self::get).
     #[inline]
     pub fn get_with_timeout(&self, limit: Duration) -> Result<T, GetError> {
-        self.get_within(Limit::after(limit))
+        self.get_within(WaitLimit::after(limit))
     }
 
     /// [`get`](Self::get), waiting within `limit`.
@@ -65,7 +65,7 @@ impl<T: Record> SyncConsumer<T> {
     ///
     /// [`GetError::Timeout`] and [`GetError::Cancelled`], besides those of [`get`](Self::get).
     #[inline]
-    pub fn get_within(&self, limit: Limit<'_>) -> Result<T, GetError> {
+    pub fn get_within(&self, limit: WaitLimit<'_>) -> Result<T, GetError> {
         match self.try_get() {
             Err(GetError::Empty) => self.wait_for(
                 limit,
@@ -131,7 +131,7 @@ impl<T: Record> SyncConsumer<T> {
     ///
     /// As for [`get`](Self::get).
     pub fn get_many(&self, into: &mut Vec<T>, limit: usize) -> Result<usize, GetError> {
-        self.get_many_within(into, limit, Limit::none())
+        self.get_many_within(into, limit, WaitLimit::none())
     }
 
     /// [`get_many`](Self::get_many), waiting for the first value within `wait`.
@@ -143,7 +143,7 @@ impl<T: Record> SyncConsumer<T> {
         &self,
         into: &mut Vec<T>,
         limit: usize,
-        wait: Limit<'_>,
+        wait: WaitLimit<'_>,
     ) -> Result<usize, GetError> {
         loop {
             match self.try_get_many(into, limit) {
@@ -164,7 +164,7 @@ impl<T: Record> SyncConsumer<T> {
     ///
     /// As for [`get`](Self::get).
     pub fn next_event(&self) -> Result<Event<T>, GetError> {
-        self.next_event_within(Limit::none())
+        self.next_event_within(WaitLimit::none())
     }
 
     /// [`next_event`](Self::next_event), waiting within `limit`.
@@ -172,7 +172,7 @@ impl<T: Record> SyncConsumer<T> {
     /// # Errors
     ///
     /// As for [`get_within`](Self::get_within).
-    pub fn next_event_within(&self, limit: Limit<'_>) -> Result<Event<T>, GetError> {
+    pub fn next_event_within(&self, limit: WaitLimit<'_>) -> Result<Event<T>, GetError> {
         match self.try_next_event() {
             Err(GetError::Empty) => self.wait_for(
                 limit,
@@ -213,9 +213,9 @@ impl<T: Record> SyncConsumer<T> {
     #[cold]
     fn wait_for<O>(
         &self,
-        limit: Limit<'_>,
+        limit: WaitLimit<'_>,
         mut attempt: impl FnMut() -> Result<O, GetError>,
-        mut poll: impl FnMut(&Self, &mut Ticket, &mut Context<'_>) -> Poll<Result<O, GetError>>,
+        mut poll: impl FnMut(&Self, &mut WaitTicket, &mut Context<'_>) -> Poll<Result<O, GetError>>,
     ) -> Result<O, GetError> {
         if self.would_deadlock() {
             return Err(GetError::WouldDeadlock);
@@ -231,7 +231,11 @@ impl<T: Record> SyncConsumer<T> {
         park::wait(limit, |cx| poll(self, &mut waiting.ticket, cx))?
     }
 
-    fn poll_value(&self, ticket: &mut Ticket, cx: &mut Context<'_>) -> Poll<Result<T, GetError>> {
+    fn poll_value(
+        &self,
+        ticket: &mut WaitTicket,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<T, GetError>> {
         match &self.bridge {
             Bridge::Direct(subscription) => {
                 subscription.poll_value(&mut ticket.direct, cx).map_err(GetError::from)
@@ -246,7 +250,7 @@ impl<T: Record> SyncConsumer<T> {
 
     fn poll_event(
         &self,
-        ticket: &mut Ticket,
+        ticket: &mut WaitTicket,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Event<T>, GetError>> {
         match &self.bridge {
@@ -261,17 +265,17 @@ impl<T: Record> SyncConsumer<T> {
 }
 
 impl<T: Record> Waitable for SyncConsumer<T> {
-    fn poll_ready(&self, ticket: &mut Ticket, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_ready(&self, ticket: &mut WaitTicket, cx: &mut Context<'_>) -> Poll<()> {
         match &self.bridge {
             Bridge::Direct(subscription) => subscription.poll_ready(&mut ticket.direct, cx),
             Bridge::Queued(queued) => queued.poll_ready(&mut ticket.queued, cx),
         }
     }
 
-    fn stop_waiting(&self, ticket: &mut Ticket) {
+    fn cancel_wait(&self, ticket: &mut WaitTicket) {
         match &self.bridge {
-            Bridge::Direct(subscription) => subscription.stop_waiting(&mut ticket.direct),
-            Bridge::Queued(queued) => queued.stop_waiting(&mut ticket.queued),
+            Bridge::Direct(subscription) => subscription.cancel_wait(&mut ticket.direct),
+            Bridge::Queued(queued) => queued.cancel_wait(&mut ticket.queued),
         }
     }
 

@@ -13,7 +13,7 @@ pub enum SetError<T> {
     Timeout(T),
     /// The database has been detached or shut down; no attempt will succeed.
     Closed(T),
-    /// Somebody ended the wait with a [`Cancel`](crate::Cancel).
+    /// Somebody ended the wait with a [`CancelToken`](crate::CancelToken).
     Cancelled(T),
     /// The call would have to wait, and stands on the database's own runtime thread, which would wait for itself.
     WouldDeadlock(T),
@@ -107,7 +107,7 @@ pub enum GetError {
     Timeout,
     /// The database has been detached or shut down, and everything has been read.
     Closed,
-    /// Somebody ended the wait with a [`Cancel`](crate::Cancel).
+    /// Somebody ended the wait with a [`CancelToken`](crate::CancelToken).
     Cancelled,
     /// The call would have to wait, and stands on the database's own runtime thread, which would wait for itself.
     WouldDeadlock,
@@ -200,7 +200,7 @@ impl From<SubscribeError> for OpenError {
 pub enum DetachError {
     /// Stages kept the runtime thread busy past the deadline and cannot be ended from outside. The thread is left to
     /// them; it ends when they do.
-    Stuck {
+    Unresponsive {
         /// What the shutdown came to: what was lost, and which stages keep their thread busy.
         report: Box<ShutdownReport>,
         /// The stages that were still running, as `record/stage`.
@@ -213,7 +213,7 @@ pub enum DetachError {
 impl fmt::Display for DetachError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Stuck { stages, .. } => {
+            Self::Unresponsive { stages, .. } => {
                 write!(f, "the runtime thread did not end in time: busy with {}", stages.join(", "))
             }
             Self::WouldDeadlock => f.write_str(

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use aimdb_core::graph::Graph;
 use aimdb_core::health::Health;
 use aimdb_core::metrics::Metrics;
-use aimdb_core::{AimDb, Leftover, Record, RecordKey, ShutdownReport};
+use aimdb_core::{AimDb, Record, RecordKey, ShutdownReport, Undelivered};
 use aimdb_tokio_adapter::{TokioAdapter, polls_a_stage_of};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::Notify;
 
 use crate::consumer::SyncConsumer;
 use crate::error::{DetachError, OpenError};
-use crate::limit::Limit;
+use crate::limit::WaitLimit;
 use crate::park;
 use crate::producer::SyncProducer;
 use crate::queued::{Gates, QueuedIn, QueuedOut};
@@ -202,15 +202,15 @@ impl SyncHandle {
     /// # Errors
     ///
     /// [`DetachError::WouldDeadlock`] on the runtime thread itself and inside a stage of this database, which could not
-    /// end before the call does; [`DetachError::Stuck`] if a stage keeps the runtime thread busy past the deadline.
+    /// end before the call does; [`DetachError::Unresponsive`] if a stage keeps the runtime thread busy past the deadline.
     pub fn shutdown(&self, deadline: Duration) -> Result<ShutdownReport, DetachError> {
         if self.would_wait_for_itself() {
             return Err(DetachError::WouldDeadlock);
         }
         let report = self.close(deadline);
-        if self.home.is_one_thread() && !report.stuck.is_empty() {
-            let stages = report.stuck.clone();
-            return Err(DetachError::Stuck { report: Box::new(report), stages });
+        if self.home.is_one_thread() && !report.unresponsive.is_empty() {
+            let stages = report.unresponsive.clone();
+            return Err(DetachError::Unresponsive { report: Box::new(report), stages });
         }
         Ok(report)
     }
@@ -226,12 +226,9 @@ impl SyncHandle {
         self.gates.close();
         let mut report = self.close_records(self.gates.drain_in_time());
         // With the records closed, queues that had to wait for room end too, and say what they were left with.
-        let _late = park::block_on(Limit::after(LAST_WORDS), self.gates.drained());
-        report.left.extend(self.gates.left().into_iter().map(|(record, unread)| Leftover {
-            record,
-            stage: "queued producer".into(),
-            unread,
-            interrupted: 0,
+        let _late = park::block_on(WaitLimit::after(LAST_WORDS), self.gates.drained());
+        report.undelivered.extend(self.gates.left().into_iter().map(|(record, unread)| {
+            Undelivered { record, stage: "queued producer".into(), unread, interrupted: 0 }
         }));
         report
     }
@@ -260,8 +257,9 @@ impl SyncHandle {
         let _timers = self.tokio.enter();
         let mut left = deadline;
         loop {
-            let limit =
-                Instant::now().checked_add(left.max(STEP)).map_or(Limit::none(), Limit::until);
+            let limit = Instant::now()
+                .checked_add(left.max(STEP))
+                .map_or(WaitLimit::none(), WaitLimit::until);
             if let Ok(report) = park::block_on(limit, self.db.shutdown(left)) {
                 return report;
             }
@@ -329,7 +327,7 @@ impl SyncHandle {
             Ok(()) => _ = running.thread.join(),
             Err(_) => {
                 let stages = self.running_stages();
-                return Err(DetachError::Stuck { report: Box::new(report), stages });
+                return Err(DetachError::Unresponsive { report: Box::new(report), stages });
             }
         }
         Ok(report)

@@ -49,8 +49,8 @@
 //! what the thread is woken with: once, a few words, even if its limit is zero. The thread keeps it, and its later waits
 //! allocate nothing, with four exceptions:
 //!
-//! - The line of those who wait for one thing (a record, a queue, a [`Cancel`]) grows when more threads wait than ever before,
-//!   and the line of a [`Cancel`] is made anew by the first wait after each cancellation.
+//! - The line of those who wait for one thing (a record, a queue, a [`CancelToken`]) grows when more threads wait than ever before,
+//!   and the line of a [`CancelToken`] is made anew by the first wait after each cancellation.
 //! - [`wait_any`] for more than 16 consumers allocates in each call.
 //! - A wait inside a wait, for instance of an iterator that [`set_many`](SyncProducer::set_many) reads from, allocates once for
 //!   each outer wait.
@@ -64,7 +64,7 @@
 //! # How long to wait
 //!
 //! `set` and `get` wait as long as it takes. [`set_within`](SyncProducer::set_within), [`get_within`](SyncConsumer::get_within)
-//! and their like wait within a [`Limit`]: a time, a deadline, or until another thread [cancels](Cancel) them. [`wait_any`]
+//! and their like wait within a [`WaitLimit`]: a time, a deadline, or until another thread [cancels](CancelToken) them. [`wait_any`]
 //! waits for the first of several consumers that has something to read.
 //!
 //! # The end
@@ -84,11 +84,11 @@ mod producer;
 mod queued;
 mod wait;
 
-pub use aimdb_core::wait::Cancel;
+pub use aimdb_core::wait::CancelToken;
 pub use attach::{Attach, AttachOptions};
 pub use consumer::{Iter, SyncConsumer};
 pub use error::{DetachError, GetError, OpenError, SetError, SetManyError};
 pub use handle::SyncHandle;
-pub use limit::Limit;
+pub use limit::WaitLimit;
 pub use producer::SyncProducer;
-pub use wait::{Ticket, Waitable, wait_any};
+pub use wait::{WaitTicket, Waitable, wait_any};

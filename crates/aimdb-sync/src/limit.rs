@@ -3,27 +3,27 @@
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use aimdb_core::wait::Cancel;
+use aimdb_core::wait::CancelToken;
 
-use crate::wait::{Ticket, Waitable, Waiting};
+use crate::wait::{WaitTicket, Waitable, Waiting};
 
-/// How long a call may wait: for ever, until a moment, until somebody [cancels](Cancel) it.
+/// How long a call may wait: for ever, until a moment, until somebody [cancels](CancelToken) it.
 ///
 /// ```
 /// use std::time::Duration;
-/// use aimdb_sync::{Cancel, Limit};
+/// use aimdb_sync::{CancelToken, WaitLimit};
 ///
-/// let cancel = Cancel::new();
-/// let limit = Limit::after(Duration::from_millis(20)).or_cancelled(&cancel);
+/// let cancel = CancelToken::new();
+/// let limit = WaitLimit::after(Duration::from_millis(20)).or_cancelled(&cancel);
 /// # let _ = limit;
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Limit<'c> {
+pub struct WaitLimit<'c> {
     deadline: Option<Instant>,
-    cancel: Option<&'c Cancel>,
+    cancel: Option<&'c CancelToken>,
 }
 
-impl<'c> Limit<'c> {
+impl<'c> WaitLimit<'c> {
     /// For ever.
     #[must_use]
     pub const fn none() -> Self {
@@ -44,7 +44,7 @@ impl<'c> Limit<'c> {
 
     /// And until `cancel` says so.
     #[must_use]
-    pub const fn or_cancelled(self, cancel: &'c Cancel) -> Self {
+    pub const fn or_cancelled(self, cancel: &'c CancelToken) -> Self {
         Self { cancel: Some(cancel), ..self }
     }
 
@@ -52,13 +52,13 @@ impl<'c> Limit<'c> {
         self.deadline
     }
 
-    pub(crate) fn cancel(&self) -> Option<&'c Cancel> {
+    pub(crate) fn cancel(&self) -> Option<&'c CancelToken> {
         self.cancel
     }
 
     /// Why there is no time to wait at all, if there is none.
     pub(crate) fn over(&self) -> Option<Over> {
-        if self.cancel.is_some_and(Cancel::is_cancelled) {
+        if self.cancel.is_some_and(CancelToken::is_cancelled) {
             return Some(Over::Cancelled);
         }
         self.deadline.is_some_and(|deadline| deadline <= Instant::now()).then_some(Over::Timeout)
@@ -73,17 +73,17 @@ pub(crate) enum Over {
 }
 
 /// A consumer beside others in [`wait_any`](crate::wait_any): it is ready when the waits are ended.
-impl Waitable for Cancel {
-    fn poll_ready(&self, ticket: &mut Ticket, cx: &mut Context<'_>) -> Poll<()> {
-        if self.has_ended(&mut ticket.cancel, cx.waker()) {
-            self.stop_waiting(ticket);
+impl Waitable for CancelToken {
+    fn poll_ready(&self, ticket: &mut WaitTicket, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_cancelled_since(&mut ticket.cancel, cx.waker()) {
+            Waitable::cancel_wait(self, ticket);
             return Poll::Ready(());
         }
         Poll::Pending
     }
 
-    fn stop_waiting(&self, ticket: &mut Ticket) {
-        self.leave(&mut ticket.cancel);
+    fn cancel_wait(&self, ticket: &mut WaitTicket) {
+        CancelToken::cancel_wait(self, &mut ticket.cancel);
     }
 
     fn would_deadlock(&self) -> bool {
@@ -91,9 +91,9 @@ impl Waitable for Cancel {
     }
 }
 
-impl Waiting<'_, Cancel> {
+impl Waiting<'_, CancelToken> {
     /// Whether the wait has been ended; `waker` is told if it will be. Unlike [`poll_ready`](Waitable::poll_ready) it stays so.
     pub(crate) fn is_over(&mut self, waker: &Waker) -> bool {
-        self.on.has_ended(&mut self.ticket.cancel, waker)
+        self.on.is_cancelled_since(&mut self.ticket.cancel, waker)
     }
 }

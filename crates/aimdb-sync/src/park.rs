@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Instant;
 
-use crate::limit::{Limit, Over};
+use crate::limit::{Over, WaitLimit};
 use crate::wait::Waiting;
 
 /// Wakes one thread. The flag tells its wake-ups from anybody else's `unpark`.
@@ -95,7 +95,7 @@ const PAUSES: u32 = 32;
 
 /// Tries once more before waiting in line: what is missing often comes within the time that falling asleep and being
 /// woken would take, and somebody in line costs the other side a look at the line for every value.
-pub(crate) fn soon<O>(limit: Limit<'_>, attempt: impl FnOnce() -> Option<O>) -> Option<O> {
+pub(crate) fn soon<O>(limit: WaitLimit<'_>, attempt: impl FnOnce() -> Option<O>) -> Option<O> {
     if limit.over().is_some() {
         return None;
     }
@@ -105,7 +105,7 @@ pub(crate) fn soon<O>(limit: Limit<'_>, attempt: impl FnOnce() -> Option<O>) -> 
 
 /// Polls until it is ready, parking in between; says why if the limit comes first. It is polled at least once.
 pub(crate) fn wait<O>(
-    limit: Limit<'_>,
+    limit: WaitLimit<'_>,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<O>,
 ) -> Result<O, Over> {
     blocking(|| {
@@ -144,7 +144,7 @@ pub(crate) fn wait<O>(
 }
 
 /// [`wait`] for a future.
-pub(crate) fn block_on<F: Future>(limit: Limit<'_>, future: F) -> Result<F::Output, Over> {
+pub(crate) fn block_on<F: Future>(limit: WaitLimit<'_>, future: F) -> Result<F::Output, Over> {
     let mut future = pin!(future);
     wait(limit, |cx| future.as_mut().poll(cx))
 }
@@ -152,24 +152,27 @@ pub(crate) fn block_on<F: Future>(limit: Limit<'_>, future: F) -> Result<F::Outp
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Cancel;
+    use crate::CancelToken;
     use std::time::Duration;
 
     #[test]
     fn a_ready_future_needs_no_wake() {
-        assert_eq!(block_on(Limit::none(), async { 7 }), Ok(7));
+        assert_eq!(block_on(WaitLimit::none(), async { 7 }), Ok(7));
     }
 
     #[test]
     fn a_deadline_ends_a_wait_that_nobody_wakes() {
         let soon = Instant::now() + Duration::from_millis(5);
-        assert_eq!(block_on(Limit::until(soon), std::future::pending::<()>()), Err(Over::Timeout));
+        assert_eq!(
+            block_on(WaitLimit::until(soon), std::future::pending::<()>()),
+            Err(Over::Timeout)
+        );
     }
 
     #[test]
     fn a_wake_from_another_thread_ends_the_wait() {
         let mut sent = false;
-        let outcome = wait(Limit::none(), |cx| {
+        let outcome = wait(WaitLimit::none(), |cx| {
             if sent {
                 return Poll::Ready(());
             }
@@ -183,12 +186,12 @@ mod tests {
 
     #[test]
     fn a_cancellation_ends_a_wait_though_it_is_reset_at_once() {
-        let cancel = Cancel::new();
+        let cancel = CancelToken::new();
         let (waits, has_begun) = std::sync::mpsc::channel();
         let outcome = thread::scope(|scope| {
             let cancel = &cancel;
             let waiting = scope.spawn(move || {
-                wait(Limit::none().or_cancelled(cancel), |_| {
+                wait(WaitLimit::none().or_cancelled(cancel), |_| {
                     waits.send(()).expect("somebody listens");
                     Poll::<()>::Pending
                 })
@@ -204,7 +207,7 @@ mod tests {
     #[test]
     fn a_wait_inside_a_wait_has_a_seat_of_its_own() {
         assert_eq!(
-            block_on(Limit::none(), async { block_on(Limit::none(), async { 1 }) }),
+            block_on(WaitLimit::none(), async { block_on(WaitLimit::none(), async { 1 }) }),
             Ok(Ok(1))
         );
     }

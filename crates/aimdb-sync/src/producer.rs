@@ -11,7 +11,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use crate::error::{SetError, SetManyError};
 use crate::handle::Home;
-use crate::limit::{Limit, Over};
+use crate::limit::{Over, WaitLimit};
 use crate::park;
 use crate::queued::QueuedIn;
 
@@ -45,7 +45,7 @@ impl<T: Record> SyncProducer<T> {
     /// [`SetError::Closed`] once the database has been detached or shut down, also if that happens while it waits;
     /// [`SetError::WouldDeadlock`] if it would have to wait on the runtime thread. Both with the value.
     pub fn set(&self, value: T) -> Result<(), SetError<T>> {
-        self.set_within(value, Limit::none())
+        self.set_within(value, WaitLimit::none())
     }
 
     /// [`set`](Self::set), waiting no longer than `limit`. A limit of zero tries once.
@@ -54,7 +54,7 @@ impl<T: Record> SyncProducer<T> {
     ///
     /// [`SetError::Timeout`] with the value, besides those of [`set`](Self::set).
     pub fn set_with_timeout(&self, value: T, limit: Duration) -> Result<(), SetError<T>> {
-        self.set_within(value, Limit::after(limit))
+        self.set_within(value, WaitLimit::after(limit))
     }
 
     /// [`set`](Self::set), waiting within `limit`.
@@ -63,7 +63,7 @@ impl<T: Record> SyncProducer<T> {
     ///
     /// [`SetError::Timeout`] and [`SetError::Cancelled`] with the value, besides those of [`set`](Self::set).
     #[inline]
-    pub fn set_within(&self, value: T, limit: Limit<'_>) -> Result<(), SetError<T>> {
+    pub fn set_within(&self, value: T, limit: WaitLimit<'_>) -> Result<(), SetError<T>> {
         match self.try_set(value) {
             Err(SetError::Full(value)) if self.home.is_here() => {
                 Err(SetError::WouldDeadlock(value))
@@ -100,7 +100,7 @@ impl<T: Record> SyncProducer<T> {
     /// [`SetManyError`] if the database is detached or shut down on the way, or it would have to wait on the runtime
     /// thread. It says how many were accepted; the others are dropped.
     pub fn set_many(&self, values: impl IntoIterator<Item = T>) -> Result<usize, SetManyError> {
-        self.set_many_within(values, Limit::none())
+        self.set_many_within(values, WaitLimit::none())
     }
 
     /// [`set_many`](Self::set_many), within `limit` for all of them together.
@@ -111,7 +111,7 @@ impl<T: Record> SyncProducer<T> {
     pub fn set_many_within(
         &self,
         values: impl IntoIterator<Item = T>,
-        limit: Limit<'_>,
+        limit: WaitLimit<'_>,
     ) -> Result<usize, SetManyError> {
         let Bridge::Direct(producer) = &self.bridge else {
             return self.set_each(values, limit);
@@ -130,7 +130,7 @@ impl<T: Record> SyncProducer<T> {
     fn set_each(
         &self,
         values: impl IntoIterator<Item = T>,
-        limit: Limit<'_>,
+        limit: WaitLimit<'_>,
     ) -> Result<usize, SetManyError> {
         let mut accepted = 0;
         for value in values {
@@ -142,7 +142,7 @@ impl<T: Record> SyncProducer<T> {
     }
 
     #[cold]
-    fn wait_and_set(&self, value: T, limit: Limit<'_>) -> Result<(), SetError<T>> {
+    fn wait_and_set(&self, value: T, limit: WaitLimit<'_>) -> Result<(), SetError<T>> {
         let mut waiting = Some(value);
         let attempt = || match self.try_set(waiting.take()?) {
             Err(SetError::Full(value)) => {
@@ -173,7 +173,7 @@ impl<T: Record> SyncProducer<T> {
 fn produce<T: Record>(
     producer: &Producer<T, TokioAdapter>,
     value: T,
-    limit: Limit<'_>,
+    limit: WaitLimit<'_>,
 ) -> Result<(), SetError<T>> {
     let mut waiting = Waiting { producer, ticket: WaitTicket::default() };
     let mut value = Some(value);
@@ -204,7 +204,7 @@ struct Waiting<'p, T: Record> {
 
 impl<T: Record> Drop for Waiting<'_, T> {
     fn drop(&mut self) {
-        self.producer.stop_waiting(&mut self.ticket);
+        self.producer.cancel_wait(&mut self.ticket);
     }
 }
 

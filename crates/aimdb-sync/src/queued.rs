@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicIsize};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
-use crate::limit::Limit;
+use crate::limit::WaitLimit;
 use crate::park;
 
 /// The queues into the engine that a shutdown has to drain before records close.
@@ -113,7 +113,7 @@ impl Gates {
     pub(crate) fn drain_in_time(&self) -> Duration {
         loop {
             let deadline = self.lock().taken_over.flatten();
-            let limit = deadline.map_or(Limit::none(), Limit::until);
+            let limit = deadline.map_or(WaitLimit::none(), WaitLimit::until);
             let settled = self
                 .until(|ledger| ledger.gates.is_empty() || ledger.taken_over.flatten() != deadline);
             let in_time = park::block_on(limit, settled).is_ok();
@@ -357,12 +357,12 @@ impl<T: Record> QueuedOut<T> {
     ) -> Poll<O> {
         loop {
             let found = attempt().or_else(|| {
-                self.outlet.waiting.wait(&mut ticket.queue, cx.waker());
+                self.outlet.waiting.register(&mut ticket.queue, cx.waker());
                 // The second look.
                 attempt()
             });
             if let Some(found) = found {
-                self.stop_waiting(ticket);
+                self.cancel_wait(ticket);
                 return Poll::Ready(found);
             }
             // The task has gone and the record has not: nobody but the record would tell.
@@ -375,11 +375,11 @@ impl<T: Record> QueuedOut<T> {
     }
 
     /// Gives a ticket back. A wake-up it had received goes to the next in line.
-    pub(crate) fn stop_waiting(&self, ticket: &mut QueuedTicket) {
-        if self.outlet.waiting.leave(&mut ticket.queue) && self.has_something() {
+    pub(crate) fn cancel_wait(&self, ticket: &mut QueuedTicket) {
+        if self.outlet.waiting.cancel_wait(&mut ticket.queue) && self.has_something() {
             self.outlet.waiting.notify_one();
         }
-        self.subscription.stop_waiting(&mut ticket.record);
+        self.subscription.cancel_wait(&mut ticket.record);
     }
 }
 
@@ -447,7 +447,7 @@ struct Waiting<'s, T: Record> {
 
 impl<T: Record> Drop for Waiting<'_, T> {
     fn drop(&mut self) {
-        self.subscription.stop_waiting(&mut self.ticket);
+        self.subscription.cancel_wait(&mut self.ticket);
     }
 }
 
@@ -487,7 +487,7 @@ mod models {
     fn wait(queue: &QueuedOut<u64>) -> Result<Event<u64>, TryRecvError> {
         let mut ticket = QueuedTicket::default();
         let event = block_on(poll_fn(|cx| queue.poll_event(&mut ticket, cx)));
-        queue.stop_waiting(&mut ticket);
+        queue.cancel_wait(&mut ticket);
         event
     }
 
@@ -526,7 +526,7 @@ mod models {
                 move || wait(&queue)
             });
             assert!(filler.put(Event::Value(1)));
-            queue.stop_waiting(&mut quitter);
+            queue.cancel_wait(&mut quitter);
             assert_eq!(sleeper.join().unwrap(), Ok(Event::Value(1)));
             drop(filler);
         });

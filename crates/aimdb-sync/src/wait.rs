@@ -2,34 +2,33 @@
 
 use std::task::{Context, Poll, Waker};
 
-use aimdb_core::buffer::WaitTicket;
 use aimdb_core::wait::CancelTicket;
 
 use crate::error::GetError;
-use crate::limit::{Limit, Over};
+use crate::limit::{Over, WaitLimit};
 use crate::park;
 use crate::queued::QueuedTicket;
 
-/// A consumer of any type, or a [`Cancel`](crate::Cancel), as something to wait for: [`wait_any`], an event loop, an
+/// A consumer of any type, or a [`CancelToken`](crate::CancelToken), as something to wait for: [`wait_any`], an event loop, an
 /// executor.
 pub trait Waitable {
     /// Ready when there is something to take, or when nothing will come any more. It takes nothing, so another thread
     /// that shares the consumer may be first. It does not wake `cx`'s waker itself, so a caller may hold a lock that the
     /// waker takes.
-    fn poll_ready(&self, ticket: &mut Ticket, cx: &mut Context<'_>) -> Poll<()>;
+    fn poll_ready(&self, ticket: &mut WaitTicket, cx: &mut Context<'_>) -> Poll<()>;
 
     /// Gives a ticket back whose wait is over before it was ready. A wake-up it had received goes to the next in line.
-    fn stop_waiting(&self, ticket: &mut Ticket);
+    fn cancel_wait(&self, ticket: &mut WaitTicket);
 
     /// Whether a wait, here and now, would keep the database's own runtime thread from ever ending it.
     fn would_deadlock(&self) -> bool;
 }
 
 /// A place in the line of those who wait. It belongs to one consumer, and must be given back with
-/// [`stop_waiting`](Waitable::stop_waiting) when its owner gives up.
+/// [`cancel_wait`](Waitable::cancel_wait) when its owner gives up.
 #[derive(Debug, Default)]
-pub struct Ticket {
-    pub(crate) direct: WaitTicket,
+pub struct WaitTicket {
+    pub(crate) direct: aimdb_core::buffer::WaitTicket,
     pub(crate) queued: QueuedTicket,
     pub(crate) cancel: CancelTicket,
 }
@@ -37,18 +36,18 @@ pub struct Ticket {
 /// A wait for one thing, whose place in the line is given back when it ends in whatever way.
 pub(crate) struct Waiting<'w, W: Waitable> {
     pub(crate) on: &'w W,
-    pub(crate) ticket: Ticket,
+    pub(crate) ticket: WaitTicket,
 }
 
 impl<'w, W: Waitable> Waiting<'w, W> {
     pub(crate) fn new(on: &'w W) -> Self {
-        Self { on, ticket: Ticket::default() }
+        Self { on, ticket: WaitTicket::default() }
     }
 }
 
 impl<W: Waitable> Drop for Waiting<'_, W> {
     fn drop(&mut self) {
-        self.on.stop_waiting(&mut self.ticket);
+        self.on.cancel_wait(&mut self.ticket);
     }
 }
 
@@ -59,9 +58,9 @@ const FEW: usize = 16;
 /// is taken yet, so another thread that shares the consumer may be first.
 ///
 /// ```
-/// # use aimdb_sync::{GetError, Limit, SyncConsumer, wait_any};
+/// # use aimdb_sync::{GetError, WaitLimit, SyncConsumer, wait_any};
 /// # fn example(levels: &SyncConsumer<f32>, alarms: &SyncConsumer<String>) -> Result<(), GetError> {
-/// match wait_any(&[alarms, levels], Limit::none())? {
+/// match wait_any(&[alarms, levels], WaitLimit::none())? {
 ///     0 => println!("alarm: {}", alarms.try_get()?),
 ///     _ => println!("level: {}", levels.try_get()?),
 /// }
@@ -73,15 +72,15 @@ const FEW: usize = 16;
 ///
 /// [`GetError::Timeout`] and [`GetError::Cancelled`] as `limit` says; [`GetError::WouldDeadlock`] if it would have to
 /// wait on the runtime thread; [`GetError::Empty`] if there are no consumers.
-pub fn wait_any(consumers: &[&dyn Waitable], limit: Limit<'_>) -> Result<usize, GetError> {
+pub fn wait_any(consumers: &[&dyn Waitable], limit: WaitLimit<'_>) -> Result<usize, GetError> {
     if consumers.is_empty() {
         return Err(GetError::Empty);
     }
-    let (mut few, mut many): ([Ticket; FEW], _) = (Default::default(), Vec::new());
+    let (mut few, mut many): ([WaitTicket; FEW], _) = (Default::default(), Vec::new());
     let tickets = if consumers.len() <= FEW {
         &mut few[..consumers.len()]
     } else {
-        many.resize_with(consumers.len(), Ticket::default);
+        many.resize_with(consumers.len(), WaitTicket::default);
         &mut many[..]
     };
     let mut waiting = WaitingForAny { consumers, tickets };
@@ -97,7 +96,7 @@ pub fn wait_any(consumers: &[&dyn Waitable], limit: Limit<'_>) -> Result<usize, 
 /// Places in the lines of several consumers, given back when the wait ends in whatever way.
 struct WaitingForAny<'w> {
     consumers: &'w [&'w dyn Waitable],
-    tickets: &'w mut [Ticket],
+    tickets: &'w mut [WaitTicket],
 }
 
 impl WaitingForAny<'_> {
@@ -113,7 +112,7 @@ impl WaitingForAny<'_> {
 impl Drop for WaitingForAny<'_> {
     fn drop(&mut self) {
         for (consumer, ticket) in self.consumers.iter().zip(self.tickets.iter_mut()) {
-            consumer.stop_waiting(ticket);
+            consumer.cancel_wait(ticket);
         }
     }
 }

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use aimdb_core::BufferCfg;
-use aimdb_sync::{GetError, Limit, SetError, wait_any};
+use aimdb_sync::{GetError, SetError, WaitLimit, wait_any};
 use common::*;
 
 /// A wait that nobody ends.
@@ -159,7 +159,7 @@ fn first_wait_of_a_thread() {
         assert_eq!(consumer.get(), Ok(1));
     };
     let any =
-        |limit| assert_eq!(wait_any(&[&consumer], Limit::after(limit)), Err(GetError::Timeout));
+        |limit| assert_eq!(wait_any(&[&consumer], WaitLimit::after(limit)), Err(GetError::Timeout));
     let need_not_wait = || {
         assert_eq!(consumer.try_get(), Err(GetError::Empty));
         producer.set(0).unwrap();

@@ -13,7 +13,8 @@ use aimdb_core::{
     TryProduceError, TryRecvError,
 };
 use aimdb_sync::{
-    Attach, Cancel, GetError, Limit, OpenError, SetError, SyncConsumer, SyncHandle, SyncProducer,
+    Attach, CancelToken, GetError, OpenError, SetError, SyncConsumer, SyncHandle, SyncProducer,
+    WaitLimit,
 };
 use aimdb_testing::buffers::{Door, OpenRecord, RecordReader, Takers};
 
@@ -151,9 +152,9 @@ impl<T: Record> RecordReader<T> for Reader<T> {
     }
 
     fn recv_during(&mut self, during: impl FnOnce()) -> Poll<Result<T, Closed>> {
-        let cancel = Cancel::new();
+        let cancel = CancelToken::new();
         thread::scope(|scope| {
-            let reader = scope.spawn(|| self.0.get_within(Limit::none().or_cancelled(&cancel)));
+            let reader = scope.spawn(|| self.0.get_within(WaitLimit::none().or_cancelled(&cancel)));
             // Nothing says that a reader waits; if it does not yet, it will look once more.
             thread::sleep(PATIENCE / 25);
             during();

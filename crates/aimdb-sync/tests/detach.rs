@@ -354,9 +354,11 @@ fn detach_gives_a_stage_that_keeps_the_thread_to_itself_up_by_name_and_in_time()
             let began = Instant::now();
             let outcome = handle.detach_with_timeout(Duration::from_millis(300));
             let took = began.elapsed();
-            let Err(DetachError::Stuck { report, stages }) = outcome else { panic!("{outcome:?}") };
+            let Err(DetachError::Unresponsive { report, stages }) = outcome else {
+                panic!("{outcome:?}")
+            };
             assert_eq!(stages, [name]);
-            assert_eq!(report.stuck, [name]);
+            assert_eq!(report.unresponsive, [name]);
             // Deadline and two seconds, and what a loaded machine adds.
             assert!(took < Duration::from_secs(8), "{took:?}");
             let [direct, bridge, setter] = blocked;
@@ -380,7 +382,7 @@ fn shutdown_says_who_keeps_the_thread_busy_and_detach_is_clean_when_it_has_gone_
         let stuck = handle.shutdown(Duration::from_millis(100)).unwrap_err();
         assert!(stuck.to_string().contains("slow/tap"), "{stuck}");
         latch.open();
-        assert_eq!(handle.detach().unwrap().stuck, ["slow/tap"], "as it was then");
+        assert_eq!(handle.detach().unwrap().unresponsive, ["slow/tap"], "as it was then");
     });
 }
 
@@ -413,8 +415,12 @@ fn a_tap_that_never_reads_is_cut_off_and_what_it_left_is_counted() {
         producer.set_many(0..5).unwrap();
         eventually("one is in the tap's hand", || producer.try_set(5).is_err());
         let report = handle.detach_with_timeout(Duration::from_millis(100)).unwrap();
-        assert_eq!(report.cut_off, ["r/tap"]);
-        assert_eq!((report.left[0].unread, report.left[0].interrupted), (4, 1), "{report}");
+        assert_eq!(report.aborted, ["r/tap"]);
+        assert_eq!(
+            (report.undelivered[0].unread, report.undelivered[0].interrupted),
+            (4, 1),
+            "{report}"
+        );
     });
 }
 

@@ -69,8 +69,12 @@ fn a_tap_that_returns_between_a_lag_and_its_value_has_left_one_unread() {
             go.store(true, Relaxed);
             eventually("the tap was told of its lag", || told.load(Relaxed));
             let report = handle.detach().unwrap();
-            assert_eq!(report.left.len(), 1, "{cfg}: {report}");
-            assert_eq!((report.left[0].unread, report.left[0].interrupted), (1, 0), "{cfg}");
+            assert_eq!(report.undelivered.len(), 1, "{cfg}: {report}");
+            assert_eq!(
+                (report.undelivered[0].unread, report.undelivered[0].interrupted),
+                (1, 0),
+                "{cfg}"
+            );
         });
     }
 }

@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use aimdb_sync::{
-    Cancel, GetError, Limit, SetError, SyncConsumer, SyncHandle, SyncProducer, Ticket, Waitable,
-    wait_any,
+    CancelToken, GetError, SetError, SyncConsumer, SyncHandle, SyncProducer, WaitLimit, WaitTicket,
+    Waitable, wait_any,
 };
 use common::*;
 
@@ -28,10 +28,10 @@ fn a_cancelled_call_ends_at_once_and_takes_nothing() {
         for which in 0..2 {
             let handle = record(RING);
             let consumer = &consumers(&handle)[which];
-            let cancel = Cancel::new();
+            let cancel = CancelToken::new();
             thread::scope(|scope| {
                 let blocked = [(); 3].map(|()| {
-                    scope.spawn(|| consumer.get_within(Limit::none().or_cancelled(&cancel)))
+                    scope.spawn(|| consumer.get_within(WaitLimit::none().or_cancelled(&cancel)))
                 });
                 thread::sleep(A_WHILE);
                 cancel.cancel();
@@ -39,7 +39,7 @@ fn a_cancelled_call_ends_at_once_and_takes_nothing() {
                     assert_eq!(call.join().unwrap(), Err(GetError::Cancelled));
                 }
             });
-            let limit = Limit::none().or_cancelled(&cancel);
+            let limit = WaitLimit::none().or_cancelled(&cancel);
             assert_eq!(consumer.get_within(limit), Err(GetError::Cancelled));
             assert_eq!(consumer.next_event_within(limit).unwrap_err(), GetError::Cancelled);
             let mut into = Vec::new();
@@ -65,8 +65,8 @@ fn a_writer_that_waits_for_room_can_be_cancelled_and_has_its_value_back() {
         // before that: its task may not have run yet.
         for (producer, room) in producers.into_iter().zip([4, 2]) {
             (0..room).for_each(|_| producer.set(0).unwrap());
-            let cancel = Cancel::new();
-            let limit = Limit::none().or_cancelled(&cancel);
+            let cancel = CancelToken::new();
+            let limit = WaitLimit::none().or_cancelled(&cancel);
             let refused = thread::scope(|scope| {
                 let blocked = scope.spawn(|| producer.set_within(9, limit));
                 thread::sleep(A_WHILE);
@@ -84,9 +84,9 @@ fn a_writer_that_waits_for_room_can_be_cancelled_and_has_its_value_back() {
 #[test]
 fn a_cancelled_writer_fills_the_room_there_is_however_many_values_it_has() {
     let handle = record(RING);
-    let cancel = Cancel::new();
+    let cancel = CancelToken::new();
     cancel.cancel();
-    let limit = Limit::none().or_cancelled(&cancel);
+    let limit = WaitLimit::none().or_cancelled(&cancel);
     assert_eq!(producer(&handle).set_many_within(0..100_000, limit), Ok(100_000));
 }
 
@@ -96,17 +96,17 @@ fn a_batch_that_runs_out_of_time_says_how_much_was_accepted() {
         let handle = record(QUEUE);
         let reader = handle.consumer::<u64>("r").unwrap();
         let producer = producer(&handle);
-        let late = producer.set_many_within(0..100, Limit::after(A_WHILE)).unwrap_err();
+        let late = producer.set_many_within(0..100, WaitLimit::after(A_WHILE)).unwrap_err();
         assert_eq!((late.accepted, late.reason), (4, SetError::Timeout(())));
         assert_eq!(
             late.to_string(),
             "only the first 4 values were accepted: there was no room in time"
         );
         let mut got = Vec::new();
-        assert_eq!(reader.get_many_within(&mut got, 100, Limit::none()), Ok(4));
+        assert_eq!(reader.get_many_within(&mut got, 100, WaitLimit::none()), Ok(4));
         assert_eq!(got, [0, 1, 2, 3]);
         assert_eq!(
-            reader.get_many_within(&mut got, 100, Limit::after(A_WHILE)),
+            reader.get_many_within(&mut got, 100, WaitLimit::after(A_WHILE)),
             Err(GetError::Timeout)
         );
     });
@@ -117,7 +117,7 @@ fn a_limit_that_is_over_tries_once() {
     let handle = record(RING);
     let producer = producer(&handle);
     let consumer = handle.consumer::<u64>("r").unwrap();
-    for limit in [Limit::after(Duration::ZERO), Limit::until(Instant::now())] {
+    for limit in [WaitLimit::after(Duration::ZERO), WaitLimit::until(Instant::now())] {
         assert_eq!(consumer.get_within(limit), Err(GetError::Timeout));
         assert_eq!(wait_any(&[&consumer], limit), Err(GetError::Timeout));
         producer.set(1).unwrap();
@@ -133,9 +133,9 @@ fn the_first_of_several_with_something_to_read_is_named() {
         let [first, queued] = consumers(&a);
         let second = b.consumer::<u64>("r").unwrap();
         let all: [&dyn Waitable; 3] = [&first, &queued, &second];
-        assert_eq!(wait_any(&all, Limit::after(A_WHILE)), Err(GetError::Timeout));
+        assert_eq!(wait_any(&all, WaitLimit::after(A_WHILE)), Err(GetError::Timeout));
         thread::scope(|scope| {
-            let waiting = scope.spawn(|| wait_any(&[&first, &queued, &second], Limit::none()));
+            let waiting = scope.spawn(|| wait_any(&[&first, &queued, &second], WaitLimit::none()));
             thread::sleep(A_WHILE);
             producer(&b).set(1).unwrap();
             assert_eq!(waiting.join().unwrap(), Ok(2));
@@ -143,10 +143,10 @@ fn the_first_of_several_with_something_to_read_is_named() {
         // Nothing was taken.
         assert_eq!(second.try_get(), Ok(1));
         producer(&a).set(2).unwrap();
-        assert_eq!(wait_any(&[&second, &queued], Limit::none()), Ok(1));
+        assert_eq!(wait_any(&[&second, &queued], WaitLimit::none()), Ok(1));
         assert_eq!(queued.get(), Ok(2));
-        assert_eq!(wait_any(&all, Limit::none()), Ok(0));
-        assert_eq!(wait_any(&[], Limit::none()), Err(GetError::Empty));
+        assert_eq!(wait_any(&all, WaitLimit::none()), Ok(0));
+        assert_eq!(wait_any(&[], WaitLimit::none()), Err(GetError::Empty));
     });
 }
 
@@ -155,15 +155,18 @@ fn a_cancellation_is_something_to_wait_for_beside_records_though_it_is_reset_at_
     watched(|| {
         let handle = record(RING);
         let consumer = handle.consumer::<u64>("r").unwrap();
-        let cancel = Cancel::new();
+        let cancel = CancelToken::new();
         thread::scope(|scope| {
-            let waiting = scope.spawn(|| wait_any(&[&consumer, &cancel], Limit::none()));
+            let waiting = scope.spawn(|| wait_any(&[&consumer, &cancel], WaitLimit::none()));
             thread::sleep(A_WHILE);
             cancel.cancel();
             cancel.reset();
             assert_eq!(waiting.join().unwrap(), Ok(1));
         });
-        assert_eq!(wait_any(&[&consumer, &cancel], Limit::after(A_WHILE)), Err(GetError::Timeout));
+        assert_eq!(
+            wait_any(&[&consumer, &cancel], WaitLimit::after(A_WHILE)),
+            Err(GetError::Timeout)
+        );
     });
 }
 
@@ -173,7 +176,8 @@ fn a_record_that_ends_is_something_to_wait_for_too() {
         let handle = record(RING);
         let all = consumers(&handle);
         thread::scope(|scope| {
-            let waiting = all.each_ref().map(|one| scope.spawn(|| wait_any(&[one], Limit::none())));
+            let waiting =
+                all.each_ref().map(|one| scope.spawn(|| wait_any(&[one], WaitLimit::none())));
             thread::sleep(A_WHILE);
             handle.detach().unwrap();
             for one in waiting {
@@ -191,7 +195,7 @@ fn more_consumers_than_a_wait_has_places_for_are_waited_for_all_the_same() {
         let all: Vec<_> = handles.iter().map(|one| one.consumer::<u64>("r").unwrap()).collect();
         let all: Vec<&dyn Waitable> = all.iter().map(|one| one as &dyn Waitable).collect();
         producer(&handles[19]).set(1).unwrap();
-        assert_eq!(wait_any(&all, Limit::none()), Ok(19));
+        assert_eq!(wait_any(&all, WaitLimit::none()), Ok(19));
     });
 }
 
@@ -207,7 +211,9 @@ fn a_value_that_an_onlooker_was_woken_for_reaches_the_thread_that_takes_it() {
             };
             for n in 0..200 {
                 thread::scope(|scope| {
-                    scope.spawn(|| wait_any(&[&consumer], Limit::after(Duration::from_millis(5))));
+                    scope.spawn(|| {
+                        wait_any(&[&consumer], WaitLimit::after(Duration::from_millis(5)))
+                    });
                     let taker = scope.spawn(|| consumer.get());
                     producer(&handle).set(n).unwrap();
                     assert_eq!(taker.join().unwrap(), Ok(n));
@@ -230,14 +236,14 @@ fn an_event_loop_polls_a_consumer_with_a_waker_of_its_own() {
         let consumer = &consumers(&handle)[which];
         let flag = Arc::new(Flag(false.into()));
         let waker = Waker::from(Arc::clone(&flag));
-        let mut ticket = Ticket::default();
+        let mut ticket = WaitTicket::default();
         assert_eq!(
             consumer.poll_ready(&mut ticket, &mut Context::from_waker(&waker)),
             Poll::Pending
         );
         producer(&handle).set(1).unwrap();
         eventually("it is told", || flag.0.load(std::sync::atomic::Ordering::SeqCst));
-        consumer.stop_waiting(&mut ticket);
+        consumer.cancel_wait(&mut ticket);
         assert_eq!(consumer.get(), Ok(1));
     }
 }

@@ -80,11 +80,11 @@ fn a_detach_after_a_requested_shutdown_is_in_time_with_a_report_and_closed_recor
                 .detach_with_timeout(Duration::from_millis(300))
                 .unwrap_or_else(|error| panic!("{request:?}: {error}"));
             assert!(
-                report.stuck.is_empty() && report.cut_off.contains(&"b/tap".into()),
+                report.unresponsive.is_empty() && report.aborted.contains(&"b/tap".into()),
                 "{report}"
             );
-            assert!(report.total_left() >= 3, "{request:?}: {report}");
-            assert!(report.took < Duration::from_secs(20), "{request:?}: {report}");
+            assert!(report.total_undelivered() >= 3, "{request:?}: {report}");
+            assert!(report.elapsed < Duration::from_secs(20), "{request:?}: {report}");
             blocked.join().unwrap();
             assert_eq!(writer.set(1), Err(SetError::Closed(1)));
         });
@@ -217,9 +217,11 @@ fn what_a_queue_holds_is_in_the_report_though_its_last_handle_has_gone_and_the_r
             has_entered.recv().unwrap();
             handle.producer_with_capacity::<u64>("r", 8).unwrap().set_many(0..more).unwrap();
             let outcome = handle.detach_with_timeout(Duration::from_millis(200));
-            let Err(DetachError::Stuck { report, .. }) = outcome else { panic!("{outcome:?}") };
+            let Err(DetachError::Unresponsive { report, .. }) = outcome else {
+                panic!("{outcome:?}")
+            };
             let queued: u64 = report
-                .left
+                .undelivered
                 .iter()
                 .filter(|left| left.stage == "queued producer")
                 .map(|left| left.unread)
@@ -302,7 +304,7 @@ fn the_last_deadline_asked_for_holds_while_queues_drain() {
             });
             let report = handle.shutdown(LONG).unwrap();
             assert!(report.is_clean(), "{report}");
-            assert_eq!(first.join().unwrap().unwrap().cut_off, report.cut_off);
+            assert_eq!(first.join().unwrap().unwrap().aborted, report.aborted);
         });
     });
 }
@@ -319,7 +321,7 @@ fn a_later_caller_with_less_time_is_not_held_up_by_an_earlier_one() {
                 handle.producer_with_capacity::<u64>("r", 1).unwrap().try_set(0).is_err()
             });
             let report = handle.shutdown(Duration::from_millis(300)).unwrap();
-            assert_eq!(report.cut_off, ["r/tap"]);
+            assert_eq!(report.aborted, ["r/tap"]);
         });
     });
 }

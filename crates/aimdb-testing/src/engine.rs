@@ -27,8 +27,8 @@ use core::time::Duration;
 use aimdb_core::BufferCfg::{self, Mailbox, SingleLatest};
 use aimdb_core::health::{DbState, StageHealth, StageState};
 use aimdb_core::{
-    AimDb, AimDbBuilder, Consumer, DbError, Event, Leftover, ProduceError, Producer, Registrar,
-    Restart, RuntimeContext, SubscribeError, TryProduceError, input,
+    AimDb, AimDbBuilder, Consumer, DbError, Event, ProduceError, Producer, Registrar, Restart,
+    RuntimeContext, SubscribeError, TryProduceError, Undelivered, input,
 };
 
 use crate::host::{BoxStage, FilterFn, Host, JoinFn, MapFn, ScanFn, SourceFn, TapFn};
@@ -726,7 +726,7 @@ pub async fn shutdown_drains_what_was_accepted<R: Host>(runtime: Arc<R>) {
     db.start();
     let report = db.shutdown(AMPLE).await;
     assert_eq!((seen.all(), report.drained, report.is_clean()), (numbers(0..20), 20, true));
-    assert!(report.took >= Duration::from_millis(20));
+    assert!(report.elapsed >= Duration::from_millis(20));
 }
 
 /// To the last value: what waited in the buffer and what was in hand.
@@ -744,10 +744,10 @@ pub async fn shutdown_reports_exactly_what_was_left<R: Host>(runtime: Arc<R>) {
     until(&*runtime, || stuck.count() == 2 && seen.count() == 7).await;
     let report = db.shutdown(Duration::from_millis(10)).await;
     let left =
-        Leftover { record: "record".into(), stage: "tap 2".into(), unread: 5, interrupted: 1 };
-    assert_eq!((&report.left[..], report.total_left()), (&[left][..], 6));
-    assert_eq!((&report.cut_off[..], report.drained), (&[String::from("record/tap 2")][..], 0));
-    assert!(report.stuck.is_empty() && report.failures.is_empty());
+        Undelivered { record: "record".into(), stage: "tap 2".into(), unread: 5, interrupted: 1 };
+    assert_eq!((&report.undelivered[..], report.total_undelivered()), (&[left][..], 6));
+    assert_eq!((&report.aborted[..], report.drained), (&[String::from("record/tap 2")][..], 0));
+    assert!(report.unresponsive.is_empty() && report.failures.is_empty());
 }
 
 /// Stages that never ran deal with nothing, and nobody waits for them.
@@ -761,8 +761,8 @@ pub async fn shutdown_before_the_start_leaves_what_was_accepted<R: Host>(runtime
     });
     fill(&db, "record", 0..5);
     let report = db.shutdown(AMPLE).await;
-    assert_eq!((seen.count(), report.drained, report.total_left()), (0, 0, 5));
-    assert!(report.cut_off.is_empty() && report.stuck.is_empty(), "{report}");
+    assert_eq!((seen.count(), report.drained, report.total_undelivered()), (0, 0, 5));
+    assert!(report.aborted.is_empty() && report.unresponsive.is_empty(), "{report}");
 }
 
 /// From whichever clone.
@@ -879,5 +879,5 @@ pub async fn a_panicking_tap_is_restarted_at_its_place<R: Host>(runtime: Arc<R>)
 async fn run_through_failed<R: Host>(db: &AimDb<R>) {
     let report = db.shutdown(AMPLE).await;
     assert_eq!(report.failures.len(), 1, "{report}");
-    assert!(report.cut_off.is_empty() && report.stuck.is_empty(), "{report}");
+    assert!(report.aborted.is_empty() && report.unresponsive.is_empty(), "{report}");
 }

@@ -371,14 +371,14 @@ async fn connected<R: Runtime>(
     status: &LinkStatus,
     context: &RuntimeContext<R>,
 ) -> u64 {
-    status.disconnected();
+    status.set_disconnected();
     let [mut pause, longest] = PAUSES;
     loop {
         if let Ok(connection) = peer.connect() {
-            status.connected();
+            status.set_connected();
             return connection;
         }
-        status.error("the peer refused the connection");
+        status.set_error("the peer refused the connection");
         context.time().sleep(pause).await;
         pause = longest.min(pause * 2);
     }
@@ -391,7 +391,7 @@ async fn send<R: Runtime>(peer: MemoryPeer, mut link: OutboundLink, context: Run
     let mut payload = Vec::new();
     loop {
         let ready = connected(&peer, &status, &context);
-        let Either::First(mut connection) = race(ready, link.ended()).await else { return };
+        let Either::First(mut connection) = race(ready, link.drained()).await else { return };
         // A value is taken only while there is a connection to send it by.
         let outgoing = match race(link.next(&mut payload), peer.broken(connection)).await {
             Either::First(Ok(outgoing)) => outgoing,
@@ -403,7 +403,7 @@ async fn send<R: Runtime>(peer: MemoryPeer, mut link: OutboundLink, context: Run
         while let Err(Broken) = peer.send(connection, topic, &payload) {
             connection = connected(&peer, &status, &context).await;
         }
-        status.sent();
+        status.count_sent();
         status.set_in_flight(0);
     }
 }

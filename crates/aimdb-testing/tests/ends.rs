@@ -13,8 +13,8 @@ use std::{hint, thread};
 
 use aimdb_core::link::{LinkRequest, Links, OutboundLink};
 use aimdb_core::{
-    AimDb, AimDbBuilder, BufferCfg, Closed, Connector, Consumer, Finding, Leftover,
-    ProduceManyError, Registrar, RuntimeContext, ShutdownReport, encode_with,
+    AimDb, AimDbBuilder, BufferCfg, Closed, Connector, Consumer, Finding, ProduceManyError,
+    Registrar, RuntimeContext, ShutdownReport, Undelivered, encode_with,
 };
 use aimdb_testing::TestRuntime;
 use common::*;
@@ -73,7 +73,7 @@ fn poll<F: Future>(future: Pin<&mut F>, bell: &Arc<Bell>) -> Poll<F::Output> {
 
 /// One poll of `ended`.
 fn has_ended(link: &mut OutboundLink, bell: &Arc<Bell>) -> bool {
-    poll(pin!(link.ended()), bell).is_ready()
+    poll(pin!(link.drained()), bell).is_ready()
 }
 
 /// One poll of `next`.
@@ -216,11 +216,11 @@ fn a_queue_reader_that_leaves_while_values_come_leaves_exactly_those_it_did_not_
         });
         let record = db.metrics().record("record").unwrap().clone();
         let report = shut_down(&runtime, &db);
-        assert!(report.left.len() <= 1, "{report}");
+        assert!(report.undelivered.len() <= 1, "{report}");
         // Each value was read, left behind, or accepted when nobody was there.
         assert_eq!(record.produced, 200);
-        assert_eq!(READS as u64 + report.total_left() + record.overwritten, 200, "{report}");
-        assert!(report.total_left() <= 8, "{report}");
+        assert_eq!(READS as u64 + report.total_undelivered() + record.overwritten, 200, "{report}");
+        assert!(report.total_undelivered() <= 8, "{report}");
     }
 }
 
@@ -237,9 +237,9 @@ fn what_the_last_taker_left_in_a_mailbox_is_reported_unless_a_later_one_took_it(
             let late = db.consumer::<u64>("record").unwrap().subscription().unwrap();
             assert_eq!(late.try_value(), Ok(2));
         }
-        let left = shut_down(&runtime, &db).left;
+        let left = shut_down(&runtime, &db).undelivered;
         let stage = db.graph().records[0].stages[0].name.clone();
-        let unread = Leftover { record: "record".into(), stage, unread: 1, interrupted: 0 };
+        let unread = Undelivered { record: "record".into(), stage, unread: 1, interrupted: 0 };
         assert_eq!(left, if taken { Vec::new() } else { vec![unread] });
     }
 }

@@ -138,7 +138,11 @@ mod found {
             give_way().await;
             let report = db.shutdown(Duration::ZERO).await;
             let passed_on = db.metrics().record("out").expect("the record is there").produced;
-            assert_eq!(passed_on + report.total_left(), 130, "{passed_on} passed on; {report}");
+            assert_eq!(
+                passed_on + report.total_undelivered(),
+                130,
+                "{passed_on} passed on; {report}"
+            );
         });
     }
 }
@@ -406,7 +410,7 @@ fn sum(notes: &Notes<u64>) -> u64 {
 }
 
 fn left_of(report: &ShutdownReport, record: &str) -> u64 {
-    let of_record = report.left.iter().filter(|left| left.record == record);
+    let of_record = report.undelivered.iter().filter(|left| left.record == record);
     of_record.map(|left| left.unread + left.interrupted).sum()
 }
 
@@ -758,7 +762,7 @@ async fn a_shutdown_accounts_for_what_links_did_not_bring(runtime: Arc<TestRunti
     // A tap notes what it took at once, and may be busy still: then it is counted on both sides.
     let produced = metrics.record("in").expect("the record is there").produced;
     let unread: u64 =
-        report.left.iter().filter(|left| left.record == "in").map(|left| left.unread).sum();
+        report.undelivered.iter().filter(|left| left.record == "in").map(|left| left.unread).sum();
     assert_eq!(seen.count() as u64 + unread, produced, "{report}");
     if report.is_clean() {
         // All messages that the link had accepted are in the record.
@@ -804,7 +808,7 @@ async fn a_connector_that_fails_at_its_start_leaves_the_rest_running(
     let report = db.shutdown(AMPLE).await;
     assert_ended(&db);
     assert_eq!(report.failures.len(), 1, "{report}");
-    assert!(report.cut_off.is_empty() && report.stuck.is_empty(), "{report}");
+    assert!(report.aborted.is_empty() && report.unresponsive.is_empty(), "{report}");
     assert_eq!(peer.counts().connections, 0);
 }
 
@@ -904,10 +908,10 @@ async fn a_deadline_cuts_off_and_counts(runtime: Arc<TestRuntime>, mut rng: Rng)
     db.start();
     let report = db.shutdown(Duration::from_millis(rng.u64(0..8))).await;
     assert_ended(&db);
-    assert!(report.stuck.is_empty(), "{report}");
+    assert!(report.unresponsive.is_empty(), "{report}");
     for (at, done) in slow.iter().chain([&stuck]).enumerate() {
         let name = if at == 0 { "tap".into() } else { format!("tap {}", at + 1) };
-        let left = report.left.iter().find(|left| left.stage == name);
+        let left = report.undelivered.iter().find(|left| left.stage == name);
         let (unread, interrupted) = left.map_or((0, 0), |left| (left.unread, left.interrupted));
         assert_eq!(done.count() as u64 + unread + interrupted, values, "{name}: {report}");
         assert!(interrupted <= 1);
@@ -915,7 +919,7 @@ async fn a_deadline_cuts_off_and_counts(runtime: Arc<TestRuntime>, mut rng: Rng)
         if ended_by_itself {
             assert_eq!(interrupted, 0, "{report}");
         } else if unread + interrupted > 0 {
-            assert!(report.cut_off.contains(&format!("record/{name}")), "{report}");
+            assert!(report.aborted.contains(&format!("record/{name}")), "{report}");
         }
     }
 }
@@ -944,7 +948,7 @@ async fn a_deadline_counts_what_shared_takers_had(runtime: Arc<TestRuntime>, mut
     let report = db.shutdown(Duration::from_millis(rng.u64(0..5))).await;
     assert_ended(&db);
     let replaced = db.metrics().records[0].overwritten;
-    let (done, left) = (done.count() as u64, report.total_left());
+    let (done, left) = (done.count() as u64, report.total_undelivered());
     assert_eq!(done + replaced + left, accepted.count() as u64, "{done}, {replaced}; {report}");
 }
 
@@ -1027,7 +1031,7 @@ async fn a_deadline_counts_what_each_of_several_stages_had(
     wait(&db, &mut rng, 10).await;
     let report = db.shutdown(Duration::from_millis(rng.u64(0..10))).await;
     assert_ended(&db);
-    let (done, left) = (done.count() as u64, report.total_left());
+    let (done, left) = (done.count() as u64, report.total_undelivered());
     assert_eq!(done + left, accepted.count() as u64, "{done} done; {report}");
 }
 
@@ -1167,7 +1171,7 @@ async fn a_start_may_meet_a_shutdown(runtime: Arc<TestRuntime>, mut rng: Rng) {
     assert_ended(&db);
     let (done, left) = (done.count() as u64, left_of(&report, "record"));
     assert_eq!(done + left, accepted.count() as u64, "{done} done; {report}");
-    assert!(report.stuck.is_empty(), "{report}");
+    assert!(report.unresponsive.is_empty(), "{report}");
     drop(db);
     pause(&runtime, 10).await;
     shut_down(&other).await;

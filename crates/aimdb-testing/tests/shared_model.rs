@@ -59,7 +59,7 @@ fn follows_its_model(cfg: BufferCfg, ops: &[(u8, u8)]) {
             }
             22..26 => {
                 let State { waiter, waits, woken } = &mut waiters[who];
-                place.stop_waiting(&mut waiter.ticket);
+                place.cancel_wait(&mut waiter.ticket);
                 (*waits, *woken) = (false, false);
             }
             26..29 => match held.pop_front() {
@@ -96,7 +96,7 @@ fn follows_its_model(cfg: BufferCfg, ops: &[(u8, u8)]) {
         assert!(open || !sleeps, "someone sleeps beyond the end");
     }
     for state in &mut waiters {
-        place.stop_waiting(&mut state.waiter.ticket);
+        place.cancel_wait(&mut state.waiter.ticket);
     }
 }
 

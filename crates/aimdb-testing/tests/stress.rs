@@ -275,7 +275,7 @@ impl Scene {
             let read = self.despite_panics(|| {
                 if seen.ids.len().is_multiple_of(3) {
                     let read = give_up(poll_fn(|cx| place.poll_value(&mut ticket, cx)));
-                    place.stop_waiting(&mut ticket);
+                    place.cancel_wait(&mut ticket);
                     if let Poll::Ready(read) = read {
                         return read;
                     }

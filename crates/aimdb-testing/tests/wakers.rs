@@ -58,7 +58,7 @@ fn one_produce_wakes_each_waiting_reader_once_and_a_mailbox_one_taker() {
             }
             places.iter().for_each(|place| while place.try_value().is_ok() {});
             for (waiter, place) in waiters.iter_mut().zip(&places) {
-                place.stop_waiting(&mut waiter.ticket);
+                place.cancel_wait(&mut waiter.ticket);
             }
         }
     }
@@ -93,7 +93,7 @@ fn a_command_stays_pending_though_the_waker_of_its_taker_panics() {
     waiters[0].bell.break_next();
     assert!(panics(|| producer.try_produce(7)));
     assert_eq!(rung(&waiters), [1, 0]);
-    place.stop_waiting(&mut waiters[0].ticket);
+    place.cancel_wait(&mut waiters[0].ticket);
     assert_eq!(rung(&waiters), [0, 1], "the wake-up goes on");
     assert_eq!(waiters[1].read(&place), Poll::Ready(Ok(7)));
 }
@@ -192,7 +192,7 @@ fn threads_that_share_a_place_are_woken_one_after_the_other() {
         producer.try_produce(2).unwrap();
         assert_eq!(rung(&waiters).iter().sum::<usize>(), 1, "{cfg}");
         // The first is given up. Nothing is lost for it.
-        place.stop_waiting(&mut waiters[0].ticket);
+        place.cancel_wait(&mut waiters[0].ticket);
         assert_eq!(waiters[1].read(&place), Poll::Ready(Ok(0)), "{cfg}");
         assert_eq!(waiters[2].read(&place), Poll::Ready(Ok(1)), "{cfg}");
         assert_eq!(place.try_value(), Ok(2), "{cfg}");

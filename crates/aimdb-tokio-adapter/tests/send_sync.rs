@@ -26,10 +26,10 @@ use aimdb_core::stages::{
 };
 use aimdb_core::{
     Address, AimDb, AimDbBuilder, BufferCfg, Closed, CodecError, Consumer, DbError, DeadLetter,
-    Elapsed, Event, Finding, Findings, Graph, Incoming, Input, Instant, Interval, Json, Leftover,
-    Log, LogLevel, NoRuntime, ProduceError, ProduceManyError, Producer, Reader, Registrar, Restart,
+    Elapsed, Event, Finding, Findings, Graph, Incoming, Input, Instant, Interval, Json, Log,
+    LogLevel, NoRuntime, ProduceError, ProduceManyError, Producer, Reader, Registrar, Restart,
     Rule, RuntimeContext, ShutdownReport, StageFailure, SubscribeError, Time, Timeout,
-    TryProduceError, TryRecvError,
+    TryProduceError, TryRecvError, Undelivered,
 };
 use aimdb_testing::auto_traits;
 use aimdb_tokio_adapter::TokioAdapter as Tokio;
@@ -133,7 +133,7 @@ auto_traits! {
     BlockedWriter: has Send, has Sync, has Unpin;
     LinkMetrics: has Send, has Sync, has Unpin;
     ShutdownReport: has Send, has Sync, has Unpin;
-    Leftover: has Send, has Sync, has Unpin;
+    Undelivered: has Send, has Sync, has Unpin;
 
     DbError: has Send, has Sync, has Unpin;
     StageFailure: has Send, has Sync, has Unpin;
@@ -181,7 +181,7 @@ fn futures(
         time.sleep(Duration::ZERO) => has Send, has Sync, lacks Unpin;
         time.timeout(Duration::ZERO, std::future::pending::<()>()) => has Send, has Sync, lacks Unpin;
         outbound.next(&mut payload) => has Send, lacks Sync, lacks Unpin;
-        outbound.ended() => has Send, lacks Sync, lacks Unpin;
+        outbound.drained() => has Send, lacks Sync, lacks Unpin;
         inbound.deliver(message) => has Send, lacks Sync, lacks Unpin;
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use aimdb_core::health::{DbState, StageState};
 use aimdb_core::{
-    AimDb, AimDbBuilder, BufferCfg, Closed, Consumer, Leftover, ProduceError, SubscribeError, input,
+    AimDb, AimDbBuilder, BufferCfg, Closed, Consumer, ProduceError, SubscribeError, Undelivered,
+    input,
 };
 use aimdb_tokio_adapter::TokioAdapter;
 
@@ -119,16 +120,16 @@ async fn a_deadline_that_is_too_short_tells_exactly_what_was_left() {
         let report = db.shutdown(Duration::from_millis(105)).await;
         let processed = seen.lock().unwrap().len() as u64;
         assert_eq!(processed, 10);
-        let left = Leftover {
+        let left = Undelivered {
             record: "numbers".into(),
             stage: "tap".into(),
             unread: u64::from(ACCEPTED) - processed - 1,
             interrupted: 1,
         };
-        assert_eq!(report.left, [left], "on a {buffer}");
+        assert_eq!(report.undelivered, [left], "on a {buffer}");
         assert_eq!(report.drained, processed + 1);
-        assert_eq!(report.cut_off, ["numbers/tap"]);
-        assert!(report.stuck.is_empty());
+        assert_eq!(report.aborted, ["numbers/tap"]);
+        assert!(report.unresponsive.is_empty());
         assert_eq!(Arc::strong_count(&guard), 1, "the tap's task is gone");
     }
 }
@@ -151,8 +152,8 @@ async fn what_was_left_before_a_transform_is_counted_too() {
     produce_now(&db, "numbers");
     let report = db.shutdown(Duration::from_millis(105)).await;
     let processed = seen.lock().unwrap().len() as u64;
-    assert_eq!(processed + report.total_left(), u64::from(ACCEPTED), "{report}");
-    assert_eq!(report.cut_off, ["doubled/transform", "doubled/tap"]);
+    assert_eq!(processed + report.total_undelivered(), u64::from(ACCEPTED), "{report}");
+    assert_eq!(report.aborted, ["doubled/transform", "doubled/tap"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -195,8 +196,8 @@ async fn a_second_shutdown_without_time_cuts_the_first_one_short() {
     let other = db.clone();
     let (first, second) = tokio::join!(db.shutdown(AMPLE), other.shutdown(Duration::ZERO));
     assert_eq!(first, second);
-    assert_eq!(first.cut_off, ["numbers/tap"]);
-    assert_eq!(seen.lock().unwrap().len() as u64 + first.total_left(), u64::from(ACCEPTED));
+    assert_eq!(first.aborted, ["numbers/tap"]);
+    assert_eq!(seen.lock().unwrap().len() as u64 + first.total_undelivered(), u64::from(ACCEPTED));
 }
 
 #[tokio::test(start_paused = true)]
@@ -210,7 +211,7 @@ async fn a_shutdown_that_was_dropped_half_way_can_be_taken_up_again() {
     let report = db.shutdown(AMPLE).await;
     assert!(report.is_clean(), "{report}");
     assert_eq!(report.drained, u64::from(ACCEPTED), "counted from where the shutdown began");
-    assert!(report.took >= Duration::from_millis(500), "as is the time: {report}");
+    assert!(report.elapsed >= Duration::from_millis(500), "as is the time: {report}");
     assert_eq!(seen.lock().unwrap().len(), ACCEPTED as usize);
 }
 
@@ -231,7 +232,7 @@ async fn a_database_that_never_started_shuts_down_at_once() {
     let (db, seen, guard) = slow_tap(QUEUE, Duration::from_millis(10));
     let report = db.shutdown(AMPLE).await;
     assert!(report.is_clean(), "{report}");
-    assert_eq!((report.took, report.drained), (Duration::ZERO, 0));
+    assert_eq!((report.elapsed, report.drained), (Duration::ZERO, 0));
     assert_eq!(db.health().state, DbState::Stopped);
     db.start();
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -245,8 +246,8 @@ async fn what_was_accepted_before_a_start_that_never_came_is_reported() {
     let (db, _seen, _guard) = slow_tap(QUEUE, Duration::ZERO);
     produce_now(&db, "numbers");
     let report = db.shutdown(AMPLE).await;
-    assert_eq!(report.total_left(), u64::from(ACCEPTED));
-    assert!(report.cut_off.is_empty() && report.stuck.is_empty(), "{report}");
+    assert_eq!(report.total_undelivered(), u64::from(ACCEPTED));
+    assert!(report.aborted.is_empty() && report.unresponsive.is_empty(), "{report}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -295,9 +296,9 @@ async fn a_stage_that_blocks_its_thread_is_reported_as_stuck() {
         tokio::time::timeout(Duration::from_secs(60), db.shutdown(Duration::from_millis(50)));
     let report = report.await.expect("a shutdown does not wait for a blocked thread");
     free.store(true, Relaxed);
-    assert_eq!(report.stuck, ["numbers/tap"]);
-    assert!(report.cut_off.is_empty());
-    assert_eq!(report.total_left(), u64::from(ACCEPTED), "{report}");
+    assert_eq!(report.unresponsive, ["numbers/tap"]);
+    assert!(report.aborted.is_empty());
+    assert_eq!(report.total_undelivered(), u64::from(ACCEPTED), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -325,8 +326,8 @@ async fn a_tap_that_ignores_closed_does_not_hang_the_shutdown() {
         tokio::time::timeout(Duration::from_secs(60), db.shutdown(Duration::from_millis(50)));
     let report = report.await.expect("a shutdown does not wait for a tap that never ends");
     free.store(true, Relaxed);
-    assert_eq!(report.cut_off, ["numbers/tap"], "its readers give way, so it can be cut off");
-    assert_eq!(report.total_left(), 0, "{report}");
+    assert_eq!(report.aborted, ["numbers/tap"], "its readers give way, so it can be cut off");
+    assert_eq!(report.total_undelivered(), 0, "{report}");
     assert!(turns.load(Relaxed) > ACCEPTED as usize);
 }
 
@@ -360,7 +361,7 @@ async fn producers_that_wait_for_room_get_their_values_back() {
         }
     }
     assert_eq!(accepted, db.metrics().record("numbers").unwrap().produced);
-    assert!(report.total_left() >= 1, "{report}");
+    assert!(report.total_undelivered() >= 1, "{report}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -380,7 +381,7 @@ async fn a_full_queue_that_nobody_reads_gives_every_waiting_value_back() {
         .collect();
     tokio::time::sleep(Duration::from_secs(1)).await;
     let report = db.shutdown(Duration::from_secs(1)).await;
-    assert_eq!(report.total_left(), 2, "one in hand, one in the queue: {report}");
+    assert_eq!(report.total_undelivered(), 2, "one in hand, one in the queue: {report}");
     for (n, waiter) in (2..).zip(waiting) {
         assert_eq!(waiter.await.unwrap(), Err(ProduceError(n)));
     }

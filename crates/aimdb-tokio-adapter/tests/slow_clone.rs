@@ -141,7 +141,7 @@ fn a_shutdown_does_not_wait_for_a_clone() {
     for (cfg, produced) in cases() {
         let (db, _opened, _tokio) = a_clone_under_way(cfg, produced);
         let report = shut_down(&db, Duration::from_millis(200));
-        assert!(report.stuck.is_empty(), "{cfg}: {report}");
+        assert!(report.unresponsive.is_empty(), "{cfg}: {report}");
         assert!(db.is_closed());
     }
 }
@@ -194,8 +194,11 @@ fn a_stage_whose_clone_never_returns_is_reported_as_stuck() {
         db.start();
         gate.wait_for_a_clone();
         let report = shut_down(&db, Duration::from_millis(100));
-        assert!(!report.stuck.is_empty(), "{cfg}: {report}");
-        assert!(report.stuck.iter().all(|stage| stage.starts_with("gated/")), "{cfg}: {report}");
+        assert!(!report.unresponsive.is_empty(), "{cfg}: {report}");
+        assert!(
+            report.unresponsive.iter().all(|stage| stage.starts_with("gated/")),
+            "{cfg}: {report}"
+        );
         drop(opened);
         tokio.shutdown_background();
     }

@@ -45,7 +45,7 @@
 //! | `mqtt-embassy-net` | `TcpNetwork`: the same over embassy-net |
 //! | `serial` | serial lines: `EmbeddedSerialConnector` with `Uart` and `Port`, and with `tokio` `SerialConnector` |
 //! | `serial-tty` | `SerialConnector::tty`: serial devices and ptys |
-//! | `sync` | the blocking door: `Attach`, `SyncHandle`, `SyncProducer`, `SyncConsumer`, `Limit`, `Cancel`, `wait_any` |
+//! | `sync` | the blocking door: `Attach`, `SyncHandle`, `SyncProducer`, `SyncConsumer`, `WaitLimit`, `CancelToken`, `wait_any` |
 //! | `serde` | `serde::Serialize` for the graph, metrics, health and reports |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -69,8 +69,8 @@ pub use aimdb_serial_connector::{
 };
 #[cfg(feature = "sync")]
 pub use aimdb_sync::{
-    Attach, AttachOptions, Cancel, DetachError, GetError, Limit, OpenError, SetError, SetManyError,
-    SyncConsumer, SyncHandle, SyncProducer, Ticket, Waitable, wait_any,
+    Attach, AttachOptions, CancelToken, DetachError, GetError, OpenError, SetError, SetManyError,
+    SyncConsumer, SyncHandle, SyncProducer, WaitLimit, WaitTicket, Waitable, wait_any,
 };
 #[cfg(feature = "tokio")]
 pub use aimdb_tokio_adapter::TokioAdapter;

@@ -242,7 +242,7 @@ int main(void) {
   /* Everything accepted flows through to the taps, blocked calls get AIMDB_CLOSED, the runtime thread is joined. */
   aimdb_report report;
   must(aimdb_detach(db, 10 * 1000 * 1000, &report));
-  printf("6. detached: %u left, clean: %s\n", (unsigned)report.left, report.clean ? "true" : "false");
+  printf("6. detached: %u left, clean: %s\n", (unsigned)report.undelivered, report.clean ? "true" : "false");
   must(aimdb_db_free(db));
   return 0;
 }

@@ -173,7 +173,7 @@ int main() try {
 
   // Everything accepted flows through to the taps, blocked calls throw aimdb::closed, the runtime thread is joined.
   const aimdb_report report = db.detach();
-  std::printf("6. detached: %u left, clean: %s\n", static_cast<unsigned>(report.left), report.clean ? "true" : "false");
+  std::printf("6. detached: %u left, clean: %s\n", static_cast<unsigned>(report.undelivered), report.clean ? "true" : "false");
 } catch (const aimdb::error &error) {
   std::fprintf(stderr, "%s\n", error.what());
   return 1;

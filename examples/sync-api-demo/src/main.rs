@@ -40,7 +40,7 @@ fn main() -> Outcome {
 
     // Everything accepted flows through to the taps, blocked calls get `Closed`, the runtime thread is joined.
     let report = handle.detach()?;
-    println!("6. detached: {} left, clean: {}", report.total_left(), report.is_clean());
+    println!("6. detached: {} left, clean: {}", report.total_undelivered(), report.is_clean());
     Ok(())
 }
 

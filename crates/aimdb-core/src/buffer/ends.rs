@@ -37,7 +37,7 @@ fn wait_for_the_end(subscription: &Subscription<u64>) {
     let mut ticket = WaitTicket::default();
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut cx = Context::from_waker(&waker);
-    let mut end = pin!(poll_fn(|cx| subscription.poll_ended(&mut ticket, cx)));
+    let mut end = pin!(poll_fn(|cx| subscription.poll_drained(&mut ticket, cx)));
     let began = Instant::now();
     while end.as_mut().poll(&mut cx) == Poll::Pending {
         assert!(began.elapsed() < LOST, "the wake-up is lost");
@@ -45,7 +45,7 @@ fn wait_for_the_end(subscription: &Subscription<u64>) {
         // A wake-up that comes with the limit is one that was lost: what is polled then is ready, and this is late.
         assert!(began.elapsed() < LOST, "the wake-up is lost");
     }
-    subscription.stop_waiting_for_end(&mut ticket);
+    subscription.cancel_drain_wait(&mut ticket);
 }
 
 /// Both sides are here.

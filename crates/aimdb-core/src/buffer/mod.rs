@@ -100,7 +100,7 @@ use mailbox::Mailbox;
 use queue::Queue;
 use reception::left_for;
 use registry::Registry;
-use registry::signals::{END_AWAITED, NOBODY_READS, READERS_WAIT, WRITERS_WAIT};
+use registry::signals::{DRAIN_AWAITED, NOBODY_READS, READERS_WAIT, WRITERS_WAIT};
 use ring::Ring;
 use stash::Stash;
 
@@ -424,7 +424,7 @@ impl<T: Clone> Buffer<T> {
     /// After `taken` values were read: wakes who can go on because of it.
     #[inline(always)]
     fn follow(&self, reader: usize, cursor: &Cursor, taken: u64) {
-        if self.reception.signals(WRITERS_WAIT | END_AWAITED)
+        if self.reception.signals(WRITERS_WAIT | DRAIN_AWAITED)
             || self.reception.signals(READERS_WAIT) && cursor.is_shared()
         {
             self.reception.wake_those_who_follow(self, reader, cursor, taken);
@@ -447,7 +447,7 @@ impl<T: Clone> Buffer<T> {
     }
 
     /// Ready when the record is closed and nothing is left for the reader of `cursor`.
-    fn poll_ended(&self, cursor: &Cursor, key: &mut WaitKey, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_drained(&self, cursor: &Cursor, key: &mut WaitKey, cx: &mut Context<'_>) -> Poll<()> {
         let mut spin = Spin::new();
         // In this order: what was accepted before it closed is still there to be seen.
         while !self.is_closed() || self.readable(cursor) > 0 {
@@ -457,7 +457,7 @@ impl<T: Clone> Buffer<T> {
             }
             spin.wait();
         }
-        self.stop_waiting_for_end(key);
+        self.cancel_drain_wait(key);
         Poll::Ready(())
     }
 
@@ -471,8 +471,8 @@ impl<T: Clone> Buffer<T> {
         }
     }
 
-    fn stop_waiting_for_end(&self, key: &mut WaitKey) {
-        self.reception.stop_waiting_for_end(key);
+    fn cancel_drain_wait(&self, key: &mut WaitKey) {
+        self.reception.cancel_drain_wait(key);
     }
 
     /// Ends a wait of the reader of `cursor`. If it is alone on its cursor and nobody waits, it has been taken out of

@@ -77,7 +77,7 @@ fn produce_waiting(record: &Record, value: u64) -> Result<(), Closed> {
 fn read_waiting(reader: &Reader) -> Result<u64, Closed> {
     let mut ticket = WaitTicket::default();
     let value = block_on(poll_fn(|cx| reader.poll_value(&mut ticket, cx)));
-    reader.stop_waiting(&mut ticket);
+    reader.cancel_wait(&mut ticket);
     value.map(|value| *value)
 }
 
@@ -314,8 +314,8 @@ fn the_last_command_is_taken_while_another_taker_falls_asleep_until_the_end() {
         record.close();
         let waiter = thread::spawn(move || {
             let mut ticket = WaitTicket::default();
-            block_on(poll_fn(|cx| waiter.poll_ended(&mut ticket, cx)));
-            waiter.stop_waiting_for_end(&mut ticket);
+            block_on(poll_fn(|cx| waiter.poll_drained(&mut ticket, cx)));
+            waiter.cancel_drain_wait(&mut ticket);
         });
         assert_eq!(drain(&mut taker), [1]);
         waiter.join().unwrap();
@@ -330,8 +330,8 @@ fn a_record_closes_while_a_task_falls_asleep_until_the_end() {
             let reader = subscribe(&record);
             let waiter = thread::spawn(move || {
                 let mut ticket = WaitTicket::default();
-                block_on(poll_fn(|cx| reader.poll_ended(&mut ticket, cx)));
-                reader.stop_waiting_for_end(&mut ticket);
+                block_on(poll_fn(|cx| reader.poll_drained(&mut ticket, cx)));
+                reader.cancel_drain_wait(&mut ticket);
             });
             record.close();
             waiter.join().unwrap();
@@ -422,9 +422,9 @@ fn a_lag_is_reported_while_the_threads_that_were_woken_give_up() {
         assert!(reader.poll_value(&mut sleeper, &mut Context::from_waker(&waker)).is_pending());
         (1..=2).for_each(|value| assert!(produce(&record, value)));
         assert_eq!(reader.try_event().map(|event| matches!(event, Event::Lagged(1))), Ok(true));
-        quitters.iter_mut().for_each(|quitter| reader.stop_waiting(quitter));
+        quitters.iter_mut().for_each(|quitter| reader.cancel_wait(quitter));
         assert!(told.0.load(Relaxed), "a value is left for it");
-        reader.stop_waiting(&mut sleeper);
+        reader.cancel_wait(&mut sleeper);
     });
 }
 
@@ -719,10 +719,10 @@ fn an_onlooker_leaves_the_line_while_it_is_told_of_a_value() {
                 let record = Arc::clone(&record);
                 move || produce(&record, 1)
             });
-            reader.stop_waiting(&mut onlooker);
+            reader.cancel_wait(&mut onlooker);
             assert!(writer.join().unwrap());
             assert!(told.0.load(Relaxed), "whoever takes the value is told of it");
-            reader.stop_waiting(&mut taker);
+            reader.cancel_wait(&mut taker);
         });
     }
 }
@@ -782,7 +782,7 @@ fn a_taker_gives_up_its_place_in_line_while_another_falls_asleep() {
         let mut cx = core::task::Context::from_waker(core::task::Waker::noop());
         assert!(quitter.poll_value(&mut ticket, &mut cx).is_pending());
         assert!(produce(&record, 1));
-        quitter.stop_waiting(&mut ticket);
+        quitter.cancel_wait(&mut ticket);
         assert_eq!(sleeper.join().unwrap(), Ok(1));
     });
 }

@@ -208,9 +208,9 @@ impl Reception {
         let _replaced = self.registry(|registry| registry.wait_for_end(key, waker));
     }
 
-    pub(super) fn stop_waiting_for_end(&self, key: &mut WaitKey) {
+    pub(super) fn cancel_drain_wait(&self, key: &mut WaitKey) {
         if key.is_some() {
-            let _dropped = self.registry(|registry| registry.stop_waiting_for_end(key));
+            let _dropped = self.registry(|registry| registry.cancel_drain_wait(key));
         }
     }
 

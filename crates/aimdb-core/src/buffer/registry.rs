@@ -34,7 +34,7 @@ pub(super) mod signals {
     /// There is no reader, so that nobody but the writer can note when a value came.
     pub(in super::super) const NOBODY_READS: usize = 4;
     /// The record is closed, and someone waits for it to be empty.
-    pub(in super::super) const END_AWAITED: usize = 8;
+    pub(in super::super) const DRAIN_AWAITED: usize = 8;
 }
 
 /// When the newest value came, without asking the clock for every value.
@@ -103,7 +103,7 @@ impl Registry {
             signals |= signals::NOBODY_READS;
         }
         if self.closed && self.end_waiters.waiting() > 0 {
-            signals |= signals::END_AWAITED;
+            signals |= signals::DRAIN_AWAITED;
         }
         signals
     }
@@ -234,7 +234,7 @@ impl Registry {
         self.end_waiters.register(key, ANYONE, waker)
     }
 
-    pub(super) fn stop_waiting_for_end(&mut self, key: &mut WaitKey) -> Option<Waker> {
+    pub(super) fn cancel_drain_wait(&mut self, key: &mut WaitKey) -> Option<Waker> {
         self.end_waiters.remove(key)?.waker
     }
 

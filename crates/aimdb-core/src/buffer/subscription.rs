@@ -28,7 +28,7 @@ pub struct Subscription<T: Clone> {
 impl<T: Clone> Unpin for Subscription<T> {}
 
 /// A place in the line of those who wait. It belongs to one subscription or producer and must be given back with
-/// `stop_waiting` when its owner gives up; a `poll_*` that returns `Ready` has done so already.
+/// `cancel_wait` when its owner gives up; a `poll_*` that returns `Ready` has done so already.
 #[derive(Debug, Default)]
 pub struct WaitTicket(pub(crate) WaitKey);
 
@@ -207,37 +207,37 @@ impl<T: Clone> Subscription<T> {
                 }
             };
             if ALONE {
-                self.pause_waiting(ticket);
+                self.suspend_wait(ticket);
             } else {
-                self.stop_waiting(ticket);
+                self.cancel_wait(ticket);
             }
             return Poll::Ready(outcome);
         }
     }
 
     /// Ready when the record is closed and nothing is left for this reader. The ticket is one for this alone, to be
-    /// given back with [`stop_waiting_for_end`](Self::stop_waiting_for_end).
-    pub(crate) fn poll_ended(&self, ticket: &mut WaitTicket, cx: &mut Context<'_>) -> Poll<()> {
+    /// given back with [`cancel_drain_wait`](Self::cancel_drain_wait).
+    pub(crate) fn poll_drained(&self, ticket: &mut WaitTicket, cx: &mut Context<'_>) -> Poll<()> {
         // Only its owner, who polls this, can take it out.
         if self.stash.is_full() {
             return Poll::Pending;
         }
-        self.buffer.poll_ended(&self.cursor, &mut ticket.0, cx)
+        self.buffer.poll_drained(&self.cursor, &mut ticket.0, cx)
     }
 
-    pub(crate) fn stop_waiting_for_end(&self, ticket: &mut WaitTicket) {
-        self.buffer.stop_waiting_for_end(&mut ticket.0);
+    pub(crate) fn cancel_drain_wait(&self, ticket: &mut WaitTicket) {
+        self.buffer.cancel_drain_wait(&mut ticket.0);
     }
 
     /// Gives a ticket back. A wake-up it had received goes to the next in line.
     #[inline]
-    pub fn stop_waiting(&self, ticket: &mut WaitTicket) {
+    pub fn cancel_wait(&self, ticket: &mut WaitTicket) {
         self.buffer.give_up_reading(self.id, &self.cursor, &mut ticket.0);
     }
 
     /// The same for now: the ticket will be used again, or given back.
     #[inline]
-    pub(crate) fn pause_waiting(&self, ticket: &mut WaitTicket) {
+    pub(crate) fn suspend_wait(&self, ticket: &mut WaitTicket) {
         self.buffer.stop_reading(self.id, &self.cursor, &mut ticket.0);
     }
 

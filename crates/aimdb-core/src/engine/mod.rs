@@ -23,7 +23,7 @@ mod transform;
 
 pub use db::AimDb;
 pub use restart::{Restart, Restarting};
-pub use shutdown::{Leftover, ShutdownReport};
+pub use shutdown::{ShutdownReport, Undelivered};
 pub use stage::Stage;
 pub use transform::{
     Filtered, Input, Inputs, JoinInputs, JoinReaders, JoinStage, MapStage, Mapped, Scanned, Step,

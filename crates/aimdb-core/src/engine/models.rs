@@ -13,7 +13,7 @@ use loom::thread;
 use super::stage::Admission;
 use super::{Engine, Signal, StageCell};
 use crate::graph::StageRole;
-use crate::wait::{Cancel, CancelTicket};
+use crate::wait::{CancelTicket, CancelToken};
 
 /// Three preemptions, as for the buffers.
 fn model(run: impl Fn() + Sync + Send + 'static) {
@@ -88,19 +88,19 @@ fn a_condition_comes_true_while_two_tasks_begin_to_wait_for_it() {
 }
 
 /// Waits until the token ends it.
-fn wait_for_the_end(cancel: &Cancel) {
+fn wait_for_the_end(cancel: &CancelToken) {
     let mut ticket = CancelTicket::default();
-    block_on(poll_fn(|cx| match cancel.has_ended(&mut ticket, cx.waker()) {
+    block_on(poll_fn(|cx| match cancel.is_cancelled_since(&mut ticket, cx.waker()) {
         true => Poll::Ready(()),
         false => Poll::Pending,
     }));
-    cancel.leave(&mut ticket);
+    cancel.cancel_wait(&mut ticket);
 }
 
 #[test]
 fn a_wait_begins_while_it_is_cancelled() {
     model(|| {
-        let cancel = Arc::new(Cancel::new());
+        let cancel = Arc::new(CancelToken::new());
         let waiter = thread::spawn({
             let cancel = Arc::clone(&cancel);
             move || wait_for_the_end(&cancel)
@@ -113,9 +113,9 @@ fn a_wait_begins_while_it_is_cancelled() {
 #[test]
 fn a_wait_that_has_begun_sees_a_cancellation_that_is_reset_at_once() {
     model(|| {
-        let cancel = Arc::new(Cancel::new());
+        let cancel = Arc::new(CancelToken::new());
         let mut ticket = CancelTicket::default();
-        assert!(!cancel.has_ended(&mut ticket, core::task::Waker::noop()));
+        assert!(!cancel.is_cancelled_since(&mut ticket, core::task::Waker::noop()));
         let other = thread::spawn({
             let cancel = Arc::clone(&cancel);
             move || {
@@ -123,11 +123,11 @@ fn a_wait_that_has_begun_sees_a_cancellation_that_is_reset_at_once() {
                 cancel.reset();
             }
         });
-        block_on(poll_fn(|cx| match cancel.has_ended(&mut ticket, cx.waker()) {
+        block_on(poll_fn(|cx| match cancel.is_cancelled_since(&mut ticket, cx.waker()) {
             true => Poll::Ready(()),
             false => Poll::Pending,
         }));
-        cancel.leave(&mut ticket);
+        cancel.cancel_wait(&mut ticket);
         other.join().unwrap();
     });
 }

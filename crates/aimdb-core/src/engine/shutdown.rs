@@ -14,7 +14,7 @@ use crate::race::race;
 use crate::runtime::{Instant, LogLevel, Runtime};
 use crate::sync::Arc;
 
-/// After the deadline stages are cut off at their next await. One that keeps its thread busy cannot be; it is given
+/// After the deadline stages are aborted at their next await. One that keeps its thread busy cannot be; it is given
 /// this long and then reported as stuck.
 const LAST_GRACE: Duration = Duration::from_millis(500);
 
@@ -23,15 +23,15 @@ const LAST_GRACE: Duration = Duration::from_millis(500);
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct ShutdownReport {
     /// How long it took.
-    pub took: Duration,
+    pub elapsed: Duration,
     /// Values that taps, transforms and outbound links took after the shutdown began.
     pub drained: u64,
     /// Values that were accepted and not dealt with, stage by stage. Empty after a shutdown in time.
-    pub left: Vec<Leftover>,
-    /// Stages that were cut off at the deadline, as `record/stage`.
-    pub cut_off: Vec<String>,
-    /// Stages that could not even be cut off because they keep their thread busy.
-    pub stuck: Vec<String>,
+    pub undelivered: Vec<Undelivered>,
+    /// Stages that were aborted at the deadline, as `record/stage`.
+    pub aborted: Vec<String>,
+    /// Stages that could not be aborted because they keep their thread busy.
+    pub unresponsive: Vec<String>,
     /// Stages that had failed, at any time, for good.
     pub failures: Vec<StageFailure>,
 }
@@ -39,7 +39,7 @@ pub struct ShutdownReport {
 /// What one stage did not get to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct Leftover {
+pub struct Undelivered {
     /// The record.
     pub record: String,
     /// The stage that should have read it.
@@ -55,13 +55,13 @@ impl ShutdownReport {
     /// Everything accepted was dealt with and every stage ended by itself.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.left.is_empty() && self.cut_off.is_empty() && self.stuck.is_empty()
+        self.undelivered.is_empty() && self.aborted.is_empty() && self.unresponsive.is_empty()
     }
 
     /// How many values were left, unread or interrupted.
     #[must_use]
-    pub fn total_left(&self) -> u64 {
-        self.left.iter().map(|left| left.unread + left.interrupted).sum()
+    pub fn total_undelivered(&self) -> u64 {
+        self.undelivered.iter().map(|left| left.unread + left.interrupted).sum()
     }
 }
 
@@ -69,20 +69,20 @@ impl fmt::Display for ShutdownReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "shut down in {:.1?}: {} values drained, {} left",
-            self.took,
+            "shut down in {:.1?}: {} values drained, {} undelivered",
+            self.elapsed,
             self.drained,
-            self.total_left()
+            self.total_undelivered()
         )?;
-        for left in &self.left {
+        for left in &self.undelivered {
             write!(
                 f,
                 "\n  {} of `{}`: {} unread, {} interrupted",
                 left.stage, left.record, left.unread, left.interrupted
             )?;
         }
-        self.cut_off.iter().try_for_each(|stage| write!(f, "\n  cut off: {stage}"))?;
-        self.stuck.iter().try_for_each(|stage| write!(f, "\n  stuck: {stage}"))?;
+        self.aborted.iter().try_for_each(|stage| write!(f, "\n  aborted: {stage}"))?;
+        self.unresponsive.iter().try_for_each(|stage| write!(f, "\n  unresponsive: {stage}"))?;
         self.failures.iter().try_for_each(|failure| write!(f, "\n  failed: {failure}"))
     }
 }
@@ -96,11 +96,11 @@ pub(crate) struct Phase {
     /// Counts the changes to this, so that a waiting caller sees that there was one.
     version: u64,
     began: Option<Beginning>,
-    /// When stages are cut off.
+    /// When stages are aborted.
     deadline: Option<Instant>,
     /// A caller has asked for this deadline, which the builder's own gives way to.
     asked: bool,
-    cut_off: Option<CutOff>,
+    abort: Option<Abort>,
     /// The report is being written.
     reporting: bool,
     pub(crate) report: Option<ShutdownReport>,
@@ -115,7 +115,7 @@ struct Beginning {
 
 /// The stages that had not ended when the deadline came.
 #[derive(Clone)]
-struct CutOff {
+struct Abort {
     grace_ends: Instant,
     stages: Arc<[Arc<StageCell>]>,
 }
@@ -132,7 +132,7 @@ pub(crate) enum Deadline {
 /// What a caller that drives a shutdown has to do next.
 enum NextStep {
     Wait { until: Instant, version: u64 },
-    CutOff,
+    Abort,
     Report,
     Over(ShutdownReport),
 }
@@ -145,7 +145,7 @@ pub(crate) async fn shutdown<R: Runtime>(db: &DbInner<R>, deadline: Deadline) ->
         closed = close_what_is_written(db, closed);
         match next_step(db, closed) {
             NextStep::Over(report) => return report,
-            NextStep::CutOff => cut_off(db),
+            NextStep::Abort => abort(db),
             NextStep::Report => report(db),
             NextStep::Wait { until, version } => {
                 let moved = || {
@@ -190,41 +190,41 @@ fn join<R: Runtime>(db: &DbInner<R>, deadline: Deadline) {
 }
 
 fn next_step<R: Runtime>(db: &DbInner<R>, closed: usize) -> NextStep {
-    let (version, deadline, cut_off, reporting, report) = db.phase.with(|phase| {
+    let (version, deadline, abort, reporting, report) = db.phase.with(|phase| {
         let deadline = phase.deadline.unwrap_or_default();
-        (phase.version, deadline, phase.cut_off.clone(), phase.reporting, phase.report.clone())
+        (phase.version, deadline, phase.abort.clone(), phase.reporting, phase.report.clone())
     });
     if let Some(report) = report {
         return NextStep::Over(report);
     }
     let now = db.runtime.now();
-    match cut_off {
-        None if now >= deadline || is_drained(db, closed) => NextStep::CutOff,
+    match abort {
+        None if now >= deadline || is_drained(db, closed) => NextStep::Abort,
         None => NextStep::Wait { until: deadline, version },
-        Some(cut) if !reporting && (now >= cut.grace_ends || all_done(&cut.stages)) => {
+        Some(abort) if !reporting && (now >= abort.grace_ends || all_done(&abort.stages)) => {
             NextStep::Report
         }
-        Some(cut) => NextStep::Wait { until: cut.grace_ends, version },
+        Some(abort) => NextStep::Wait { until: abort.grace_ends, version },
     }
 }
 
 /// Writes the report, unless another caller does so already.
 fn report<R: Runtime>(db: &DbInner<R>) {
-    let (began, cut) = db.phase.with(|phase| {
+    let (began, abort) = db.phase.with(|phase| {
         let mine = !core::mem::replace(&mut phase.reporting, true);
-        (phase.began, phase.cut_off.clone().filter(|_| mine))
+        (phase.began, phase.abort.clone().filter(|_| mine))
     });
-    let (Some(began), Some(cut)) = (began, cut) else { return };
+    let (Some(began), Some(abort)) = (began, abort) else { return };
     let name = |cell: &Arc<StageCell>| alloc::format!("{}/{}", cell.record, cell.name);
-    // A tap that watches instead of reading is not cut off but simply over, and so is a stage that never started.
+    // A tap that watches instead of reading is not aborted but finished, and so is a stage that never started.
     let started = db.engine.is_started();
-    let was_cut_off = |cell: &&Arc<StageCell>| started && cell.state() == StageState::Stopped;
+    let was_aborted = |cell: &&Arc<StageCell>| started && cell.state() == StageState::Stopped;
     let report = ShutdownReport {
-        took: db.runtime.now() - began.at,
+        elapsed: db.runtime.now() - began.at,
         drained: delivered(db) - began.delivered,
-        left: leftovers(db),
-        cut_off: cut.stages.iter().filter(was_cut_off).map(name).collect(),
-        stuck: cut.stages.iter().filter(|cell| !cell.is_done()).map(name).collect(),
+        undelivered: undelivered(db),
+        aborted: abort.stages.iter().filter(was_aborted).map(name).collect(),
+        unresponsive: abort.stages.iter().filter(|cell| !cell.is_done()).map(name).collect(),
         failures: db.cells.iter().filter_map(|cell| cell.failure()).collect(),
     };
     let level = if report.is_clean() { LogLevel::Info } else { LogLevel::Warn };
@@ -278,22 +278,22 @@ fn all_done(cells: &[Arc<StageCell>]) -> bool {
 }
 
 /// Closes what is still open and ends the stages that have not ended, at their next await.
-fn cut_off<R: Runtime>(db: &DbInner<R>) {
+fn abort<R: Runtime>(db: &DbInner<R>) {
     db.records.iter().for_each(|record| record.erased.close());
     let rest: Vec<_> = db.cells.iter().filter(|cell| !cell.is_done()).cloned().collect();
-    let cut = CutOff { grace_ends: db.runtime.now() + LAST_GRACE, stages: rest.into() };
+    let begun = Abort { grace_ends: db.runtime.now() + LAST_GRACE, stages: rest.into() };
     let stages = db.phase.with(|phase| {
         phase.version += 1;
-        Arc::clone(&phase.cut_off.get_or_insert(cut).stages)
+        Arc::clone(&phase.abort.get_or_insert(begun).stages)
     });
     stages.iter().for_each(|cell| cell.stop());
     db.engine.changed.notify();
 }
 
-fn leftovers<R: Runtime>(db: &DbInner<R>) -> Vec<Leftover> {
-    let mut left: Vec<Leftover> = Vec::new();
+fn undelivered<R: Runtime>(db: &DbInner<R>) -> Vec<Undelivered> {
+    let mut left: Vec<Undelivered> = Vec::new();
     for record in &db.records {
-        left.extend(record.abandoned().into_iter().map(|abandoned| Leftover {
+        left.extend(record.abandoned().into_iter().map(|abandoned| Undelivered {
             record: record.key.as_ref().into(),
             stage: abandoned.reader.as_ref().into(),
             unread: abandoned.left,
@@ -307,7 +307,7 @@ fn leftovers<R: Runtime>(db: &DbInner<R>) -> Vec<Leftover> {
     }
     left.retain(|left| left.unread + left.interrupted > 0);
     let in_flight = db.links.iter().filter(|link| link.status.in_flight() > 0);
-    left.extend(in_flight.map(|link| Leftover {
+    left.extend(in_flight.map(|link| Undelivered {
         record: link.key.as_ref().into(),
         stage: alloc::format!("{}", link.address),
         unread: 0,

@@ -38,7 +38,7 @@ impl SignalWait<'_> {
         if condition() {
             return Poll::Ready(());
         }
-        self.signal.waiting.wait(&mut self.ticket, cx.waker());
+        self.signal.waiting.register(&mut self.ticket, cx.waker());
         // It may have come true between the look and the place in line.
         if condition() { Poll::Ready(()) } else { Poll::Pending }
     }
@@ -46,6 +46,6 @@ impl SignalWait<'_> {
 
 impl Drop for SignalWait<'_> {
     fn drop(&mut self) {
-        self.signal.waiting.leave(&mut self.ticket);
+        self.signal.waiting.cancel_wait(&mut self.ticket);
     }
 }

@@ -133,7 +133,7 @@ impl<T: Record> Outbox<T> {
 
 impl<T: Record> Drop for Outbox<T> {
     fn drop(&mut self) {
-        self.producer.stop_waiting(&mut self.ticket);
+        self.producer.cancel_wait(&mut self.ticket);
     }
 }
 

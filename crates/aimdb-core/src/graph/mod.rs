@@ -55,7 +55,7 @@ pub struct RecordNode {
 pub struct TypeNode {
     #[cfg_attr(feature = "serde", serde(skip))]
     id: TypeId,
-    /// The full name, for instance `sensors::Temperature`, or what it is [called](crate::Registrar::value_name) instead.
+    /// The full name, for instance `sensors::Temperature`, or what it is [called](crate::Registrar::type_name) instead.
     pub name: &'static str,
 }
 

@@ -75,7 +75,7 @@ impl InboundLink {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Closed>> {
         core::task::ready!(self.poll_flush(cx))?;
-        self.info.status.received();
+        self.info.status.count_received();
         self.deliveries.accept(&self.info, message);
         match self.poll_flush(cx) {
             Poll::Pending => Poll::Ready(Ok(())),
@@ -177,8 +177,8 @@ impl<T: Record, R: Runtime, C: Decode<T>> Deliveries for Inlet<T, R, C> {
 impl<T: Record, R: Runtime, C> Inlet<T, R, C> {
     fn refuse(&self, info: &LinkInfo, message: &Incoming<'_>, reason: &str) {
         let LinkInfo { key, address, status } = info;
-        status.decode_failed();
-        status.error(format_args!("a payload on `{}` did not decode: {reason}", message.topic));
+        status.count_decode_error();
+        status.set_error(format_args!("a payload on `{}` did not decode: {reason}", message.topic));
         let (topic, bytes) = (message.topic, message.payload.len());
         self.runtime.log(
             LogLevel::Warn,
@@ -202,6 +202,6 @@ impl<T: Record, R: Runtime, C> Inlet<T, R, C> {
 
 impl<T: Record, R, C> Drop for Inlet<T, R, C> {
     fn drop(&mut self) {
-        self.producer.stop_waiting(&mut self.ticket);
+        self.producer.cancel_wait(&mut self.ticket);
     }
 }

@@ -63,13 +63,13 @@ impl OutboundLink {
     /// # Cancel safety
     ///
     /// Dropping the future loses nothing.
-    pub async fn ended(&mut self) {
-        poll_fn(|cx| self.poll_ended(cx)).await;
+    pub async fn drained(&mut self) {
+        poll_fn(|cx| self.poll_drained(cx)).await;
     }
 
-    /// [`ended`](Self::ended) for whoever serves several links in one task. The waker of the last call is woken.
-    pub fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.messages.poll_ended(cx)
+    /// [`drained`](Self::drained) for whoever serves several links in one task. The waker of the last call is woken.
+    pub fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.messages.poll_drained(cx)
     }
 
     /// The record's key.
@@ -112,7 +112,7 @@ pub(crate) trait Messages: Send {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Outgoing, Closed>>;
 
-    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+    fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
 /// A reader and its codec.
@@ -140,8 +140,8 @@ impl<T: Record, R: Runtime, C: Encode<T>> Messages for Outlet<T, R, C> {
         }
     }
 
-    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.reader.poll_ended(cx)
+    fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.reader.poll_drained(cx)
     }
 }
 
@@ -163,8 +163,8 @@ impl<T: Record, R: Runtime, C: Encode<T>> Outlet<T, R, C> {
     }
 
     fn skip(&self, info: &LinkInfo, reason: &str) {
-        info.status.encode_failed();
-        info.status.error(format_args!("a value did not encode: {reason}"));
+        info.status.count_encode_error();
+        info.status.set_error(format_args!("a value did not encode: {reason}"));
         let address = &info.address;
         self.runtime.log(
             LogLevel::Warn,

@@ -45,29 +45,29 @@ impl LinkStatus {
     }
 
     /// The link is served by a connection now.
-    pub fn connected(&self) {
+    pub fn set_connected(&self) {
         if !self.connected.swap(true, Relaxed) {
             self.connections.fetch_add(1, Relaxed);
         }
     }
 
     /// The connection is gone.
-    pub fn disconnected(&self) {
+    pub fn set_disconnected(&self) {
         self.connected.store(false, Relaxed);
     }
 
     /// A message has been sent and, where the protocol acknowledges, acknowledged.
-    pub fn sent(&self) {
+    pub fn count_sent(&self) {
         self.sent.fetch_add(1, Relaxed);
     }
 
     /// A message came in. [`InboundLink::deliver`](super::InboundLink::deliver) counts those it is given.
-    pub fn received(&self) {
+    pub fn count_received(&self) {
         self.received.fetch_add(1, Relaxed);
     }
 
     /// A message is lost at this link.
-    pub fn dropped(&self) {
+    pub fn count_dropped(&self) {
         self.dropped.fetch_add(1, Relaxed);
     }
 
@@ -77,22 +77,22 @@ impl LinkStatus {
     }
 
     /// Notes what went wrong; it stays until the next error.
-    pub fn error(&self, reason: impl fmt::Display) {
+    pub fn set_error(&self, reason: impl fmt::Display) {
         let text = Some(alloc::format!("{reason}"));
         let _old = self.last_error.with(|last| core::mem::replace(last, text));
     }
 
-    pub(crate) fn decode_failed(&self) {
+    pub(crate) fn count_decode_error(&self) {
         self.decode_errors.fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn encode_failed(&self) {
+    pub(crate) fn count_encode_error(&self) {
         self.encode_errors.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn end(&self) {
         self.ended.store(true, Relaxed);
-        self.disconnected();
+        self.set_disconnected();
     }
 
     pub(crate) fn has_ended(&self) -> bool {

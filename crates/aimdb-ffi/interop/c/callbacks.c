@@ -111,7 +111,7 @@ int a_tap_sees_every_value(void) {
   for (uint64_t n = 1; n <= 1000; n++) OK(aimdb_set(tap.producer, &n, sizeof n));
   aimdb_report report;
   OK(aimdb_detach(db, LONG_US, &report));
-  CHECK(report.clean && report.left == 0 && report.cut_off == 0);
+  CHECK(report.clean && report.undelivered == 0 && report.aborted == 0);
   /* Nothing runs any more: no lock is needed to look. */
   CHECK(tap.seen == 1000 && tap.sum == 500500 && tap.missed == 0);
   CHECK(tap.freed == 1);
@@ -384,10 +384,10 @@ int a_tap_that_is_cut_off(void) {
   RUN(wait_for(&tap, 0, 1));
   aimdb_report report;
   OK(aimdb_detach(db, WHILE_US, &report));
-  CHECK(!report.clean && report.cut_off == 1 && report.left == 3);
+  CHECK(!report.clean && report.aborted == 1 && report.undelivered == 3);
   char *json;
   OK(aimdb_report_json(db, &json));
-  CHECK(strstr(json, "\"cut_off\":[\"in/tap\"]") != NULL);
+  CHECK(strstr(json, "\"aborted\":[\"in/tap\"]") != NULL);
   aimdb_string_free(json);
   CHECK(freed(&tap) == 0);
   OK(aimdb_producer_free(tap.producer));

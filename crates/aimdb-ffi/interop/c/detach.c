@@ -107,14 +107,14 @@ int detach_in_less_time_than_the_shutdown_has(uint32_t has_begun) {
   aimdb_report report;
   aimdb_status detached = aimdb_detach(db, 300000, &report);
   fprintf(stderr, "detach: %s; clean %d, drained %d, left %d, cut off %d, stuck %d\n", aimdb_status_text((int)detached),
-          report.clean, (int)report.drained, (int)report.left, (int)report.cut_off, (int)report.stuck);
+          report.clean, (int)report.drained, (int)report.undelivered, (int)report.aborted, (int)report.unresponsive);
   /* The tap's thread stands still, its stage does not: that one can be cut off. */
   CHECK(detached == AIMDB_OK);
-  CHECK(!report.clean && report.cut_off == 1 && report.stuck == 0);
-  CHECK(report.left == 2);
+  CHECK(!report.clean && report.aborted == 1 && report.unresponsive == 0);
+  CHECK(report.undelivered == 2);
   char *json;
   OK(aimdb_report_json(db, &json));
-  CHECK(strstr(json, "\"cut_off\":[\"a/tap\"]") != NULL);
+  CHECK(strstr(json, "\"aborted\":[\"a/tap\"]") != NULL);
   aimdb_string_free(json);
   CHECK(aimdb_set(a, &value, sizeof value) == AIMDB_CLOSED);
   CHECK(aimdb_set(b, &value, sizeof value) == AIMDB_CLOSED);
@@ -123,7 +123,7 @@ int detach_in_less_time_than_the_shutdown_has(uint32_t has_begun) {
   /* Again is the same answer. */
   aimdb_report again;
   OK(aimdb_detach(db, 0, &again));
-  CHECK(again.left == report.left && again.cut_off == report.cut_off);
+  CHECK(again.undelivered == report.undelivered && again.aborted == report.aborted);
 
   OK(aimdb_db_free(db));
   open_it(slow);
@@ -177,12 +177,12 @@ int a_tap_works_past_the_deadline_of_the_shutdown_it_asked_for(uint64_t deadline
   aimdb_report report;
   aimdb_status detached = aimdb_detach(db, AIMDB_FOREVER, &report);
   fprintf(stderr, "detach: %s; clean %d, drained %d, left %d, cut off %d, stuck %d\n", aimdb_status_text((int)detached),
-          report.clean, (int)report.drained, (int)report.left, (int)report.cut_off, (int)report.stuck);
+          report.clean, (int)report.drained, (int)report.undelivered, (int)report.aborted, (int)report.unresponsive);
   /* Before any check: a tap that was cut off is waited for. */
   RUN(wait_for(slow, &slow->freed, 1));
   CHECK(slow->asked == AIMDB_OK);
   CHECK(detached == AIMDB_OK);
-  CHECK(report.clean && report.cut_off == 0 && report.stuck == 0 && report.left == 0);
+  CHECK(report.clean && report.aborted == 0 && report.unresponsive == 0 && report.undelivered == 0);
   CHECK(slow->seen == 3 && slow->freed == 1);
   OK(aimdb_producer_free(producer));
   OK(aimdb_db_free(db));

@@ -214,7 +214,7 @@ int what_there_is_to_know(void) {
   CHECK(!healthy);
   aimdb_report report;
   OK(aimdb_detach(db, LONG_US, &report));
-  CHECK(report.clean && report.stuck == 0 && report.failures == 0);
+  CHECK(report.clean && report.unresponsive == 0 && report.failures == 0);
   OK(aimdb_report_json(db, &text));
   CHECK(strstr(text, "\"left\":[]") != NULL);
   aimdb_string_free(text);

@@ -174,7 +174,7 @@ static void reports() {
     CHECK(contains(db.metrics_json(), "\"it\""));
     CHECK(db.report_json() == std::nullopt);
     const aimdb_report report = db.detach(1s);
-    CHECK(report.clean && report.left == 0);
+    CHECK(report.clean && report.undelivered == 0);
     CHECK(contains(db.report_json().value(), "\"left\""));
     CHECK(!db.healthy());
   });

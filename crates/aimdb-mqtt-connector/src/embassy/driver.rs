@@ -196,7 +196,7 @@ impl<R: Runtime> Driver<R> {
         self.backoff.reset();
         self.was_up = true;
         self.context.log().info(format_args!("connected to {}", self.target));
-        self.outbound_statuses.iter().for_each(|status| status.connected());
+        self.outbound_statuses.iter().for_each(|status| status.set_connected());
         self.outlets.connected(connection);
         let Self { subscriptions, inlets, .. } = self;
         let new_session = connection.connect_event() == ConnectEvent::Connected;
@@ -209,7 +209,7 @@ impl<R: Runtime> Driver<R> {
         let known = |id: &usize| granted.contains(id) || asked.iter().any(|(other, _)| other == id);
         *wanted = inlets.routes.iter().map(|(id, _)| id).filter(|id| !known(id)).collect();
         for (_, route) in inlets.routes.iter().filter(|(id, _)| granted.contains(id)) {
-            route.links.iter().for_each(|link| inlets.statuses[*link].connected());
+            route.links.iter().for_each(|link| inlets.statuses[*link].set_connected());
         }
     }
 
@@ -316,7 +316,7 @@ impl<R: Runtime> Driver<R> {
             match refusal {
                 None => {
                     granted.push(*id);
-                    statuses.for_each(|status| status.connected());
+                    statuses.for_each(|status| status.set_connected());
                 }
                 // The next connection subscribes anew.
                 Some(code) => {
@@ -324,7 +324,7 @@ impl<R: Runtime> Driver<R> {
                     let reason = alloc::format!(
                         "the broker refused the subscription to `{filter}`: {code:?}"
                     );
-                    statuses.for_each(|status| status.error(&reason));
+                    statuses.for_each(|status| status.set_error(&reason));
                     context.log().error(reason);
                 }
             }
@@ -335,8 +335,8 @@ impl<R: Runtime> Driver<R> {
     fn lost(&mut self, reason: &str) {
         self.inlets.lost();
         for status in self.outbound_statuses.iter().chain(&self.inlets.statuses) {
-            status.disconnected();
-            status.error(reason);
+            status.set_disconnected();
+            status.set_error(reason);
         }
         let what = if self.was_up { "lost the connection to" } else { "no connection to" };
         self.was_up = false;

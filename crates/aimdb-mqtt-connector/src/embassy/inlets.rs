@@ -239,7 +239,7 @@ impl<R: Runtime> Inlets<R> {
                 && let Some(newest) = self.waiting.back_mut()
             {
                 newest.links.retain(|link| *link != at);
-                self.statuses[at].received();
+                self.statuses[at].count_received();
                 refused(&self.statuses[at], "its record is full");
                 self.settle();
             }
@@ -291,7 +291,7 @@ impl<R> Drop for Inlets<R> {
                 let counted = core::mem::replace(&mut held, false);
                 if waiting.id.is_none() {
                     if !counted {
-                        self.statuses[at].received();
+                        self.statuses[at].count_received();
                     }
                     refused(&self.statuses[at], "the shutdown's deadline is over");
                 }
@@ -314,6 +314,6 @@ impl Inlet {
 
 /// A message is lost at its record.
 fn refused(status: &LinkStatus, reason: &str) {
-    status.dropped();
-    status.error(format_args!("a message was dropped: {reason}"));
+    status.count_dropped();
+    status.set_error(format_args!("a message was dropped: {reason}"));
 }

@@ -101,7 +101,7 @@ impl<R: Runtime> Outlets<R> {
                 continue;
             }
             if !room[outlet.options.qos as usize] {
-                outlet.open = outlet.link.poll_ended(cx).is_pending();
+                outlet.open = outlet.link.poll_drained(cx).is_pending();
                 continue;
             }
             match outlet.link.poll_next(&mut self.spare, cx) {
@@ -216,14 +216,14 @@ impl<R: Runtime> Outlets<R> {
         let Some(sent) = self.window.remove(at) else { return };
         let Outlet { link, options, .. } = &self.links[sent.outlet];
         match outcome {
-            Ok(()) => link.status().sent(),
+            Ok(()) => link.status().count_sent(),
             Err(reason) => {
                 let topic = sent.topic.as_deref().unwrap_or(&options.topic);
                 let record = link.record();
                 let text =
                     alloc::format!("a message of `{record}` to `{topic}` was dropped: {reason}");
-                link.status().dropped();
-                link.status().error(&text);
+                link.status().count_dropped();
+                link.status().set_error(&text);
                 self.context.log().warn(text);
             }
         }
