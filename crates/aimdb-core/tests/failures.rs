@@ -41,7 +41,7 @@ fn a_stage_without_a_policy_is_not_restarted_and_the_others_keep_running() {
     assert!(!health.is_healthy());
     assert_eq!(health.failures().len(), 1);
     let other = db.metrics().record("numbers").unwrap().readers[0].clone();
-    assert_eq!((other.name.as_str(), other.delivered), ("tap 2", 10));
+    assert_eq!((other.name.as_str(), other.delivered), ("tap#2", 10));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use aimdb_core::buffer::Closed;
+use aimdb_core::Closed;
 use aimdb_core::link::{InboundLink, LinkRequest, Links};
 use aimdb_core::{AimDb, BufferCfg, Connector, Finding, Incoming, RuntimeContext, decode_with};
 use aimdb_testing::TestRuntime;

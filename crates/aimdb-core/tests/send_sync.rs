@@ -1,6 +1,5 @@
 //! The auto traits of public handles and futures. Each line is a promise.
 #![cfg(not(aimdb_loom))]
-
 #![allow(dead_code, reason = "the tables are checked at compile time")]
 
 use std::cell::Cell;

@@ -2,7 +2,6 @@
 
 use aimdb_core::Arc;
 use alloc::boxed::Box;
-use alloc::string::String;
 use core::future::pending;
 use core::time::Duration;
 
@@ -62,7 +61,7 @@ pub async fn one_failure_leaves_the_others_running<R: Host>(runtime: Arc<R>) {
     let health = db.health();
     assert!(!health.is_healthy());
     assert_eq!(health.failures()[0].cause, "no display");
-    assert_eq!(stage(&db, "record", "tap 2").state, StageState::Running);
+    assert_eq!(stage(&db, "record", "tap#2").state, StageState::Running);
     db.shutdown(AMPLE).await;
 }
 
@@ -83,7 +82,7 @@ pub async fn stop_on_failure_shuts_the_database_down<R: Host>(runtime: Arc<R>) {
         panic!("run must return the failure")
     };
     let [failure] = &failures[..] else { panic!("exactly one stage has failed: {failures:?}") };
-    let failure = [&failure.record, &failure.stage, &failure.cause].map(String::as_str);
+    let failure = [failure.owner.name(), &failure.stage, &failure.cause];
     assert_eq!(failure, ["bad", "source", "no sensor"]);
 }
 
@@ -116,7 +115,7 @@ pub async fn health_names_the_tap_that_blocks_a_writer<R: Host>(runtime: Arc<R>)
     until(&*runtime, || !db.health().blocked.is_empty() && seen.len() == 3).await;
     let [blocked] = &db.health().blocked[..] else { panic!("one record is blocked") };
     assert_eq!((blocked.key.as_str(), blocked.blocked.writers), ("record", 1));
-    assert_eq!(blocked.blocked.held_back_by, "tap 2");
+    assert_eq!(blocked.blocked.held_back_by, "tap#2");
     assert_eq!((seen.values(), hung.values()), (numbers(0..3), numbers(0..1)));
     assert!(db.health().is_healthy(), "a blocked writer is no failure");
     db.shutdown(Duration::ZERO).await;
