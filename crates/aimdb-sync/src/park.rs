@@ -15,7 +15,7 @@ use aimdb_core::wait::{CancelTicket, CancelToken};
 
 use crate::limit::{WaitError, WaitLimit};
 
-/// Wakes one thread. The flag tells a wake-up of this parker from an `unpark` by other code.
+/// Wakes one thread. The flag distinguishes a wake-up by this parker from an `unpark` by other code.
 struct Parker {
     thread: Thread,
     notified: AtomicBool,

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use crate::queued::DrainTracker;
 
-/// The deadline that [`SyncHandle::detach`](crate::SyncHandle::detach) gives a shutdown.
+/// The deadline of a [`SyncHandle::detach`](crate::SyncHandle::detach), and of a shutdown that no caller waits for.
 pub(crate) const DETACH_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long the runtime thread may take to exit once it is asked to, with a margin for a loaded machine.
@@ -25,7 +25,7 @@ const RUNTIME_SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The thread that polls all stages, if there is exactly one. A wait on this thread would block what could end it.
 ///
-/// With several workers no single thread is indispensable, and there is none.
+/// With worker threads there is none: another thread takes over the tasks of a worker that waits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ExecutorThread(Option<ThreadId>);
 
@@ -50,7 +50,7 @@ pub(crate) struct RuntimeThread {
 }
 
 impl RuntimeThread {
-    /// Starts a thread named `name` that drives `runtime` and runs `db` in it. `single` says that the runtime has no workers.
+    /// Starts a thread named `name` that drives `runtime` and runs `db` in it. `single`: whether the runtime has no workers.
     ///
     /// # Errors
     ///

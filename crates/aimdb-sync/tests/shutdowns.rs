@@ -14,7 +14,7 @@ use aimdb_core::{BufferCfg, DbError, input};
 use aimdb_sync::{Attach, AttachOptions, DetachError, GetError, SetError, SyncHandle};
 use common::*;
 
-/// What requests the shutdown before the detach.
+/// The origin of the shutdown that precedes the detach.
 #[derive(Clone, Copy, Debug)]
 enum Request {
     Handle,

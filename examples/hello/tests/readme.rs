@@ -1,4 +1,4 @@
-//! The README's program: it is this example, word for word, and prints what the README says.
+//! The README's program is this example, word for word, and prints the lines that the README shows.
 #![allow(missing_docs)]
 
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 const README: &str = include_str!("../../../README.md");
 const MAIN: &str = include_str!("../src/main.rs");
 
-/// What stands between the first line that starts with `open` and the next fence.
+/// The text between the first line that starts with `open` and the next fence.
 fn block<'r>(readme: &'r str, open: &str) -> &'r str {
     let from =
         readme.find(open).unwrap_or_else(|| panic!("the README has no block {open}")) + open.len();
@@ -20,7 +20,7 @@ fn the_readme_shows_this_program() {
     assert_eq!(block(README, "```rust\n"), program.trim());
 }
 
-/// `examples/ffi/run` compiles them, and looks at what they print.
+/// `examples/ffi/run` compiles both programs and compares their output.
 #[test]
 fn the_readme_shows_the_programs_in_c_and_in_cpp() {
     let programs = [
@@ -34,7 +34,7 @@ fn the_readme_shows_the_programs_in_c_and_in_cpp() {
 }
 
 #[test]
-fn the_program_prints_what_the_readme_says() {
+fn the_program_prints_the_lines_that_the_readme_shows() {
     let output = Command::new(env!("CARGO_BIN_EXE_hello")).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(

@@ -41,7 +41,7 @@ struct EventQueue<T> {
 }
 
 impl<T> EventQueue<T> {
-    /// Stands for one use of the channel in the loom models. Loom does not see inside the standard library's channel; with
+    /// Represents one use of the channel in the loom models. Loom does not see inside the standard library's channel; with
     /// this step before each use, the models try both orders of two uses.
     fn model_channel_use(&self) {
         #[cfg(aimdb_loom)]
