@@ -1,4 +1,4 @@
-//! Somebody else at the broker, with a database of their own: sees the readings, commands the period.
+//! A remote client of the broker, with a database of its own: it reads the readings and commands the period.
 
 use aimdb::prelude::*;
 use sensor_graph::{CommandKey, SamplingPeriod, Temperature};
@@ -7,12 +7,12 @@ use crate::gateway::mqtt_address;
 
 const READINGS: &str = "readings";
 
-pub(crate) struct Outsider {
+pub(crate) struct RemoteClient {
     pub(crate) db: AimDb<TokioAdapter>,
     pub(crate) period: Producer<SamplingPeriod, TokioAdapter>,
 }
 
-impl Outsider {
+impl RemoteClient {
     pub(crate) fn start(broker: &str) -> DbResult<Self> {
         let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter::new()?));
         builder.connector(MqttConnector::new(broker));
@@ -33,7 +33,7 @@ impl Outsider {
         Ok(Self { db, period })
     }
 
-    /// How many have come so far.
+    /// The number of readings received so far.
     pub(crate) fn readings(&self) -> u64 {
         self.db.metrics().record(READINGS).map_or(0, |record| record.produced)
     }
