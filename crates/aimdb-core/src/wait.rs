@@ -19,6 +19,12 @@ pub trait CancelWait {
     fn cancel_wait(&self, ticket: &mut WaitTicket);
 }
 
+impl<W: CancelWait> CancelWait for &W {
+    fn cancel_wait(&self, ticket: &mut WaitTicket) {
+        W::cancel_wait(self, ticket);
+    }
+}
+
 /// A wait at `on`. The drop cancels it, so that a dropped future leaves no waiter behind.
 #[derive(Debug)]
 pub struct WaitGuard<W: CancelWait> {
@@ -114,7 +120,7 @@ impl WaitQueue {
 }
 
 /// For conditions that [`notify_all`](WaitQueue::notify_all) announces: no wake-up is passed on.
-impl CancelWait for &WaitQueue {
+impl CancelWait for WaitQueue {
     fn cancel_wait(&self, ticket: &mut WaitTicket) {
         WaitQueue::cancel_wait(self, ticket);
     }

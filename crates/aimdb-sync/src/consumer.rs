@@ -4,7 +4,7 @@ use std::fmt;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aimdb_core::buffer::Subscription;
+use aimdb_core::buffer::{SharedSubscription, Subscription};
 use aimdb_core::{Event, Record};
 
 use crate::error::GetError;
@@ -48,15 +48,14 @@ pub struct SyncConsumer<T: Record> {
 
 enum Bridge<T: Record> {
     /// Reads from the record's own buffer.
-    Direct(Subscription<T>),
+    Direct(SharedSubscription<T>),
     /// Reads through a queue of its own.
     Queued(QueuedConsumer<T>),
 }
 
 impl<T: Record> SyncConsumer<T> {
     pub(crate) fn direct(subscription: Subscription<T>, executor: ExecutorThread) -> Self {
-        subscription.share();
-        Self { bridge: Bridge::Direct(subscription), executor }
+        Self { bridge: Bridge::Direct(subscription.into_shared()), executor }
     }
 
     pub(crate) fn queued(queue: QueuedConsumer<T>, executor: ExecutorThread) -> Self {
@@ -236,7 +235,7 @@ impl<T: Record> SyncConsumer<T> {
         Iter { consumer: self }
     }
 
-    fn subscription(&self) -> &Subscription<T> {
+    fn subscription(&self) -> &SharedSubscription<T> {
         match &self.bridge {
             Bridge::Direct(subscription) => subscription,
             Bridge::Queued(queued) => queued.subscription(),

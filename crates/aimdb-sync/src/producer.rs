@@ -4,7 +4,7 @@ use std::fmt;
 use std::task::Poll;
 use std::time::Duration;
 
-use aimdb_core::buffer::WaitTicket;
+use aimdb_core::wait::WaitGuard;
 use aimdb_core::{Producer, Record, TryProduceError};
 use aimdb_tokio_adapter::TokioAdapter;
 use tokio::sync::mpsc::error::TrySendError;
@@ -201,27 +201,15 @@ fn wait_and_produce<T: Record>(
     value: T,
     limit: WaitLimit<'_>,
 ) -> Result<(), SetError<T>> {
-    let mut room = RoomWait { producer, ticket: WaitTicket::default() };
+    let mut room = WaitGuard::new(producer);
     let mut value = Some(value);
     let outcome = park::wait(limit, |cx| -> Poll<_> {
-        room.producer.poll_produce(&mut value, &mut room.ticket, cx)
+        room.on.poll_produce(&mut value, &mut room.ticket, cx)
     });
     match (outcome, value) {
         (Err(error), Some(value)) => Err(SetError::from_wait(error, value)),
         (Ok(Err(_closed)), Some(value)) => Err(SetError::Closed(value)),
         _ => Ok(()),
-    }
-}
-
-/// A writer's wait for room. Dropping it gives its place in the record's wait list up.
-struct RoomWait<'p, T: Record> {
-    producer: &'p Producer<T, TokioAdapter>,
-    ticket: WaitTicket,
-}
-
-impl<T: Record> Drop for RoomWait<'_, T> {
-    fn drop(&mut self) {
-        self.producer.cancel_wait(&mut self.ticket);
     }
 }
 

@@ -512,7 +512,7 @@ impl<T: Clone> Buffer<T> {
 }
 
 /// The wait of a writer for room.
-impl<T: Clone> CancelWait for &Buffer<T> {
+impl<T: Clone> CancelWait for Buffer<T> {
     fn cancel_wait(&self, ticket: &mut WaitTicket) {
         self.cancel_write_wait(ticket);
     }

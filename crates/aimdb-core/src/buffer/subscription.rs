@@ -204,6 +204,12 @@ impl<T: Clone> Subscription<T> {
         self.reader.pending()
     }
 
+    /// Whether the record holds one current value, which a newer one replaces: latest and mailbox.
+    #[must_use]
+    pub fn keeps_one(&self) -> bool {
+        self.reader.keeps_one()
+    }
+
     /// Returns a clone of the newest value held, without consuming it.
     #[must_use]
     pub fn latest(&self) -> Option<T> {
@@ -342,10 +348,7 @@ impl<T: Clone> SharedSubscription<T> {
     /// Whether the record holds one current value, which a newer one replaces: latest and mailbox.
     #[must_use]
     pub fn keeps_one(&self) -> bool {
-        matches!(
-            self.subscription.reader.buffer.cfg(),
-            BufferCfg::SingleLatest | BufferCfg::Mailbox
-        )
+        self.subscription.reader.keeps_one()
     }
 
     /// Returns a clone of the newest value held, without consuming it.
@@ -361,7 +364,7 @@ impl<T: Clone> SharedSubscription<T> {
     }
 }
 
-impl<T: Clone> CancelWait for &SharedSubscription<T> {
+impl<T: Clone> CancelWait for SharedSubscription<T> {
     fn cancel_wait(&self, ticket: &mut WaitTicket) {
         self.subscription.reader.cancel_wait(ticket);
     }
@@ -470,6 +473,10 @@ impl<T: Clone> SubscribedReader<T> {
     #[inline]
     fn cancel_wait(&self, ticket: &mut WaitTicket) {
         self.buffer.cancel_read_wait(self.id, &self.cursor, ticket);
+    }
+
+    fn keeps_one(&self) -> bool {
+        matches!(self.buffer.cfg(), BufferCfg::SingleLatest | BufferCfg::Mailbox)
     }
 
     fn lagged(&self) -> u64 {

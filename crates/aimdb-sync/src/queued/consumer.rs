@@ -6,10 +6,10 @@ use std::sync::mpsc::{self, Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use aimdb_core::buffer::{Subscription, WaitTicket};
+use aimdb_core::buffer::{SharedSubscription, Subscription, WaitTicket};
 #[cfg(aimdb_loom)]
 use aimdb_core::loom_atomic::{AtomicBool, AtomicIsize};
-use aimdb_core::wait::WaitQueue;
+use aimdb_core::wait::{WaitGuard, WaitQueue};
 use aimdb_core::{Event, Record, TryRecvError};
 #[cfg(not(aimdb_loom))]
 use std::sync::atomic::{AtomicBool, AtomicIsize};
@@ -18,7 +18,7 @@ use tokio::sync::{Notify, Semaphore};
 
 /// The consumer's end of a queue from a record.
 pub(crate) struct QueuedConsumer<T: Record> {
-    subscription: Arc<Subscription<T>>,
+    subscription: Arc<SharedSubscription<T>>,
     queue: Arc<EventQueue<T>>,
 }
 
@@ -84,14 +84,13 @@ impl<T: Record> QueuedConsumer<T> {
             consumer_dropped: Notify::new(),
             task_ended: AtomicBool::new(false),
         });
-        subscription.share();
-        let subscription = Arc::new(subscription);
+        let subscription = Arc::new(subscription.into_shared());
         let task =
             FillTask { queue: Arc::clone(&queue), subscription: Arc::clone(&subscription), sender };
         (Self { subscription, queue }, task)
     }
 
-    pub(crate) fn subscription(&self) -> &Subscription<T> {
+    pub(crate) fn subscription(&self) -> &SharedSubscription<T> {
         &self.subscription
     }
 
@@ -179,7 +178,7 @@ impl<T: Record> Drop for QueuedConsumer<T> {
 /// The task that moves events from the record into the queue.
 struct FillTask<T: Record> {
     queue: Arc<EventQueue<T>>,
-    subscription: Arc<Subscription<T>>,
+    subscription: Arc<SharedSubscription<T>>,
     sender: SyncSender<Event<T>>,
 }
 
@@ -209,10 +208,9 @@ impl<T: Record> FillTask<T> {
 
     /// The record's next event. `None` when the record is drained or the consumer is dropped.
     async fn next_event(&self) -> Option<Event<T>> {
-        let mut wait =
-            EventWait { subscription: &self.subscription, ticket: WaitTicket::default() };
+        let mut wait = WaitGuard::new(&*self.subscription);
         tokio::select! {
-            event = poll_fn(|cx| wait.subscription.poll_event(&mut wait.ticket, cx)) => event.ok(),
+            event = poll_fn(|cx| wait.on.poll_event(&mut wait.ticket, cx)) => event.ok(),
             () = self.queue.consumer_dropped.notified() => None,
         }
     }
@@ -223,18 +221,6 @@ impl<T: Record> Drop for FillTask<T> {
         // Stored before the wake-up: pairs with the `Acquire` loads of `task_ended` in `QueuedConsumer`.
         self.queue.task_ended.store(true, Release);
         self.queue.readers.notify_all();
-    }
-}
-
-/// The task's wait for an event of the record. Dropping it gives its place in the record's wait list up.
-struct EventWait<'s, T: Record> {
-    subscription: &'s Subscription<T>,
-    ticket: WaitTicket,
-}
-
-impl<T: Record> Drop for EventWait<'_, T> {
-    fn drop(&mut self) {
-        self.subscription.cancel_wait(&mut self.ticket);
     }
 }
 
