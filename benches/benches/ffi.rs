@@ -1,4 +1,4 @@
-//! Run with: cargo bench -p benches --bench ffi
+//! Run in `benches/`: `cargo bench --bench ffi`.
 //!
 //! What the way through C costs. `AIMDB_BENCH_QUICK=1` for a quick look.
 

@@ -1,4 +1,4 @@
-//! Run with: cargo bench -p benches --bench sync
+//! Run in `benches/`: `cargo bench --bench sync`.
 //!
 //! The blocking door next to what threads use without it. `AIMDB_BENCH_QUICK=1` for a quick look, `-- bridge` for the
 //! cases with `bridge` in their name.

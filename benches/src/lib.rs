@@ -1,6 +1,6 @@
 //! AimDB next to what a user would otherwise pick, on the same work.
 //!
-//! `cargo bench -p benches` prints one table for each case (four minutes or so); `AIMDB_BENCH_QUICK=1` takes seconds.
+//! `cargo bench` in this folder prints one table for each case (four minutes or so); `AIMDB_BENCH_QUICK=1` takes seconds.
 //!
 //! - `--bench engine`: AimDB against Tokio's channels, the figures of DESIGN.md; a source and a tap through the engine.
 //! - `--bench sync`: the blocking door against what threads use without it.

@@ -13,7 +13,7 @@ use crate::{machine, picture};
 const INTRODUCTION: &str = "\
 # AimDB next to what you would otherwise pick
 
-Written by `cargo bench -p benches --bench peers -- --report`; please do not edit.
+Written by `cargo bench --bench peers -- --report` in `benches`; please do not edit.
 
 Same work, same values, same process. Contestants run in turn, round by round, and each is judged against AimDB's run of
 the same round; the tables give medians. **ratio** is the contestant's time over AimDB's: above 1 the other is slower.

@@ -27,7 +27,7 @@ pub mod work {
 /// A comparison by its name.
 pub type NamedCase = (&'static str, fn(Scale) -> Table);
 
-/// All of them, in the order they are printed. `cargo bench -p benches -- ring` runs those with `ring` in their name.
+/// All of them, in the order they are printed. `cargo bench -- ring` runs those with `ring` in their name.
 pub const ALL: &[NamedCase] = &[
     ("same_thread::ring", same_thread::ring),
     ("same_thread::latest", same_thread::latest),
