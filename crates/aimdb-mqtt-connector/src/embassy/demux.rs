@@ -407,8 +407,8 @@ mod tests {
      {
         for limit in 1..9 {
             let (mut demux, exchange) = demux(Script::new(&[], limit));
-            exchange.queue_ack(AckPacket::PubAck, 1);
-            exchange.queue_ack(AckPacket::PubRec, 2);
+            exchange.queue_ack(AckPacket::Acknowledged, 1);
+            exchange.queue_ack(AckPacket::Received, 2);
             // This write is dropped once, and half-way if the limit is less than all bytes.
             let _unfinished = poll_once(demux.read(&mut [0; 4]));
             while !demux.stream.written.ends_with(&[0xc0, 0]) {
@@ -445,7 +445,7 @@ mod tests {
     #[test]
     fn a_queued_acknowledgement_does_not_reach_another_connection() {
         let (_demux, exchange) = demux(Script::new(&[], 1));
-        exchange.queue_ack(AckPacket::PubAck, 1);
+        exchange.queue_ack(AckPacket::Acknowledged, 1);
         let mut demux = PacketDemux::new(Script::new(&[], 9), 16, exchange);
         assert_eq!(poll_once(demux.read(&mut [0; 4])), Some(Ok(0)));
         assert!(demux.stream.written.is_empty());

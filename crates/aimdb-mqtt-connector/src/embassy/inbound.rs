@@ -123,7 +123,7 @@ impl<R: Runtime> InboundLinks<R> {
         match packet.parse() {
             Some(InboundPacket::Release(id)) => {
                 self.delivered.retain(|delivered| *delivered != id);
-                self.exchange.queue_ack(AckPacket::PubComp, id);
+                self.exchange.queue_ack(AckPacket::Complete, id);
             }
             // During a shutdown the broker keeps the message, because it receives no acknowledgement.
             Some(InboundPacket::Publish(_)) if self.context.is_stopping() => {}
@@ -231,7 +231,8 @@ impl<R: Runtime> InboundLinks<R> {
             self.delivered.push(id);
         }
         if current {
-            let ack = if qos == QoS::ExactlyOnce { AckPacket::PubRec } else { AckPacket::PubAck };
+            let ack =
+                if qos == QoS::ExactlyOnce { AckPacket::Received } else { AckPacket::Acknowledged };
             self.exchange.queue_ack(ack, id);
         }
     }

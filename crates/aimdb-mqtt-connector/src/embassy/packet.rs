@@ -61,12 +61,12 @@ impl PublishPacket {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum AckPacket {
-    /// Of a message at QoS 1.
-    PubAck = 0x40,
-    /// Of a message at QoS 2.
-    PubRec = 0x50,
-    /// Of a PUBREL.
-    PubComp = 0x70,
+    /// PUBACK, of a message at QoS 1.
+    Acknowledged = 0x40,
+    /// PUBREC, of a message at QoS 2.
+    Received = 0x50,
+    /// PUBCOMP, of a PUBREL.
+    Complete = 0x70,
 }
 
 impl AckPacket {
@@ -276,6 +276,6 @@ mod tests {
         assert_eq!(whole(&[0x80, 1]), [Some(None), Some(Some(128))]);
         assert_eq!(whole(&[0xff, 0xff, 0xff, 0x7f])[3], Some(Some((1 << 28) - 1)));
         assert_eq!(whole(&[0x80, 0x80, 0x80, 0x80])[3], None);
-        assert_eq!(vec![AckPacket::PubRec.encode(0x102)], [[0x50, 2, 1, 2]]);
+        assert_eq!(vec![AckPacket::Received.encode(0x102)], [[0x50, 2, 1, 2]]);
     }
 }
