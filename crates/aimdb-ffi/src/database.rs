@@ -5,7 +5,7 @@ use std::ffi::c_char;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aimdb_core::ShutdownReport;
+use aimdb_core::{ShutdownReport, StageId};
 use aimdb_sync::{DetachError, SyncHandle};
 use serde::Serialize;
 
@@ -131,7 +131,7 @@ impl Database {
             return Ok(());
         }
         let problem =
-            format!("stages are busy and cannot be cut off: {}", report.unresponsive.join(", "));
+            format!("stages are busy and cannot be aborted: {}", listed(&report.unresponsive));
         Err(Failure::new(AIMDB_UNRESPONSIVE, problem))
     }
 }
@@ -344,4 +344,9 @@ unsafe fn tell(
 
 fn in_json(what: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string(what).map_err(|error| Failure::new(AIMDB_SYSTEM, error))
+}
+
+fn listed(stages: &[StageId]) -> String {
+    let stages: Vec<_> = stages.iter().map(ToString::to_string).collect();
+    stages.join(", ")
 }

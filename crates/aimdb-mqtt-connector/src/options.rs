@@ -6,7 +6,8 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use aimdb_core::link::{Address, LinkRequest};
+use aimdb_core::Address;
+use aimdb_core::link::LinkRequest;
 use aimdb_core::{Finding, Rule};
 
 use crate::qos::QoS;
@@ -33,7 +34,7 @@ impl LinkOptions {
 /// The findings about one link: its options and its topic.
 pub(crate) fn check(link: &LinkRequest<'_>) -> Vec<Finding> {
     let mut faults = Vec::new();
-    parse(link.address, link.outbound, &mut faults);
+    parse(link.address, link.direction.is_outbound(), &mut faults);
     let mut findings: Vec<Finding> = faults
         .into_iter()
         .map(|(problem, remedy)| {
@@ -48,7 +49,7 @@ fn topic_finding(link: &LinkRequest<'_>) -> Option<Finding> {
     if link.computed_topic {
         return None;
     }
-    let (fault, remedy) = if link.outbound {
+    let (fault, remedy) = if link.direction.is_outbound() {
         (
             topic_fault(&link.address.topic)?,
             "name the topic to publish to, for instance `sensors/temp/indoor`",
@@ -69,7 +70,7 @@ fn topic_finding(link: &LinkRequest<'_>) -> Option<Finding> {
 
 /// `problem`, preceded by the link that has it.
 fn locate(link: &LinkRequest<'_>, problem: &str) -> String {
-    let direction = if link.outbound { "link to" } else { "link from" };
+    let direction = if link.direction.is_outbound() { "link to" } else { "link from" };
     format!("in its {direction} `{}` {problem}", link.address)
 }
 

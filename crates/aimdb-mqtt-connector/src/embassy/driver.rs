@@ -22,7 +22,7 @@ use core::task::Poll;
 use core::time::Duration;
 
 use aimdb_core::link::{LinkStatus, Links, OutboundLink};
-use aimdb_core::race::{Either, poll_stopping, race};
+use aimdb_core::race::{Either, race};
 use aimdb_core::{Runtime, RuntimeContext};
 use embedded_io_async::{Read, Write};
 use minimq::{
@@ -187,7 +187,7 @@ impl<R: Runtime> Driver<R> {
         let Self { outbound, inbound, context, .. } = self;
         let mut stopping = pin!(context.stopping());
         poll_fn(|cx| {
-            let stopping = poll_stopping(context, stopping.as_mut(), cx);
+            let stopping = context.poll_stopping(stopping.as_mut(), cx);
             inbound.poll_waiting(stopping, cx);
             // With no level sendable this takes no message and only checks whether the records are drained.
             let _pending = outbound.poll_take([false; 3], cx);
@@ -249,7 +249,7 @@ impl<R: Runtime> Driver<R> {
                     if let Some(packet) = inbound.next_packet() {
                         return Poll::Ready(DriverEvent::PacketReceived(packet));
                     }
-                    let stopping = poll_stopping(&context, stopping.as_mut(), cx);
+                    let stopping = context.poll_stopping(stopping.as_mut(), cx);
                     if inbound.poll_waiting(stopping, cx) {
                         return Poll::Ready(DriverEvent::AckQueued);
                     }
