@@ -214,13 +214,16 @@ pub use crate::will::LastWill;
 /// use aimdb_core::{AimDbBuilder, BufferCfg, Json};
 /// use aimdb_mqtt_connector::{QoS, mqtt};
 /// # use aimdb_tokio_adapter::TokioAdapter;
-/// # let mut builder = AimDbBuilder::new().runtime(std::sync::Arc::new(TokioAdapter::new().unwrap()));
 ///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// # let mut builder = AimDbBuilder::new().runtime(std::sync::Arc::new(TokioAdapter::new().unwrap()));
 /// builder.configure::<f32>("sensor.temp", |reg| {
 ///     reg.buffer(BufferCfg::SingleLatest)
 ///         .link_from(mqtt::filter("sensors/+/temp").qos(QoS::AtLeastOnce), Json)
 ///         .link_to(mqtt::topic("archive/temp").qos(QoS::AtLeastOnce).retain(), Json);
 /// });
+/// # }
 /// ```
 pub mod mqtt {
     pub use crate::target::{ComputedTopic, Filter, Topic, filter, topic, topic_from};

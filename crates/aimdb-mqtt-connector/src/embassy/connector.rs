@@ -25,13 +25,14 @@ use crate::will::LastWill;
 /// The connector's future is not `Send`; it runs on a runtime that does not require `Send`, such as Embassy. It is boxed
 /// once, when the database is built.
 ///
-/// ```no_run
+/// ```
 /// use std::time::Duration;
 ///
-/// use aimdb_core::{AimDbBuilder, BufferCfg, Json, Runtime};
+/// use aimdb_core::{AimDbBuilder, BufferCfg, Json};
+/// use aimdb_embassy_adapter::EmbassyAdapter;
 /// use aimdb_mqtt_connector::{EmbassyMqttConnector, LastWill, Network};
 ///
-/// fn add_room<R: Runtime, N: Network + 'static>(builder: &mut AimDbBuilder<R>, network: N) {
+/// fn add_room<N: Network + 'static>(builder: &mut AimDbBuilder<EmbassyAdapter>, network: N) {
 ///     let connector = EmbassyMqttConnector::new("10.0.0.2:1883", network)
 ///         .client_id("node-7")
 ///         .keep_session(Duration::from_secs(600))
