@@ -4,8 +4,8 @@ use core::time::Duration;
 
 /// An exponential backoff with jitter.
 ///
-/// The pause doubles from `first` to `max`. Each pause is lengthened or shortened by up to a fifth, so that many clients
-/// of a broker that restarts do not all reconnect at once.
+/// The pause doubles from `first` to `max`. Each pause is lengthened or shortened by up to a fifth, so that many
+/// clients of a broker that restarts do not all reconnect at once.
 #[derive(Clone, Debug)]
 pub(crate) struct Backoff {
     first: Duration,

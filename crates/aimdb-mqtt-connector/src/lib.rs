@@ -22,8 +22,8 @@
 //! # Links
 //!
 //! A link is a text, `name://topic?option=value`, or typed: [`mqtt::topic`], [`mqtt::topic_from`], [`mqtt::filter`].
-//! The name is the connector's name: `mqtt` unless set with [`named`](MqttConnector::named). Several connectors, each with
-//! its own name, serve several brokers.
+//! The name is the connector's name: `mqtt` unless set with [`named`](MqttConnector::named). Several connectors, each
+//! with its own name, serve several brokers.
 //!
 //! | option | outbound | inbound |
 //! |---|---|---|
@@ -35,42 +35,43 @@
 //!
 //! # Guarantees
 //!
-//! - **Outbound follows the buffer.** Without a connection the connector takes nothing from the record: a ring overwrites
-//!   its oldest value and counts it, a queue holds its writers back, latest sends the newest value after the reconnect. At
-//!   QoS 1 and 2 the connector keeps a taken message until the broker has acknowledged it, and sends it again on a new
-//!   session if necessary. All links of one connector together have at most 100 messages in flight at these levels, or as
-//!   many as the broker's receive maximum; further messages wait in the records, and one message per link in the link.
+//! - **Outbound follows the buffer.** Without a connection the connector takes nothing from the record: a ring
+//!   overwrites its oldest value and counts it, a queue holds its writers back, latest sends the newest value after the
+//!   reconnect. At QoS 1 and 2 the connector keeps a taken message until the broker has acknowledged it, and sends it
+//!   again on a new session if necessary. All links of one connector together have at most 100 messages in flight at
+//!   these levels, or as many as the broker's receive maximum; further messages wait in the records, and one message
+//!   per link in the link.
 //! - **Inbound acknowledges last.** At QoS 1 and 2 the connector acknowledges a message after the record has the value.
 //!   With a [persistent session](MqttConnector::persistent_session) the broker sends an unacknowledged message again.
 //! - **An orderly shutdown leaves nothing open.** It ends when the broker has read every acknowledgement and closed the
-//!   connection, or after 5 s if the broker has not: the broker does not send the next process a message that a record of
-//!   this process already has.
+//!   connection, or after 5 s if the broker has not: the broker does not send the next process a message that a record
+//!   of this process already has.
 //! - **Both directions recover** after an outage of the broker: the connector connects, subscribes and sends again by
 //!   itself, with a backoff that doubles from 250 ms to 10 s ([`backoff`](MqttConnector::backoff)).
 //! - **A payload that does not decode** is counted, logged and given to the dead-letter hook, and the link continues.
 //!
 //! # Limits
 //!
-//! - At QoS 0 a message that the connector had taken from the record when the connection broke is lost. It is counted in
-//!   `dropped`, as is an incoming message for which a full queue has no room.
+//! - At QoS 0 a message that the connector had taken from the record when the connection broke is lost. It is counted
+//!   in `dropped`, as is an incoming message for which a full queue has no room.
 //! - QoS 2 is exactly once for as long as both sides keep the session. If the broker loses the session, a message may
 //!   arrive twice. Messages that are sent again may arrive after later ones.
-//! - Without an orderly shutdown (a crash, a broken connection at the last moment, an expired deadline) the broker may lack
-//!   the last acknowledgements. With a persistent session it then sends their messages again to the next process, at QoS 1
-//!   and 2, and the next process has no record of them. Within one process a broken connection can duplicate a message at
-//!   QoS 1 whose acknowledgement was in flight; at QoS 2 it cannot.
+//! - Without an orderly shutdown (a crash, a broken connection at the last moment, an expired deadline) the broker may
+//!   lack the last acknowledgements. With a persistent session it then sends their messages again to the next process,
+//!   at QoS 1 and 2, and the next process has no record of them. Within one process a broken connection can duplicate a
+//!   message at QoS 1 whose acknowledgement was in flight; at QoS 2 it cannot.
 //! - With a persistent session, a QoS 2 publish that the end of the *process* aborted may hide one message of the next
 //!   process from its receivers, because packet identifiers start over. Publish at QoS 1 where that matters.
-//! - A message that the broker refuses is counted in `dropped` with MQTT 5. MQTT 3.1.1 has no means to refuse a message: the
-//!   broker acknowledges the message and discards it.
-//! - MQTT 3.1.1 has no receive maximum: when a broker sends more than 1,024 unacknowledged messages to one full record, the
-//!   connector holds it back by not reading from the connection.
+//! - A message that the broker refuses is counted in `dropped` with MQTT 5. MQTT 3.1.1 has no means to refuse a
+//!   message: the broker acknowledges the message and discards it.
+//! - MQTT 3.1.1 has no receive maximum: when a broker sends more than 1,024 unacknowledged messages to one full record,
+//!   the connector holds it back by not reading from the connection.
 //!
 //! # On a microcontroller
 //!
 //! The feature `embassy`, without the default features, has `EmbassyMqttConnector`: MQTT 5 by minimq over any
-//! embedded-io-async stream that a `Network` opens, for any runtime that does not require `Send`. The feature `embassy-net`
-//! adds such a network, `TcpNetwork`. A whole program:
+//! embedded-io-async stream that a `Network` opens, for any runtime that does not require `Send`. The feature
+//! `embassy-net` adds such a network, `TcpNetwork`. A whole program:
 //!
 //! ```no_run
 //! # #![allow(clippy::empty_loop)]
@@ -156,21 +157,22 @@
 //!
 //! The links are the same, with these differences:
 //!
-//! - **Not available**: MQTT 3.1.1; TLS, unless the network's streams implement it; a session that outlives the program.
-//! - **Memory**: a receive buffer (1024 bytes: the largest incoming packet; the connector announces it to the broker), a
-//!   send buffer (2048 bytes: all packets in flight, less the part reserved for connecting), and a copy of each of at most 8
-//!   messages at QoS 1 and 2 that are not acknowledged yet. A larger message is dropped and counted. A message for a full
-//!   record waits in encoded form, none larger than the receive buffer: at QoS 1 and 2, 8 messages, which is the receive
-//!   maximum that the connector announces (64 if the broker sends more, or if sessions are lost while the record is full);
-//!   at QoS 0, 8 messages per link.
-//! - **A full record holds back its own messages**, and they are acknowledged later; the connection, the other links and
-//!   outbound messages continue. MQTT requires acknowledgements in the order of the messages of one QoS, and the broker has
-//!   at most 8 unacknowledged messages at QoS 1 and 2. A record that stays full therefore stops the other links at its QoS a
-//!   few messages later, and all links at QoS 1 and 2 when 8 messages wait for it. At QoS 0 nothing stops: a message
-//!   without room is dropped and counted.
-//! - **A broker that exceeds the receive maximum**, as Mosquitto 2.0.11 does after an outage, has room for 64 messages at
-//!   QoS 1 and 2. When all are taken the connector stops reading; the broker may close the connection for that reason, and
-//!   then sends the messages again.
+//! - **Not available**: MQTT 3.1.1; TLS, unless the network's streams implement it; a session that outlives the
+//!   program.
+//! - **Memory**: a receive buffer (1024 bytes: the largest incoming packet; the connector announces it to the broker),
+//!   a send buffer (2048 bytes: all packets in flight, less the part reserved for connecting), and a copy of each of at
+//!   most 8 messages at QoS 1 and 2 that are not acknowledged yet. A larger message is dropped and counted. A message
+//!   for a full record waits in encoded form, none larger than the receive buffer: at QoS 1 and 2, 8 messages, which is
+//!   the receive maximum that the connector announces (64 if the broker sends more, or if sessions are lost while the
+//!   record is full); at QoS 0, 8 messages per link.
+//! - **A full record holds back its own messages**, and they are acknowledged later; the connection, the other links
+//!   and outbound messages continue. MQTT requires acknowledgements in the order of the messages of one QoS, and the
+//!   broker has at most 8 unacknowledged messages at QoS 1 and 2. A record that stays full therefore stops the other
+//!   links at its QoS a few messages later, and all links at QoS 1 and 2 when 8 messages wait for it. At QoS 0 nothing
+//!   stops: a message without room is dropped and counted.
+//! - **A broker that exceeds the receive maximum**, as Mosquitto 2.0.11 does after an outage, has room for 64 messages
+//!   at QoS 1 and 2. When all are taken the connector stops reading; the broker may close the connection for that
+//!   reason, and then sends the messages again.
 //! - Messages that are sent again after a broken connection may arrive after later ones.
 #![cfg_attr(not(feature = "tokio"), no_std)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -2,8 +2,8 @@
 
 /// How reliably MQTT delivers a message.
 ///
-/// The level of a link is the level between this client and the broker. The broker delivers a message to a subscriber at
-/// the lower of two levels: the level it was published at, and the level of the subscription.
+/// The level of a link is the level between this client and the broker. The broker delivers a message to a subscriber
+/// at the lower of two levels: the level it was published at, and the level of the subscription.
 ///
 /// The levels are ordered: a higher one gives a stronger guarantee.
 ///

@@ -18,8 +18,8 @@ pub(crate) const DEFAULT_NAME: &str = "mqtt";
 
 /// Publishes each value of a record to one topic.
 ///
-/// The result is an argument of `link_to`. A topic that is empty, longer than 65,535 bytes or has a wildcard is a finding
-/// of `build()`.
+/// The result is an argument of `link_to`. A topic that is empty, longer than 65,535 bytes or has a wildcard is a
+/// finding of `build()`.
 ///
 /// ```
 /// use aimdb_mqtt_connector::{QoS, mqtt};
@@ -35,7 +35,8 @@ pub fn topic(topic: impl Into<String>) -> Topic {
 /// Publishes each value of a record to a topic computed from it.
 ///
 /// The result is an argument of `link_to`. If `topic` returns an empty topic or one with a wildcard, or panics, the
-/// connector does not send that value: it counts an encode error and logs it, and the link continues with the next value.
+/// connector does not send that value: it counts an encode error and logs it, and the link continues with the next
+/// value.
 ///
 /// ```
 /// use aimdb_mqtt_connector::mqtt;
@@ -55,8 +56,8 @@ pub fn topic_from<T>(topic: impl Fn(&T) -> String + Send + Sync + 'static) -> Co
 
 /// Subscribes a record to the topics that match a filter.
 ///
-/// The result is an argument of `link_from`. The filter may have the wildcards `+` and `#`; the codec sees the parts that
-/// they matched. `$share/<group>/<filter>` is a shared subscription. A malformed filter is a finding of `build()`.
+/// The result is an argument of `link_from`. The filter may have the wildcards `+` and `#`; the codec sees the parts
+/// that they matched. `$share/<group>/<filter>` is a shared subscription. A malformed filter is a finding of `build()`.
 ///
 /// ```
 /// use aimdb_mqtt_connector::{QoS, mqtt};

@@ -54,8 +54,8 @@ fn common_fault(name: &str) -> Option<String> {
     }
 }
 
-/// The parts of `topic` that the wildcards of `filter` match, in order; `None` if the filter does not match the topic. A
-/// `#` matches one part, which may contain slashes and may be empty.
+/// The parts of `topic` that the wildcards of `filter` match, in order; `None` if the filter does not match the topic.
+/// A `#` matches one part, which may contain slashes and may be empty.
 pub(crate) fn matched_parts<'t>(filter: &str, topic: &'t str) -> Option<Vec<&'t str>> {
     let filter = filter
         .strip_prefix("$share/")

@@ -318,7 +318,8 @@ async fn a_restart_resumes_a_session_without_loss_or_duplicates() {
             if round < 5 {
                 tokio::time::sleep(Duration::from_millis(40)).await;
             } else {
-                // The publishes have no common time limit, only one each: together they take as long as the broker needs.
+                // The publishes have no common time limit, only one each: together they take as long as the broker
+                // needs.
                 (&mut publishing).await.unwrap();
                 eventually(
                     "the last value arrives",

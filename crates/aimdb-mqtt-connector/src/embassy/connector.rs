@@ -19,11 +19,11 @@ use crate::will::LastWill;
 
 /// Links records to one MQTT 5 broker without an operating system, over any [`Network`].
 ///
-/// The [crate documentation](crate) states its guarantees and limits. The connector connects when the database starts; an
-/// invalid setting is a finding of `build()`.
+/// The [crate documentation](crate) states its guarantees and limits. The connector connects when the database starts;
+/// an invalid setting is a finding of `build()`.
 ///
-/// The connector's future is not `Send`; it runs on a runtime that does not require `Send`, such as Embassy. It is boxed
-/// once, when the database is built.
+/// The connector's future is not `Send`; it runs on a runtime that does not require `Send`, such as Embassy. It is
+/// boxed once, when the database is built.
 ///
 /// ```
 /// use std::time::Duration;
@@ -67,8 +67,8 @@ impl<N: Network> EmbassyMqttConnector<N> {
 
     /// Sets the client id, of 64 bytes at most. The broker assigns one unless set.
     ///
-    /// Two clients must not use the same id: the broker disconnects the first one when the second one connects. An empty or
-    /// longer id is a finding.
+    /// Two clients must not use the same id: the broker disconnects the first one when the second one connects. An
+    /// empty or longer id is a finding.
     #[must_use]
     pub fn client_id(mut self, id: impl Into<String>) -> Self {
         self.config.client_id = Some(id.into());
@@ -84,8 +84,8 @@ impl<N: Network> EmbassyMqttConnector<N> {
 
     /// Sets the keep-alive interval: how often an idle connection is tested. 30 s unless set.
     ///
-    /// The interval is in whole seconds, up to 65,535; zero disables the test. The connection counts as broken if the broker
-    /// does not respond to a test within 5 s.
+    /// The interval is in whole seconds, up to 65,535; zero disables the test. The connection counts as broken if the
+    /// broker does not respond to a test within 5 s.
     #[must_use]
     pub fn keep_alive(mut self, interval: Duration) -> Self {
         self.config.keep_alive = interval;
@@ -119,8 +119,8 @@ impl<N: Network> EmbassyMqttConnector<N> {
 
     /// Makes the broker keep subscriptions and messages at QoS 1 and 2 for `expiry` after a broken connection.
     ///
-    /// The next connection resumes the session. `expiry` is in whole seconds. The session does not outlive this program: the
-    /// client begins a new session with its first connection.
+    /// The next connection resumes the session. `expiry` is in whole seconds. The session does not outlive this
+    /// program: the client begins a new session with its first connection.
     #[must_use]
     pub fn keep_session(mut self, expiry: Duration) -> Self {
         self.config.session_expiry = expiry;
@@ -129,8 +129,8 @@ impl<N: Network> EmbassyMqttConnector<N> {
 
     /// Sets the size of the largest incoming packet, in bytes. [`DEFAULT_BUFFER`](crate::DEFAULT_BUFFER) unless set.
     ///
-    /// A packet contains topic, payload and some 20 further bytes. The connector announces the size to the broker, which
-    /// sends no larger packet. Fewer than 128 bytes are a finding.
+    /// A packet contains topic, payload and some 20 further bytes. The connector announces the size to the broker,
+    /// which sends no larger packet. Fewer than 128 bytes are a finding.
     #[must_use]
     pub fn receive_buffer(mut self, bytes: usize) -> Self {
         self.config.receive_buffer = bytes;
@@ -140,9 +140,9 @@ impl<N: Network> EmbassyMqttConnector<N> {
     /// Sets the size of the buffer for all packets in flight to the broker, in bytes. Twice
     /// [`DEFAULT_BUFFER`](crate::DEFAULT_BUFFER) unless set.
     ///
-    /// The part that connecting needs (some 30 bytes, client id, credentials, last will) is reserved. A message larger than
-    /// the rest is dropped and counted. At QoS 1 and 2 the connector keeps a copy of each message outside this buffer until
-    /// the broker has acknowledged it.
+    /// The part that connecting needs (some 30 bytes, client id, credentials, last will) is reserved. A message larger
+    /// than the rest is dropped and counted. At QoS 1 and 2 the connector keeps a copy of each message outside this
+    /// buffer until the broker has acknowledged it.
     #[must_use]
     pub fn send_buffer(mut self, bytes: usize) -> Self {
         self.config.send_buffer = bytes;
@@ -151,8 +151,8 @@ impl<N: Network> EmbassyMqttConnector<N> {
 
     /// Sets the first and the longest pause before a reconnect. 250 ms and 10 s unless set.
     ///
-    /// The pause doubles after each failed attempt. Each one is lengthened or shortened by up to a fifth. A first pause of
-    /// zero is a finding.
+    /// The pause doubles after each failed attempt. Each one is lengthened or shortened by up to a fifth. A first pause
+    /// of zero is a finding.
     #[must_use]
     pub fn backoff(mut self, first: Duration, max: Duration) -> Self {
         self.config.first_pause = first;

@@ -4,8 +4,8 @@
 //! [`PacketDemux`] diverts PUBLISH and PUBREL from the incoming stream to the driver, and writes the driver's
 //! acknowledgements between the client's outgoing packets. It forwards all other packets unchanged.
 //!
-//! A write that fails is reported by the next read. Publishing then never fails half-way, and the client's record of the
-//! packets in flight is exact.
+//! A write that fails is reported by the next read. Publishing then never fails half-way, and the client's record of
+//! the packets in flight is exact.
 
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
@@ -85,8 +85,8 @@ struct FixedHeader {
 /// The position of the next incoming byte.
 enum DemuxState {
     Header,
-    /// In a packet for the client. The client has read `header_read` bytes of its header, and `body_left` bytes of the body
-    /// are not read.
+    /// In a packet for the client. The client has read `header_read` bytes of its header, and `body_left` bytes of the
+    /// body are not read.
     Forwarding {
         header_read: usize,
         body_left: usize,
@@ -264,7 +264,8 @@ impl<S: Write> PacketDemux<S> {
 
 impl<S: Write> Write for PacketDemux<S> {
     async fn write(&mut self, bytes: &[u8]) -> Result<usize, S::Error> {
-        // A partly written acknowledgement was begun between two packets of the client. The rest precedes the next packet.
+        // A partly written acknowledgement was begun between two packets of the client. The rest precedes the next
+        // packet.
         if !self.exchange.acks.borrow().len().is_multiple_of(AckPacket::SIZE) {
             self.write_acks().await;
         }

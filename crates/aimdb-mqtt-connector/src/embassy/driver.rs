@@ -7,8 +7,8 @@
 //!  records ◀─ InboundLinks ◀───── Exchange ──────┘
 //! ```
 //!
-//! The driver is one task. It waits for the next event of any kind and never for a single record. Incoming messages bypass
-//! the client, because the client would acknowledge them before a record has them.
+//! The driver is one task. It waits for the next event of any kind and never for a single record. Incoming messages
+//! bypass the client, because the client would acknowledge them before a record has them.
 
 use aimdb_core::Arc;
 use alloc::collections::VecDeque;
@@ -279,7 +279,8 @@ impl<R: Runtime> Driver<R> {
                 }
                 DriverEvent::ClientProgress(Err(error)) => return Err(error.to_string()),
             };
-            // The client processes one packet at a time, so a refusal belongs to the request that is complete since then.
+            // The client processes one packet at a time, so a refusal belongs to the request that is complete since
+            // then.
             self.outbound.finish_acknowledged(connection, refusal);
             self.finish_subscriptions(connection, refusal);
         }
@@ -362,7 +363,8 @@ impl<R: Runtime> Driver<R> {
         }
         let what = if self.was_connected { "lost the connection to" } else { "no connection to" };
         self.was_connected = false;
-        // There is no source of randomness. The clocks of many clients differ by microseconds, which is enough for jitter.
+        // There is no source of randomness. The clocks of many clients differ by microseconds, which is enough for
+        // jitter.
         let random = (self.context.time().now().as_nanos() >> 10) as u16;
         self.pause = self.backoff.next_pause(random);
         let (target, pause) = (&self.target, self.pause);

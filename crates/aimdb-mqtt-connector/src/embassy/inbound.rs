@@ -6,17 +6,17 @@
 //!       └────────── PUBACK, PUBREC ◀────────┘
 //! ```
 //!
-//! A message waits here until every record it is for has it; then it is acknowledged. Each link receives its messages in
-//! order. A link whose record is full holds back only its own messages.
+//! A message waits here until every record it is for has it; then it is acknowledged. Each link receives its messages
+//! in order. A link whose record is full holds back only its own messages.
 //!
 //! Acknowledgements of one kind are sent in the order of their messages [MQTT-4.6.0-2, 4.6.0-3], so a delayed
-//! acknowledgement delays the later ones. The receive maximum, 8 with this client, bounds the messages that wait at QoS 1 and
-//! 2: when the broker has used it up, it sends no further message at these levels to any link until the oldest one has found
-//! room. At QoS 0 MQTT cannot hold a message back, so each link has a small queue for them.
+//! acknowledgement delays the later ones. The receive maximum, 8 with this client, bounds the messages that wait at QoS
+//! 1 and 2: when the broker has used it up, it sends no further message at these levels to any link until the oldest
+//! one has found room. At QoS 0 MQTT cannot hold a message back, so each link has a small queue for them.
 //!
 //! After a broken connection the waiting messages are still delivered to their records. A broker that kept the session
-//! sends such a message again, because it received no acknowledgement. The message is then recognised, and acknowledged on
-//! the new connection.
+//! sends such a message again, because it received no acknowledgement. The message is then recognised, and acknowledged
+//! on the new connection.
 
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
@@ -38,16 +38,17 @@ use crate::qos::QoS;
 use crate::routes::Routes;
 use crate::topic::matched_parts;
 
-/// The most messages that may wait at QoS 1 and 2. A broker that respects the receive maximum never reaches it. Mosquitto
-/// 2.0.11 does not respect it after an outage, and has 20 messages in flight unless configured otherwise. At this number the
-/// connector stops reading.
+/// The most messages that may wait at QoS 1 and 2. A broker that respects the receive maximum never reaches it.
+/// Mosquitto 2.0.11 does not respect it after an outage, and has 20 messages in flight unless configured otherwise. At
+/// this number the connector stops reading.
 const MAX_WAITING: usize = 64;
 
 /// The most messages at QoS 0 that may wait for one link.
 const MAX_WAITING_QOS_0: usize = 8;
 
-/// How long the connection pauses for a link whose queue at QoS 0 has just filled up. One read can bring more messages than
-/// the queue holds; without the pause they would be lost even for a reader that is fast enough and only has not run yet.
+/// How long the connection pauses for a link whose queue at QoS 0 has just filled up. One read can bring more messages
+/// than the queue holds; without the pause they would be lost even for a reader that is fast enough and only has not
+/// run yet.
 const READER_GRACE: Duration = Duration::from_millis(20);
 
 pub(crate) struct InboundLinks<R> {
@@ -58,8 +59,8 @@ pub(crate) struct InboundLinks<R> {
     pub(crate) routes: Routes,
     /// Oldest first.
     waiting: VecDeque<WaitingMessage>,
-    /// Packet identifiers of messages that the records have and that the broker may send again: at QoS 2 until its PUBREL, at
-    /// QoS 1 if the connection broke before the acknowledgement. At most as many as the broker has in use.
+    /// Packet identifiers of messages that the records have and that the broker may send again: at QoS 2 until its
+    /// PUBREL, at QoS 1 if the connection broke before the acknowledgement. At most as many as the broker has in use.
     delivered: Vec<u16>,
     exchange: Rc<Exchange>,
     context: RuntimeContext<R>,
@@ -76,8 +77,8 @@ struct WaitingMessage {
     publish: PublishPacket,
     /// The links whose records do not have the message yet.
     links: Vec<usize>,
-    /// The packet identifier by which the broker knows the message. `None` if it is at QoS 0, of a lost session, or refused
-    /// by a closed record.
+    /// The packet identifier by which the broker knows the message. `None` if it is at QoS 0, of a lost session, or
+    /// refused by a closed record.
     id: Option<u16>,
     /// The current connection delivered the message.
     current: bool,
@@ -145,8 +146,8 @@ impl<R: Runtime> InboundLinks<R> {
         self.drop_excess_qos_0().await;
     }
 
-    /// Whether the message still waits, from an earlier connection of this session. If so, its acknowledgement belongs to the
-    /// current connection from now on.
+    /// Whether the message still waits, from an earlier connection of this session. If so, its acknowledgement belongs
+    /// to the current connection from now on.
     fn adopt_redelivery(&mut self, id: u16, dup: bool) -> bool {
         let same_id = self.waiting.iter_mut().find(|message| message.id == Some(id));
         match same_id {
@@ -198,8 +199,8 @@ impl<R: Runtime> InboundLinks<R> {
         self.acknowledge_delivered()
     }
 
-    /// Removes and acknowledges the messages that all their records have, unless an earlier message at the same level must be
-    /// acknowledged first. Returns whether it queued an acknowledgement.
+    /// Removes and acknowledges the messages that all their records have, unless an earlier message at the same level
+    /// must be acknowledged first. Returns whether it queued an acknowledgement.
     fn acknowledge_delivered(&mut self) -> bool {
         let mut queued = false;
         let mut index = 0;
@@ -224,8 +225,8 @@ impl<R: Runtime> InboundLinks<R> {
         queued
     }
 
-    /// Queues the acknowledgement of a delivered message if the current connection delivered it, and remembers its identifier
-    /// if the broker may send it again.
+    /// Queues the acknowledgement of a delivered message if the current connection delivered it, and remembers its
+    /// identifier if the broker may send it again.
     fn acknowledge(&mut self, id: u16, qos: QoS, current: bool) {
         if (qos == QoS::ExactlyOnce || !current) && !self.delivered.contains(&id) {
             self.delivered.push(id);
@@ -299,7 +300,8 @@ impl<R: Runtime> InboundLinks<R> {
     }
 }
 
-/// Counts the messages that are lost when a shutdown's deadline aborts the connector: those that the broker does not keep.
+/// Counts the messages that are lost when a shutdown's deadline aborts the connector: those that the broker does not
+/// keep.
 impl<R> Drop for InboundLinks<R> {
     fn drop(&mut self) {
         for (index, state) in self.links.iter().enumerate() {

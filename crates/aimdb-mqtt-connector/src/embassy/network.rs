@@ -28,12 +28,12 @@ use embedded_io_async::{Read, Write};
 ///
 /// # Implementing
 ///
-/// - [`connect`](Self::connect) MUST return an unused stream, or an error. The connector calls it for each attempt, and MAY
-///   drop its future before it is ready.
-/// - Reads and writes of a stream MUST be cancel safe: dropping their futures loses no bytes. A write that makes no progress
-///   MUST fail in the end. embassy-net fulfils the first; `TcpSocket::set_timeout` enables the second.
-/// - Written bytes MUST be sent without further calls after `flush`, which need not wait for it: after the DISCONNECT the
-///   connector reads from the stream until the broker has closed it, for 5 s at most, and drops it.
+/// - [`connect`](Self::connect) MUST return an unused stream, or an error. The connector calls it for each attempt, and
+///   MAY drop its future before it is ready.
+/// - Reads and writes of a stream MUST be cancel safe: dropping their futures loses no bytes. A write that makes no
+///   progress MUST fail in the end. embassy-net fulfils the first; `TcpSocket::set_timeout` enables the second.
+/// - Written bytes MUST be sent without further calls after `flush`, which need not wait for it: after the DISCONNECT
+///   the connector reads from the stream until the broker has closed it, for 5 s at most, and drops it.
 #[expect(async_fn_in_trait, reason = "the implementation decides whether its futures are `Send`")]
 pub trait Network {
     /// A stream of bytes in both directions. It may borrow buffers that the network owns.

@@ -94,8 +94,8 @@ impl<R: Runtime> OutboundLinks<R> {
         })
     }
 
-    /// Takes a message from the record of one link whose level is sendable. Checks the records of the other links only for
-    /// whether they are drained.
+    /// Takes a message from the record of one link whose level is sendable. Checks the records of the other links only
+    /// for whether they are drained.
     pub(crate) fn poll_take(&mut self, sendable: [bool; 3], cx: &mut Context<'_>) -> Poll<()> {
         let count = self.links.len();
         for index in (0..count).map(|offset| (self.next_link + offset) % count) {
@@ -205,8 +205,8 @@ impl<R: Runtime> OutboundLinks<R> {
         }
     }
 
-    /// Finishes the messages that the broker has acknowledged or refused since the last call. With a `refusal` it is one
-    /// message at most.
+    /// Finishes the messages that the broker has acknowledged or refused since the last call. With a `refusal` it is
+    /// one message at most.
     pub(crate) fn finish_acknowledged<IO: Io>(
         &mut self,
         connection: &Connection<'_, '_, IO>,
@@ -219,7 +219,8 @@ impl<R: Runtime> OutboundLinks<R> {
                 continue;
             }
             match refusal {
-                // "Packet identifier not found": the broker has already delivered the message and forgotten its identifier.
+                // "Packet identifier not found": the broker has already delivered the message and forgotten its
+                // identifier.
                 None | Some(ReasonCode::PacketIdNotFound) => self.finish(index, Ok(())),
                 Some(code) => {
                     let reason = alloc::format!("the broker refused it: {code:?}");

@@ -21,8 +21,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(8);
 ///
 /// It needs one socket of the stack, and allocates a buffer of [`DEFAULT_BUFFER`] bytes for each direction.
 ///
-/// A connection counts as broken when the broker's machine sends nothing for 30 s, neither data nor acknowledgements. TCP
-/// probes an idle connection every 8 s.
+/// A connection counts as broken when the broker's machine sends nothing for 30 s, neither data nor acknowledgements.
+/// TCP probes an idle connection every 8 s.
 ///
 /// ```
 /// use aimdb_mqtt_connector::{EmbassyMqttConnector, TcpNetwork};
@@ -74,8 +74,8 @@ impl Network for TcpNetwork {
 
 /// A connection of [`TcpNetwork`].
 ///
-/// Its `flush` returns at once, because the stack sends written bytes by itself. The `flush` of the socket waits for the
-/// TCP acknowledgement, which Linux delays by 40 ms if it has no data to send; every message would wait for it.
+/// Its `flush` returns at once, because the stack sends written bytes by itself. The `flush` of the socket waits for
+/// the TCP acknowledgement, which Linux delays by 40 ms if it has no data to send; every message would wait for it.
 pub struct TcpStream<'n>(TcpSocket<'n>);
 
 impl fmt::Debug for TcpStream<'_> {

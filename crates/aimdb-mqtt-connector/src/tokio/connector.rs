@@ -18,8 +18,8 @@ use crate::will::LastWill;
 
 /// Links records to one MQTT broker, on Tokio, over TCP or TLS.
 ///
-/// The [crate documentation](crate) states its guarantees and limits. The connector connects when the database starts; an
-/// invalid setting is a finding of `build()`.
+/// The [crate documentation](crate) states its guarantees and limits. The connector connects when the database starts;
+/// an invalid setting is a finding of `build()`.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -52,8 +52,9 @@ pub struct MqttConnector {
 impl MqttConnector {
     /// A connector to the broker at `url`.
     ///
-    /// The form is `mqtt://user:password@host:port`, or `mqtts://…` with TLS. User, password and port are optional. The port
-    /// defaults to 1883, with TLS to 8883. User and password are percent-decoded. A URL that does not parse is a finding.
+    /// The form is `mqtt://user:password@host:port`, or `mqtts://…` with TLS. User, password and port are optional. The
+    /// port defaults to 1883, with TLS to 8883. User and password are percent-decoded. A URL that does not parse is a
+    /// finding.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         Self { config: ConnectorConfig::new(url.into()) }
@@ -75,8 +76,8 @@ impl MqttConnector {
 
     /// Sets the client id. `aimdb-` and twelve random characters unless set.
     ///
-    /// Two clients must not use the same id: the broker disconnects the first one when the second one connects. An empty id
-    /// is a finding.
+    /// Two clients must not use the same id: the broker disconnects the first one when the second one connects. An
+    /// empty id is a finding.
     #[must_use]
     pub fn client_id(mut self, id: impl Into<String>) -> Self {
         self.config.client_id = Some(id.into());
@@ -125,18 +126,19 @@ impl MqttConnector {
 
     /// Makes the broker keep subscriptions and messages at QoS 1 and 2 for `expiry` after the connection ended.
     ///
-    /// `expiry` counts in whole seconds. With MQTT 3.1.1 the broker alone decides how long it keeps the session. A persistent
-    /// session without a [`client_id`](Self::client_id) is a finding.
+    /// `expiry` counts in whole seconds. With MQTT 3.1.1 the broker alone decides how long it keeps the session. A
+    /// persistent session without a [`client_id`](Self::client_id) is a finding.
     #[must_use]
     pub fn persistent_session(mut self, expiry: Duration) -> Self {
         self.config.session = SessionPolicy::Persistent { expiry };
         self
     }
 
-    /// Sets the largest payload in both directions, in bytes. [`DEFAULT_MAX_PAYLOAD`](crate::DEFAULT_MAX_PAYLOAD) unless set.
+    /// Sets the largest payload in both directions, in bytes. [`DEFAULT_MAX_PAYLOAD`](crate::DEFAULT_MAX_PAYLOAD)
+    /// unless set.
     ///
-    /// The connector does not send a larger value, and counts it as dropped. A larger incoming message is dropped and counted
-    /// too; a broker that speaks MQTT 5 does not send packets far above the limit.
+    /// The connector does not send a larger value, and counts it as dropped. A larger incoming message is dropped and
+    /// counted too; a broker that speaks MQTT 5 does not send packets far above the limit.
     #[must_use]
     pub fn max_payload(mut self, bytes: usize) -> Self {
         self.config.max_payload = bytes;
@@ -145,7 +147,8 @@ impl MqttConnector {
 
     /// Sets the first and the longest pause before a reconnect. 250 ms and 10 s unless set.
     ///
-    /// The pause doubles after each failed attempt. Each one is lengthened or shortened by a random amount, up to a fifth.
+    /// The pause doubles after each failed attempt. Each one is lengthened or shortened by a random amount, up to a
+    /// fifth.
     #[must_use]
     pub fn backoff(mut self, first: Duration, max: Duration) -> Self {
         self.config.first_pause = first;
@@ -155,8 +158,8 @@ impl MqttConnector {
 
     /// Makes the connector fail if it has no first connection after `within`, or if the broker refuses it before.
     ///
-    /// Without this setting the connector retries without limit, and `health()` shows the reason meanwhile. After the first
-    /// connection the setting has no effect.
+    /// Without this setting the connector retries without limit, and `health()` shows the reason meanwhile. After the
+    /// first connection the setting has no effect.
     #[must_use]
     pub fn require_connection(mut self, within: Duration) -> Self {
         self.config.require_connection = Some(within);
@@ -165,8 +168,8 @@ impl MqttConnector {
 
     /// Trusts the certificate authorities in this PEM text, and no others.
     ///
-    /// Without this setting the connector trusts the system's certificate authorities. It is a finding if the URL does not
-    /// ask for TLS.
+    /// Without this setting the connector trusts the system's certificate authorities. It is a finding if the URL does
+    /// not ask for TLS.
     #[must_use]
     pub fn ca_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.config.ca = Some(Ok(pem.into()));

@@ -7,11 +7,11 @@
 //!                        └───────── acknowledgements ─────────┘
 //! ```
 //!
-//! The driver polls the connection and never waits for a record. Each link has its own task, so a full record holds back
-//! only its own messages.
+//! The driver polls the connection and never waits for a record. Each link has its own task, so a full record holds
+//! back only its own messages.
 //!
-//! The driver acknowledges a message when every record it is for has it, and only on the connection that delivered it last:
-//! an acknowledgement that the broker does not expect would break a new connection.
+//! The driver acknowledges a message when every record it is for has it, and only on the connection that delivered it
+//! last: an acknowledgement that the broker does not expect would break a new connection.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -37,12 +37,13 @@ use crate::routes::Routes;
 /// Messages that may wait in the inbox of one link. More than a broker may have unacknowledged with MQTT 5.
 const INBOX_CAPACITY: usize = 1024;
 
-/// Slots of an inbox that only messages at QoS 1 and 2 may use. A message at QoS 0 without a slot is dropped; a message that
-/// must be acknowledged may not be.
+/// Slots of an inbox that only messages at QoS 1 and 2 may use. A message at QoS 0 without a slot is dropped; a message
+/// that must be acknowledged may not be.
 const RESERVED_SLOTS: usize = 512;
 
-/// How long the driver waits for an inbox that has just filled up. One read can bring more messages at QoS 0 than the inbox
-/// has slots; without the wait they would be lost even for a link task that is fast enough and only has not run yet.
+/// How long the driver waits for an inbox that has just filled up. One read can bring more messages at QoS 0 than the
+/// inbox has slots; without the wait they would be lost even for a link task that is fast enough and only has not run
+/// yet.
 const INBOX_GRACE: Duration = Duration::from_millis(20);
 
 /// A message whose acknowledgement is not sent yet.
@@ -159,8 +160,8 @@ fn propagate_panic<O>(result: Result<O, tokio::task::JoinError>) -> O {
 /// The driver's end of the channel to one inbound task.
 struct InboxSender<A> {
     sender: mpsc::Sender<InboundMessage<A>>,
-    /// The driver waited for this inbox without success, and it has not been nearly empty since: its record is full, or its
-    /// codec slow.
+    /// The driver waited for this inbox without success, and it has not been nearly empty since: its record is full, or
+    /// its codec slow.
     blocked: bool,
 }
 
@@ -202,8 +203,8 @@ struct Driver<C: Client> {
     max_payload: usize,
     /// Incremented when a connection begins and when it ends.
     generation: u64,
-    /// Identifiers of the routes that the session may lack. At the start these are all routes, even if the broker kept a
-    /// session: an earlier program with other links may have created it.
+    /// Identifiers of the routes that the session may lack. At the start these are all routes, even if the broker kept
+    /// a session: an earlier program with other links may have created it.
     unsubscribed: BTreeSet<usize>,
     /// Identifiers of the routes whose SUBSCRIBE is not queued yet.
     to_subscribe: VecDeque<usize>,
@@ -313,8 +314,8 @@ impl<C: Client> Driver<C> {
         }
     }
 
-    /// Whether `publish` repeats a message of an earlier connection of this session that its records have or will receive.
-    /// If so, its acknowledgement belongs to the current connection from now on.
+    /// Whether `publish` repeats a message of an earlier connection of this session that its records have or will
+    /// receive. If so, its acknowledgement belongs to the current connection from now on.
     fn adopt_redelivery(&mut self, publish: &ReceivedPublish<C::Ack>) -> bool {
         let generation = self.generation;
         let same = |pending: &&mut PendingAck| {
@@ -405,8 +406,8 @@ impl<C: Client> Driver<C> {
         for link in links {
             let inbox = &mut self.inboxes[link];
             if needs_ack {
-                // The inbox has a slot unless a broker without a receive maximum sends more messages than that. Then the
-                // only way to hold the broker back is to stop reading.
+                // The inbox has a slot unless a broker without a receive maximum sends more messages than that. Then
+                // the only way to hold the broker back is to stop reading.
                 let _closed = inbox.sender.send(message.clone()).await;
             } else if inbox.has_room().await {
                 let _closed = inbox.sender.try_send(message.clone());
@@ -462,8 +463,8 @@ impl<C: Client> Driver<C> {
             .map_or(Duration::MAX, |deadline| deadline - tokio::time::Instant::now());
         let pause = pause.min(limit);
         self.context.log().warn(format_args!("{reason}; next attempt in {pause:.1?}"));
-        // The beginning of a shutdown ends this pause. Pauses that begin after it run in full, for the messages that are
-        // still to be sent.
+        // The beginning of a shutdown ends this pause. Pauses that begin after it run in full, for the messages that
+        // are still to be sent.
         let already_stopping = self.context.is_stopping();
         tokio::select! {
             () = tokio::time::sleep(pause) => {}

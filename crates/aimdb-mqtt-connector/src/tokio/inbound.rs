@@ -14,7 +14,7 @@ use crate::topic::matched_parts;
 pub(crate) struct MessageAck<A> {
     /// The packet identifier.
     pub(crate) id: u16,
-    /// Tells the message apart from others that had the same packet identifier.
+    /// Distinguishes the message from others that had the same packet identifier.
     pub(crate) sequence: u64,
     pub(crate) ack: A,
 }

@@ -52,8 +52,8 @@ struct OutboundTask<C> {
 
 /// Sends the record's values until the record is drained and every taken message is completed.
 ///
-/// While there is no connection the task takes nothing from the record: a ring overwrites its oldest value, a queue holds
-/// its writers back, and latest sends the newest value after the reconnect.
+/// While there is no connection the task takes nothing from the record: a ring overwrites its oldest value, a queue
+/// holds its writers back, and latest sends the newest value after the reconnect.
 pub(crate) async fn run<C: Client>(
     link: OutboundLink,
     client: C,
@@ -150,8 +150,8 @@ impl<C: Client> OutboundTask<C> {
 
     /// Why the message is too large; `None` if it is not.
     ///
-    /// The client must not send a packet over the broker's limit: the broker would close the connection, and again after
-    /// each retry.
+    /// The client must not send a packet over the broker's limit: the broker would close the connection, and again
+    /// after each retry.
     fn size_fault(&self, topic: Option<&str>, payload: &Bytes) -> Option<String> {
         let (size, limit) = (payload.len(), self.max_payload);
         if size > limit {
@@ -186,8 +186,8 @@ impl<C: Client> OutboundTask<C> {
             Err(RequestError::SessionLost) if self.options.qos == QoS::AtMostOnce => {
                 self.drop_message(topic, "the connection broke, and at QoS 0 it is not sent again");
             }
-            // The broker may have the message. At QoS 1 the retry then makes a duplicate, which the level allows. At QoS 2
-            // only the broker's session could prevent the duplicate, and the broker has lost it.
+            // The broker may have the message. At QoS 1 the retry then makes a duplicate, which the level allows. At
+            // QoS 2 only the broker's session could prevent the duplicate, and the broker has lost it.
             Err(RequestError::SessionLost) => self.send(message, permit).await,
             Err(RequestError::Refused(reason)) => self.drop_message(topic, &reason),
         }

@@ -5,9 +5,9 @@
 //!         └─ awaiting permit ───────────────┘ └─ in flight ──────────────────────┘
 //! ```
 //!
-//! There are as many permits as the client has packet identifiers, so no message waits for an identifier inside the client.
-//! A message that waited there could deadlock: when the connection breaks twice in a row, the client queues messages that
-//! have an identifier behind messages that need one, and waits without limit.
+//! There are as many permits as the client has packet identifiers, so no message waits for an identifier inside the
+//! client. A message that waited there could deadlock: when the connection breaks twice in a row, the client queues
+//! messages that have an identifier behind messages that need one, and waits without limit.
 //!
 //! A link takes its value before it requests a permit, so a link without values keeps no permit from the others. Links
 //! receive permits in the order of their requests.
@@ -36,8 +36,8 @@ impl Permits {
         Self { available: Arc::new(Semaphore::new(count.into())), to_revoke: Arc::default() }
     }
 
-    /// Changes the number of permits from `before` to `now`. If more than `now` are in use, none is given out until enough
-    /// of them have returned.
+    /// Changes the number of permits from `before` to `now`. If more than `now` are in use, none is given out until
+    /// enough of them have returned.
     ///
     /// Only the driver calls this, so two calls never overlap.
     pub(crate) fn resize(&self, before: u16, now: u16) {

@@ -9,8 +9,8 @@ use rustls::{ClientConfig, RootCertStore};
 /// A PEM text, or the reason why it could not be read. `build()` reports the reason as a finding.
 pub(crate) type Pem = Result<Vec<u8>, String>;
 
-/// A client configuration that trusts `ca` alone, or the system's roots without one, and presents `identity` (certificate
-/// chain and key) to a broker that requests a client certificate.
+/// A client configuration that trusts `ca` alone, or the system's roots without one, and presents `identity`
+/// (certificate chain and key) to a broker that requests a client certificate.
 ///
 /// # Errors
 ///

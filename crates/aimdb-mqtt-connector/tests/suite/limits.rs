@@ -92,8 +92,8 @@ pub async fn a_packet_over_the_brokers_limit_is_dropped_and_counted<S: Subject>(
     shut_down(&db).await;
 }
 
-/// Mosquitto does not announce its `message_size_limit`, and refuses with a reason that MQTT 5 does not list for PUBACK and
-/// PUBREC.
+/// Mosquitto does not announce its `message_size_limit`, and refuses with a reason that MQTT 5 does not list for PUBACK
+/// and PUBREC.
 pub async fn a_message_that_the_broker_refuses_is_dropped_and_counted<S: Subject>(subject: S) {
     let Some(broker) = Mosquitto::start("message_size_limit 1000") else { return };
     let mut probe = Probe::connect(broker.port()).await;

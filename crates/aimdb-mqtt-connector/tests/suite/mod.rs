@@ -108,8 +108,8 @@ impl<const V311: bool> OnTokio<V311> {
     }
 }
 
-/// [`EmbassyMqttConnector`], on Embassy's std executor for tasks and time. Sockets, and everything besides AimDB, run on
-/// Tokio.
+/// [`EmbassyMqttConnector`], on Embassy's std executor for tasks and time. Sockets, and everything besides AimDB, run
+/// on Tokio.
 #[derive(Clone)]
 pub struct OnEmbassy(Arc<EmbassyAdapter>);
 

@@ -1,5 +1,5 @@
-//! Support for the connector's tests: a Mosquitto process, a plain MQTT client, a proxy that breaks connections, and waiting
-//! with a time limit.
+//! Support for the connector's tests: a Mosquitto process, a plain MQTT client, a proxy that breaks connections, and
+//! waiting with a time limit.
 //!
 //! All of it uses 127.0.0.1. Dropping a value ends the process or task that it started.
 #![allow(dead_code, unreachable_pub, unused_imports)] // Every test binary uses only a part.
@@ -49,8 +49,8 @@ pub struct Mosquitto {
 }
 
 impl Mosquitto {
-    /// A broker with these lines in its configuration, in addition to a listener and, unless the lines set it, anonymous
-    /// access. `None` if Mosquitto is not installed: then the test is skipped, except in CI, where it fails.
+    /// A broker with these lines in its configuration, in addition to a listener and, unless the lines set it,
+    /// anonymous access. `None` if Mosquitto is not installed: then the test is skipped, except in CI, where it fails.
     #[allow(clippy::print_stderr)]
     pub fn start(lines: &str) -> Option<Self> {
         Self::start_in(TempDir::new().unwrap(), lines)
@@ -324,8 +324,8 @@ pub async fn eventually<D: Debug>(
     }
 }
 
-/// Disables two limits of Mosquitto: it has at most 20 messages in flight to a client unless configured otherwise, and does
-/// not keep the order at QoS 2 when more of them wait.
+/// Disables two limits of Mosquitto: it has at most 20 messages in flight to a client unless configured otherwise, and
+/// does not keep the order at QoS 2 when more of them wait.
 pub const UNLIMITED: &str = "max_inflight_messages 0\nmax_queued_messages 0";
 
 pub const QUEUE: BufferCfg = BufferCfg::SpmcQueue { capacity: 4096 };

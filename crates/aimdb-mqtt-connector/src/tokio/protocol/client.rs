@@ -8,8 +8,8 @@ use bytes::Bytes;
 use crate::qos::QoS;
 use crate::tokio::config::ResolvedConfig;
 
-/// Publishes at QoS 1 and 2 that may be unacknowledged at once, at most. Measured: each flush of the client scans all slots,
-/// so a larger number makes it slower, not faster.
+/// Publishes at QoS 1 and 2 that may be unacknowledged at once, at most. Measured: each flush of the client scans all
+/// slots, so a larger number makes it slower, not faster.
 pub(crate) const MAX_IN_FLIGHT: u16 = 100;
 
 /// How a message is published.
@@ -19,8 +19,8 @@ pub(crate) struct DeliveryOptions {
     pub(crate) retain: bool,
 }
 
-/// Resolves when a request is complete. A publish is complete when it is flushed (QoS 0), acknowledged (QoS 1) or completed
-/// by PUBCOMP (QoS 2).
+/// Resolves when a request is complete. A publish is complete when it is flushed (QoS 0), acknowledged (QoS 1) or
+/// completed by PUBCOMP (QoS 2).
 pub(crate) type Completion = Pin<Box<dyn Future<Output = Result<(), RequestError>> + Send>>;
 
 /// Why a publish or a subscribe did not complete.
@@ -44,8 +44,8 @@ pub(crate) trait Client: Clone + Send + Sync + 'static {
         delivery: DeliveryOptions,
     ) -> impl Future<Output = Option<Result<Completion, String>>> + Send;
 
-    /// Queues a subscription; `None` if there is no room now. With MQTT 5 the broker adds the subscription identifier `id`
-    /// to each message of this subscription.
+    /// Queues a subscription; `None` if there is no room now. With MQTT 5 the broker adds the subscription identifier
+    /// `id` to each message of this subscription.
     fn try_subscribe(&self, filter: &str, qos: QoS, id: usize) -> Option<Completion>;
 
     /// Queues an acknowledgement; returns it as the error if there is no room now.
@@ -68,8 +68,8 @@ pub(crate) trait EventLoop: Send + 'static {
         &mut self,
     ) -> impl Future<Output = Result<ConnectionEvent<Self::Ack>, ConnectionLost>> + Send;
 
-    /// Closes the connection after the DISCONNECT. Returns when the broker has read everything up to it, or after a time
-    /// limit.
+    /// Closes the connection after the DISCONNECT. Returns when the broker has read everything up to it, or after a
+    /// time limit.
     fn close(self) -> impl Future<Output = ()> + Send;
 }
 
@@ -82,8 +82,8 @@ pub(crate) enum ConnectionEvent<A> {
         max_in_flight: u16,
     },
     Publish(ReceivedPublish<A>),
-    /// The client sends the acknowledgement of the message with this packet identifier. A later publish with the identifier
-    /// is another message, or one that the client itself recognises as received.
+    /// The client sends the acknowledgement of the message with this packet identifier. A later publish with the
+    /// identifier is another message, or one that the client itself recognises as received.
     Acknowledged(u16),
     Other,
 }

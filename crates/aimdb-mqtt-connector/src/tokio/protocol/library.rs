@@ -8,9 +8,9 @@ pub(super) const REQUEST_CAPACITY: usize = 128;
 /// Requests that the client sends with one flush.
 pub(super) const REQUEST_BATCH: usize = 64;
 
-/// How long the DISCONNECT may wait for publishes that the client believes to be in flight. By then all of them have their
-/// acknowledgements; but after several broken connections in a row the client may wait for an acknowledgement that it has
-/// already received.
+/// How long the DISCONNECT may wait for publishes that the client believes to be in flight. By then all of them have
+/// their acknowledgements; but after several broken connections in a row the client may wait for an acknowledgement
+/// that it has already received.
 pub(super) const DISCONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// The code that is the same for both libraries except for the path of their types.

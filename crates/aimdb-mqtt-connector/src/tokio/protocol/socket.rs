@@ -1,23 +1,24 @@
 //! The socket beneath the client library. It corrects three behaviours of the library.
 //!
-//! **Closing.** The library drops its socket as soon as it has written the DISCONNECT. If the broker writes to that socket
-//! before it has read that far, its machine resets the connection, and the broker never reads the acknowledgements that it
-//! had already received. A broker that keeps the session then sends their messages again, to a client that has them.
-//! Therefore [`ReleasedSocket`] keeps the socket after the library drops it, and reads until the broker has closed its half:
-//! then the broker has read everything. By then the broker has also released the session; a successor with the same client
-//! id cannot displace a connection that still holds unread packets.
+//! **Closing.** The library drops its socket as soon as it has written the DISCONNECT. If the broker writes to that
+//! socket before it has read that far, its machine resets the connection, and the broker never reads the
+//! acknowledgements that it had already received. A broker that keeps the session then sends their messages again, to a
+//! client that has them. Therefore [`ReleasedSocket`] keeps the socket after the library drops it, and reads until the
+//! broker has closed its half: then the broker has read everything. By then the broker has also released the session; a
+//! successor with the same client id cannot displace a connection that still holds unread packets.
 //!
-//! **Unlisted refusal reasons.** The library treats a reason that MQTT 5 does not list for PUBACK or PUBREC as a malformed
-//! packet and closes the connection. On the next connection it sends the message again, the broker refuses it again, and so
-//! on without limit. Mosquitto gives such a reason to a message over its `message_size_limit`: 0x95, packet too large.
-//! Therefore [`ClientSocket`] replaces an unlisted reason by a listed one before the library reads it, and
+//! **Unlisted refusal reasons.** The library treats a reason that MQTT 5 does not list for PUBACK or PUBREC as a
+//! malformed packet and closes the connection. On the next connection it sends the message again, the broker refuses it
+//! again, and so on without limit. Mosquitto gives such a reason to a message over its `message_size_limit`: 0x95,
+//! packet too large. Therefore [`ClientSocket`] replaces an unlisted reason by a listed one before the library reads
+//! it, and
 //! [`RefusalReasons`] stores the original under the message's packet identifier. MQTT 3.1.1 has no reasons.
 //!
-//! **Repeated connection losses.** When a connection breaks, the library keeps its unanswered packets, and replays them one
-//! by one on the next connection. If that connection breaks during the replay, the library forgets which PUBRELs it had not
-//! replayed yet. Each of these then breaks a further connection and loses its packet identifier, and its message is sent
-//! once more. Therefore [`ReplayGate`] hides everything from the library, a broken connection included, until the library
-//! has replayed everything.
+//! **Repeated connection losses.** When a connection breaks, the library keeps its unanswered packets, and replays them
+//! one by one on the next connection. If that connection breaks during the replay, the library forgets which PUBRELs it
+//! had not replayed yet. Each of these then breaks a further connection and loses its packet identifier, and its
+//! message is sent once more. Therefore [`ReplayGate`] hides everything from the library, a broken connection included,
+//! until the library has replayed everything.
 
 use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind, IoSlice, Result};
@@ -108,10 +109,11 @@ impl ReleasedSocket {
         drop(self.take());
     }
 
-    /// Closes the sending half, then reads and discards until the broker has closed its half, for up to [`CLOSE_TIMEOUT`].
+    /// Closes the sending half, then reads and discards until the broker has closed its half, for up to
+    /// [`CLOSE_TIMEOUT`].
     ///
-    /// The caller has sent the DISCONNECT before. A discarded message that needs an acknowledgement is sent again if the
-    /// broker keeps the session.
+    /// The caller has sent the DISCONNECT before. A discarded message that needs an acknowledgement is sent again if
+    /// the broker keeps the session.
     pub(super) async fn drain_and_close(&self) {
         let Some(socket) = self.take() else { return };
         let (mut from_broker, mut to_broker) = tokio::io::split(socket);
@@ -133,7 +135,8 @@ impl ReleasedSocket {
     }
 }
 
-/// Opens a connection to `address`. TLS is part of it because [`ClientSocket`] parses plain bytes and controls the closing.
+/// Opens a connection to `address`. TLS is part of it because [`ClientSocket`] parses plain bytes and controls the
+/// closing.
 pub(super) async fn connect(
     address: String,
     network: NetworkOptions,
@@ -158,8 +161,8 @@ pub(super) async fn connect(
 
 /// Connects to the first address of a host that answers.
 ///
-/// The addresses are tried in order. An address that does not answer delays the next one by [`ATTEMPT_DELAY`] instead of
-/// blocking it: in many networks the IPv6 address of a host is unreachable.
+/// The addresses are tried in order. An address that does not answer delays the next one by [`ATTEMPT_DELAY`] instead
+/// of blocking it: in many networks the IPv6 address of a host is unreachable.
 async fn connect_first(
     addresses: impl Iterator<Item = SocketAddr>,
     network: NetworkOptions,
@@ -235,7 +238,8 @@ impl ClientSocket {
         Self { socket, parser, refusals, replay, deferred_error: None, released }
     }
 
-    /// The outcome of a write. During a replay an error becomes `success`, and the first read after the replay returns it.
+    /// The outcome of a write. During a replay an error becomes `success`, and the first read after the replay returns
+    /// it.
     fn defer_error<O>(&mut self, outcome: Result<O>, success: O) -> Result<O> {
         match outcome {
             Err(error) if self.replay.is_closed() => {

@@ -123,7 +123,8 @@ fn subscribe(
 /// Lets a new process resume the session that the broker kept for its client id.
 ///
 /// The library refuses such a session unless a store provides the client's half. This store reports that nothing was in
-/// flight, which is correct for this connector: a message that a process had not finished sending is lost with the process.
+/// flight, which is correct for this connector: a message that a process had not finished sending is lost with the
+/// process.
 #[derive(Debug)]
 struct EmptySessionStore {
     /// In seconds.
