@@ -58,8 +58,8 @@
 //!   arrive twice. Messages that are sent again may arrive after later ones.
 //! - Without an orderly shutdown (a crash, a broken connection at the last moment, an expired deadline) the broker may
 //!   lack the last acknowledgements. With a persistent session it then sends their messages again to the next process,
-//!   at QoS 1 and 2, and the next process has no record of them. Within one process a broken connection can duplicate a
-//!   message at QoS 1 whose acknowledgement was in flight; at QoS 2 it cannot.
+//!   at QoS 1 and 2: the connector stores no state that outlives a process and could detect them. Within one process a
+//!   broken connection can duplicate a message at QoS 1 whose acknowledgement was in flight; at QoS 2 it cannot.
 //! - With a persistent session, a QoS 2 publish that the end of the *process* aborted may hide one message of the next
 //!   process from its receivers, because packet identifiers start over. Publish at QoS 1 where that matters.
 //! - A message that the broker refuses is counted in `dropped` with MQTT 5. MQTT 3.1.1 has no means to refuse a
@@ -170,9 +170,9 @@
 //!   broker has at most 8 unacknowledged messages at QoS 1 and 2. A record that stays full therefore stops the other
 //!   links at its QoS a few messages later, and all links at QoS 1 and 2 when 8 messages wait for it. At QoS 0 nothing
 //!   stops: a message without room is dropped and counted.
-//! - **A broker that exceeds the receive maximum**, as Mosquitto 2.0.11 does after an outage, has room for 64 messages
-//!   at QoS 1 and 2. When all are taken the connector stops reading; the broker may close the connection for that
-//!   reason, and then sends the messages again.
+//! - **A broker that exceeds the receive maximum**, as Mosquitto 2.0.11 does after an outage, is tolerated up to 64
+//!   waiting messages at QoS 1 and 2. Beyond that the connector stops reading; the broker may close the connection for
+//!   that reason, and then sends the messages again.
 //! - Messages that are sent again after a broken connection may arrive after later ones.
 #![cfg_attr(not(feature = "tokio"), no_std)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -4,8 +4,8 @@
 //! [`PacketDemux`] diverts PUBLISH and PUBREL from the incoming stream to the driver, and writes the driver's
 //! acknowledgements between the client's outgoing packets. It forwards all other packets unchanged.
 //!
-//! A write that fails is reported by the next read. Publishing then never fails half-way, and the client's record of
-//! the packets in flight is exact.
+//! A write that fails is reported by the next read. Publishing then never fails half-way, and the client's list of
+//! packets in flight is exact.
 
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
