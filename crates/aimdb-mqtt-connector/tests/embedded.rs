@@ -73,7 +73,7 @@ async fn a_wrong_password_is_reported_in_health_and_fails_a_required_connection(
         )
         .await;
         assert!(!db.health().is_healthy());
-        let stage = db.health().stage("mqtt", "connector").unwrap().state;
+        let stage = db.health().connector("mqtt").unwrap().state;
         assert_eq!(stage, StageState::Running, "the connector retries");
         shut_down(&db).await;
 
