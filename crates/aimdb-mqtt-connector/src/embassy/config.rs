@@ -1,4 +1,4 @@
-//! What the user says of a connection, and whatever is wrong with it.
+//! The configuration of a connection, and its findings.
 
 use alloc::format;
 use alloc::string::String;
@@ -9,24 +9,29 @@ use core::time::Duration;
 use aimdb_core::link::LinkRequest;
 use aimdb_core::{Finding, Rule};
 
-use super::DEFAULT_BUFFER;
+use crate::options;
+use crate::target::DEFAULT_NAME;
 use crate::topic::topic_fault;
-use crate::{LastWill, options};
+use crate::will::LastWill;
 
-/// What the client keeps of a client id, and of a last will's topic.
-const LONGEST_CLIENT_ID: usize = 64;
-const LONGEST_WILL_TOPIC: usize = 128;
+/// The receive buffer of [`EmbassyMqttConnector`](crate::EmbassyMqttConnector) unless set otherwise, in bytes; the send
+/// buffer has twice as much.
+pub const DEFAULT_BUFFER: usize = 1024;
 
-/// What a packet has besides topic and payload: header, packet identifier, properties, and the encoder's own room.
-pub(crate) const OVERHEAD: usize = 20;
+/// The client has room for a client id and a last will's topic of this many bytes.
+const MAX_CLIENT_ID: usize = 64;
+const MAX_WILL_TOPIC: usize = 128;
 
-/// The least that must be left for messages.
-const LEAST_ROOM: usize = 64;
+/// Bytes of a packet besides topic and payload: header, packet identifier, properties, and the encoder's reserve.
+pub(crate) const PACKET_OVERHEAD: usize = 20;
 
-/// A broker's answer to connecting fits into this.
-const LEAST_RECEIVE_BUFFER: usize = 128;
+/// The smallest part of the send buffer for messages, in bytes.
+const MIN_MESSAGE_ROOM: usize = 64;
 
-pub(crate) struct Settings {
+/// Room for a broker's CONNACK, in bytes.
+const MIN_RECEIVE_BUFFER: usize = 128;
+
+pub(crate) struct EmbassyConfig {
     pub(crate) name: String,
     pub(crate) target: String,
     pub(crate) client_id: Option<String>,
@@ -38,13 +43,13 @@ pub(crate) struct Settings {
     pub(crate) receive_buffer: usize,
     pub(crate) send_buffer: usize,
     pub(crate) first_pause: Duration,
-    pub(crate) longest_pause: Duration,
+    pub(crate) max_pause: Duration,
 }
 
-impl Settings {
+impl EmbassyConfig {
     pub(crate) fn new(target: String) -> Self {
         Self {
-            name: crate::DEFAULT_NAME.into(),
+            name: DEFAULT_NAME.into(),
             target,
             client_id: None,
             credentials: None,
@@ -55,20 +60,24 @@ impl Settings {
             receive_buffer: DEFAULT_BUFFER,
             send_buffer: 2 * DEFAULT_BUFFER,
             first_pause: Duration::from_millis(250),
-            longest_pause: Duration::from_secs(10),
+            max_pause: Duration::from_secs(10),
         }
     }
 
-    /// Everything that is wrong with the settings and the links.
+    /// The findings about this configuration and the links.
     pub(crate) fn check(&self, links: &[LinkRequest<'_>]) -> Vec<Finding> {
         let own = self.faults().into_iter().map(|(problem, remedy)| {
             let problem = format!("connector `{}` to `{}`: {problem}", self.name, self.target);
             Finding::new(Rule::BadConnector, "", problem, remedy)
         });
         let own: Vec<Finding> = own.collect();
-        let long = links.iter().filter_map(|link| self.long_topic(link)).filter(|_| own.is_empty());
-        let long: Vec<Finding> = long.collect();
-        own.into_iter().chain(links.iter().flat_map(options::check)).chain(long).collect()
+        // The room for a topic is known only if the buffer sizes are valid.
+        let long_topics: Vec<Finding> = if own.is_empty() {
+            links.iter().filter_map(|link| self.long_topic(link)).collect()
+        } else {
+            Vec::new()
+        };
+        own.into_iter().chain(links.iter().flat_map(options::check)).chain(long_topics).collect()
     }
 
     fn faults(&self) -> Vec<(String, String)> {
@@ -82,9 +91,9 @@ impl Settings {
         }
         match self.client_id.as_deref().map(str::len) {
             Some(0) => {
-                add("the client id is empty".into(), "leave it out to be given one by the broker");
+                add("the client id is empty".into(), "leave it out, and the broker assigns one");
             }
-            Some(length) if length > LONGEST_CLIENT_ID => add(
+            Some(length) if length > MAX_CLIENT_ID => add(
                 format!("the client id is {length} bytes long"),
                 "use 64 bytes at most, which is what the client has room for",
             ),
@@ -138,7 +147,7 @@ impl Settings {
         let Some(topic) = will.map(|will| &will.topic) else { return };
         if let Some(fault) = topic_fault(topic) {
             add(format!("the last will's topic {fault}"), "name one exact topic");
-        } else if topic.len() > LONGEST_WILL_TOPIC {
+        } else if topic.len() > MAX_WILL_TOPIC {
             add(
                 format!("the last will's topic is {} bytes long", topic.len()),
                 "use 128 bytes at most, which is what the client has room for",
@@ -147,23 +156,23 @@ impl Settings {
     }
 
     fn check_buffers(&self, faults: &mut Vec<(String, String)>) {
-        if self.receive_buffer < LEAST_RECEIVE_BUFFER {
+        if self.receive_buffer < MIN_RECEIVE_BUFFER {
             let problem = format!("a receive buffer of {} bytes is too small", self.receive_buffer);
-            faults.push((problem, format!("use {LEAST_RECEIVE_BUFFER} bytes at least")));
+            faults.push((problem, format!("use {MIN_RECEIVE_BUFFER} bytes at least")));
         }
         let connecting = self.connect_size();
-        if self.send_buffer < connecting + LEAST_ROOM {
+        if self.send_buffer < connecting + MIN_MESSAGE_ROOM {
             let problem = format!(
                 "a send buffer of {} bytes is too small: connecting takes {connecting} of them",
                 self.send_buffer
             );
-            faults.push((problem, format!("use {} bytes at least", connecting + LEAST_ROOM)));
+            faults.push((problem, format!("use {} bytes at least", connecting + MIN_MESSAGE_ROOM)));
         }
     }
 
     fn long_topic(&self, link: &LinkRequest<'_>) -> Option<Finding> {
         let (length, room) =
-            (link.address.topic.len(), self.message_room().saturating_sub(OVERHEAD));
+            (link.address.topic.len(), self.max_message_packet().saturating_sub(PACKET_OVERHEAD));
         if link.computed_topic || length <= room {
             return None;
         }
@@ -176,12 +185,12 @@ impl Settings {
         Some(Finding::new(Rule::BadTopic, link.record, problem, remedy))
     }
 
-    /// What the client keeps free to connect again, at most.
+    /// The bytes that the client reserves for connecting, at most.
     fn connect_size(&self) -> usize {
         let text = |length: usize| 2 + length;
-        // Header and encoder's room, protocol and flags, keep-alive, three properties.
+        // Header and encoder's reserve, protocol and flags, keep-alive, three properties.
         let fixed = 5 + 8 + 2 + 14;
-        let client_id = text(self.client_id.as_ref().map_or(LONGEST_CLIENT_ID, String::len));
+        let client_id = text(self.client_id.as_ref().map_or(MAX_CLIENT_ID, String::len));
         let will = self
             .last_will
             .as_ref()
@@ -193,19 +202,18 @@ impl Settings {
         fixed + client_id + will + credentials
     }
 
-    /// The largest packet of a message at QoS 1 or 2.
-    pub(crate) fn message_room(&self) -> usize {
+    /// The largest packet of a message at QoS 1 or 2, in bytes.
+    pub(crate) fn max_message_packet(&self) -> usize {
         self.send_buffer.saturating_sub(self.connect_size())
     }
 }
 
-/// Whole seconds up to `most`.
-fn seconds(duration: Duration, most: u64) -> Option<u64> {
-    Some(duration.as_secs())
-        .filter(|secs| (1..=most).contains(secs) && duration.subsec_nanos() == 0)
+/// The duration as whole seconds, from 1 to `max`; `None` if it is not.
+fn seconds(duration: Duration, max: u64) -> Option<u64> {
+    Some(duration.as_secs()).filter(|secs| (1..=max).contains(secs) && duration.subsec_nanos() == 0)
 }
 
-impl fmt::Debug for Settings {
+impl fmt::Debug for EmbassyConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EmbassyMqttConnector")
             .field("name", &self.name)

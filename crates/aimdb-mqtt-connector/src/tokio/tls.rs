@@ -1,4 +1,4 @@
-//! TLS by rustls, with ring as its provider, chosen here and nowhere else.
+//! TLS by rustls. This module alone chooses its crypto provider, ring.
 
 use std::sync::Arc;
 
@@ -6,11 +6,15 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-/// A PEM text, or why it could not be had. It is kept until the graph is checked.
+/// A PEM text, or the reason why it could not be read. `build()` reports the reason as a finding.
 pub(crate) type Pem = Result<Vec<u8>, String>;
 
-/// Trusts `ca` alone, or the system's roots where none is given, and shows `identity` (certificate chain and key) to a
-/// broker that asks.
+/// A client configuration that trusts `ca` alone, or the system's roots without one, and presents `identity`
+/// (certificate chain and key) to a broker that requests a client certificate.
+///
+/// # Errors
+///
+/// The reason why a certificate or key cannot be used.
 pub(crate) fn client_config(
     ca: Option<&Pem>,
     identity: Option<&(Pem, Pem)>,
@@ -45,7 +49,8 @@ fn private_roots(ca: &Pem) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-/// What the system trusts. Single roots that cannot be parsed are passed over, as every TLS client here does.
+/// The roots that the system trusts. Roots that rustls cannot parse are skipped, which is common practice: one of them
+/// must not disable all.
 fn system_roots() -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     let (usable, _) =

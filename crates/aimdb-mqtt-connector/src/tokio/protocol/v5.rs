@@ -10,24 +10,22 @@ use rumqttc_v5::{
     SubscribeNotice,
 };
 
-use super::wire::{LetGo, Replay, Unlisted};
-use super::{
-    BATCH, CHANNEL, Event, IN_FLIGHT, Lost, NotSent, OVER, Protocol, broken, client, in_words,
-    refusal, seconds, wire,
-};
-use crate::QoS;
-use crate::config::{PACKET_OVERHEAD, Session, Settings};
+use super::client::{ConnectionEvent, ConnectionLost, EventLoop, MAX_IN_FLIGHT, Protocol};
+use super::library::{self, client};
+use super::socket::{self, RefusalReasons, ReleasedSocket, ReplayGate};
+use crate::qos::QoS;
+use crate::tokio::config::{PACKET_OVERHEAD, ResolvedConfig, SessionPolicy};
 
 client!(rumqttc_v5);
 
-/// Unacknowledged messages the broker may have on their way to us.
-pub(crate) const RECEIVE_MAXIMUM: u16 = 256;
+/// The receive maximum: unacknowledged messages at QoS 1 and 2 that the broker may send to this client.
+const RECEIVE_MAXIMUM: u16 = 256;
 
-/// Reasons that the library would not have understood.
-type Refusals = Unlisted;
+/// The reasons that the library would not have parsed.
+type Refusals = RefusalReasons;
 
-async fn completed(notice: PublishNotice, unlisted: Refusals) -> Result<(), NotSent> {
-    let refused = match notice.wait_async().await.map_err(not_sent)? {
+async fn completed(notice: PublishNotice, refusals: Refusals) -> Result<(), RequestError> {
+    let refused = match notice.wait_async().await.map_err(request_error)? {
         PublishResult::Qos0Flushed => None,
         PublishResult::Qos1(ack) => match ack.reason {
             PubAckReason::Success | PubAckReason::NoMatchingSubscribers => None,
@@ -40,55 +38,56 @@ async fn completed(notice: PublishNotice, unlisted: Refusals) -> Result<(), NotS
         },
     };
     let Some((id, listed)) = refused else { return Ok(()) };
-    let reason = match unlisted.take(id) {
-        None => in_words(&listed),
+    let reason = match refusals.take(id) {
+        None => library::in_words(&listed),
         Some(0x95) => "packet too large".into(),
         Some(0x96) => "message rate too high".into(),
         Some(other) => format!("reason {other:#04x}"),
     };
-    Err(NotSent::Refused(format!("the broker refused it: {reason}")))
+    Err(RequestError::Refused(format!("the broker refused it: {reason}")))
 }
 
 pub(crate) struct V5;
 
 impl Protocol for V5 {
-    type Client = Sender;
-    type EventLoop = Receiver;
+    type Client = LibraryClient;
+    type EventLoop = LibraryEventLoop;
 
-    fn open(settings: &Settings) -> Result<(Sender, Receiver), String> {
-        let (refusals, replay, let_go) = (Unlisted::default(), Replay::default(), LetGo::default());
-        let options = options(settings, &refusals, &replay, &let_go);
-        let opened = AsyncClient::builder(options).capacity(CHANNEL).try_build();
+    fn open(config: &ResolvedConfig) -> Result<(LibraryClient, LibraryEventLoop), String> {
+        let refusals = RefusalReasons::default();
+        let (replay, released) = (ReplayGate::default(), ReleasedSocket::default());
+        let options = options(config, &refusals, &replay, &released);
+        let opened = AsyncClient::builder(options).capacity(library::REQUEST_CAPACITY).try_build();
         let (client, events) = opened.map_err(|error| error.to_string())?;
-        Ok((Sender { client, refusals }, Receiver { events, replay, let_go }))
+        Ok((LibraryClient { client, refusals }, LibraryEventLoop { events, replay, released }))
     }
 }
 
 fn options(
-    settings: &Settings,
-    unlisted: &Unlisted,
-    replay: &Replay,
-    let_go: &LetGo,
+    resolved: &ResolvedConfig,
+    refusals: &RefusalReasons,
+    replay: &ReplayGate,
+    released: &ReleasedSocket,
 ) -> MqttOptions {
-    let config = &settings.config;
+    let config = &resolved.config;
     let packet = u32::try_from(config.max_payload + PACKET_OVERHEAD).unwrap_or(u32::MAX);
-    let mut options = MqttOptions::new(&settings.client_id, (settings.host.clone(), settings.port));
+    let mut options = MqttOptions::new(&resolved.client_id, (resolved.host.clone(), resolved.port));
     options
-        .set_keep_alive(seconds(config.keep_alive))
+        .set_keep_alive(library::seconds(config.keep_alive))
         .set_connect_timeout(config.connect_timeout)
         .set_receive_maximum(Some(RECEIVE_MAXIMUM))
         .set_max_packet_size(Some(packet))
-        .set_outgoing_inflight_upper_limit(IN_FLIGHT)
-        .set_max_request_batch(BATCH)
+        .set_outgoing_inflight_upper_limit(MAX_IN_FLIGHT)
+        .set_max_request_batch(library::REQUEST_BATCH)
         .set_ack_mode(AckMode::Manual);
-    options.set_network_options(network());
-    let tls = settings.tls.clone().map(|config| (config, settings.host.clone()));
-    let (unlisted, replay, let_go) = (unlisted.clone(), replay.clone(), let_go.clone());
+    options.set_network_options(network_options());
+    let tls = resolved.tls.clone().map(|config| (config, resolved.host.clone()));
+    let (refusals, replay, released) = (refusals.clone(), replay.clone(), released.clone());
     options.set_socket_connector(move |address, network| {
-        let (tls, unlisted) = (tls.clone(), unlisted.clone());
-        wire::connect(address, network, tls, unlisted, replay.clone(), let_go.clone())
+        let (tls, refusals) = (tls.clone(), refusals.clone());
+        socket::connect(address, network, tls, refusals, replay.clone(), released.clone())
     });
-    if let Some((user, password)) = &settings.credentials {
+    if let Some((user, password)) = &resolved.credentials {
         options.set_credentials(user, password.clone());
     }
     if let Some(will) = &config.last_will {
@@ -101,10 +100,10 @@ fn options(
         ));
     }
     match config.session {
-        Session::Clean => options.set_clean_start(true),
-        Session::Persistent { expiry } => {
+        SessionPolicy::Clean => options.set_clean_start(true),
+        SessionPolicy::Persistent { expiry } => {
             let expiry = u32::try_from(expiry.as_secs()).unwrap_or(u32::MAX);
-            options.set_session_store(ResumeAnything { expiry });
+            options.set_session_store(EmptySessionStore { expiry });
             options.set_clean_start(false).set_session_expiry_interval(Some(expiry))
         }
     };
@@ -121,25 +120,27 @@ fn subscribe(
     client.try_subscribe_with_properties_tracked(filter, qos(level), properties)
 }
 
-/// Lets a new process take over the session that the broker kept for its client id.
+/// Lets a new process resume the session that the broker kept for its client id.
 ///
-/// The library refuses such a session unless a store vouches for the client's half. This one says that there was
-/// nothing under way, which is true of us: what a process had not finished sending when it died is gone with it.
+/// The library refuses such a session unless a store provides the client's half. This store reports that nothing was in
+/// flight, which is correct for this connector: a message that a process had not finished sending is lost with the
+/// process.
 #[derive(Debug)]
-struct ResumeAnything {
+struct EmptySessionStore {
+    /// In seconds.
     expiry: u32,
 }
 
 type StoreFuture<'s, T> = Pin<Box<dyn Future<Output = Result<T, SessionStoreError>> + Send + 's>>;
 
-impl SessionStore for ResumeAnything {
+impl SessionStore for EmptySessionStore {
     fn load<'s>(&'s self, key: &'s SessionStoreKey) -> StoreFuture<'s, Option<PersistedSession>> {
         let session = PersistedSession {
             format_version: 1,
             client_id: key.client_id().to_owned(),
             clean_start: false,
             session_expiry_interval: Some(self.expiry),
-            outgoing_inflight_upper_limit: Some(IN_FLIGHT),
+            outgoing_inflight_upper_limit: Some(MAX_IN_FLIGHT),
             ack_mode: PersistedAckMode::Manual,
             last_pkid: 0,
             last_puback: 0,
@@ -158,47 +159,47 @@ impl SessionStore for ResumeAnything {
     }
 }
 
-impl super::EventLoop for Receiver {
+impl EventLoop for LibraryEventLoop {
     type Ack = Publish;
 
-    async fn poll(&mut self) -> Result<Event<Publish>, Lost> {
+    async fn poll(&mut self) -> Result<ConnectionEvent<Publish>, ConnectionLost> {
         let polled = self.events.poll().await;
         if polled.is_err() {
-            self.let_go.close();
+            self.released.close();
         }
         match polled {
             Ok(rumqttc_v5::Event::Incoming(Packet::ConnAck(ack))) => {
                 self.replay.begin(self.events.pending_len());
-                Ok(Event::Connected {
+                Ok(ConnectionEvent::Connected {
                     session_present: ack.session_present,
                     max_packet: ack
                         .properties
                         .and_then(|p| p.max_packet_size)
                         .map_or(usize::MAX, |size| size as usize),
-                    // Without a receive maximum the library may go on with an earlier one: it knows.
-                    identifiers: self.events.diagnostics().outbound.max_inflight,
+                    // Not read from the CONNACK: without a receive maximum in it the library may keep an earlier one.
+                    max_in_flight: self.events.diagnostics().outbound.max_inflight,
                 })
             }
             Ok(rumqttc_v5::Event::Incoming(Packet::Publish(mut publish))) => {
                 let properties = publish.properties.take();
                 let subscriptions =
                     properties.map(|p| p.subscription_identifiers).unwrap_or_default();
-                Ok(Event::Message(message(publish, subscriptions)))
+                Ok(ConnectionEvent::Publish(received(publish, subscriptions)))
             }
             Ok(rumqttc_v5::Event::Outgoing(Outgoing::PubAck(id) | Outgoing::PubRec(id))) => {
-                Ok(Event::Acknowledged(id))
+                Ok(ConnectionEvent::Acknowledged(id))
             }
-            Ok(_) => Ok(Event::Other),
-            Err(ConnectionError::RequestsDone) => {
-                Err(Lost { reason: OVER.into(), refused: false, over: true })
+            Ok(_) => Ok(ConnectionEvent::Other),
+            Err(ConnectionError::RequestsDone) => Err(library::disconnected()),
+            Err(ConnectionError::ConnectionRefused(code)) => {
+                Err(library::refusal(&format!("{code:?}")))
             }
-            Err(ConnectionError::ConnectionRefused(code)) => Err(refusal(&format!("{code:?}"))),
-            Err(error) => Err(broken(&error)),
+            Err(error) => Err(library::broken(&error)),
         }
     }
 
     async fn close(self) {
         drop(self.events);
-        self.let_go.read_to_the_end().await;
+        self.released.drain_and_close().await;
     }
 }

@@ -1,4 +1,4 @@
-//! Which broker, and how.
+//! The configuration of a connection: as the user sets it, and resolved.
 
 use std::fmt;
 use std::path::Path;
@@ -8,36 +8,45 @@ use aimdb_core::{Finding, Rule};
 use http::Uri;
 use percent_encoding::percent_decode_str;
 
+use super::tls;
+use crate::target::DEFAULT_NAME;
 use crate::topic::topic_fault;
-use crate::{LastWill, tls};
+use crate::will::LastWill;
 
-/// The largest payload that passes unless set otherwise: 1 MiB.
+/// The payload limit of [`MqttConnector`](crate::MqttConnector) unless set otherwise: 1 MiB, in bytes.
 pub const DEFAULT_MAX_PAYLOAD: usize = 1 << 20;
 
-/// What a packet may carry besides its payload: a topic of the greatest length, properties, and headers.
+/// Bytes of a packet besides its payload, at most: the longest topic, properties, and headers.
 pub(crate) const PACKET_OVERHEAD: usize = 68 * 1024;
 
-/// The version of the protocol.
+/// The version of the MQTT protocol.
+///
+/// ```
+/// use aimdb_mqtt_connector::{MqttConnector, MqttVersion};
+///
+/// let connector = MqttConnector::new("mqtt://127.0.0.1").version(MqttVersion::V5);
+/// # let _ = connector;
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum MqttVersion {
-    /// MQTT 5.
+    /// MQTT 5, the default.
     #[default]
     V5,
-    /// MQTT 3.1.1.
+    /// MQTT 3.1.1. It has no receive maximum, and its broker cannot refuse a message.
     #[cfg(feature = "v311")]
     V311,
 }
 
-/// What the broker remembers of this client between connections.
+/// Whether the broker keeps the client's session between connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Session {
+pub(crate) enum SessionPolicy {
     Clean,
     Persistent { expiry: Duration },
 }
 
-/// Everything a connection needs, as the user said it; [`Config::read`] makes it usable.
+/// The configuration as the user sets it. [`resolve`](Self::resolve) checks it.
 #[derive(Clone)]
-pub(crate) struct Config {
+pub(crate) struct ConnectorConfig {
     pub(crate) name: String,
     pub(crate) url: String,
     pub(crate) version: MqttVersion,
@@ -45,39 +54,39 @@ pub(crate) struct Config {
     pub(crate) credentials: Option<(String, String)>,
     pub(crate) keep_alive: Duration,
     pub(crate) connect_timeout: Duration,
-    pub(crate) session: Session,
+    pub(crate) session: SessionPolicy,
     pub(crate) last_will: Option<LastWill>,
     pub(crate) max_payload: usize,
     pub(crate) first_pause: Duration,
-    pub(crate) longest_pause: Duration,
+    pub(crate) max_pause: Duration,
     pub(crate) require_connection: Option<Duration>,
     pub(crate) ca: Option<tls::Pem>,
     pub(crate) identity: Option<(tls::Pem, tls::Pem)>,
 }
 
-impl Config {
+impl ConnectorConfig {
     pub(crate) fn new(url: String) -> Self {
         Self {
-            name: crate::DEFAULT_NAME.into(),
+            name: DEFAULT_NAME.into(),
             url,
             version: MqttVersion::V5,
             client_id: None,
             credentials: None,
             keep_alive: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(5),
-            session: Session::Clean,
+            session: SessionPolicy::Clean,
             last_will: None,
             max_payload: DEFAULT_MAX_PAYLOAD,
             first_pause: Duration::from_millis(250),
-            longest_pause: Duration::from_secs(10),
+            max_pause: Duration::from_secs(10),
             require_connection: None,
             ca: None,
             identity: None,
         }
     }
 
-    /// Without user and password.
-    pub(crate) fn shown_url(&self) -> String {
+    /// The URL without user and password.
+    pub(crate) fn redacted_url(&self) -> String {
         match self.url.split_once("://") {
             Some((scheme, rest)) => {
                 format!("{scheme}://{}", rest.rsplit_once('@').map_or(rest, |(_, host)| host))
@@ -86,14 +95,19 @@ impl Config {
         }
     }
 
-    /// The settings as a client can use them, or everything that is wrong with them.
-    pub(crate) fn read(&self) -> Result<Settings, Vec<Finding>> {
-        let mut faults = Faults { name: &self.name, url: self.shown_url(), found: Vec::new() };
-        let broker = Broker::read(&self.url).map_err(|fault| faults.add(fault.0, fault.1)).ok();
+    /// The checked configuration.
+    ///
+    /// # Errors
+    ///
+    /// All findings about this configuration.
+    pub(crate) fn resolve(&self) -> Result<ResolvedConfig, Vec<Finding>> {
+        let mut faults =
+            FindingList { name: &self.name, url: self.redacted_url(), findings: Vec::new() };
+        let broker = BrokerUrl::parse(&self.url).map_err(|fault| faults.add(fault.0, fault.1)).ok();
         self.check_values(&mut faults);
         let tls = broker.as_ref().and_then(|broker| self.read_tls(broker, &mut faults));
         match broker {
-            Some(broker) if faults.found.is_empty() => Ok(Settings {
+            Some(broker) if faults.findings.is_empty() => Ok(ResolvedConfig {
                 credentials: self.credentials.clone().or(broker.credentials),
                 host: broker.host,
                 port: broker.port,
@@ -101,18 +115,18 @@ impl Config {
                 tls,
                 config: self.clone(),
             }),
-            _ => Err(faults.found),
+            _ => Err(faults.findings),
         }
     }
 
-    fn check_values(&self, faults: &mut Faults<'_>) {
+    fn check_values(&self, faults: &mut FindingList<'_>) {
         if self.name.is_empty() || self.name.contains("://") {
             faults.add(
                 format!("the name `{}` cannot be a link's scheme", self.name),
                 "use letters and digits",
             );
         }
-        if matches!(self.session, Session::Persistent { .. }) && self.client_id.is_none() {
+        if matches!(self.session, SessionPolicy::Persistent { .. }) && self.client_id.is_none() {
             faults.add(
                 "a persistent session belongs to a client id, and none is set",
                 "set `.client_id(…)`, the same after every start",
@@ -127,7 +141,7 @@ impl Config {
             let problem = format!("a keep-alive of {:?} cannot be sent", self.keep_alive);
             faults.add(problem, "use whole seconds, 1 to 65535, or zero for none");
         }
-        if self.max_payload == 0 || self.max_payload > MOST_PAYLOAD {
+        if self.max_payload == 0 || self.max_payload > LARGEST_PAYLOAD {
             let problem = format!("a payload limit of {} bytes is not possible", self.max_payload);
             faults.add(problem, "use 1 to 268 million bytes, MQTT's own limit");
         }
@@ -138,8 +152,8 @@ impl Config {
 
     fn read_tls(
         &self,
-        broker: &Broker,
-        faults: &mut Faults<'_>,
+        broker: &BrokerUrl,
+        faults: &mut FindingList<'_>,
     ) -> Option<std::sync::Arc<rustls::ClientConfig>> {
         if !broker.tls {
             if self.ca.is_some() || self.identity.is_some() {
@@ -158,25 +172,26 @@ impl Config {
 }
 
 /// MQTT's remaining length is at most 268,435,455 bytes.
-const MOST_PAYLOAD: usize = 268_435_455 - PACKET_OVERHEAD;
+const LARGEST_PAYLOAD: usize = 268_435_455 - PACKET_OVERHEAD;
 
-struct Faults<'c> {
+/// The findings about one connector.
+struct FindingList<'c> {
     name: &'c str,
     url: String,
-    found: Vec<Finding>,
+    findings: Vec<Finding>,
 }
 
-impl Faults<'_> {
+impl FindingList<'_> {
     fn add(&mut self, problem: impl fmt::Display, remedy: impl Into<String>) {
         let problem = format!("connector `{}` to `{}`: {problem}", self.name, self.url);
-        self.found.push(Finding::new(Rule::BadConnector, "", problem, remedy));
+        self.findings.push(Finding::new(Rule::BadConnector, "", problem, remedy));
     }
 }
 
-/// A configuration that can be used.
+/// A configuration without findings. Created by [`ConnectorConfig::resolve`].
 #[derive(Clone)]
-pub(crate) struct Settings {
-    pub(crate) config: Config,
+pub(crate) struct ResolvedConfig {
+    pub(crate) config: ConnectorConfig,
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) client_id: String,
@@ -189,17 +204,17 @@ fn random_client_id() -> String {
     format!("aimdb-{letters}")
 }
 
-/// A broker's URL, read.
+/// The parsed URL of a broker.
 #[derive(Debug, PartialEq, Eq)]
-struct Broker {
+struct BrokerUrl {
     tls: bool,
     host: String,
     port: u16,
     credentials: Option<(String, String)>,
 }
 
-impl Broker {
-    fn read(url: &str) -> Result<Self, (String, &'static str)> {
+impl BrokerUrl {
+    fn parse(url: &str) -> Result<Self, (String, &'static str)> {
         const SHAPE: &str = "write `mqtt://host:port` or `mqtts://user:password@host:port`";
         let fail = |problem: String| (problem, SHAPE);
         let uri: Uri =
@@ -214,21 +229,21 @@ impl Broker {
             return Err(fail("the URL has a path or a query, which a broker does not have".into()));
         }
         let authority = uri.authority().ok_or_else(|| fail("the URL has no host".into()))?;
-        let (user_info, place) = match authority.as_str().rsplit_once('@') {
-            Some((user_info, place)) => (Some(user_info), place),
+        let (user_info, host_port) = match authority.as_str().rsplit_once('@') {
+            Some((user_info, host_port)) => (Some(user_info), host_port),
             None => (None, authority.as_str()),
         };
         let host = authority.host();
         if host.is_empty() {
             return Err(fail("the URL has no host".into()));
         }
-        // `Authority::port` takes a number that is too large for none.
-        let port = match place[host.len()..].strip_prefix(':') {
+        // Not `Authority::port`: it treats a number that is too large as a missing port.
+        let port = match host_port[host.len()..].strip_prefix(':') {
             Some(digits) => digits.parse().ok().filter(|port| *port != 0),
             None => Some(default_port),
         };
         let port = port.ok_or_else(|| fail("the URL's port is not between 1 and 65535".into()))?;
-        let credentials = user_info.map(read_credentials).transpose().map_err(fail)?;
+        let credentials = user_info.map(parse_credentials).transpose().map_err(fail)?;
         Ok(Self {
             tls,
             host: host.trim_start_matches('[').trim_end_matches(']').into(),
@@ -238,7 +253,7 @@ impl Broker {
     }
 }
 
-fn read_credentials(user_info: &str) -> Result<(String, String), String> {
+fn parse_credentials(user_info: &str) -> Result<(String, String), String> {
     let (user, password) = user_info.split_once(':').unwrap_or((user_info, ""));
     let decode =
         |text: &str| percent_decode_str(text).decode_utf8().map(|decoded| decoded.into_owned());
@@ -248,6 +263,7 @@ fn read_credentials(user_info: &str) -> Result<(String, String), String> {
     }
 }
 
+/// The contents of a PEM file, or the reason why it cannot be read.
 pub(crate) fn read_file(path: &Path) -> tls::Pem {
     std::fs::read(path).map_err(|error| format!("`{}` cannot be read: {error}", path.display()))
 }
@@ -256,14 +272,14 @@ pub(crate) fn read_file(path: &Path) -> tls::Pem {
 mod tests {
     use super::*;
 
-    fn broker(url: &str) -> Result<Broker, String> {
-        Broker::read(url).map_err(|(problem, _)| problem)
+    fn broker(url: &str) -> Result<BrokerUrl, String> {
+        BrokerUrl::parse(url).map_err(|(problem, _)| problem)
     }
 
     #[test]
-    fn a_url_gives_host_port_and_credentials() {
+    fn a_url_has_host_port_and_credentials() {
         let plain =
-            |host: &str, port| Broker { tls: false, host: host.into(), port, credentials: None };
+            |host: &str, port| BrokerUrl { tls: false, host: host.into(), port, credentials: None };
         assert_eq!(broker("mqtt://localhost"), Ok(plain("localhost", 1883)));
         assert_eq!(broker("mqtt://127.0.0.1:2883/"), Ok(plain("127.0.0.1", 2883)));
         assert_eq!(broker("mqtt://[::1]:2883"), Ok(plain("::1", 2883)));
@@ -273,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_url_says_what_is_wrong() {
+    fn the_error_of_an_invalid_url_names_the_fault() {
         for (url, problem) in [
             ("http://host", "the URL's scheme is `http`"),
             ("localhost", "the URL has no scheme"),
@@ -290,7 +306,7 @@ mod tests {
 
     #[test]
     fn the_password_is_never_shown() {
-        let config = Config::new("mqtts://me:secret@host:1".into());
-        assert_eq!(config.shown_url(), "mqtts://host:1");
+        let config = ConnectorConfig::new("mqtts://me:secret@host:1".into());
+        assert_eq!(config.redacted_url(), "mqtts://host:1");
     }
 }

@@ -1,4 +1,4 @@
-//! How a connection ends.
+//! How a shutdown ends a connection.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -10,12 +10,10 @@ use super::broker::{Broker, DISCONNECT, PUBACK, client};
 use super::{Setup, Subject};
 use crate::support::*;
 
-/// Time for the client to do what it must not do. A slow machine makes a test forgiving, never wrong.
-const A_WHILE: Duration = Duration::from_millis(300);
+/// Time in which the client could make a mistake. On a slow machine a test may miss a mistake; it never fails wrongly.
+const PAUSE: Duration = Duration::from_millis(300);
 
-pub async fn a_shutdown_sends_everything_that_was_accepted_before_it_says_goodbye<S: Subject>(
-    subject: S,
-) {
+pub async fn a_shutdown_sends_every_accepted_value_before_the_disconnect<S: Subject>(subject: S) {
     let Some(broker) = Mosquitto::start(UNLIMITED) else { return };
     for qos in LEVELS {
         let mut probe = Probe::connect(broker.port()).await;
@@ -34,7 +32,7 @@ pub async fn a_shutdown_sends_everything_that_was_accepted_before_it_says_goodby
     }
 }
 
-pub async fn a_shutdown_while_messages_arrive_is_clean_and_takes_what_it_acknowledges<
+pub async fn a_shutdown_while_messages_arrive_is_clean_and_acknowledges_only_delivered_messages<
     S: Subject,
 >(
     subject: S,
@@ -55,13 +53,13 @@ pub async fn a_shutdown_while_messages_arrive_is_clean_and_takes_what_it_acknowl
                 }
                 continue;
             }
-            match tokio::time::timeout(A_WHILE, served.try_packet()).await {
+            match tokio::time::timeout(PAUSE, served.try_packet()).await {
                 Ok(Ok((PUBACK, body))) => {
                     acknowledged.push(u64::from(u16::from_be_bytes([body[0], body[1]])));
                 }
                 Ok(Ok(_)) => {}
                 Ok(Err(_)) => break,
-                // It takes nothing any more, and has nothing to say.
+                // The client acknowledges nothing during a shutdown, and sends nothing else.
                 Err(_) if stopping.get() => break,
                 Err(_) => {}
             }
@@ -69,7 +67,7 @@ pub async fn a_shutdown_while_messages_arrive_is_clean_and_takes_what_it_acknowl
         drop(served);
         acknowledged
     };
-    let ending = async {
+    let stopping_db = async {
         assert_eq!(value(&mut reader).await, 1);
         for _ in 0..100 {
             value(&mut reader).await;
@@ -77,7 +75,7 @@ pub async fn a_shutdown_while_messages_arrive_is_clean_and_takes_what_it_acknowl
         stopping.set(true);
         shut_down(&db).await;
     };
-    let (acknowledged, ()) = tokio::join!(serving, ending);
+    let (acknowledged, ()) = tokio::join!(serving, stopping_db);
     let mut taken: Vec<u64> = (1..=101).collect();
     while let Ok(n) = reader.try_recv() {
         taken.push(n);
@@ -87,7 +85,9 @@ pub async fn a_shutdown_while_messages_arrive_is_clean_and_takes_what_it_acknowl
     assert!(taken.starts_with(&acknowledged), "{} {}", taken.len(), acknowledged.len());
 }
 
-pub async fn what_no_record_has_at_a_shutdowns_deadline_is_not_acknowledged<S: Subject>(
+pub async fn a_message_that_no_record_has_at_a_shutdowns_deadline_is_not_acknowledged<
+    S: Subject,
+>(
     subject: S,
 ) {
     let broker = Broker::new(S::VERSION, None).await;
@@ -97,24 +97,24 @@ pub async fn what_no_record_has_at_a_shutdowns_deadline_is_not_acknowledged<S: S
     for n in 1..=6 {
         served.publish(n).await.unwrap();
     }
-    served.is_acknowledged(1).await;
-    served.is_acknowledged(2).await;
+    served.expect_puback(1).await;
+    served.expect_puback(2).await;
     eventually("the record is full", || db.health().blocked, |blocked| blocked.len() == 1).await;
     let serving = async {
-        // One more finds room while the shutdown waits.
+        // The record takes one more message while the shutdown waits.
         assert_eq!(value(&mut reader).await, 1);
-        served.is_acknowledged(3).await;
+        served.expect_puback(3).await;
         while let Ok((kind, _)) = served.try_packet().await {
             assert_ne!(kind, PUBACK);
         }
     };
-    let report = async { db.shutdown(A_WHILE * 3).await };
+    let report = async { db.shutdown(PAUSE * 3).await };
     let ((), report) = tokio::join!(within("the end", serving), report);
     assert!(!report.is_clean(), "{report}");
     assert_eq!((reader.try_recv(), reader.try_recv()), (Ok(2), Ok(3)));
 }
 
-pub async fn what_comes_after_a_shutdown_has_begun_is_left_to_the_broker<S: Subject>(subject: S) {
+pub async fn a_message_that_arrives_during_a_shutdown_is_not_acknowledged<S: Subject>(subject: S) {
     let broker = Broker::new(S::VERSION, None).await;
     let (db, mut reader) = client(&subject, broker.port(), BufferCfg::SpmcQueue { capacity: 2 });
     let mut served = broker.accept().await;
@@ -125,14 +125,14 @@ pub async fn what_comes_after_a_shutdown_has_begun_is_left_to_the_broker<S: Subj
     }
     eventually("the record is full", || db.health().blocked, |blocked| blocked.len() == 1).await;
     let serving = async {
-        tokio::time::sleep(A_WHILE).await;
+        tokio::time::sleep(PAUSE).await;
         served.publish(7).await.unwrap();
-        tokio::time::sleep(A_WHILE).await;
+        tokio::time::sleep(PAUSE).await;
         for n in 1..=6 {
             assert_eq!(value(&mut reader).await, n);
         }
         for n in 1..=6 {
-            served.is_acknowledged(n).await;
+            served.expect_puback(n).await;
         }
         assert_eq!(served.packet().await.0, DISCONNECT);
         drop(served);
@@ -148,7 +148,7 @@ pub async fn the_last_will_is_published_after_a_crash_and_not_after_a_shutdown<S
     let mut probe = Probe::connect(broker.port()).await;
     probe.subscribe("will", QoS::AtLeastOnce).await;
     let proxy = Proxy::to(broker.port()).await;
-    let with_a_will = || {
+    let builder_with_will = || {
         let will = LastWill::new("will", "gone").qos(QoS::AtLeastOnce).retain();
         let mut builder =
             subject.builder_with(Setup { will: Some(will), ..Setup::to(proxy.port()) });
@@ -157,11 +157,11 @@ pub async fn the_last_will_is_published_after_a_crash_and_not_after_a_shutdown<S
         });
         builder
     };
-    let db = start(with_a_will()).await;
+    let db = start(builder_with_will()).await;
     shut_down(&db).await;
-    probe.hears_nothing().await;
-    let db = start(with_a_will()).await;
-    // To the broker a client that crashed is a connection that is gone without a word.
+    probe.receives_nothing().await;
+    let db = start(builder_with_will()).await;
+    // For the broker, a crash of the client is a connection that ends without a DISCONNECT.
     proxy.close(true);
     assert_eq!(probe.text().await, ("will".into(), "gone".into()));
     let mut late = Probe::connect(broker.port()).await;
@@ -170,18 +170,19 @@ pub async fn the_last_will_is_published_after_a_crash_and_not_after_a_shutdown<S
     shut_down(&db).await;
 }
 
-pub async fn a_broker_may_go_on_sending_until_it_has_read_the_acknowledgements_and_the_goodbye<
+pub async fn a_broker_may_send_until_it_has_read_the_acknowledgements_and_the_disconnect<
     S: Subject,
 >(
     subject: S,
 ) {
     let broker = Broker::new(S::VERSION, None).await;
     let (db, reader) = client(&subject, broker.port(), QUEUE);
-    the_broker_goes_on_sending(&broker, &db, reader).await;
+    the_broker_keeps_sending(&broker, &db, reader).await;
 }
 
-/// A broker that writes to a client which is gone is told so, and then does not read what the client said last.
-pub async fn the_broker_goes_on_sending<R: Runtime>(
+/// If the client closed the socket early, its machine would reset the connection when the broker writes to it, and the
+/// broker would not read the client's last packets.
+pub async fn the_broker_keeps_sending<R: Runtime>(
     broker: &Broker,
     db: &AimDb<R>,
     mut reader: Reader<u64>,
@@ -192,32 +193,32 @@ pub async fn the_broker_goes_on_sending<R: Runtime>(
         served.publish(n).await.unwrap();
         assert_eq!(value(&mut reader).await, u64::from(n));
     }
-    let over = Cell::new(false);
+    let stopped = Cell::new(false);
     let serving = async {
         for n in 21..=25 {
-            tokio::time::sleep(A_WHILE).await;
+            tokio::time::sleep(PAUSE).await;
             served.publish(n).await.unwrap();
         }
         for n in 1..=20 {
-            served.is_acknowledged(n).await;
+            served.expect_puback(n).await;
         }
         let mut kind = PUBACK;
         while kind == PUBACK {
             kind = served.packet().await.0;
         }
         assert_eq!(kind, DISCONNECT);
-        tokio::time::sleep(A_WHILE).await;
-        assert!(!over.get(), "the next client may come too early");
+        tokio::time::sleep(PAUSE).await;
+        assert!(!stopped.get(), "the shutdown ends before the broker has closed");
         drop(served);
     };
-    let ending = async {
+    let stopping_db = async {
         shut_down(db).await;
-        over.set(true);
+        stopped.set(true);
     };
-    tokio::join!(serving, within("the shutdown", ending));
+    tokio::join!(serving, within("the shutdown", stopping_db));
 }
 
-pub async fn a_broker_that_keeps_the_connection_after_the_goodbye_is_not_waited_for_for_ever<
+pub async fn a_shutdown_does_not_wait_indefinitely_for_a_broker_that_keeps_the_connection_open<
     S: Subject,
 >(
     subject: S,
@@ -235,15 +236,17 @@ pub async fn a_broker_that_keeps_the_connection_after_the_goodbye_is_not_waited_
     tokio::join!(within("the end", serving), shut_down(&db));
 }
 
-pub async fn a_connection_that_breaks_before_the_goodbye_does_not_keep_a_shutdown<S: Subject>(
+pub async fn a_connection_that_breaks_before_the_disconnect_does_not_delay_a_shutdown<
+    S: Subject,
+>(
     subject: S,
 ) {
     let broker = Broker::new(S::VERSION, None).await;
     let (db, _reader) = client(&subject, broker.port(), QUEUE);
-    // It has no answer to its subscription.
+    // The broker does not acknowledge the subscription.
     let served = broker.accept().await;
     let breaking = async {
-        tokio::time::sleep(A_WHILE).await;
+        tokio::time::sleep(PAUSE).await;
         drop(served);
     };
     tokio::join!(breaking, within("the shutdown", shut_down(&db)));
