@@ -1,33 +1,42 @@
-//! Spawners that cross threads, each with its reason why a stage that is not `Send` stays on its executor.
+//! Spawners that the adapter can share between threads, with the reason why each is sound.
 //!
-//! The engine's handles are `Send`, so an adapter must be `Send`; an Embassy `Spawner` is not, because the task it spawns need
-//! not be. An [`EmbassyAdapter`](crate::EmbassyAdapter) therefore holds one of the three types of this module in its place.
+//! The engine's handles are `Send`, so an adapter must be `Send`. An Embassy [`Spawner`] is not `Send`, because the tasks it
+//! spawns need not be. An [`EmbassyAdapter`](crate::EmbassyAdapter) therefore holds one of the three types of this module
+//! instead:
+//!
+//! | type | spawns | where |
+//! |---|---|---|
+//! | `CheckedSpawner` | any stage | in the execution context of its executor; elsewhere it returns an error |
+//! | [`SendOnlySpawner`] | stages that are `Send` | anywhere |
+//! | [`UncheckedSpawner`] | any stage | where the caller has promised to spawn |
 
-use aimdb_core::runtime::SpawnError;
-use aimdb_core::{Runtime, stages::Stage};
 use core::future::Future;
+
+use aimdb_core::Runtime;
+use aimdb_core::runtime::SpawnError;
+use aimdb_core::stages::Stage;
 use embassy_executor::{SendSpawner, Spawner};
 
 use crate::task;
 
 #[cfg(any(feature = "std", feature = "cortex-m-single-core"))]
-mod place;
+mod execution_context;
 
-/// The home of an adapter that [`EmbassyAdapter::new`](crate::EmbassyAdapter::new) makes: [`Here`] with one of the features
-/// `std` and `cortex-m-single-core`, [`Anywhere`] without.
+/// The spawner of an adapter made by [`EmbassyAdapter::new`](crate::EmbassyAdapter::new): [`CheckedSpawner`] with one of the
+/// features `std` and `cortex-m-single-core`, [`SendOnlySpawner`] without.
 #[cfg(any(feature = "std", feature = "cortex-m-single-core"))]
-pub type Usual = Here;
+pub type DefaultSpawner = CheckedSpawner;
 
-/// The home of an adapter that [`EmbassyAdapter::new`](crate::EmbassyAdapter::new) makes: `Here` with one of the features
-/// `std` and `cortex-m-single-core`, [`Anywhere`] without.
+/// The spawner of an adapter made by [`EmbassyAdapter::new`](crate::EmbassyAdapter::new): `CheckedSpawner` with one of the
+/// features `std` and `cortex-m-single-core`, [`SendOnlySpawner`] without.
 #[cfg(not(any(feature = "std", feature = "cortex-m-single-core")))]
-pub type Usual = Anywhere;
+pub type DefaultSpawner = SendOnlySpawner;
 
-/// Where an adapter may spawn, and which stages. The trait is sealed.
-pub trait Home: Copy + Send + Sync + sealed::Sealed + 'static {}
+/// A spawner that an [`EmbassyAdapter`](crate::EmbassyAdapter) can hold. This trait is sealed.
+pub trait StageSpawner: Copy + Send + Sync + sealed::Sealed + 'static {}
 
-/// Which stages a home can spawn. The trait is sealed by [`Home`].
-pub trait Spawns<F: Future<Output = ()>>: Home {
+/// A spawner that can spawn stages with the future `F`. [`StageSpawner`] seals this trait too.
+pub trait SpawnStage<F: Future<Output = ()>>: StageSpawner {
     #[doc(hidden)]
     fn spawn<R: Runtime>(self, stage: Stage<R, F>) -> Result<(), SpawnError>;
 }
@@ -36,105 +45,107 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// Spawns any stage where the adapter was made, and refuses to spawn elsewhere.
+/// Spawns any stage in the execution context in which it was created, and returns an error in every other one.
 ///
-/// With the feature `std` a place is a thread. With `cortex-m-single-core` a place is an exception, or the mode without
-/// one: each interrupt executor runs in its own.
+/// With the feature `std` an execution context is a thread. With `cortex-m-single-core` it is an exception, or thread mode:
+/// each interrupt executor runs in its own exception.
 #[cfg(any(feature = "std", feature = "cortex-m-single-core"))]
 #[derive(Clone, Copy)]
-pub struct Here {
+pub struct CheckedSpawner {
     spawner: Spawner,
-    place: place::Place,
+    context: execution_context::ExecutionContext,
 }
 
 #[cfg(any(feature = "std", feature = "cortex-m-single-core"))]
-mod here {
+mod checked {
+    use super::execution_context::ExecutionContext;
     use super::*;
 
-    // SAFETY: a `Spawner` is `!Send` for one reason: with it a future that is `!Send` would get to the executor's place from
-    // another one. `spawn` uses it only where `of` got it, and `of` cannot be given a spawner of another place, since `Spawner`
-    // is `!Send`. Nothing else of the spawner can be reached. Two places that run at the same time, or interrupt each other,
-    // compare unequal: see `place`.
+    // SAFETY: a `Spawner` is `!Send` for one reason: with it, code in another execution context could move a `!Send` future to
+    // the executor. `spawn` uses the spawner only in the context in which `new` received it, and `new` cannot receive a spawner
+    // of another context, because `Spawner` is `!Send`. The type gives no other access to the spawner. Two contexts that run
+    // concurrently, or that interrupt each other, compare unequal: see `execution_context`.
     #[expect(unsafe_code, reason = "argued above")]
-    unsafe impl Send for Here {}
+    unsafe impl Send for CheckedSpawner {}
 
-    // SAFETY: as above; a `Spawner` is `Copy` and has no interior mutability of its own.
+    // SAFETY: as for `Send`; a `Spawner` is `Copy` and has no interior mutability of its own.
     #[expect(unsafe_code, reason = "argued above")]
-    unsafe impl Sync for Here {}
+    unsafe impl Sync for CheckedSpawner {}
 
-    impl Here {
-        pub(crate) fn of(spawner: Spawner) -> Self {
-            Self { spawner, place: place::Place::here() }
+    impl CheckedSpawner {
+        pub(crate) fn new(spawner: Spawner) -> Self {
+            Self { spawner, context: ExecutionContext::current() }
         }
     }
 
-    impl Home for Here {}
-    impl sealed::Sealed for Here {}
+    impl StageSpawner for CheckedSpawner {}
+    impl sealed::Sealed for CheckedSpawner {}
 
-    impl<F: Future<Output = ()> + 'static> Spawns<F> for Here {
+    impl<F: Future<Output = ()> + 'static> SpawnStage<F> for CheckedSpawner {
         fn spawn<R: Runtime>(self, stage: Stage<R, F>) -> Result<(), SpawnError> {
-            if self.place != place::Place::here() {
-                return Err(NOT_HERE);
+            if self.context != ExecutionContext::current() {
+                return Err(WRONG_CONTEXT);
             }
-            self.spawner.spawn(task::of(stage)?);
+            self.spawner.spawn(task::allocate(stage)?);
             Ok(())
         }
     }
 
-    const NOT_HERE: SpawnError = SpawnError {
-        reason: "this is not where the spawner's executor runs, and a stage may hold what must not leave it",
+    const WRONG_CONTEXT: SpawnError = SpawnError {
+        reason: "the spawner's executor runs in another thread or interrupt, and a stage that is not `Send` must not be moved there",
         remedy: "build the database in a task of that executor",
     };
 }
 
 /// Spawns stages that are `Send`, from any thread, interrupt or core.
 #[derive(Clone, Copy)]
-pub struct Anywhere(SendSpawner);
+pub struct SendOnlySpawner(SendSpawner);
 
-impl Anywhere {
-    pub(crate) fn of(spawner: Spawner) -> Self {
+impl SendOnlySpawner {
+    pub(crate) fn new(spawner: Spawner) -> Self {
         Self(spawner.make_send())
     }
 }
 
-impl Home for Anywhere {}
-impl sealed::Sealed for Anywhere {}
+impl StageSpawner for SendOnlySpawner {}
+impl sealed::Sealed for SendOnlySpawner {}
 
-impl<F: Future<Output = ()> + Send + 'static> Spawns<F> for Anywhere {
+impl<F: Future<Output = ()> + Send + 'static> SpawnStage<F> for SendOnlySpawner {
     fn spawn<R: Runtime>(self, stage: Stage<R, F>) -> Result<(), SpawnError> {
-        self.0.spawn(task::of(stage)?);
+        self.0.spawn(task::allocate(stage)?);
         Ok(())
     }
 }
 
-/// Spawns any stage and checks nothing: the program has promised where it builds databases.
+/// Spawns any stage without a check: the program has promised where it builds databases.
 #[derive(Clone, Copy)]
-pub struct Promised(Spawner);
+pub struct UncheckedSpawner(Spawner);
 
-// SAFETY: the caller of `of` has promised that the adapter spawns only where its spawner may be used.
+// SAFETY: the caller of `new` has promised that the adapter spawns only where its spawner may be used.
 #[expect(unsafe_code, reason = "argued above")]
-unsafe impl Send for Promised {}
+unsafe impl Send for UncheckedSpawner {}
 
-// SAFETY: as above; a `Spawner` is `Copy` and has no interior mutability of its own.
+// SAFETY: as for `Send`; a `Spawner` is `Copy` and has no interior mutability of its own.
 #[expect(unsafe_code, reason = "argued above")]
-unsafe impl Sync for Promised {}
+unsafe impl Sync for UncheckedSpawner {}
 
-impl Promised {
+impl UncheckedSpawner {
     /// # Safety
     ///
-    /// `spawn` is called only where `spawner` itself could be used: on its executor's thread, core and interrupt.
-    #[expect(unsafe_code, reason = "the caller promises what cannot be checked")]
-    pub(crate) unsafe fn of(spawner: Spawner) -> Self {
+    /// The caller must call `spawn` only where `spawner` itself could be used: in its executor's thread or interrupt, on its
+    /// core.
+    #[expect(unsafe_code, reason = "the caller's promise cannot be checked")]
+    pub(crate) unsafe fn new(spawner: Spawner) -> Self {
         Self(spawner)
     }
 }
 
-impl Home for Promised {}
-impl sealed::Sealed for Promised {}
+impl StageSpawner for UncheckedSpawner {}
+impl sealed::Sealed for UncheckedSpawner {}
 
-impl<F: Future<Output = ()> + 'static> Spawns<F> for Promised {
+impl<F: Future<Output = ()> + 'static> SpawnStage<F> for UncheckedSpawner {
     fn spawn<R: Runtime>(self, stage: Stage<R, F>) -> Result<(), SpawnError> {
-        self.0.spawn(task::of(stage)?);
+        self.0.spawn(task::allocate(stage)?);
         Ok(())
     }
 }

@@ -1,33 +1,35 @@
-//! A place that an executor never leaves, and in which code runs one after the other.
+//! The execution context of an executor: code in one context never runs concurrently with itself.
 
 #[cfg(feature = "std")]
-mod of_the_target {
-    /// A thread. An id is never used twice in one process.
+mod target {
+    /// A thread. A process never reuses a `ThreadId`.
     #[derive(Clone, Copy, PartialEq, Eq)]
-    pub(crate) struct Place(std::thread::ThreadId);
+    pub(crate) struct ExecutionContext(std::thread::ThreadId);
 
-    impl Place {
-        pub(crate) fn here() -> Self {
+    impl ExecutionContext {
+        pub(crate) fn current() -> Self {
             Self(std::thread::current().id())
         }
     }
 }
 
 #[cfg(not(feature = "std"))]
-mod of_the_target {
+mod target {
     #[cfg(not(target_arch = "arm"))]
     compile_error!("the feature `cortex-m-single-core` is for Arm Cortex-M; on the host use `std`");
 
-    /// The exception that is being handled, 0 for none: an interrupt executor runs in its own. An exception does not interrupt
-    /// itself, so two executors that one handler polls take turns. The feature's promise excludes what a number cannot tell
-    /// apart: the same exception on another core, and threads of an operating system.
+    /// The number of the active exception; 0 in thread mode.
+    ///
+    /// Each interrupt executor runs in its own exception. An exception does not interrupt itself, so two executors polled by
+    /// one handler run one after the other. The number cannot distinguish the same exception on another core, nor the threads
+    /// of an operating system: the feature's promise excludes both.
     #[derive(Clone, Copy, PartialEq, Eq)]
-    pub(crate) struct Place(u32);
+    pub(crate) struct ExecutionContext(u32);
 
-    impl Place {
-        pub(crate) fn here() -> Self {
+    impl ExecutionContext {
+        pub(crate) fn current() -> Self {
             let exception: u32;
-            // SAFETY: reads a register that every Cortex-M has; changes nothing.
+            // SAFETY: the instruction reads a register that every Cortex-M has, and changes nothing.
             #[expect(unsafe_code, reason = "argued above")]
             unsafe {
                 core::arch::asm!("mrs {}, IPSR", out(reg) exception, options(nomem, nostack, preserves_flags));
@@ -37,4 +39,4 @@ mod of_the_target {
     }
 }
 
-pub(crate) use of_the_target::Place;
+pub(crate) use target::ExecutionContext;
