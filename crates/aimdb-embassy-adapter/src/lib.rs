@@ -1,5 +1,5 @@
 //! The Embassy adapter of AimDB: each stage is an Embassy task, timers are `embassy-time`'s, log lines are written to a
-//! [sink](sink) of the user's choice.
+//! [sink] of the user's choice.
 //!
 //! The adapter adds no semantics: buffers, supervision and shutdown are part of `aimdb-core`, with the same source as on Tokio.
 //! It builds on the published `embassy-executor` and `embassy-time`, on microcontrollers and on the host (Embassy's std
