@@ -16,7 +16,7 @@ use aimdb_sync::{
     Attach, CancelToken, GetError, OpenError, SetError, SyncConsumer, SyncHandle, SyncProducer,
     WaitLimit,
 };
-use aimdb_testing::buffers::{Door, OpenRecord, RecordReader, Takers};
+use aimdb_testing::buffers::{OpenRecord, RecordApi, RecordReader, Takers};
 
 /// After this a call that waits gives up. What the suite does meanwhile takes microseconds.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -32,7 +32,7 @@ struct Open<T: Record> {
 
 struct Reader<T: Record>(SyncConsumer<T>);
 
-impl Door for BlockingDoor {
+impl RecordApi for BlockingDoor {
     type Open<T: Record> = Open<T>;
 
     fn open<T: Record>(&self, cfg: BufferCfg, takers: Takers) -> Open<T> {

@@ -10,7 +10,7 @@ extern crate alloc;
 use alloc::sync::Arc;
 
 use aimdb_embassy_adapter::{EmbassyAdapter, sink};
-use aimdb_testing::buffers::HandleDoor;
+use aimdb_testing::buffers::AsyncApi;
 use board::console;
 use embassy_executor::Spawner;
 
@@ -29,8 +29,8 @@ async fn suites(spawner: Spawner) {
         console::line(format_args!("{suite}::{case}"));
         cases += 1;
     };
-    let door = HandleDoor(Arc::clone(&runtime));
-    aimdb_testing::buffers::run_all(&door, &mut |case| report("buffers", case));
+    let api = AsyncApi(Arc::clone(&runtime));
+    aimdb_testing::buffers::run_all(&api, &mut |case| report("buffers", case));
     aimdb_testing::runtime::run_all(Arc::clone(&runtime), &mut |case| report("runtime", case))
         .await;
     aimdb_testing::engine::run_all(runtime, &mut |case| report("engine", case)).await;
