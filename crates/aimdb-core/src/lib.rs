@@ -62,7 +62,7 @@ pub use address::{Address, Direction};
 pub use buffer::cfg::BufferCfg;
 pub use buffer::error::{Closed, ProduceError, ProduceManyError, TryProduceError, TryRecvError};
 pub use buffer::event::Event;
-pub use builder::{AimDbBuilder, NoRuntime};
+pub use builder::{AimDbBuilder, IntoRuntime, NoRuntime};
 pub use clock::Instant;
 pub use context::{Elapsed, Interval, Log, RuntimeContext, Time, Timeout};
 pub use engine::db::AimDb;

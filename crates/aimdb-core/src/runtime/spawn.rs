@@ -45,7 +45,7 @@ impl SpawnError {
 
 impl fmt::Display for SpawnError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; {}", self.reason, self.help)
+        write!(f, "{}\n  help: {}", self.reason, self.help)
     }
 }
 
