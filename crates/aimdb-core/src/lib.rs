@@ -86,7 +86,7 @@ pub use link::inbound::DeadLetter;
 pub use owner::{Owner, StageId};
 pub use registrar::Registrar;
 pub use runtime::adapter::{LogLevel, Runtime};
-pub use runtime::spawn::Spawn;
+pub use runtime::spawn::{SendRuntime, Spawn};
 pub use stages::input::{Input, input};
 pub use sync::Arc;
 /// Atomics for the models of crates above this one.
