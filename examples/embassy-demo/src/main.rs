@@ -8,7 +8,7 @@
 
 use core::time::Duration;
 
-use aimdb::embassy::SendOnlySpawner;
+use aimdb::embassy::spawner::SendOnlySpawner;
 use aimdb::prelude::*;
 use board::console;
 use embassy_executor::Spawner;

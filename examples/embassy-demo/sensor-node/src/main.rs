@@ -4,7 +4,8 @@
 #![no_std]
 #![no_main]
 
-use aimdb::embassy::{SendOnlySpawner, sink};
+use aimdb::embassy::sink;
+use aimdb::embassy::spawner::SendOnlySpawner;
 use aimdb::prelude::*;
 use aimdb::{EmbeddedSerialConnector, Postcard, Uart};
 use board::{console, uart};
