@@ -7,8 +7,9 @@ use core::fmt;
 use core::future::Future;
 use core::marker::PhantomData;
 
+use crate::buffer::buffer::Buffer;
 use crate::buffer::cfg::BufferCfg;
-use crate::buffer::{Buffer, NoMemory, WaitTicket};
+use crate::buffer::kind::NoMemory;
 use crate::clock::Clock;
 use crate::context::RuntimeContext;
 use crate::engine::restart::{Restart, Restarting};
@@ -31,6 +32,7 @@ use crate::stages::input::Input;
 use crate::stages::join::{JoinInputs, JoinReaders, JoinStage};
 use crate::stages::map::{Filtered, MapStage, Mapped, Scanned, Step};
 use crate::sync::Arc;
+use crate::wait::WaitGuard;
 use crate::wiring::{StageSite, Wire, Wiring};
 
 /// One record as declared.
@@ -326,7 +328,7 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
             let reader =
                 consumer.subscribe().expect("a stage's first reader is there from the start");
             // A connector has several values in progress at a time, so the link counts them instead of the reader.
-            reader.hand_on();
+            reader.delegate_accounting();
             let messages =
                 OutboundQueue { reader, codec, topic, runtime: Arc::clone(wiring.runtime) };
             wiring.link_out(&site, &link, |info| OutboundLink::new(info, Box::new(messages)));
@@ -347,10 +349,9 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         let location = self.caller();
         self.stage(location, link.text.clone(), kind, move |wiring, site| {
             let queue = InboundQueue {
-                producer: Producer::<T, R>::new(wiring.record(&site)),
+                wait: WaitGuard::new(Producer::<T, R>::new(wiring.record(&site))),
                 codec,
                 decoded: None,
-                ticket: WaitTicket::default(),
                 dead_letters: wiring.dead_letters.clone(),
                 runtime: Arc::clone(wiring.runtime),
             };

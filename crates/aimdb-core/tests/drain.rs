@@ -132,7 +132,7 @@ fn a_link_that_only_waits_for_the_drain_leaves_commands_to_a_waiting_tap() {
     for (waited, written_before) in [(false, false), (true, false), (true, true)] {
         let (_runtime, db, mut link) = linked(MAILBOX);
         let producer = db.producer::<u64>("record").unwrap();
-        let tap = db.consumer::<u64>("record").unwrap().subscription().unwrap();
+        let tap = db.consumer::<u64>("record").unwrap().subscription().unwrap().into_shared();
         let (wakes, mut waiter) = (Arc::new(CountingWaker::default()), Waiter::default());
         if waited {
             assert!(next(&mut link, &wakes).is_pending());
@@ -164,7 +164,7 @@ fn a_link_that_only_waits_for_the_drain_leaves_commands_to_a_waiting_tap() {
 fn a_link_that_waits_for_the_drain_is_woken_when_a_tap_takes_the_last_command() {
     let (_runtime, db, mut link) = linked(MAILBOX);
     let producer = db.producer::<u64>("record").unwrap();
-    let tap = db.consumer::<u64>("record").unwrap().subscription().unwrap();
+    let tap = db.consumer::<u64>("record").unwrap().subscription().unwrap().into_shared();
     let wakes = Arc::new(CountingWaker::default());
     producer.try_produce(7).unwrap();
     close(&db);
@@ -235,7 +235,7 @@ fn a_command_that_the_last_taker_left_is_undelivered_unless_a_later_taker_took_i
         assert_eq!(runtime.tasks(), 0, "the tap has taken its command and returned");
         producer.try_produce(2).unwrap();
         if taken {
-            let late = db.consumer::<u64>("record").unwrap().subscription().unwrap();
+            let late = db.consumer::<u64>("record").unwrap().subscription().unwrap().into_shared();
             assert_eq!(late.try_value(), Ok(2));
         }
         let undelivered = shut_down(&runtime, &db).undelivered;
@@ -274,7 +274,7 @@ fn a_batch_whose_last_value_was_accepted_before_the_close_is_complete() {
 fn a_batch_that_fits_before_the_close_is_complete_and_a_batch_of_one_value_more_is_not() {
     for more in [0, 1] {
         let (db, producer, consumer) = open::<u64>(BufferCfg::SpmcQueue { capacity: 32 });
-        let reader = consumer.subscription().unwrap();
+        let reader = consumer.subscription().unwrap().into_shared();
         producer.try_produce(100).unwrap();
         let mut sent = pin!(producer.produce_many(0..32 + more));
         let wakes = Arc::new(CountingWaker::default());

@@ -17,7 +17,8 @@ fn waiting_readers_are_woken_though_the_clone_for_one_of_them_panics() {
     for cfg in [RING, QUEUE, LATEST] {
         let instances = InstanceCounter::new();
         let (_db, producer, consumer) = open::<Counted>(cfg);
-        let subscriptions: Vec<_> = (0..3).map(|_| consumer.subscription().unwrap()).collect();
+        let subscriptions: Vec<_> =
+            (0..3).map(|_| consumer.subscription().unwrap().into_shared()).collect();
         let mut waiters: Vec<_> = (0..3).map(|_| Waiter::default()).collect();
         for (waiter, subscription) in waiters.iter_mut().zip(&subscriptions) {
             assert!(waiter.read(subscription).is_pending(), "{cfg}");
@@ -66,7 +67,7 @@ fn a_batch_is_accepted_though_the_drop_of_an_overwritten_value_panics() {
         let instances = InstanceCounter::new();
         let (db, producer, consumer) = open::<Counted>(cfg);
         let held = cfg.capacity() as u64;
-        let idle = consumer.subscription().unwrap();
+        let idle = consumer.subscription().unwrap().into_shared();
         (0..held).for_each(|number| assert!(producer.try_produce(instances.value(number)).is_ok()));
         {
             let mut sent =
@@ -94,7 +95,7 @@ fn a_reader_is_woken_for_a_value_though_the_drop_of_the_one_before_panics() {
     for cfg in [BufferCfg::SpmcRing { capacity: 1 }, LATEST] {
         let instances = InstanceCounter::new();
         let (_db, producer, consumer) = open::<Counted>(cfg);
-        let subscription = consumer.subscription().unwrap();
+        let subscription = consumer.subscription().unwrap().into_shared();
         assert!(producer.try_produce(instances.value(0)).is_ok());
         assert_eq!(subscription.try_value().unwrap().number, 0);
         let mut waiter = Waiter::default();
@@ -127,7 +128,7 @@ fn a_record_is_freed_though_the_drop_of_a_value_in_it_panics() {
 fn the_value_of_a_cancelled_produce_is_dropped_once_though_its_drop_panics() {
     let instances = InstanceCounter::new();
     let (db, producer, consumer) = open::<Counted>(BufferCfg::SpmcQueue { capacity: 1 });
-    let subscription = consumer.subscription().unwrap();
+    let subscription = consumer.subscription().unwrap().into_shared();
     assert!(producer.try_produce(instances.value(0)).is_ok());
     let wakes = Arc::new(CountingWaker::default());
     let waker = Waker::from(Arc::clone(&wakes));

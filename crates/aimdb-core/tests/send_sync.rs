@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use aimdb_core::buffer::{Subscription, WaitTicket};
+use aimdb_core::buffer::{SharedSubscription, Subscription, WaitTicket};
 use aimdb_core::graph::{
     ConnectorNode, InputNode, LinkNode, Plan, RecordNode, Severity, StageKind, StageNode,
     StageRole, TypeNode,
@@ -80,6 +80,7 @@ auto_traits! {
     Consumer<Value, AnyRuntime>: has Send, has Sync, has Unpin;
     Reader<Value>: has Send, has Sync, has Unpin;
     Subscription<Value>: has Send, has Sync, has Unpin;
+    SharedSubscription<Value>: has Send, has Sync, has Unpin;
     WaitTicket: has Send, has Sync, has Unpin;
     RuntimeContext<AnyRuntime>: has Send, has Sync, has Unpin;
     Time<AnyRuntime>: has Send, has Sync, has Unpin;

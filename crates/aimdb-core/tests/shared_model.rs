@@ -27,8 +27,7 @@ struct State {
 
 fn follows_its_model(cfg: BufferCfg, ops: &[(u8, u8)]) {
     let (db, producer, consumer) = open::<u64>(cfg);
-    let subscription = consumer.subscription().unwrap();
-    subscription.share();
+    let subscription = consumer.subscription().unwrap().into_shared();
     let mut waiters: [State; WAITERS] = Default::default();
     // The values to be read, in order.
     let mut held = VecDeque::new();

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
-use aimdb_core::buffer::{Subscription, WaitTicket};
+use aimdb_core::buffer::{SharedSubscription, WaitTicket};
 use aimdb_core::metrics::RecordMetrics;
 use aimdb_core::{
     BufferCfg, Consumer, Event, ProduceManyError, Producer, Reader, TryProduceError, TryRecvError,
@@ -276,7 +276,7 @@ impl Shared {
     }
 
     /// Reads until the record is drained, through a subscription that another thread reads too.
-    fn read_shared(&self, subscription: &Subscription<Value>) -> Seen {
+    fn read_shared(&self, subscription: &SharedSubscription<Value>) -> Seen {
         let mut seen = Seen::default();
         let mut ticket = WaitTicket::default();
         loop {
@@ -387,8 +387,7 @@ fn assert_in_order(ids: &[u64]) {
 fn run(cfg: BufferCfg, early: bool) -> Outcome {
     let shared = Shared::new(cfg);
     let readers: Vec<_> = READERS.iter().map(|_| shared.consumer.subscribe().unwrap()).collect();
-    let subscription = shared.consumer.subscription().unwrap();
-    subscription.share();
+    let subscription = shared.consumer.subscription().unwrap().into_shared();
     let mut outcome = thread::scope(|scope| {
         let shared = &shared;
         let readers: Vec<_> = readers

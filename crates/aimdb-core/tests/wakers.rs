@@ -5,7 +5,7 @@ mod common;
 
 use std::task::Poll;
 
-use aimdb_core::buffer::Subscription;
+use aimdb_core::buffer::SharedSubscription;
 use aimdb_core::{BufferCfg, Closed, TryProduceError};
 use common::*;
 
@@ -22,13 +22,16 @@ fn crowd() -> Vec<Waiter> {
 fn two_idle_readers_cause_no_wake() {
     for cfg in [RING, QUEUE, LATEST, MAILBOX] {
         let (db, producer, consumer) = open::<u64>(cfg);
-        let subscriptions = [consumer.subscription().unwrap(), consumer.subscription().unwrap()];
+        let subscriptions = [
+            consumer.subscription().unwrap().into_shared(),
+            consumer.subscription().unwrap().into_shared(),
+        ];
         let mut waiters = [Waiter::default(), Waiter::default()];
         for (waiter, subscription) in waiters.iter_mut().zip(&subscriptions) {
             assert!(waiter.read(subscription).is_pending(), "{cfg}");
         }
         // Calls that bring the readers no value.
-        drop(consumer.subscription().unwrap());
+        drop(consumer.subscription().unwrap().into_shared());
         assert_eq!(
             (consumer.latest(), subscriptions[0].pending(), subscriptions[1].lagged()),
             (None, 0, 0)
@@ -45,7 +48,8 @@ fn two_idle_readers_cause_no_wake() {
 fn one_produce_wakes_each_waiting_reader_once_and_one_taker_of_a_mailbox() {
     for cfg in [RING, QUEUE, LATEST, MAILBOX] {
         let (_db, producer, consumer) = open::<u64>(cfg);
-        let subscriptions: Vec<_> = (0..CROWD).map(|_| consumer.subscription().unwrap()).collect();
+        let subscriptions: Vec<_> =
+            (0..CROWD).map(|_| consumer.subscription().unwrap().into_shared()).collect();
         let mut waiters = crowd();
         for round in 0..3 {
             for (waiter, subscription) in waiters.iter_mut().zip(&subscriptions) {
@@ -78,7 +82,7 @@ fn a_value_wakes_all_readers_though_one_of_their_wakers_panics() {
         for broken in BROKEN {
             let (_db, producer, consumer) = open::<u64>(cfg);
             let subscriptions: Vec<_> =
-                (0..CROWD).map(|_| consumer.subscription().unwrap()).collect();
+                (0..CROWD).map(|_| consumer.subscription().unwrap().into_shared()).collect();
             let mut waiters = crowd();
             for (waiter, subscription) in waiters.iter_mut().zip(&subscriptions) {
                 assert!(waiter.read(subscription).is_pending(), "{cfg}");
@@ -96,7 +100,7 @@ fn a_value_wakes_all_readers_though_one_of_their_wakers_panics() {
 #[test]
 fn a_command_stays_pending_though_the_waker_of_its_taker_panics() {
     let (_db, producer, consumer) = open::<u64>(MAILBOX);
-    let subscription = consumer.subscription().unwrap();
+    let subscription = consumer.subscription().unwrap().into_shared();
     let mut waiters = [Waiter::default(), Waiter::default()];
     waiters.iter_mut().for_each(|waiter| assert!(waiter.read(&subscription).is_pending()));
     waiters[0].waker.panic_on_next_wake();
@@ -112,9 +116,10 @@ fn closing_wakes_readers_and_writers_though_one_of_their_wakers_panics() {
     for broken in BROKEN.into_iter().chain(BROKEN.map(|nth| CROWD + nth)) {
         let (db, producer, consumer) = open::<u64>(BufferCfg::SpmcQueue { capacity: 1 });
         // The reader that blocks the writers.
-        let slow = consumer.subscription().unwrap();
+        let slow = consumer.subscription().unwrap().into_shared();
         producer.try_produce(0).unwrap();
-        let subscriptions: Vec<_> = (0..CROWD).map(|_| consumer.subscription().unwrap()).collect();
+        let subscriptions: Vec<_> =
+            (0..CROWD).map(|_| consumer.subscription().unwrap().into_shared()).collect();
         let (mut readers, mut writers) = (crowd(), crowd());
         for (waiter, subscription) in readers.iter_mut().zip(&subscriptions) {
             assert!(waiter.read(subscription).is_pending());
@@ -138,8 +143,8 @@ fn closing_wakes_readers_and_writers_though_one_of_their_wakers_panics() {
 fn a_dropped_queue_reader_wakes_all_writers_though_one_of_their_wakers_panics() {
     for broken in BROKEN {
         let (_db, producer, consumer) = open::<u64>(BufferCfg::SpmcQueue { capacity: CROWD });
-        let remaining = consumer.subscription().unwrap();
-        let leaver = consumer.subscription().unwrap();
+        let remaining = consumer.subscription().unwrap().into_shared();
+        let leaver = consumer.subscription().unwrap().into_shared();
         (0..CROWD as u64).for_each(|value| producer.try_produce(value).unwrap());
         while remaining.try_value().is_ok() {}
         let mut writers = crowd();
@@ -158,7 +163,7 @@ fn a_dropped_queue_reader_wakes_all_writers_though_one_of_their_wakers_panics() 
 fn a_batch_read_wakes_all_writers_though_one_of_their_wakers_panics() {
     for broken in BROKEN {
         let (_db, producer, consumer) = open::<u64>(BufferCfg::SpmcQueue { capacity: CROWD });
-        let reader = consumer.subscription().unwrap();
+        let reader = consumer.subscription().unwrap().into_shared();
         (0..CROWD as u64).for_each(|value| producer.try_produce(value).unwrap());
         let mut writers = crowd();
         writers.iter_mut().for_each(|writer| assert!(writer.write(&producer, 1).is_pending()));
@@ -174,8 +179,7 @@ fn a_batch_read_wakes_all_writers_though_one_of_their_wakers_panics() {
 fn dropping_a_subscription_wakes_all_its_waiters_though_one_of_their_wakers_panics() {
     for broken in BROKEN {
         let (_db, producer, consumer) = open::<u64>(RING);
-        let subscription = consumer.subscription().unwrap();
-        subscription.share();
+        let subscription = consumer.subscription().unwrap().into_shared();
         let mut waiters = crowd();
         waiters.iter_mut().for_each(|waiter| assert!(waiter.read(&subscription).is_pending()));
         waiters[broken].waker.panic_on_next_wake();
@@ -190,8 +194,7 @@ fn dropping_a_subscription_wakes_all_its_waiters_though_one_of_their_wakers_pani
 fn waiters_that_share_a_subscription_are_woken_one_for_each_value() {
     for cfg in [RING, QUEUE] {
         let (_db, producer, consumer) = open::<u64>(cfg);
-        let subscription = consumer.subscription().unwrap();
-        subscription.share();
+        let subscription = consumer.subscription().unwrap().into_shared();
         let mut waiters: Vec<_> = (0..3).map(|_| Waiter::default()).collect();
         waiters.iter_mut().for_each(|waiter| assert!(waiter.read(&subscription).is_pending()));
         producer.try_produce(0).unwrap();
@@ -216,7 +219,7 @@ fn waiters_that_share_a_subscription_are_woken_one_for_each_value() {
 fn a_subscription_dropped_with_a_ticket_in_its_wait_queue_blocks_no_writer() {
     for cfg in [RING, QUEUE, LATEST, MAILBOX] {
         let (db, producer, consumer) = open::<u64>(cfg);
-        let subscription = consumer.subscription().unwrap();
+        let subscription = consumer.subscription().unwrap().into_shared();
         let mut forgotten = Waiter::default();
         assert!(forgotten.read(&subscription).is_pending(), "{cfg}");
         drop(subscription);
@@ -224,7 +227,7 @@ fn a_subscription_dropped_with_a_ticket_in_its_wait_queue_blocks_no_writer() {
             assert_eq!(producer.try_produce(value), Ok(()), "{cfg}");
         }
         // The next reader may reuse the number of the dropped one.
-        let next: Subscription<u64> = consumer.subscription().unwrap();
+        let next: SharedSubscription<u64> = consumer.subscription().unwrap().into_shared();
         while next.try_value().is_ok() {}
         let mut waiter = Waiter::default();
         assert!(waiter.read(&next).is_pending(), "{cfg}");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll, Wake, Waker};
 
-use aimdb_core::buffer::{Subscription, WaitTicket};
+use aimdb_core::buffer::{SharedSubscription, WaitTicket};
 use aimdb_core::{Closed, Producer, Record};
 use aimdb_testing::TestRuntime;
 
@@ -47,7 +47,7 @@ pub(crate) struct Waiter {
 impl Waiter {
     pub(crate) fn read<T: Record>(
         &mut self,
-        subscription: &Subscription<T>,
+        subscription: &SharedSubscription<T>,
     ) -> Poll<Result<T, Closed>> {
         let waker = Waker::from(Arc::clone(&self.waker));
         subscription.poll_value(&mut self.ticket, &mut Context::from_waker(&waker))

@@ -1,7 +1,7 @@
 //! Run with `tools/firmware run conformance`.
 //!
-//! The suites that the Tokio adapter passes on the host, case by case: buffers, runtime, engine. Prints each case before
-//! it runs; a promise that is broken is a panic, which ends QEMU with status 1.
+//! The suites that the Tokio adapter passes on the host, case by case: buffers, runtime, engine. The firmware prints each
+//! case before it runs; a case that fails panics, which ends QEMU with status 1.
 #![no_std]
 #![no_main]
 
@@ -16,7 +16,7 @@ use embassy_executor::Spawner;
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
-    // Tasks are never given back, and the suites make hundreds.
+    // The adapter never frees the memory of a task, and the suites start hundreds of tasks.
     board::heap::init(2 * 1024 * 1024);
     board::executor::run(|spawner| spawner.spawn(suites(spawner).expect("the first task")))
 }
