@@ -23,7 +23,7 @@ static_assert(alignof(struct Reading) == 4, "struct Reading has another alignmen
 #endif
 
 /** Declares a record of `struct Reading`; see `aimdb_configure_bytes`. */
-aimdb_status reading_configure(const aimdb_builder *builder, const char *key, aimdb_buffer kind, size_t capacity);
+aimdb_status reading_configure(const aimdb_builder *builder, const char *key, aimdb_buffer_kind kind, size_t capacity);
 /** See `aimdb_set`. */
 aimdb_status reading_set(const aimdb_producer *producer, struct Reading value);
 /** See `aimdb_try_set`. */
