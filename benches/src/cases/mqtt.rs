@@ -11,8 +11,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use aimdb_core::link::{Decode, Encode};
 use aimdb_core::{AimDb, AimDbBuilder, BufferCfg, CodecError, Incoming, decode_with, encode_with};
+use aimdb_core::{Decode, Encode};
 use aimdb_mqtt_connector::{MqttConnector, QoS, mqtt};
 use aimdb_tokio_adapter::TokioAdapter;
 use rumqttc::{AckMode, AsyncClient, Event, EventLoop, MqttOptions, Packet, PublishOptions};

@@ -1,23 +1,32 @@
 //! Registration: what the user declares, kept as data until `build()`.
 
+use crate::address::Direction;
+use crate::owner::Owner;
+use crate::record::RecordIndex;
+use crate::registrar::{Draft, Registrar, make_record};
 use crate::sync::Arc;
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use crate::buffer::{Buffer, BufferCfg, NoMemory};
-use crate::engine::{AimDb, AnyRecord, DbInner, Engine, StageCell};
+use crate::buffer::NoMemory;
+use crate::buffer::cfg::BufferCfg;
+use crate::clock::Clock;
+use crate::engine::db::AimDb;
+use crate::engine::inner::DbInner;
+use crate::engine::lifecycle::Engine;
+use crate::engine::stage::StageCell;
 use crate::error::{DbError, DbResult};
-use crate::graph::{
-    ConnectorNode, Finding, Findings, Graph, Plan, RecordNode, Rule, StageKind, StageRole, TypeNode,
-};
-use crate::handle::RecordCell;
+use crate::graph::check::Plan;
+use crate::graph::finding::{Finding, Findings, Rule};
+use crate::graph::node::{ConnectorNode, Graph, RecordNode, StageKind, StageRole, TypeNode};
 use crate::key::{Record, RecordKey};
-use crate::link::{Connector, DeadLetter, DeadLetterHook, LinkInfo, LinkRequest, Links};
-use crate::registrar::Registrar;
-use crate::runtime::{Clock, LogLevel, Runtime, RuntimeClock, Spawn};
+use crate::link::connector::{Connector, LinkRequest, Links};
+use crate::link::inbound::{DeadLetter, DeadLetterHook};
+use crate::record::AnyRecord;
+use crate::runtime::adapter::{LogLevel, Runtime, RuntimeClock};
+use crate::runtime::spawn::Spawn;
 use crate::sync::Lock;
 use crate::wiring::Wiring;
 
@@ -38,31 +47,13 @@ pub struct NoRuntime(());
 pub struct AimDbBuilder<R = NoRuntime> {
     runtime: Arc<R>,
     drafts: Vec<Draft<R>>,
-    /// Where to find the drafts of a key: one, if the graph is valid.
-    places: Places,
+    /// The drafts of each key.
+    index: RecordIndex,
     connectors: Vec<Box<dyn ConnectorDraft<R>>>,
     dead_letters: Option<DeadLetterHook>,
     stop_on_failure: bool,
     deadline: Duration,
 }
-
-/// Records by their keys. One map for the builder and the database, because each type of map is 5 KB of a
-/// microcontroller's flash.
-pub(crate) type Places = BTreeMap<alloc::string::String, Vec<usize>>;
-
-/// One record as declared.
-pub(crate) struct Draft<R> {
-    pub(crate) node: RecordNode,
-    /// Makes the record, with its type.
-    make: MakeRecord,
-    /// One for each stage of the node, in the same order.
-    pub(crate) wires: Vec<Wire<R>>,
-}
-
-type MakeRecord = fn(Arc<str>, BufferCfg, Arc<dyn Clock>, bool) -> Result<AnyRecord, NoMemory>;
-
-/// Gives a stage its handles and its task.
-pub(crate) type Wire<R> = Box<dyn FnOnce(&mut Wiring<'_, R>) -> Result<(), Finding>>;
 
 impl AimDbBuilder {
     /// An empty graph. The first thing it needs is a [`runtime`](Self::runtime).
@@ -89,7 +80,7 @@ impl<R> AimDbBuilder<R> {
         Self {
             runtime,
             drafts: Vec::new(),
-            places: BTreeMap::new(),
+            index: RecordIndex::new(),
             connectors: Vec::new(),
             dead_letters: None,
             stop_on_failure: false,
@@ -117,11 +108,11 @@ impl<R> AimDbBuilder<R> {
 
     fn draft<T: Record>(&mut self, key: &str) -> usize {
         let value = TypeNode::of::<T>();
-        let places = self.places.entry(key.into()).or_default();
-        if let Some(&at) = places.iter().find(|&&at| self.drafts[at].node.value == value) {
+        let indices = self.index.entry(key.into()).or_default();
+        if let Some(&at) = indices.iter().find(|&&at| self.drafts[at].node.value == value) {
             return at;
         }
-        places.push(self.drafts.len());
+        indices.push(self.drafts.len());
         let node = RecordNode {
             key: key.into(),
             value,
@@ -236,7 +227,7 @@ impl<R> AimDbBuilder<R> {
             &self.runtime,
             &engine,
             &records,
-            &self.places,
+            &self.index,
             connector_cells,
             self.dead_letters,
         );
@@ -254,7 +245,7 @@ impl<R> AimDbBuilder<R> {
             order: plan.order().to_vec(),
             graph: plan.into_graph(),
             records,
-            places: self.places,
+            index: self.index,
             cells: finished.cells,
             links: finished.links,
             stop_on_failure: self.stop_on_failure,
@@ -308,27 +299,17 @@ fn make_records<R>(
             Err(NoMemory { bytes }) => {
                 let problem =
                     alloc::format!("there is no memory for its buffer, {cfg}: {bytes} bytes");
-                let remedy = "give it a smaller capacity, or the allocator more memory";
-                findings.push(Finding::new(Rule::NoMemory, &*node.key, problem, remedy));
+                let help = "give it a smaller capacity, or the allocator more memory";
+                findings.push(Finding::new(Rule::NoMemory, &*node.key, problem, help));
             }
         }
     }
     if findings.is_empty() { Ok(records) } else { Err(findings) }
 }
 
-fn make_record<T: Record>(
-    key: Arc<str>,
-    cfg: BufferCfg,
-    clock: Arc<dyn Clock>,
-    exclusive: bool,
-) -> Result<AnyRecord, NoMemory> {
-    let buffer = Buffer::<T>::new(cfg, clock)?;
-    Ok(AnyRecord::new(Arc::new(RecordCell { key, buffer, exclusive })))
-}
-
 impl<R> fmt::Debug for AimDbBuilder<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AimDbBuilder").field("records", &self.places.keys()).finish_non_exhaustive()
+        f.debug_struct("AimDbBuilder").field("records", &self.index.keys()).finish_non_exhaustive()
     }
 }
 
@@ -353,7 +334,7 @@ impl<R: Runtime + Spawn<C::Run>, C: Connector<R>> ConnectorDraft<R> for C {
     fn cell(&self, engine: &Arc<Engine>) -> Arc<StageCell> {
         StageCell::new(
             "connector".into(),
-            self.name().into(),
+            Owner::Connector(self.name().into()),
             StageRole::Connector,
             Arc::clone(engine),
         )
@@ -374,30 +355,9 @@ fn requests<'g>(record: &'g RecordNode, scheme: &str) -> Vec<LinkRequest<'g>> {
             Some(LinkRequest {
                 record: &record.key,
                 address,
-                outbound: !writes,
+                direction: if writes { Direction::Inbound } else { Direction::Outbound },
                 computed_topic: link.computed_topic,
             })
         })
         .collect()
-}
-
-/// What [`Wiring`] leaves behind.
-pub(crate) struct Wired {
-    pub(crate) cells: Vec<Arc<StageCell>>,
-    pub(crate) links: Vec<LinkInfo>,
-    /// Who writes which record.
-    pub(crate) writers: Vec<(usize, Arc<StageCell>)>,
-    pub(crate) inlets: Vec<(usize, LinkInfo)>,
-}
-
-impl Wired {
-    fn attach_to(&self, mut records: Vec<AnyRecord>) -> Vec<AnyRecord> {
-        for (at, cell) in &self.writers {
-            records[*at].writers.push(Arc::clone(cell));
-        }
-        for (at, link) in &self.inlets {
-            records[*at].inlets.push(link.clone());
-        }
-        records
-    }
 }

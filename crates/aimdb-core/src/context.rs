@@ -8,8 +8,9 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
 
-use crate::engine::StageCell;
-use crate::runtime::{Instant, LogLevel, Runtime};
+use crate::clock::Instant;
+use crate::engine::stage::StageCell;
+use crate::runtime::adapter::{LogLevel, Runtime};
 
 /// A stage's view of its runtime. Cheap to clone.
 pub struct RuntimeContext<R> {
@@ -47,13 +48,13 @@ impl<R: Runtime> RuntimeContext<R> {
     /// The log, with this stage's record as its origin.
     #[must_use]
     pub fn log(&self) -> Log<R> {
-        Log { runtime: Arc::clone(&self.runtime), origin: Arc::clone(&self.cell.record) }
+        Log { runtime: Arc::clone(&self.runtime), cell: Arc::clone(&self.cell) }
     }
 
     /// The key of the record this stage belongs to, or the name of the connector.
     #[must_use]
     pub fn record(&self) -> &str {
-        &self.cell.record
+        self.cell.owner.name()
     }
 
     /// The stage's name, as it stands in the graph and in `health()`.
@@ -85,12 +86,22 @@ impl<R: Runtime> RuntimeContext<R> {
         let engine = self.cell.engine();
         engine.changed.until(|| engine.is_stopping()).await;
     }
+
+    /// Whether a shutdown has begun. Otherwise `stopping`, the future of [`stopping`](Self::stopping), registers the
+    /// waker of `cx`.
+    pub fn poll_stopping(
+        &self,
+        stopping: Pin<&mut impl Future<Output = ()>>,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        self.is_stopping() || stopping.poll(cx).is_ready()
+    }
 }
 
 impl<R> fmt::Debug for RuntimeContext<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RuntimeContext")
-            .field("record", &self.cell.record)
+            .field("owner", &self.cell.owner)
             .field("stage", &self.cell.name)
             .finish_non_exhaustive()
     }
@@ -246,13 +257,13 @@ impl<F: Future, S: Future<Output = ()>> Future for Timeout<F, S> {
 /// The runtime's log, seen from one stage.
 pub struct Log<R> {
     runtime: Arc<R>,
-    origin: Arc<str>,
+    cell: Arc<StageCell>,
 }
 
 impl<R: Runtime> Log<R> {
     /// Writes one line.
     pub fn log(&self, level: LogLevel, message: impl fmt::Display) {
-        self.runtime.log(level, &self.origin, format_args!("{message}"));
+        self.runtime.log(level, self.cell.owner.name(), format_args!("{message}"));
     }
 
     /// At [`LogLevel::Trace`].
@@ -283,6 +294,6 @@ impl<R: Runtime> Log<R> {
 
 impl<R> fmt::Debug for Log<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Log").field("origin", &self.origin).finish_non_exhaustive()
+        f.debug_struct("Log").field("origin", &self.cell.owner).finish_non_exhaustive()
     }
 }

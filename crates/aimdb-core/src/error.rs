@@ -4,7 +4,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::graph::Findings;
+use crate::graph::finding::Findings;
+use crate::owner::Owner;
 
 /// What the database answers with.
 pub type DbResult<T> = Result<T, DbError>;
@@ -49,8 +50,8 @@ pub enum DbError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct StageFailure {
-    /// The record the stage belongs to, or the connector.
-    pub record: String,
+    /// The record, connector or service that the stage belongs to.
+    pub owner: Owner,
     /// The stage.
     pub stage: String,
     /// The panic's message or the reported reason.
@@ -59,7 +60,7 @@ pub struct StageFailure {
 
 impl fmt::Display for StageFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` of `{}`: {}", self.stage, self.record, self.cause)
+        write!(f, "`{}` of `{}`: {}", self.stage, self.owner.name(), self.cause)
     }
 }
 

@@ -35,8 +35,10 @@
 
 extern crate alloc;
 
+mod address;
 pub mod buffer;
 mod builder;
+mod clock;
 mod context;
 mod engine;
 mod error;
@@ -45,34 +47,47 @@ pub mod handle;
 mod key;
 pub mod link;
 pub mod metrics;
+mod owner;
 mod panic;
 pub mod race;
+mod record;
 mod registrar;
 pub mod runtime;
+pub mod stages;
 mod sync;
 pub mod wait;
 mod wiring;
 
-pub use buffer::{
-    BufferCfg, Closed, Event, ProduceError, ProduceManyError, TryProduceError, TryRecvError,
-};
+pub use address::{Address, Direction};
+pub use buffer::cfg::BufferCfg;
+pub use buffer::error::{Closed, ProduceError, ProduceManyError, TryProduceError, TryRecvError};
+pub use buffer::event::Event;
 pub use builder::{AimDbBuilder, NoRuntime};
+pub use clock::Instant;
 pub use context::{Elapsed, Interval, Log, RuntimeContext, Time, Timeout};
+pub use engine::db::AimDb;
 pub use engine::health;
-pub use engine::{AimDb, Input, Restart, ShutdownReport, Undelivered, input};
+pub use engine::report::{ShutdownReport, Undelivered};
+pub use engine::restart::Restart;
 pub use error::{DbError, DbResult, StageFailure, SubscribeError};
-pub use graph::{Finding, Findings, Graph, Rule};
-pub use handle::{Consumer, Producer, Reader};
+pub use graph::finding::{Finding, Findings, Rule};
+pub use graph::node::Graph;
+pub use handle::consumer::Consumer;
+pub use handle::producer::Producer;
+pub use handle::reader::Reader;
 pub use key::{Record, RecordKey};
 #[cfg(feature = "json")]
-pub use link::Json;
+pub use link::codec::Json;
 #[cfg(feature = "postcard")]
-pub use link::Postcard;
-pub use link::{
-    Address, CodecError, Connector, DeadLetter, Decode, Encode, Incoming, decode_with, encode_with,
-};
+pub use link::codec::Postcard;
+pub use link::codec::{CodecError, Decode, Encode, Incoming, decode_with, encode_with};
+pub use link::connector::Connector;
+pub use link::inbound::DeadLetter;
+pub use owner::{Owner, StageId};
 pub use registrar::Registrar;
-pub use runtime::{Instant, LogLevel, Runtime, Spawn};
+pub use runtime::adapter::{LogLevel, Runtime};
+pub use runtime::spawn::Spawn;
+pub use stages::input::{Input, input};
 pub use sync::Arc;
 /// Atomics for the models of crates above this one.
 #[cfg(aimdb_loom)]
@@ -81,11 +96,3 @@ pub use sync::loom_atomic;
 
 #[cfg(feature = "derive")]
 pub use aimdb_derive::RecordKey;
-
-/// Types that stand in public signatures but are never written down by hand.
-pub mod stages {
-    pub use crate::engine::{
-        Filtered, Inputs, JoinInputs, JoinReaders, JoinStage, MapStage, Mapped, Restarting,
-        Scanned, Stage, Step,
-    };
-}

@@ -5,8 +5,9 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use crate::buffer::BufferCfg;
-use crate::runtime::Instant;
+use crate::address::Direction;
+use crate::buffer::cfg::BufferCfg;
+use crate::clock::Instant;
 
 /// One record at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,8 +68,8 @@ pub struct LinkMetrics {
     pub key: String,
     /// The link's address.
     pub address: String,
-    /// From the record to the broker, or the other way.
-    pub outbound: bool,
+    /// The direction of the link.
+    pub direction: Direction,
     /// Whether the connector holds a connection that serves this link.
     pub connected: bool,
     /// Messages handed to the broker (outbound) and, where the protocol acknowledges, acknowledged by it.
@@ -156,7 +157,10 @@ impl fmt::Display for BlockedWriter {
 
 impl fmt::Display for LinkMetrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let arrow = if self.outbound { "→" } else { "←" };
+        let arrow = match self.direction {
+            Direction::Outbound => "→",
+            Direction::Inbound => "←",
+        };
         let state = if self.connected { "connected" } else { "not connected" };
         write!(
             f,

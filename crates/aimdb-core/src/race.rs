@@ -1,10 +1,8 @@
 //! Futures side by side in one task, for the engine and for connectors that serve several links in one.
 
 use core::future::{Future, poll_fn};
-use core::pin::{Pin, pin};
-use core::task::{Context, Poll};
-
-use crate::{Runtime, RuntimeContext};
+use core::pin::pin;
+use core::task::Poll;
 
 /// What came of a [`race`].
 #[derive(Debug)]
@@ -28,13 +26,4 @@ pub async fn race<A, B>(
         second.as_mut().poll(cx).map(Either::Second)
     })
     .await
-}
-
-/// Whether a shutdown has begun; if not, it will wake. `stopping` is the context's own.
-pub fn poll_stopping<R: Runtime>(
-    context: &RuntimeContext<R>,
-    stopping: Pin<&mut impl Future<Output = ()>>,
-    cx: &mut Context<'_>,
-) -> bool {
-    context.is_stopping() || stopping.poll(cx).is_ready()
 }

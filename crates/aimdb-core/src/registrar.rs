@@ -1,5 +1,11 @@
 //! What a user declares of one record.
 
+use crate::buffer::{Buffer, NoMemory};
+use crate::clock::Clock;
+use crate::graph::node::RecordNode;
+use crate::link::inbound::InboundQueue;
+use crate::link::outbound::OutboundQueue;
+use crate::record::{AnyRecord, RecordCell};
 use crate::sync::Arc;
 use alloc::format;
 use alloc::string::String;
@@ -7,21 +13,46 @@ use core::fmt;
 use core::future::Future;
 use core::marker::PhantomData;
 
-use crate::buffer::{BufferCfg, WaitTicket};
-use crate::builder::Draft;
+use crate::buffer::WaitTicket;
+use crate::buffer::cfg::BufferCfg;
 use crate::context::RuntimeContext;
-use crate::engine::{
-    Filtered, Input, JoinInputs, JoinReaders, JoinStage, MapStage, Mapped, Restart, Restarting,
-    Scanned, Step,
-};
-use crate::graph::{Finding, LinkNode, StageKind, StageNode, StageRole};
-use crate::handle::{Consumer, Producer};
+use crate::engine::restart::{Restart, Restarting};
+use crate::graph::finding::Finding;
+use crate::graph::node::{LinkNode, StageKind, StageNode, StageRole};
+use crate::handle::consumer::Consumer;
+use crate::handle::producer::Producer;
 use crate::key::Record;
-use crate::link::{
-    Decode, Encode, InboundLink, InboundTarget, Inlet, OutboundLink, OutboundTarget, Outlet,
-};
-use crate::runtime::{Runtime, Spawn};
-use crate::wiring::Wiring;
+use crate::link::codec::{Decode, Encode};
+use crate::link::inbound::InboundLink;
+use crate::link::outbound::OutboundLink;
+use crate::link::target::{InboundTarget, OutboundTarget};
+use crate::runtime::adapter::Runtime;
+use crate::runtime::spawn::Spawn;
+use crate::stages::input::Input;
+use crate::stages::join::{JoinInputs, JoinReaders, JoinStage};
+use crate::stages::map::{Filtered, MapStage, Mapped, Scanned, Step};
+use crate::wiring::{StageSite, Wire, Wiring};
+
+/// One record as declared.
+pub(crate) struct Draft<R> {
+    pub(crate) node: RecordNode,
+    /// Makes the record, with its type.
+    pub(crate) make: MakeRecord,
+    /// One for each stage of the node, in the same order.
+    pub(crate) wires: Vec<Wire<R>>,
+}
+
+type MakeRecord = fn(Arc<str>, BufferCfg, Arc<dyn Clock>, bool) -> Result<AnyRecord, NoMemory>;
+
+pub(crate) fn make_record<T: Record>(
+    key: Arc<str>,
+    cfg: BufferCfg,
+    clock: Arc<dyn Clock>,
+    exclusive: bool,
+) -> Result<AnyRecord, NoMemory> {
+    let buffer = Buffer::<T>::new(cfg, clock)?;
+    Ok(AnyRecord::new(Arc::new(RecordCell { key, buffer, exclusive })))
+}
 
 /// Declares one record: its buffer, who writes it, who reads it. Given to the closure of
 /// [`configure`](crate::AimDbBuilder::configure).
@@ -65,9 +96,9 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         Fut: Future<Output = ()> + 'static,
         R: Spawn<Fut>,
     {
-        self.stage(stage_name::<F>("source"), StageKind::Source, move |wiring| {
-            let producer = Producer::new(wiring.record());
-            wiring.spawn(StageRole::Source, |context| source(context, producer))
+        self.stage(stage_name::<F>("source"), StageKind::Source, move |wiring, site| {
+            let producer = Producer::new(wiring.record(&site));
+            wiring.spawn(&site, StageRole::Source, |context| source(context, producer))
         })
     }
 
@@ -78,9 +109,9 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         Fut: Future<Output = ()> + 'static,
         R: Spawn<Restarting<R, Producer<T, R>, F, Fut>>,
     {
-        self.stage(stage_name::<F>("source"), StageKind::Source, move |wiring| {
-            let producer = Producer::new(wiring.record());
-            wiring.spawn(StageRole::Source, |context| {
+        self.stage(stage_name::<F>("source"), StageKind::Source, move |wiring, site| {
+            let producer = Producer::new(wiring.record(&site));
+            wiring.spawn(&site, StageRole::Source, |context| {
                 Restarting::new(policy, source, producer, context)
             })
         })
@@ -96,9 +127,9 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         Fut: Future<Output = ()> + 'static,
         R: Spawn<Fut>,
     {
-        self.stage(stage_name::<F>("tap"), StageKind::Tap, move |wiring| {
-            let consumer = Consumer::of_stage(wiring.record(), wiring.stage_name(), false);
-            wiring.spawn(StageRole::Tap, |context| tap(context, consumer))
+        self.stage(stage_name::<F>("tap"), StageKind::Tap, move |wiring, site| {
+            let consumer = Consumer::of_stage(wiring.record(&site), site.name.clone(), false);
+            wiring.spawn(&site, StageRole::Tap, |context| tap(context, consumer))
         })
     }
 
@@ -110,9 +141,11 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         Fut: Future<Output = ()> + 'static,
         R: Spawn<Restarting<R, Consumer<T, R>, F, Fut>>,
     {
-        self.stage(stage_name::<F>("tap"), StageKind::Tap, move |wiring| {
-            let consumer = Consumer::of_stage(wiring.record(), wiring.stage_name(), true);
-            wiring.spawn(StageRole::Tap, |context| Restarting::new(policy, tap, consumer, context))
+        self.stage(stage_name::<F>("tap"), StageKind::Tap, move |wiring, site| {
+            let consumer = Consumer::of_stage(wiring.record(&site), site.name.clone(), true);
+            wiring.spawn(&site, StageRole::Tap, |context| {
+                Restarting::new(policy, tap, consumer, context)
+            })
         })
     }
 
@@ -156,10 +189,10 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         R: Spawn<MapStage<A, T, S>>,
     {
         let kind = StageKind::Transform { inputs: [from.node()].into(), join: false };
-        self.stage(name, kind, move |wiring| {
-            let input = wiring.inputs(|inputs| from.open(inputs));
-            let output = wiring.record();
-            wiring.spawn(StageRole::Transform, |_| MapStage::new(input, step, output))
+        self.stage(name, kind, move |wiring, site| {
+            let input = wiring.inputs(&site, |inputs| from.open(inputs));
+            let output = wiring.record(&site);
+            wiring.spawn(&site, StageRole::Transform, |_| MapStage::new(input, step, output))
         })
     }
 
@@ -175,10 +208,10 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         R: Spawn<JoinStage<I::Readers, T, F>>,
     {
         let kind = StageKind::Transform { inputs: inputs.nodes(), join: true };
-        self.stage(stage_name::<F>("join"), kind, move |wiring| {
-            let readers = wiring.inputs(|open| inputs.open(open));
-            let output = wiring.record();
-            wiring.spawn(StageRole::Transform, |_| JoinStage::new(readers, map, output))
+        self.stage(stage_name::<F>("join"), kind, move |wiring, site| {
+            let readers = wiring.inputs(&site, |open| inputs.open(open));
+            let output = wiring.record(&site);
+            wiring.spawn(&site, StageRole::Transform, |_| JoinStage::new(readers, map, output))
         })
     }
 
@@ -189,15 +222,18 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
     {
         let (link, topic) = (target.node(), target.topic());
         let kind = StageKind::LinkTo { address: link.clone() };
-        self.stage(link.text.clone(), kind, move |wiring| {
-            let consumer = Consumer::<T, R>::of_stage(wiring.record(), wiring.stage_name(), false);
+        self.stage(link.text.clone(), kind, move |wiring, site| {
+            let consumer =
+                Consumer::<T, R>::of_stage(wiring.record(&site), site.name.clone(), false);
             let reader =
                 consumer.subscribe().expect("a stage's first reader is there from the start");
             // A connector takes several values before it is done with the first; the link counts them.
             reader.hand_on();
-            let messages = Outlet { reader, codec, topic, runtime: Arc::clone(wiring.runtime) };
-            wiring
-                .link_out(&link, |info| OutboundLink::new(info, alloc::boxed::Box::new(messages)));
+            let messages =
+                OutboundQueue { reader, codec, topic, runtime: Arc::clone(wiring.runtime) };
+            wiring.link_out(&site, &link, |info| {
+                OutboundLink::new(info, alloc::boxed::Box::new(messages))
+            });
             Ok(())
         })
     }
@@ -209,17 +245,17 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
     {
         let link: LinkNode = target.node();
         let kind = StageKind::LinkFrom { address: link.clone() };
-        self.stage(link.text.clone(), kind, move |wiring| {
-            let inlet = Inlet {
-                producer: Producer::<T, R>::new(wiring.record()),
+        self.stage(link.text.clone(), kind, move |wiring, site| {
+            let queue = InboundQueue {
+                producer: Producer::<T, R>::new(wiring.record(&site)),
                 codec,
                 decoded: None,
                 ticket: WaitTicket::default(),
                 dead_letters: wiring.dead_letters.clone(),
                 runtime: Arc::clone(wiring.runtime),
             };
-            wiring.link_in(&link, |info, cell| {
-                InboundLink::new(info, alloc::boxed::Box::new(inlet), cell)
+            wiring.link_in(&site, &link, |info, cell| {
+                InboundLink::new(info, alloc::boxed::Box::new(queue), cell)
             });
             Ok(())
         })
@@ -229,7 +265,7 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         &mut self,
         name: String,
         kind: StageKind,
-        wire: impl FnOnce(&mut Wiring<'_, R>) -> Result<(), Finding> + 'static,
+        wire: impl FnOnce(&mut Wiring<'_, R>, StageSite) -> Result<(), Finding> + 'static,
     ) -> &mut Self {
         let name = self.unique(name);
         self.draft.node.stages.push(StageNode { name, kind });
@@ -237,7 +273,7 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         self
     }
 
-    /// `tap`, `tap 2`, `tap 3`, …
+    /// `tap`, `tap#2`, `tap#3`, …
     fn unique(&self, name: String) -> String {
         let taken =
             |candidate: &str| self.draft.node.stages.iter().any(|stage| stage.name == candidate);
@@ -245,7 +281,7 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
             return name;
         }
         (2..)
-            .map(|number| format!("{name} {number}"))
+            .map(|number| format!("{name}#{number}"))
             .find(|numbered| !taken(numbered))
             .unwrap_or(name)
     }

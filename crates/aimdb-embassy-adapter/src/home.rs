@@ -81,10 +81,10 @@ mod here {
         }
     }
 
-    const NOT_HERE: SpawnError = SpawnError {
-        reason: "this is not where the spawner's executor runs, and a stage may hold what must not leave it",
-        remedy: "build the database in a task of that executor",
-    };
+    const NOT_HERE: SpawnError = SpawnError::new(
+        "this is not where the spawner's executor runs, and a stage may hold what must not leave it",
+        "build the database in a task of that executor",
+    );
 }
 
 /// Spawns stages that are `Send`, from any thread, interrupt or core.

@@ -15,10 +15,10 @@ pub(crate) fn of<F: Future + 'static>(
     storage.spawn(|| stage).map_err(|_| NO_MEMORY)
 }
 
-const NO_MEMORY: SpawnError = SpawnError {
-    reason: "there is no memory for its task",
-    remedy: "give the allocator more memory, or the graph fewer stages",
-};
+const NO_MEMORY: SpawnError = SpawnError::new(
+    "there is no memory for its task",
+    "give the allocator more memory, or the graph fewer stages",
+);
 
 fn allocate<F: Future + 'static>() -> Option<&'static TaskStorage<F>> {
     let mut room = Vec::new();

@@ -5,7 +5,7 @@ use std::ffi::c_char;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aimdb_core::ShutdownReport;
+use aimdb_core::{ShutdownReport, StageId};
 use aimdb_sync::{DetachError, SyncHandle};
 use serde::Serialize;
 
@@ -139,7 +139,7 @@ impl Database {
             return Ok(());
         }
         let problem =
-            format!("stages are busy and cannot be aborted: {}", report.unresponsive.join(", "));
+            format!("stages are busy and cannot be aborted: {}", listed(&report.unresponsive));
         Err(Failure::new(AIMDB_UNRESPONSIVE, problem))
     }
 }
@@ -359,4 +359,9 @@ unsafe fn write_output(
 
 fn to_json(value: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string(value).map_err(|error| Failure::new(AIMDB_SYSTEM, error))
+}
+
+fn listed(stages: &[StageId]) -> String {
+    let stages: Vec<_> = stages.iter().map(ToString::to_string).collect();
+    stages.join(", ")
 }

@@ -4,7 +4,8 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use aimdb_core::link::{Address, LinkRequest};
+use aimdb_core::Address;
+use aimdb_core::link::LinkRequest;
 use aimdb_core::{Finding, Rule};
 
 use crate::QoS;
@@ -31,7 +32,7 @@ impl LinkOptions {
 /// Everything that is wrong with one link.
 pub(crate) fn check(link: &LinkRequest<'_>) -> Vec<Finding> {
     let mut faults = Vec::new();
-    read(link.address, link.outbound, &mut faults);
+    read(link.address, link.direction.is_outbound(), &mut faults);
     let mut findings: Vec<Finding> = faults
         .into_iter()
         .map(|(problem, remedy)| {
@@ -46,7 +47,7 @@ fn topic_finding(link: &LinkRequest<'_>) -> Option<Finding> {
     if link.computed_topic {
         return None;
     }
-    let (fault, remedy) = if link.outbound {
+    let (fault, remedy) = if link.direction.is_outbound() {
         (
             topic_fault(&link.address.topic)?,
             "name the topic to publish to, for instance `sensors/temp/indoor`",
@@ -62,7 +63,7 @@ fn topic_finding(link: &LinkRequest<'_>) -> Option<Finding> {
 
 /// `the problem`, with the link it stands on.
 fn on(link: &LinkRequest<'_>, problem: &str) -> String {
-    let direction = if link.outbound { "link to" } else { "link from" };
+    let direction = if link.direction.is_outbound() { "link to" } else { "link from" };
     format!("in its {direction} `{}` {problem}", link.address)
 }
 

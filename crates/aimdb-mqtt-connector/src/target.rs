@@ -6,9 +6,10 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
 
+use aimdb_core::Address;
 use aimdb_core::Arc;
 use aimdb_core::graph::LinkNode;
-use aimdb_core::link::{Address, InboundTarget, OutboundTarget, TopicFn};
+use aimdb_core::link::{InboundTarget, OutboundTarget, TopicFn};
 
 use crate::QoS;
 

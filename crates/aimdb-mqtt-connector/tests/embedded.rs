@@ -87,10 +87,7 @@ async fn a_wrong_password_is_named_in_health_and_fails_where_a_connection_is_req
         };
         let expected = format!("no connection to {}: {refusal}", broker.url());
         assert_eq!(failures.len(), 1);
-        assert_eq!(
-            (failures[0].record.as_str(), failures[0].stage.as_str()),
-            ("mqtt", "connector")
-        );
+        assert_eq!((failures[0].owner.name(), failures[0].stage.as_str()), ("mqtt", "connector"));
         assert_eq!(failures[0].cause, expected);
     }
     broker.stop().await;

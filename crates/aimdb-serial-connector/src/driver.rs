@@ -24,7 +24,7 @@ use crate::intake::Intake;
 use crate::port::Port;
 use crate::sender::Sender;
 use crate::settings::Settings;
-use aimdb_core::race::{Either, poll_stopping, race};
+use aimdb_core::race::{Either, race};
 
 /// How long a port may take to close.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -82,7 +82,7 @@ async fn without_a_line<R: Runtime>(
 ) {
     let mut stopping = pin!(context.stopping());
     poll_fn(|cx| {
-        let stopping = poll_stopping(context, stopping.as_mut(), cx);
+        let stopping = context.poll_stopping(stopping.as_mut(), cx);
         intake.poll_held(stopping, cx);
         if sender.poll_drained(cx) && stopping { Poll::Ready(()) } else { Poll::Pending }
     })

@@ -15,7 +15,6 @@ use crate::frame::{Body, Decoder, Fault, Frame, TopicId};
 use crate::receiver::{Fate, Receiver};
 use crate::settings::Settings;
 use crate::status::{SerialCounters, SerialStatus};
-use aimdb_core::race::poll_stopping;
 
 /// Bytes read at once.
 const CHUNK: usize = 256;
@@ -92,7 +91,7 @@ impl<R: Runtime> Intake<R> {
                 let mut silence = pin!(context.time().sleep_until(self.desk.heard_at + limit));
                 let mut reading = pin!(line.read(&mut chunk));
                 poll_fn(|cx| {
-                    let stopping = poll_stopping(&context, stopping.as_mut(), cx);
+                    let stopping = context.poll_stopping(stopping.as_mut(), cx);
                     self.poll_held(stopping, cx);
                     if let Poll::Ready(read) = reading.as_mut().poll(cx) {
                         return Poll::Ready(Some(read));

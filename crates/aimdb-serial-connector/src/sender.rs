@@ -14,7 +14,6 @@ use embedded_io_async::Write;
 use crate::frame::{self, Body, DELIMITER, Frame, TopicId};
 use crate::settings::Settings;
 use crate::status::SerialStatus;
-use aimdb_core::race::poll_stopping;
 
 /// Takes a value when the line is free for it, one at a time, from the links in turn.
 pub(crate) struct Sender<R> {
@@ -152,7 +151,7 @@ impl<R: Runtime> Sender<R> {
             if let Some(at) = self.poll_value(cx) {
                 return Poll::Ready(Next::Value(at));
             }
-            if poll_stopping(&context, stopping.as_mut(), cx) && self.has_ended() {
+            if context.poll_stopping(stopping.as_mut(), cx) && self.has_ended() {
                 return Poll::Ready(Next::Over);
             }
             quiet.as_mut().poll(cx).map(|()| Next::Heartbeat)

@@ -188,7 +188,7 @@ fn same_ids(links: &[LinkRequest<'_>]) -> Vec<Finding> {
     for link in links.iter().filter(|link| !link.computed_topic) {
         let topic = link.address.topic.as_str();
         let id = TopicId::of(topic);
-        let first = *known.entry((link.outbound, id)).or_insert(topic);
+        let first = *known.entry((link.direction.is_outbound(), id)).or_insert(topic);
         if first != topic {
             let problem = on(link, format_args!("the topic has the same id as `{first}`, {id}"));
             let remedy = "name one of the two differently: a peer could not tell them apart";
@@ -200,6 +200,6 @@ fn same_ids(links: &[LinkRequest<'_>]) -> Vec<Finding> {
 
 /// `the problem`, with the link it stands on.
 fn on(link: &LinkRequest<'_>, problem: core::fmt::Arguments<'_>) -> String {
-    let direction = if link.outbound { "link to" } else { "link from" };
+    let direction = if link.direction.is_outbound() { "link to" } else { "link from" };
     format!("in its {direction} `{}` {problem}", link.address)
 }

@@ -4,8 +4,9 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aimdb_core::Address;
 use aimdb_core::graph::LinkNode;
-use aimdb_core::link::{Address, OutboundTarget, TopicFn};
+use aimdb_core::link::{OutboundTarget, TopicFn};
 use aimdb_core::{AimDbBuilder, BufferCfg, Connector, DbError, Postcard, Registrar};
 use aimdb_serial_connector::SerialConnector;
 use aimdb_testing::TestRuntime;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use aimdb_core::{DbError, ShutdownReport, SubscribeError};
+use aimdb_core::{DbError, ShutdownReport, StageId, SubscribeError};
 
 /// Why a value was not accepted. Every variant hands it back.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -204,7 +204,7 @@ pub enum DetachError {
         /// What the shutdown came to: what was lost, and which stages keep their thread busy.
         report: Box<ShutdownReport>,
         /// The stages that were still running, as `record/stage`.
-        stages: Vec<String>,
+        stages: Vec<StageId>,
     },
     /// The call was made on the database's own runtime thread, or by one of its stages, and would wait for itself.
     WouldDeadlock,
@@ -214,6 +214,7 @@ impl fmt::Display for DetachError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unresponsive { stages, .. } => {
+                let stages: Vec<_> = stages.iter().map(ToString::to_string).collect();
                 write!(f, "the runtime thread did not end in time: busy with {}", stages.join(", "))
             }
             Self::WouldDeadlock => f.write_str(

@@ -6,10 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
-use aimdb_core::graph::Graph;
-use aimdb_core::health::Health;
+use aimdb_core::health::{Health, StageHealth};
 use aimdb_core::metrics::Metrics;
-use aimdb_core::{AimDb, Record, RecordKey, ShutdownReport, Undelivered};
+use aimdb_core::{AimDb, Graph, Record, RecordKey, ShutdownReport, StageId, Undelivered};
 use aimdb_tokio_adapter::{TokioAdapter, polls_a_stage_of};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::Notify;
@@ -333,13 +332,9 @@ impl SyncHandle {
         Ok(report)
     }
 
-    fn running_stages(&self) -> Vec<String> {
+    fn running_stages(&self) -> Vec<StageId> {
         let stages = self.db.health().stages;
-        stages
-            .iter()
-            .filter(|s| !s.state.is_end())
-            .map(|s| format!("{}/{}", s.record, s.stage))
-            .collect()
+        stages.iter().filter(|s| !s.state.is_end()).map(StageHealth::id).collect()
     }
 }
 

@@ -70,10 +70,10 @@ impl TokioAdapter {
     }
 }
 
-const NO_RUNTIME: SpawnError = SpawnError {
-    reason: "there is no Tokio runtime here",
-    remedy: "call from within one (`#[tokio::main]`), or use `attach()` from aimdb-sync",
-};
+const NO_RUNTIME: SpawnError = SpawnError::new(
+    "there is no Tokio runtime here",
+    "call from within one (`#[tokio::main]`), or use `attach()` from aimdb-sync",
+);
 
 /// The clock's origin: a day before anybody asked for it first.
 ///

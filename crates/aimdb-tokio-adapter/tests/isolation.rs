@@ -142,7 +142,7 @@ async fn a_stage_without_a_policy_fails_for_good_and_the_others_go_on() {
     assert!(!health.is_healthy());
     assert_eq!(health.failures().len(), 1);
     let other = db.metrics().record("numbers").unwrap().readers[0].clone();
-    assert_eq!((other.name.as_str(), other.delivered), ("tap 2", 10));
+    assert_eq!((other.name.as_str(), other.delivered), ("tap#2", 10));
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
-use aimdb_core::buffer::Closed;
+use aimdb_core::Closed;
 use aimdb_core::link::{InboundLink, LinkRequest, Links};
 use aimdb_core::{
     AimDb, AimDbBuilder, BufferCfg, Connector, Finding, Incoming, RuntimeContext, decode_with,

@@ -68,7 +68,7 @@ fn render(db: &AimDb<TokioAdapter>) -> DbResult<String> {
     let received: u64 = metrics
         .links
         .iter()
-        .filter(|link| !link.outbound && link.key == crate::ECHO)
+        .filter(|link| !link.direction.is_outbound() && link.key == crate::ECHO)
         .map(|l| l.received)
         .sum();
     let commands: u64 = metrics

@@ -12,7 +12,7 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use super::{Buffer, BufferCfg, Subscription, WaitTicket};
-use crate::runtime::Clock;
+use crate::clock::Clock;
 
 /// Longer than any wake-up takes on a busy machine.
 const LOST: Duration = Duration::from_secs(20);

@@ -60,14 +60,17 @@
 
 use crate::sync::Arc;
 use alloc::vec::Vec;
+use cfg::BufferCfg;
 use core::convert::Infallible;
-use core::fmt;
 use core::task::{Context, Poll, Waker};
+use event::Event;
 
+pub(crate) mod cfg;
 mod cursor;
 #[cfg(all(test, feature = "std", not(aimdb_loom)))]
 mod ends;
-mod error;
+pub(crate) mod error;
+pub(crate) mod event;
 mod gate;
 mod kind;
 mod latest;
@@ -91,7 +94,7 @@ pub(crate) use reception::{Reception, Values};
 pub(crate) use registry::Abandoned;
 pub(crate) use waiters::{WaitKey, WaitList, wake_in_batches};
 
-use crate::runtime::Clock;
+use crate::clock::Clock;
 use crate::sync::{Spin, Step};
 use cursor::{Cursor, Held};
 use kind::{Kind, Outlet, Pushed, Refused, Taken, Turn};
@@ -103,59 +106,6 @@ use registry::Registry;
 use registry::signals::{DRAIN_AWAITED, NOBODY_READS, READERS_WAIT, WRITERS_WAIT};
 use ring::Ring;
 use stash::Stash;
-
-/// The kind of a record's buffer. The [module](self) compares the four.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub enum BufferCfg {
-    /// Keeps the last `capacity` values; a slow reader loses the oldest and is told how many.
-    SpmcRing {
-        /// Values kept. Reserved at start; zero is a finding.
-        capacity: usize,
-    },
-    /// Keeps every value until every reader has it; a full queue holds its writers back.
-    SpmcQueue {
-        /// Values kept. Reserved at start; zero is a finding.
-        capacity: usize,
-    },
-    /// Keeps the current value; readers skip to the newest.
-    SingleLatest,
-    /// Keeps one pending command; the newest wins and is taken once.
-    Mailbox,
-}
-
-impl BufferCfg {
-    /// How many values it holds at most.
-    #[must_use]
-    pub const fn capacity(self) -> usize {
-        match self {
-            Self::SpmcRing { capacity } | Self::SpmcQueue { capacity } => capacity,
-            Self::SingleLatest | Self::Mailbox => 1,
-        }
-    }
-}
-
-impl fmt::Display for BufferCfg {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::SpmcRing { capacity } => write!(f, "ring of {capacity}"),
-            Self::SpmcQueue { capacity } => write!(f, "queue of {capacity}"),
-            Self::SingleLatest => f.write_str("latest"),
-            Self::Mailbox => f.write_str("mailbox"),
-        }
-    }
-}
-
-/// What [`Reader::next_event`] and [`Subscription`] yield.
-///
-/// [`Reader::next_event`]: crate::handle::Reader::next_event
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event<T> {
-    /// The next value.
-    Value(T),
-    /// This many values were overwritten before this reader came to them; the next event is the oldest that is left.
-    Lagged(u64),
-}
 
 /// Why a buffer takes no further reader.
 pub(crate) enum NoSeat {

@@ -19,9 +19,10 @@ use loom::future::block_on;
 use loom::sync::Arc as Value;
 use loom::thread;
 
-use super::{Buffer, BufferCfg, Closed, Event, Subscription, TryRecvError, Values, WaitTicket};
+use super::{Buffer, Closed, Event, Subscription, TryRecvError, Values, WaitTicket};
+use crate::buffer::cfg::BufferCfg;
+use crate::clock::{Clock, Instant};
 use crate::metrics::RecordMetrics;
-use crate::runtime::{Clock, Instant};
 
 const RING: fn(usize) -> BufferCfg = |capacity| BufferCfg::SpmcRing { capacity };
 const QUEUE: fn(usize) -> BufferCfg = |capacity| BufferCfg::SpmcQueue { capacity };

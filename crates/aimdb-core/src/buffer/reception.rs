@@ -8,12 +8,12 @@ use crate::sync::Arc;
 use alloc::vec::Vec;
 use core::task::Waker;
 
-use super::BufferCfg;
 use super::cursor::{Cursor, Standing};
 use super::registry::{Abandoned, Registry, WakeRound};
 use super::waiters::{WaitKey, wake_in_batches};
+use crate::buffer::cfg::BufferCfg;
+use crate::clock::Clock;
 use crate::metrics::{BlockedWriter, ReaderMetrics, RecordMetrics};
-use crate::runtime::Clock;
 use crate::sync::atomic::{
     AtomicUsize,
     Ordering::{Relaxed, Release},

@@ -9,7 +9,7 @@ use core::task::Waker;
 
 use super::cursor::{Cursor, Standing};
 use super::waiters::{WaitKey, WaitList, WakeBatch};
-use crate::runtime::{Clock, Instant};
+use crate::clock::{Clock, Instant};
 
 /// Readers of a mailbox, and writers of a queue, all want the same thing.
 const ANYONE: usize = 0;

@@ -1,5 +1,6 @@
 //! One reader's place in a buffer, usable through a shared reference.
 
+use super::event::Event;
 use crate::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -9,7 +10,8 @@ use super::cursor::Cursor;
 use super::kind::Taken;
 use super::stash::Stash;
 use super::waiters::WaitKey;
-use super::{Buffer, BufferCfg, Closed, Event, TryRecvError, gives_way};
+use super::{Buffer, Closed, TryRecvError, gives_way};
+use crate::buffer::cfg::BufferCfg;
 use crate::sync::Spin;
 
 /// A reader's place in a record's buffer: the layer under [`Reader`](crate::Reader), for those who build a front door

@@ -1,28 +1,24 @@
-//! The database: what `build()` gives.
+//! The database: what `build()` returns.
 
-use crate::sync::Arc;
-use alloc::boxed::Box;
-use alloc::string::String;
-use alloc::vec::Vec;
-use core::any::Any;
 use core::fmt;
 use core::future::Future;
 use core::time::Duration;
 
-use super::health::{BlockedRecord, DbState, Health};
-use super::shutdown::{self, Deadline, Phase, ShutdownReport};
-use super::{Engine, StageCell};
-use crate::buffer::{Abandoned, Reception, Values};
-use crate::builder::Places;
+use super::health::Health;
+use super::inner::DbInner;
+use super::phase::Deadline;
+use super::report::ShutdownReport;
+use super::shutdown;
 use crate::error::{DbError, DbResult};
-use crate::graph::{Graph, StageKind, StageRole, TypeNode};
-use crate::handle::{Consumer, Producer, RecordCell};
+use crate::graph::node::Graph;
+use crate::handle::consumer::Consumer;
+use crate::handle::producer::Producer;
 use crate::key::{Record, RecordKey};
-use crate::link::LinkInfo;
-use crate::metrics::{Metrics, RecordMetrics};
+use crate::link::status::LinkInfo;
+use crate::metrics::Metrics;
 use crate::race::race;
-use crate::runtime::Runtime;
-use crate::sync::Lock;
+use crate::runtime::adapter::Runtime;
+use crate::sync::Arc;
 
 /// A built graph: records with their buffers, and stages that wait for [`start`](Self::start) or [`run`](Self::run).
 ///
@@ -53,7 +49,7 @@ impl<R: Runtime> AimDb<R> {
     /// Starting twice is starting once.
     pub fn start(&self) {
         self.inner.engine.open_gate();
-        self.inner.cells.iter().for_each(|cell| cell.nudge());
+        self.inner.cells.iter().for_each(|cell| cell.wake());
     }
 
     /// Starts the stages and drives the database until a shutdown is asked for ([`request_shutdown`] or
@@ -188,161 +184,5 @@ impl<R: Runtime> AimDb<R> {
     #[must_use]
     pub fn runtime(&self) -> &Arc<R> {
         &self.inner.runtime
-    }
-}
-
-/// A record without its type.
-pub(crate) trait ErasedRecord: Send + Sync {
-    fn close(&self);
-    fn values(&self) -> &dyn Values;
-    fn reception(&self) -> &Reception;
-    /// An `Arc<RecordCell<T>>`.
-    fn typed(&self) -> &dyn Any;
-}
-
-impl<T: Record> ErasedRecord for Arc<RecordCell<T>> {
-    fn close(&self) {
-        self.buffer.close();
-    }
-
-    fn values(&self) -> &dyn Values {
-        &*self.buffer
-    }
-
-    fn reception(&self) -> &Reception {
-        self.buffer.reception()
-    }
-
-    fn typed(&self) -> &dyn Any {
-        self
-    }
-}
-
-/// One record as the engine keeps it.
-pub(crate) struct AnyRecord {
-    pub(crate) key: Arc<str>,
-    pub(crate) value: TypeNode,
-    pub(crate) erased: Box<dyn ErasedRecord>,
-    /// The tasks that write it and must have ended before it is closed.
-    pub(crate) writers: Vec<Arc<StageCell>>,
-    /// The links that fill it and must have ended before it is closed.
-    pub(crate) inlets: Vec<LinkInfo>,
-}
-
-impl AnyRecord {
-    pub(crate) fn metrics(&self) -> RecordMetrics {
-        self.erased.reception().metrics(self.erased.values(), &self.key)
-    }
-
-    pub(crate) fn abandoned(&self) -> Vec<Abandoned> {
-        self.erased.reception().abandoned(self.erased.values())
-    }
-
-    pub(crate) fn delivered_to_stages(&self) -> u64 {
-        self.erased.reception().delivered_to_stages()
-    }
-
-    pub(crate) fn new<T: Record>(record: Arc<RecordCell<T>>) -> Self {
-        Self {
-            key: Arc::clone(&record.key),
-            value: TypeNode::of::<T>(),
-            erased: Box::new(record),
-            writers: Vec::new(),
-            inlets: Vec::new(),
-        }
-    }
-
-    pub(crate) fn typed<T: Record>(&self) -> DbResult<Arc<RecordCell<T>>> {
-        self.erased.typed().downcast_ref().cloned().ok_or_else(|| DbError::WrongType {
-            key: self.key.as_ref().into(),
-            registered: self.value.name,
-            requested: core::any::type_name::<T>(),
-        })
-    }
-}
-
-/// What all clones share.
-pub(crate) struct DbInner<R: Runtime> {
-    pub(crate) runtime: Arc<R>,
-    pub(crate) engine: Arc<Engine>,
-    pub(crate) graph: Graph,
-    pub(crate) records: Vec<AnyRecord>,
-    pub(crate) places: Places,
-    /// Upstream first.
-    pub(crate) order: Vec<usize>,
-    pub(crate) cells: Vec<Arc<StageCell>>,
-    pub(crate) links: Vec<LinkInfo>,
-    pub(crate) stop_on_failure: bool,
-    pub(crate) deadline: Duration,
-    pub(crate) phase: Lock<Phase>,
-}
-
-impl<R: Runtime> DbInner<R> {
-    fn record<T: Record>(&self, key: &str) -> DbResult<Arc<RecordCell<T>>> {
-        match self.places.get(key) {
-            Some(places) => self.records[places[0]].typed(),
-            None => Err(DbError::UnknownKey { key: key.into(), known: self.known_keys() }),
-        }
-    }
-
-    /// Enough of them to find the mistake.
-    fn known_keys(&self) -> Vec<String> {
-        const SHOWN: usize = 20;
-        let mut keys: Vec<String> = self.places.keys().take(SHOWN).cloned().collect();
-        if self.places.len() > SHOWN {
-            keys.push(alloc::format!("… and {} more", self.places.len() - SHOWN));
-        }
-        keys
-    }
-
-    fn health(&self) -> Health {
-        let blocked = self.records.iter().filter_map(|record| {
-            let blocked = record.metrics().blocked?;
-            Some(BlockedRecord { key: record.key.as_ref().into(), blocked })
-        });
-        Health {
-            state: self.state(),
-            stages: self.cells.iter().map(|cell| cell.health()).collect(),
-            blocked: blocked.collect(),
-            links: self.links.iter().map(LinkInfo::health).collect(),
-        }
-    }
-
-    fn state(&self) -> DbState {
-        match (
-            self.phase.with(|phase| phase.report.is_some()),
-            self.engine.is_stopping(),
-            self.engine.is_started(),
-        ) {
-            (true, ..) => DbState::Stopped,
-            (false, true, _) => DbState::Stopping,
-            (false, false, true) => DbState::Running,
-            (false, false, false) => DbState::Built,
-        }
-    }
-
-    fn sources(&self) -> impl Iterator<Item = &Arc<StageCell>> {
-        self.cells.iter().filter(|cell| cell.role == StageRole::Source)
-    }
-
-    /// There were sources, all have ended, and no link brings anything in: nothing can flow any more.
-    fn has_run_dry(&self) -> bool {
-        let links_in = self.graph.records.iter().any(|record| {
-            record.stages.iter().any(|stage| matches!(stage.kind, StageKind::LinkFrom { .. }))
-        });
-        let mut sources = self.sources().peekable();
-        sources.peek().is_some() && !links_in && sources.all(|source| source.is_done())
-    }
-
-    fn every_source_failed(&self) -> bool {
-        self.sources().all(|source| source.state() == super::health::StageState::Failed)
-    }
-}
-
-impl<R: Runtime> Drop for DbInner<R> {
-    fn drop(&mut self) {
-        self.engine.begin_stop();
-        self.cells.iter().for_each(|cell| cell.stop());
-        self.records.iter().for_each(|record| record.erased.close());
     }
 }

@@ -5,8 +5,9 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::error::StageFailure;
-use crate::graph::StageRole;
+use crate::graph::node::StageRole;
 use crate::metrics::BlockedWriter;
+use crate::owner::{Owner, StageId};
 
 /// Where the database is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +66,8 @@ impl fmt::Display for StageState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct StageHealth {
-    /// The record it belongs to, or the connector's name.
-    pub record: String,
+    /// The record, connector or service that it belongs to.
+    pub owner: Owner,
     /// Its name.
     pub stage: String,
     /// What it does.
@@ -77,6 +78,14 @@ pub struct StageHealth {
     pub cause: Option<String>,
     /// How often it was started again.
     pub restarts: u32,
+}
+
+impl StageHealth {
+    /// The stage as reports name it.
+    #[must_use]
+    pub fn id(&self) -> StageId {
+        StageId::new(self.owner.clone(), self.stage.as_str())
+    }
 }
 
 /// A record whose writers wait.
@@ -134,17 +143,27 @@ impl Health {
         let failed = self.stages.iter().filter(|stage| stage.state == StageState::Failed);
         failed
             .map(|stage| StageFailure {
-                record: stage.record.clone(),
+                owner: stage.owner.clone(),
                 stage: stage.stage.clone(),
                 cause: stage.cause.clone().unwrap_or_default(),
             })
             .collect()
     }
 
-    /// The stage with this name on this record.
+    /// The stage `stage` of the record `record`.
     #[must_use]
     pub fn stage(&self, record: &str, stage: &str) -> Option<&StageHealth> {
-        self.stages.iter().find(|known| known.record == record && known.stage == stage)
+        self.stages
+            .iter()
+            .find(|known| known.owner.record() == Some(record) && known.stage == stage)
+    }
+
+    /// The connector `name`.
+    #[must_use]
+    pub fn connector(&self, name: &str) -> Option<&StageHealth> {
+        self.stages
+            .iter()
+            .find(|known| matches!(&known.owner, Owner::Connector(known) if **known == *name))
     }
 }
 
@@ -152,7 +171,7 @@ impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "database: {:?}", self.state)?;
         for stage in &self.stages {
-            write!(f, "  {:<10} {} of {}", stage.state, stage.stage, stage.record)?;
+            write!(f, "  {:<10} {} of {}", stage.state, stage.stage, stage.owner.name())?;
             if stage.restarts > 0 {
                 write!(f, ", {} restarts", stage.restarts)?;
             }

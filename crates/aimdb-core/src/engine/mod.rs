@@ -6,84 +6,15 @@
 //! shutdown: sources stopped ─▶ records closed, upstream first ─▶ readers drain ─▶ stages end ─▶ report
 //! ```
 
-use crate::sync::atomic::{
-    AtomicBool,
-    Ordering::{Acquire, Release},
-};
-
-mod db;
+pub(crate) mod db;
 pub mod health;
+pub(crate) mod inner;
+pub(crate) mod lifecycle;
 #[cfg(all(test, aimdb_loom))]
 mod models;
-mod restart;
+mod phase;
+pub(crate) mod report;
+pub(crate) mod restart;
 mod shutdown;
-mod signal;
-mod stage;
-mod transform;
-
-pub use db::AimDb;
-pub use restart::{Restart, Restarting};
-pub use shutdown::{ShutdownReport, Undelivered};
-pub use stage::Stage;
-pub use transform::{
-    Filtered, Input, Inputs, JoinInputs, JoinReaders, JoinStage, MapStage, Mapped, Scanned, Step,
-    input,
-};
-
-pub(crate) use db::{AnyRecord, DbInner};
-pub(crate) use signal::Signal;
-pub(crate) use stage::StageCell;
-
-/// What all stages share: the gate, the wish to stop, and a signal that something about a stage has changed.
-pub(crate) struct Engine {
-    started: AtomicBool,
-    stopping: AtomicBool,
-    shutdown_requested: AtomicBool,
-    stop_on_failure: bool,
-    /// Fired at every change of the above and at the end of every stage and inbound link.
-    pub(crate) changed: Signal,
-}
-
-impl Engine {
-    pub(crate) fn new(stop_on_failure: bool) -> Self {
-        Self {
-            started: AtomicBool::new(false),
-            stopping: AtomicBool::new(false),
-            shutdown_requested: AtomicBool::new(false),
-            stop_on_failure,
-            changed: Signal::new(),
-        }
-    }
-
-    pub(crate) fn is_started(&self) -> bool {
-        self.started.load(Acquire)
-    }
-
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Acquire)
-    }
-
-    pub(crate) fn is_shutdown_requested(&self) -> bool {
-        self.shutdown_requested.load(Acquire)
-    }
-
-    pub(crate) fn request_shutdown(&self) {
-        self.shutdown_requested.store(true, Release);
-        self.changed.notify();
-    }
-
-    pub(crate) fn stage_failed(&self) {
-        if self.stop_on_failure {
-            self.request_shutdown();
-        }
-    }
-
-    fn open_gate(&self) {
-        self.started.store(true, Release);
-    }
-
-    fn begin_stop(&self) {
-        self.stopping.store(true, Release);
-        self.changed.notify();
-    }
-}
+pub(crate) mod signal;
+pub(crate) mod stage;

@@ -11,8 +11,10 @@ use loom::sync::atomic::AtomicBool;
 use loom::thread;
 
 use super::stage::Admission;
-use super::{Engine, Signal, StageCell};
-use crate::graph::StageRole;
+use crate::engine::lifecycle::Engine;
+use crate::engine::signal::Signal;
+use crate::engine::stage::StageCell;
+use crate::graph::node::StageRole;
 use crate::wait::{CancelTicket, CancelToken};
 
 /// Three preemptions, as for the buffers.

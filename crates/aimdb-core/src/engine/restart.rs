@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use crate::context::RuntimeContext;
 use crate::panic::catch;
-use crate::runtime::{LogLevel, Runtime};
+use crate::runtime::adapter::{LogLevel, Runtime};
 
 /// When a stage is started again, after which pause, and how often.
 ///
@@ -89,7 +89,7 @@ pin_project_lite::pin_project! {
         handle: H,
         context: RuntimeContext<R>,
         attempts: u32,
-        started: crate::runtime::Instant,
+        started: crate::clock::Instant,
         #[pin]
         step: Step<Fut, R::Sleep>,
     }
@@ -170,7 +170,7 @@ fn next_pause<R: Runtime>(
     policy: &Restart,
     context: &RuntimeContext<R>,
     attempts: &mut u32,
-    started: crate::runtime::Instant,
+    started: crate::clock::Instant,
     outcome: Result<(), String>,
 ) -> Option<Duration> {
     let cell = context.cell();
@@ -190,7 +190,7 @@ fn next_pause<R: Runtime>(
     *attempts += 1;
     context.runtime().log(
         LogLevel::Warn,
-        &cell.record,
+        cell.owner.name(),
         format_args!("stage `{}`: {cause}; attempt {attempts} in {pause:?}", cell.name),
     );
     cell.restarting(cause);

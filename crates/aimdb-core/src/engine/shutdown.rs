@@ -1,133 +1,23 @@
 //! The orderly end.
 
-use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
 use core::pin::pin;
 use core::time::Duration;
 
 use super::health::StageState;
-use super::{DbInner, StageCell};
-use crate::error::StageFailure;
-use crate::graph::StageRole;
+use super::inner::DbInner;
+use super::phase::{Abort, Beginning, Deadline};
+use super::report::{ShutdownReport, Undelivered};
+use super::stage::StageCell;
+use crate::clock::Instant;
+use crate::graph::node::StageRole;
 use crate::race::race;
-use crate::runtime::{Instant, LogLevel, Runtime};
+use crate::runtime::adapter::{LogLevel, Runtime};
 use crate::sync::Arc;
 
 /// After the deadline stages are aborted at their next await. One that keeps its thread busy cannot be; it is given
 /// this long and then reported as stuck.
 const LAST_GRACE: Duration = Duration::from_millis(500);
-
-/// What a shutdown did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct ShutdownReport {
-    /// How long it took.
-    pub elapsed: Duration,
-    /// Values that taps, transforms and outbound links took after the shutdown began.
-    pub drained: u64,
-    /// Values that were accepted and not dealt with, stage by stage. Empty after a shutdown in time.
-    pub undelivered: Vec<Undelivered>,
-    /// Stages that were aborted at the deadline, as `record/stage`.
-    pub aborted: Vec<String>,
-    /// Stages that could not be aborted because they keep their thread busy.
-    pub unresponsive: Vec<String>,
-    /// Stages that had failed, at any time, for good.
-    pub failures: Vec<StageFailure>,
-}
-
-/// What one stage did not get to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct Undelivered {
-    /// The record.
-    pub record: String,
-    /// The stage that should have read it.
-    pub stage: String,
-    /// Values still in the buffer.
-    pub unread: u64,
-    /// Values the stage had taken and was still busy with: handed out, but the stage never came back for another, or,
-    /// for a link, sent and not acknowledged.
-    pub interrupted: u64,
-}
-
-impl ShutdownReport {
-    /// Everything accepted was dealt with and every stage ended by itself.
-    #[must_use]
-    pub fn is_clean(&self) -> bool {
-        self.undelivered.is_empty() && self.aborted.is_empty() && self.unresponsive.is_empty()
-    }
-
-    /// How many values were left, unread or interrupted.
-    #[must_use]
-    pub fn total_undelivered(&self) -> u64 {
-        self.undelivered.iter().map(|left| left.unread + left.interrupted).sum()
-    }
-}
-
-impl fmt::Display for ShutdownReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "shut down in {:.1?}: {} values drained, {} undelivered",
-            self.elapsed,
-            self.drained,
-            self.total_undelivered()
-        )?;
-        for left in &self.undelivered {
-            write!(
-                f,
-                "\n  {} of `{}`: {} unread, {} interrupted",
-                left.stage, left.record, left.unread, left.interrupted
-            )?;
-        }
-        self.aborted.iter().try_for_each(|stage| write!(f, "\n  aborted: {stage}"))?;
-        self.unresponsive.iter().try_for_each(|stage| write!(f, "\n  unresponsive: {stage}"))?;
-        self.failures.iter().try_for_each(|failure| write!(f, "\n  failed: {failure}"))
-    }
-}
-
-/// A shutdown under way, shared by all callers that wait for it.
-///
-/// No caller is in charge: each drives the same steps, of which each is done once, by the caller that comes to it
-/// first. A caller that is dropped, or whose thread is busy, leaves the others to go on.
-#[derive(Default)]
-pub(crate) struct Phase {
-    /// Counts the changes to this, so that a waiting caller sees that there was one.
-    version: u64,
-    began: Option<Beginning>,
-    /// When stages are aborted.
-    deadline: Option<Instant>,
-    /// A caller has asked for this deadline, which the builder's own gives way to.
-    asked: bool,
-    abort: Option<Abort>,
-    /// The report is being written.
-    reporting: bool,
-    pub(crate) report: Option<ShutdownReport>,
-}
-
-/// How things stood when the first caller began.
-#[derive(Clone, Copy)]
-struct Beginning {
-    at: Instant,
-    delivered: u64,
-}
-
-/// The stages that had not ended when the deadline came.
-#[derive(Clone)]
-struct Abort {
-    grace_ends: Instant,
-    stages: Arc<[Arc<StageCell>]>,
-}
-
-/// How long a caller gives a shutdown.
-#[derive(Clone, Copy)]
-pub(crate) enum Deadline {
-    /// The builder's own. It holds until a caller asks for another one.
-    Default(Duration),
-    /// What a caller asks for. The last one asked for holds.
-    Asked(Duration),
-}
 
 /// What a caller that drives a shutdown has to do next.
 enum NextStep {
@@ -215,7 +105,7 @@ fn report<R: Runtime>(db: &DbInner<R>) {
         (phase.began, phase.abort.clone().filter(|_| mine))
     });
     let (Some(began), Some(abort)) = (began, abort) else { return };
-    let name = |cell: &Arc<StageCell>| alloc::format!("{}/{}", cell.record, cell.name);
+    let id = |cell: &Arc<StageCell>| cell.id();
     // A tap that watches instead of reading is not aborted but finished, and so is a stage that never started.
     let started = db.engine.is_started();
     let was_aborted = |cell: &&Arc<StageCell>| started && cell.state() == StageState::Stopped;
@@ -223,8 +113,8 @@ fn report<R: Runtime>(db: &DbInner<R>) {
         elapsed: db.runtime.now() - began.at,
         drained: delivered(db) - began.delivered,
         undelivered: undelivered(db),
-        aborted: abort.stages.iter().filter(was_aborted).map(name).collect(),
-        unresponsive: abort.stages.iter().filter(|cell| !cell.is_done()).map(name).collect(),
+        aborted: abort.stages.iter().filter(was_aborted).map(id).collect(),
+        unresponsive: abort.stages.iter().filter(|cell| !cell.is_done()).map(id).collect(),
         failures: db.cells.iter().filter_map(|cell| cell.failure()).collect(),
     };
     let level = if report.is_clean() { LogLevel::Info } else { LogLevel::Warn };
@@ -265,7 +155,7 @@ fn close_what_is_written<R: Runtime>(db: &DbInner<R>, closed: usize) -> usize {
 fn is_written<R: Runtime>(db: &DbInner<R>, at: usize) -> bool {
     let record = &db.records[at];
     record.writers.iter().all(|writer| writer.is_done())
-        && record.inlets.iter().all(|inlet| inlet.status.has_ended())
+        && record.inbound.iter().all(|inlet| inlet.status.has_ended())
 }
 
 /// Whether all records are closed and all stages have ended.
@@ -321,6 +211,8 @@ fn undelivered<R: Runtime>(db: &DbInner<R>) -> Vec<Undelivered> {
 fn has_finished<R: Runtime>(db: &DbInner<R>, record: &str, stage: &str) -> bool {
     let mut taps = db.cells.iter().filter(|cell| cell.role == StageRole::Tap);
     taps.any(|cell| {
-        *cell.record == *record && *cell.name == *stage && cell.state() == StageState::Finished
+        cell.owner.record() == Some(record)
+            && *cell.name == *stage
+            && cell.state() == StageState::Finished
     })
 }

@@ -7,12 +7,13 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 
-use super::Engine;
 use super::health::{StageHealth, StageState};
+use crate::engine::lifecycle::Engine;
 use crate::error::StageFailure;
-use crate::graph::StageRole;
+use crate::graph::node::StageRole;
+use crate::owner::{Owner, StageId};
 use crate::panic::catch;
-use crate::runtime::{LogLevel, Runtime};
+use crate::runtime::adapter::{LogLevel, Runtime};
 use crate::sync::atomic::{
     AtomicBool,
     Ordering::{AcqRel, Acquire},
@@ -22,7 +23,7 @@ use crate::sync::{AtomicWaker, Lock};
 /// What the engine knows of a stage. Shared by the stage's task, its context, and the database.
 pub(crate) struct StageCell {
     pub(crate) name: Arc<str>,
-    pub(crate) record: Arc<str>,
+    pub(crate) owner: Owner,
     pub(crate) role: StageRole,
     status: Lock<Status>,
     stop: AtomicBool,
@@ -42,7 +43,7 @@ struct Status {
 impl StageCell {
     pub(crate) fn new(
         name: Arc<str>,
-        record: Arc<str>,
+        owner: Owner,
         role: StageRole,
         engine: Arc<Engine>,
     ) -> Arc<Self> {
@@ -50,7 +51,7 @@ impl StageCell {
         let stop = AtomicBool::new(false);
         Arc::new(Self {
             name,
-            record,
+            owner,
             role,
             status: Lock::new(status),
             stop,
@@ -59,19 +60,24 @@ impl StageCell {
         })
     }
 
+    /// The stage as reports and findings name it.
+    pub(crate) fn id(&self) -> StageId {
+        StageId::new(self.owner.clone(), self.name.as_ref())
+    }
+
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
     }
 
     /// Makes the task look at `stop` and at the engine's gate again.
-    pub(crate) fn nudge(&self) {
+    pub(crate) fn wake(&self) {
         self.task.wake();
     }
 
     /// Ends the stage at its next poll, wherever it is.
     pub(crate) fn stop(&self) {
         self.stop.swap(true, AcqRel);
-        self.nudge();
+        self.wake();
     }
 
     fn must_stop(&self) -> bool {
@@ -89,7 +95,7 @@ impl StageCell {
     pub(crate) fn failure(&self) -> Option<StageFailure> {
         self.status.with(|status| {
             (status.state == StageState::Failed).then(|| StageFailure {
-                record: self.record.as_ref().into(),
+                owner: self.owner.clone(),
                 stage: self.name.as_ref().into(),
                 cause: status.cause.clone().unwrap_or_default(),
             })
@@ -98,7 +104,7 @@ impl StageCell {
 
     pub(crate) fn health(&self) -> StageHealth {
         self.status.with(|status| StageHealth {
-            record: self.record.as_ref().into(),
+            owner: self.owner.clone(),
             stage: self.name.as_ref().into(),
             role: self.role,
             state: status.state,
@@ -133,7 +139,7 @@ impl StageCell {
     }
 
     /// What a stage's task is to do when it is polled.
-    pub(super) fn admit(&self, task: &Waker, started: &mut bool) -> Admission {
+    pub(super) fn poll_gate(&self, task: &Waker, started: &mut bool) -> Admission {
         self.task.register(task);
         if self.must_stop() {
             return Admission::Stop;
@@ -167,7 +173,7 @@ impl StageCell {
             Err(panic) => (StageState::Failed, cause.or(Some(panic))),
         };
         if let (StageState::Failed, Some(cause)) = (state, &cause) {
-            log(&self.record, format_args!("stage `{}` failed: {cause}", self.name));
+            log(self.owner.name(), format_args!("stage `{}` failed: {cause}", self.name));
         }
         self.end(state, cause);
     }
@@ -236,7 +242,7 @@ impl<R: Runtime, F> Stage<R, F> {
     /// `record/stage`, for runtimes that name their tasks.
     #[must_use]
     pub fn name(&self) -> String {
-        alloc::format!("{}/{}", self.cell.record, self.cell.name)
+        alloc::format!("{}", self.cell.id())
     }
 }
 
@@ -252,7 +258,7 @@ impl<R: Runtime, F: Future<Output = ()>> Future for Stage<R, F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
         let Some(future) = this.future.as_mut().as_pin_mut() else { return Poll::Ready(()) };
-        let end = match this.cell.admit(cx.waker(), this.started) {
+        let end = match this.cell.poll_gate(cx.waker(), this.started) {
             Admission::Wait => return Poll::Pending,
             Admission::Stop => (StageState::Stopped, None),
             Admission::Go => match catch(|| future.poll(cx)) {

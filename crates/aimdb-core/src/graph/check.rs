@@ -7,10 +7,9 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::order::{ByKey, listed, sorted_places};
-use super::{
-    Finding, Findings, Graph, InputNode, RecordNode, Rule, Severity, StageKind, StageNode,
-};
-use crate::buffer::BufferCfg;
+use crate::buffer::cfg::BufferCfg;
+use crate::graph::finding::{Finding, Findings, Rule, Severity};
+use crate::graph::node::{Graph, InputNode, RecordNode, StageKind, StageNode};
 
 /// A graph in which every rule holds: keys are unique, every record has one buffer, every input exists.
 ///
@@ -107,9 +106,9 @@ struct Found {
 }
 
 impl Found {
-    fn add(&mut self, rule: Rule, record: &str, problem: fmt::Arguments<'_>, remedy: &str) {
+    fn add(&mut self, rule: Rule, record: &str, problem: fmt::Arguments<'_>, help: &str) {
         let problem = alloc::fmt::format(problem);
-        self.push(Finding { rule, record: record.into(), problem, remedy: remedy.into() });
+        self.push(Finding { rule, record: record.into(), problem, help: help.into() });
     }
 
     fn push(&mut self, finding: Finding) {
@@ -141,8 +140,8 @@ fn two_types(graph: &Graph, found: &mut Found) {
         if same_key.len() > 1 {
             let names = listed(same_key, "` and `", &|&at| records[at].value.name.into());
             let problem = format_args!("is configured with {} types: `{names}`", same_key.len());
-            let remedy = "give each type a key of its own, or use one type for both";
-            found.add(Rule::TwoTypes, &records[same_key[0]].key, problem, remedy);
+            let help = "give each type a key of its own, or use one type for both";
+            found.add(Rule::TwoTypes, &records[same_key[0]].key, problem, help);
         }
     }
 }
@@ -153,8 +152,8 @@ fn buffers(graph: &Graph, found: &mut Found) {
             [] => no_buffer(graph, record, found),
             [buffer] if buffer.capacity() == 0 => {
                 let problem = format_args!("its buffer is a {buffer}, which can hold nothing");
-                let remedy = "give it a capacity of at least 1, or use `BufferCfg::SingleLatest`";
-                found.add(Rule::ZeroCapacity, &record.key, problem, remedy);
+                let help = "give it a capacity of at least 1, or use `BufferCfg::SingleLatest`";
+                found.add(Rule::ZeroCapacity, &record.key, problem, help);
             }
             [_] => {}
             several => {
@@ -174,18 +173,13 @@ fn no_buffer(graph: &Graph, record: &RecordNode, found: &mut Found) {
             return;
         }
     }
-    let remedy = "add `.buffer(BufferCfg::SpmcRing { capacity: 16 })` or another kind";
+    let help = "add `.buffer(BufferCfg::SpmcRing { capacity: 16 })` or another kind";
     let key = &record.key;
     if record.stages.is_empty() {
-        found.add(Rule::NoBuffer, key, format_args!("is configured but has no buffer"), remedy);
+        found.add(Rule::NoBuffer, key, format_args!("is configured but has no buffer"), help);
     } else {
         let users = name_list(&record.stages, &|_| true);
-        found.add(
-            Rule::NoBuffer,
-            key,
-            format_args!("is used by {users} but has no buffer"),
-            remedy,
-        );
+        found.add(Rule::NoBuffer, key, format_args!("is used by {users} but has no buffer"), help);
     }
 }
 
@@ -198,7 +192,7 @@ fn conflicting_writers(graph: &Graph, found: &mut Found) {
             sources += usize::from(stage.kind == StageKind::Source);
             derived |= matches!(stage.kind, StageKind::Transform { .. });
         }
-        let remedy = match (sources, derived) {
+        let help = match (sources, derived) {
             (_, true) if writers > 1 => {
                 "a derived record follows its inputs alone: give every other writer a record of its own and join them"
             }
@@ -209,7 +203,7 @@ fn conflicting_writers(graph: &Graph, found: &mut Found) {
         };
         let writers = name_list(&record.stages, &|stage| stage.kind.writes());
         let problem = format_args!("its writers exclude each other: {writers}");
-        found.add(Rule::ConflictingWriters, &record.key, problem, remedy);
+        found.add(Rule::ConflictingWriters, &record.key, problem, help);
     }
 }
 
@@ -231,8 +225,8 @@ fn several_takers(graph: &Graph, found: &mut Found) {
                 takers.len(),
                 listed(&takers, " and ", &String::clone)
             );
-            let remedy = "keep one, declare the record `.shared()` if they are meant to divide the commands, or use a queue";
-            found.add(Rule::SeveralTakers, &record.key, problem, remedy);
+            let help = "keep one, declare the record `.shared()` if they are meant to divide the commands, or use a queue";
+            found.add(Rule::SeveralTakers, &record.key, problem, help);
         }
     }
 }
@@ -251,8 +245,8 @@ fn inputs(graph: &Graph, found: &mut Found) {
                     "its {} has no inputs and would never produce anything",
                     describe(stage)
                 );
-                let remedy = "give the join at least one `input::<T>(key)`";
-                found.add(Rule::EmptyJoin, &record.key, problem, remedy);
+                let help = "give the join at least one `input::<T>(key)`";
+                found.add(Rule::EmptyJoin, &record.key, problem, help);
             }
         }
     }
@@ -267,27 +261,27 @@ fn wrong_input(
 ) {
     let holders = by_key.all(&input.key);
     let [first, others @ ..] = holders.as_slice() else {
-        let remedy = format!(
+        let help = format!(
             "configure it: `builder.configure::<{}>(\"{}\", …)`{}",
             input.value.short_name(),
             input.key,
             did_you_mean(by_key.graph, &input.key)
         );
         let problem = format_args!("{reads}, which does not exist");
-        return found.add(Rule::MissingInput, &record.key, problem, &remedy);
+        return found.add(Rule::MissingInput, &record.key, problem, &help);
     };
     if !holders.iter().any(|holder| holder.value == input.value) {
         let held = listed(&holders, "` or `", &|holder| holder.value.name.into());
         let problem = format_args!("{reads} as `{}`, but it holds `{held}`", input.value.name);
-        let remedy = match others {
+        let help = match others {
             [] => format!("use `input::<{}>` and take that type", first.value.short_name()),
             _ => "decide on its type and use that in `input::<…>`".into(),
         };
-        found.add(Rule::InputType, &record.key, problem, &remedy);
+        found.add(Rule::InputType, &record.key, problem, &help);
     } else if holders.iter().all(|holder| holder.buffers.is_empty()) {
         let problem = format_args!("{reads}, which has no buffer to read from");
-        let remedy = format!("give `{}` a buffer", input.key);
-        found.add(Rule::InputWithoutBuffer, &record.key, problem, &remedy);
+        let help = format!("give `{}` a buffer", input.key);
+        found.add(Rule::InputWithoutBuffer, &record.key, problem, &help);
     }
 }
 
@@ -311,8 +305,8 @@ fn cycles(graph: &Graph, found: &mut Found) {
         }
         let first = key(circle[0]);
         let problem = format_args!("depends on itself: {keys}{first}");
-        let remedy = "break the circle: let one of these transforms read a record that a source or a link writes";
-        found.add(Rule::Cycle, first, problem, remedy);
+        let help = "break the circle: let one of these transforms read a record that a source or a link writes";
+        found.add(Rule::Cycle, first, problem, help);
     }
 }
 
@@ -401,10 +395,10 @@ fn connector_names(graph: &Graph, found: &mut Found) {
             let name = &connectors[same_name[0]].name;
             let all = listed(same_name, " and ", &|&at| connectors[at].description.clone());
             let problem = format_args!("{} connectors are named `{name}`: {all}", same_name.len());
-            let remedy = format!(
+            let help = format!(
                 "name them apart, for instance `.named(\"{name}-2\")`, and use that as the links' scheme"
             );
-            found.add(Rule::TwoConnectors, "", problem, &remedy);
+            found.add(Rule::TwoConnectors, "", problem, &help);
         }
     }
 }
@@ -417,8 +411,8 @@ fn addresses(graph: &Graph, found: &mut Found) {
                 Err(reason) => {
                     let problem =
                         format_args!("its link address `{}` cannot be read: {reason}", link.text);
-                    let remedy = "write `scheme://topic?option=value`, for instance `mqtt://sensors/temp?qos=1`";
-                    found.add(Rule::BadAddress, &record.key, problem, remedy);
+                    let help = "write `scheme://topic?option=value`, for instance `mqtt://sensors/temp?qos=1`";
+                    found.add(Rule::BadAddress, &record.key, problem, help);
                 }
                 Ok(address)
                     if !graph.connectors.iter().any(|known| known.name == address.scheme) =>
@@ -441,8 +435,8 @@ fn unknown_scheme(graph: &Graph, record: &RecordNode, text: &str, scheme: &str, 
     let problem = format_args!(
         "its link `{text}` asks for the connector `{scheme}`, which does not exist ({there})"
     );
-    let remedy = "add it with `builder.connector(…)`, or correct the scheme";
-    found.add(Rule::UnknownScheme, &record.key, problem, remedy);
+    let help = "add it with `builder.connector(…)`, or correct the scheme";
+    found.add(Rule::UnknownScheme, &record.key, problem, help);
 }
 
 fn connector_faults(graph: &Graph, found: &mut Found) {
@@ -456,22 +450,21 @@ fn connector_faults(graph: &Graph, found: &mut Found) {
 fn unused(graph: &Graph, found: &mut Found) {
     for record in &graph.records {
         if record.writers().next().is_none() {
-            let remedy =
-                "add a source, a transform or a link, or write it through `db.producer(…)`";
+            let help = "add a source, a transform or a link, or write it through `db.producer(…)`";
             found.add(
                 Rule::NoWriter,
                 &record.key,
                 format_args!("nobody in the graph writes it"),
-                remedy,
+                help,
             );
         }
         if record.readers().next().is_none() && graph.transforms_of(&record.key).next().is_none() {
-            let remedy = "add a tap, a transform or a link, or read it through `db.consumer(…)`";
+            let help = "add a tap, a transform or a link, or read it through `db.consumer(…)`";
             found.add(
                 Rule::NoReader,
                 &record.key,
                 format_args!("nobody in the graph reads it"),
-                remedy,
+                help,
             );
         }
     }

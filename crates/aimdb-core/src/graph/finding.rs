@@ -120,7 +120,7 @@ pub struct Finding {
     /// What is wrong, with both ends.
     pub problem: String,
     /// What to do.
-    pub remedy: String,
+    pub help: String,
 }
 
 impl Finding {
@@ -130,9 +130,9 @@ impl Finding {
         rule: Rule,
         record: impl Into<String>,
         problem: impl Into<String>,
-        remedy: impl Into<String>,
+        help: impl Into<String>,
     ) -> Self {
-        Self { rule, record: record.into(), problem: problem.into(), remedy: remedy.into() }
+        Self { rule, record: record.into(), problem: problem.into(), help: help.into() }
     }
 }
 
@@ -142,7 +142,7 @@ impl fmt::Display for Finding {
         if !self.record.is_empty() || self.rule.is_about_a_record() {
             write!(f, "record `{}`: ", self.record)?;
         }
-        write!(f, "{}; {}", self.problem, self.remedy)
+        write!(f, "{}; {}", self.problem, self.help)
     }
 }
 

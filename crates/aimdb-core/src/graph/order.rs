@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-use super::{Graph, RecordNode};
+use crate::graph::node::{Graph, RecordNode};
 
 /// The places `0..count`, sorted; equals stay in order.
 pub(super) fn sorted_places(
@@ -45,7 +45,7 @@ pub(super) fn listed<I>(items: &[I], between: &str, name: &dyn Fn(&I) -> String)
 /// A graph's records by their keys. Where one key has two types, the first in the order of the types' names stands for both.
 pub(super) struct ByKey<'g> {
     pub(super) graph: &'g Graph,
-    /// Places in [`Graph::records`].
+    /// RecordIndex in [`Graph::records`].
     pub(super) places: Vec<usize>,
 }
 

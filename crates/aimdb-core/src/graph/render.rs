@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::String;
 use core::fmt;
 
-use super::{Graph, RecordNode, StageKind, StageNode};
+use crate::graph::node::{Graph, RecordNode, StageKind, StageNode};
 
 /// One record a paragraph: what it is, who writes it, who reads it.
 impl fmt::Display for Graph {

@@ -7,13 +7,14 @@ use core::future::poll_fn;
 use core::task::{Context, Poll};
 
 use super::codec::{Decode, Incoming};
-use super::{Address, LinkInfo, LinkStatus};
+use crate::address::Address;
 use crate::buffer::{Closed, WaitTicket};
-use crate::engine::StageCell;
-use crate::handle::Producer;
+use crate::engine::stage::StageCell;
+use crate::handle::producer::Producer;
 use crate::key::Record;
+use crate::link::status::{LinkInfo, LinkStatus};
 use crate::panic::catch;
-use crate::runtime::{LogLevel, Runtime};
+use crate::runtime::adapter::{LogLevel, Runtime};
 
 /// A payload that did not decode, as the dead-letter hook sees it.
 #[derive(Clone, Copy, Debug)]
@@ -141,7 +142,7 @@ pub(crate) trait Deliveries: Send {
 }
 
 /// A codec and a producer.
-pub(crate) struct Inlet<T: Record, R, C> {
+pub(crate) struct InboundQueue<T: Record, R, C> {
     pub(crate) producer: Producer<T, R>,
     pub(crate) codec: C,
     pub(crate) decoded: Option<T>,
@@ -150,7 +151,7 @@ pub(crate) struct Inlet<T: Record, R, C> {
     pub(crate) runtime: Arc<R>,
 }
 
-impl<T: Record, R: Runtime, C: Decode<T>> Deliveries for Inlet<T, R, C> {
+impl<T: Record, R: Runtime, C: Decode<T>> Deliveries for InboundQueue<T, R, C> {
     fn accept(&mut self, info: &LinkInfo, message: &Incoming<'_>) {
         // The codec is user code: a panic in it costs this message, not the connector.
         let outcome =
@@ -174,7 +175,7 @@ impl<T: Record, R: Runtime, C: Decode<T>> Deliveries for Inlet<T, R, C> {
     }
 }
 
-impl<T: Record, R: Runtime, C> Inlet<T, R, C> {
+impl<T: Record, R: Runtime, C> InboundQueue<T, R, C> {
     fn refuse(&self, info: &LinkInfo, message: &Incoming<'_>, reason: &str) {
         let LinkInfo { key, address, status } = info;
         status.count_decode_error();
@@ -200,7 +201,7 @@ impl<T: Record, R: Runtime, C> Inlet<T, R, C> {
     }
 }
 
-impl<T: Record, R, C> Drop for Inlet<T, R, C> {
+impl<T: Record, R, C> Drop for InboundQueue<T, R, C> {
     fn drop(&mut self) {
         self.producer.cancel_wait(&mut self.ticket);
     }

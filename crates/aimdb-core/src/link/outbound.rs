@@ -8,14 +8,15 @@ use core::fmt;
 use core::future::poll_fn;
 use core::task::{Context, Poll};
 
-use super::address::TopicFn;
 use super::codec::Encode;
-use super::{Address, LinkInfo, LinkStatus};
+use super::target::TopicFn;
+use crate::address::Address;
 use crate::buffer::Closed;
-use crate::handle::Reader;
+use crate::handle::reader::Reader;
 use crate::key::Record;
+use crate::link::status::{LinkInfo, LinkStatus};
 use crate::panic::catch;
-use crate::runtime::{LogLevel, Runtime};
+use crate::runtime::adapter::{LogLevel, Runtime};
 
 /// One record on its way out, as a connector sees it.
 pub struct OutboundLink {
@@ -116,14 +117,14 @@ pub(crate) trait Messages: Send {
 }
 
 /// A reader and its codec.
-pub(crate) struct Outlet<T: Record, R, C> {
+pub(crate) struct OutboundQueue<T: Record, R, C> {
     pub(crate) reader: Reader<T>,
     pub(crate) codec: C,
     pub(crate) topic: Option<TopicFn<T>>,
     pub(crate) runtime: Arc<R>,
 }
 
-impl<T: Record, R: Runtime, C: Encode<T>> Messages for Outlet<T, R, C> {
+impl<T: Record, R: Runtime, C: Encode<T>> Messages for OutboundQueue<T, R, C> {
     fn poll_next(
         &mut self,
         info: &LinkInfo,
@@ -145,7 +146,7 @@ impl<T: Record, R: Runtime, C: Encode<T>> Messages for Outlet<T, R, C> {
     }
 }
 
-impl<T: Record, R: Runtime, C: Encode<T>> Outlet<T, R, C> {
+impl<T: Record, R: Runtime, C: Encode<T>> OutboundQueue<T, R, C> {
     /// Codec and topic are user code: a panic in either costs this value, not the connector.
     fn encode(&mut self, value: &T, payload: &mut Vec<u8>) -> Result<Outgoing, String> {
         let Self { codec, topic, .. } = self;

@@ -6,14 +6,14 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use portable_atomic::{AtomicBool, AtomicU64};
 
-use super::LinkInfo;
+use crate::address::{Address, Direction};
 use crate::engine::health::LinkHealth;
 use crate::metrics::LinkMetrics;
-use crate::sync::Lock;
+use crate::sync::{Arc, Lock};
 
 /// A link's counters and state, written by its connector and read by `metrics()` and `health()`.
 pub struct LinkStatus {
-    outbound: bool,
+    direction: Direction,
     connected: AtomicBool,
     connections: AtomicU64,
     sent: AtomicU64,
@@ -28,9 +28,9 @@ pub struct LinkStatus {
 }
 
 impl LinkStatus {
-    pub(crate) fn new(outbound: bool) -> Self {
+    pub(crate) fn new(direction: Direction) -> Self {
         Self {
-            outbound,
+            direction,
             connected: AtomicBool::new(false),
             connections: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -104,9 +104,17 @@ impl LinkStatus {
     }
 }
 
+/// What both directions know of a link.
+#[derive(Clone, Debug)]
+pub(crate) struct LinkInfo {
+    pub(crate) key: Arc<str>,
+    pub(crate) address: Arc<Address>,
+    pub(crate) status: Arc<LinkStatus>,
+}
+
 impl fmt::Debug for LinkStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LinkStatus").field("outbound", &self.outbound).finish_non_exhaustive()
+        f.debug_struct("LinkStatus").field("direction", &self.direction).finish_non_exhaustive()
     }
 }
 
@@ -116,7 +124,7 @@ impl LinkInfo {
         LinkMetrics {
             key: self.key.as_ref().into(),
             address: alloc::format!("{}", self.address),
-            outbound: status.outbound,
+            direction: status.direction,
             connected: status.connected.load(Relaxed),
             sent: status.sent.load(Relaxed),
             received: status.received.load(Relaxed),

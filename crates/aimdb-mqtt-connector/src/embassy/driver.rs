@@ -36,7 +36,7 @@ use super::outlets::{Outlets, level};
 use super::packet::Packet;
 use super::settings::Settings;
 use crate::backoff::Backoff;
-use aimdb_core::race::{Either, poll_stopping, race};
+use aimdb_core::race::{Either, race};
 
 /// How long the broker may take to close the connection after the goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -182,7 +182,7 @@ impl<R: Runtime> Driver<R> {
         let Self { outlets, inlets, context, .. } = self;
         let mut stopping = pin!(context.stopping());
         poll_fn(|cx| {
-            let stopping = poll_stopping(context, stopping.as_mut(), cx);
+            let stopping = context.poll_stopping(stopping.as_mut(), cx);
             inlets.poll_waiting(stopping, cx);
             // Without room nothing is taken.
             let _nothing = outlets.poll_take([false; 3], cx);
@@ -239,7 +239,7 @@ impl<R: Runtime> Driver<R> {
                     if let Some(packet) = inlets.next() {
                         return Poll::Ready(Event::Came(packet));
                     }
-                    let stopping = poll_stopping(&context, stopping.as_mut(), cx);
+                    let stopping = context.poll_stopping(stopping.as_mut(), cx);
                     if inlets.poll_waiting(stopping, cx) {
                         return Poll::Ready(Event::Answered);
                     }

@@ -26,7 +26,7 @@ use core::task::{Context, Poll, ready};
 use core::time::Duration;
 
 use aimdb_core::Arc;
-use aimdb_core::buffer::Closed;
+use aimdb_core::Closed;
 use aimdb_core::link::{InboundLink, LinkStatus};
 use aimdb_core::{Incoming, Runtime, RuntimeContext};
 

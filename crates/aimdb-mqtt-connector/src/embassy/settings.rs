@@ -167,7 +167,7 @@ impl Settings {
         if link.computed_topic || length <= room {
             return None;
         }
-        let direction = if link.outbound { "link to" } else { "link from" };
+        let direction = if link.direction.is_outbound() { "link to" } else { "link from" };
         let problem = format!(
             "in its {direction} `{}` the topic is {length} bytes long, and the send buffer has room for {room}",
             link.address

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aimdb_core::link::DeadLetter;
+use aimdb_core::DeadLetter;
 use aimdb_core::{BufferCfg, Json};
 use aimdb_mqtt_connector::{MqttVersion, QoS, mqtt};
 
@@ -50,12 +50,12 @@ pub async fn payloads_of_no_byte_and_of_the_most_pass_both_ways_and_a_larger_one
     }
     shut_down(&db).await;
     let metrics = db.metrics().links;
-    for out in metrics.iter().filter(|link| link.outbound) {
+    for out in metrics.iter().filter(|link| link.direction.is_outbound()) {
         assert_eq!((out.sent, out.dropped, out.reconnects), (3, 1, 0), "{out}");
         assert!(out.last_error.as_deref().unwrap().contains(" is over the "), "{out:?}");
     }
     // A broker that knows the limit does not send it.
-    let inbound = metrics.iter().filter(|link| !link.outbound);
+    let inbound = metrics.iter().filter(|link| !link.direction.is_outbound());
     assert!(inbound.clone().all(|link| link.received - link.dropped == 3 && link.reconnects == 0));
 }
 

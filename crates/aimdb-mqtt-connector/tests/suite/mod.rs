@@ -167,19 +167,19 @@ fn given<C, V>(connector: C, value: Option<V>, set: impl FnOnce(C, V) -> C) -> C
 }
 
 /// Bytes as they are.
-pub fn bytes_out() -> impl aimdb_core::link::Encode<Vec<u8>> {
+pub fn bytes_out() -> impl aimdb_core::Encode<Vec<u8>> {
     encode_with(|value: &Vec<u8>, out: &mut Vec<u8>| {
         out.extend_from_slice(value);
         Ok::<_, CodecError>(())
     })
 }
 
-pub fn bytes_in() -> impl aimdb_core::link::Decode<Vec<u8>> {
+pub fn bytes_in() -> impl aimdb_core::Decode<Vec<u8>> {
     decode_with(|message: &Incoming<'_>| Ok::<_, CodecError>(message.payload.to_vec()))
 }
 
 /// The topic and what the wildcards matched.
-pub fn topic_and_parts() -> impl aimdb_core::link::Decode<String> {
+pub fn topic_and_parts() -> impl aimdb_core::Decode<String> {
     decode_with(|message: &Incoming<'_>| {
         Ok::<_, CodecError>(format!("{} {}", message.topic, message.parts.join("|")))
     })

@@ -1,11 +1,26 @@
-//! Where a link leads: `scheme://topic?option=value&…`, as text or typed.
+//! Where a link leads: `scheme://topic?option=value&…`.
 
-use crate::sync::Arc;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::graph::LinkNode;
+/// The direction of a link, as its record sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+pub enum Direction {
+    /// From the connector into the record.
+    Inbound,
+    /// From the record to the connector.
+    Outbound,
+}
+
+impl Direction {
+    /// Whether values leave the record.
+    #[must_use]
+    pub const fn is_outbound(self) -> bool {
+        matches!(self, Self::Outbound)
+    }
+}
 
 /// A link's address. The scheme is a connector's name; what follows is the connector's business.
 ///
@@ -78,68 +93,6 @@ impl fmt::Display for Address {
             }
         }
         Ok(())
-    }
-}
-
-/// A topic computed from the value.
-pub type TopicFn<T> = Arc<dyn Fn(&T) -> String + Send + Sync>;
-
-/// Where a record can be sent: a text, an [`Address`], or a connector's typed target.
-pub trait OutboundTarget<T> {
-    /// The address as written and as understood.
-    fn node(&self) -> LinkNode;
-
-    /// The topic for each value, if it is computed.
-    fn topic(&self) -> Option<TopicFn<T>> {
-        None
-    }
-}
-
-/// Where a record can come from: a text, an [`Address`], or a connector's typed target.
-pub trait InboundTarget {
-    /// The address as written and as understood.
-    fn node(&self) -> LinkNode;
-}
-
-impl From<&str> for LinkNode {
-    fn from(text: &str) -> Self {
-        Self { text: text.into(), parsed: Address::parse(text), computed_topic: false }
-    }
-}
-
-impl From<&Address> for LinkNode {
-    fn from(address: &Address) -> Self {
-        Self { text: address.to_string(), parsed: Ok(address.clone()), computed_topic: false }
-    }
-}
-
-macro_rules! plain_targets {
-    ($($kind:ty),*) => {$(
-        impl<T> OutboundTarget<T> for $kind {
-            fn node(&self) -> LinkNode {
-                LinkNode::from(&**self)
-            }
-        }
-
-        impl InboundTarget for $kind {
-            fn node(&self) -> LinkNode {
-                LinkNode::from(&**self)
-            }
-        }
-    )*};
-}
-
-plain_targets!(&str, String);
-
-impl<T> OutboundTarget<T> for Address {
-    fn node(&self) -> LinkNode {
-        self.into()
-    }
-}
-
-impl InboundTarget for Address {
-    fn node(&self) -> LinkNode {
-        self.into()
     }
 }
 

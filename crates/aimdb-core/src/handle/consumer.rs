@@ -1,0 +1,106 @@
+//! Reading a record: where readers come from.
+
+use core::fmt;
+use core::marker::PhantomData;
+
+use super::reader::{InitialReader, Reader};
+use crate::buffer::{Buffer, Subscription};
+use crate::error::SubscribeError;
+use crate::key::Record;
+use crate::record::RecordCell;
+use crate::sync::Arc;
+
+/// Reads a record: [`subscribe`](Self::subscribe) for a stream of values, [`latest`](Self::latest) for a snapshot.
+///
+/// Cheap to clone; all clones of a stage's consumer share the one reader that was subscribed before the graph started.
+///
+/// ```
+/// use aimdb_core::{Consumer, Runtime, RuntimeContext};
+///
+/// async fn display<R: Runtime>(ctx: RuntimeContext<R>, celsius: Consumer<f32, R>) {
+///     let Ok(mut reader) = celsius.subscribe() else { return };
+///     while let Ok(value) = reader.recv().await {
+///         ctx.log().info(format_args!("{value:.1} °C"));
+///     }
+/// }
+/// ```
+pub struct Consumer<T: Record, R> {
+    record: Arc<RecordCell<T>>,
+    initial: Arc<InitialReader<T>>,
+    runtime: PhantomData<fn() -> R>,
+}
+
+impl<T: Record, R> Consumer<T, R> {
+    /// A consumer from outside the graph. It has no reader until it subscribes.
+    pub(crate) fn outside(record: Arc<RecordCell<T>>) -> Self {
+        Self {
+            record,
+            initial: Arc::new(InitialReader::none("outside".into())),
+            runtime: PhantomData,
+        }
+    }
+
+    /// A stage's consumer, subscribed before anything runs. With `restarts`, the reader keeps its position between the
+    /// attempts of the stage.
+    pub(crate) fn of_stage(record: Arc<RecordCell<T>>, name: Arc<str>, restarts: bool) -> Self {
+        let subscription = Buffer::subscribe(&record.buffer, Arc::clone(&name), true);
+        let initial = Arc::new(InitialReader::of_stage(name, subscription, restarts));
+        Self { record, initial, runtime: PhantomData }
+    }
+
+    /// The record's key.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.record.key
+    }
+
+    /// Returns a reader.
+    ///
+    /// In a stage the first call returns the reader that was subscribed before the graph started, which misses nothing.
+    /// Later calls subscribe new ones, which receive the values produced afterwards (or, on a latest record, the current
+    /// value at once). In a stage with a restart policy, each attempt receives the first reader again, at the position
+    /// where the attempt before dropped it.
+    ///
+    /// # Errors
+    ///
+    /// [`SubscribeError`] if the record is closed, or is a mailbox that has a taker and was not declared
+    /// [`shared`](crate::Registrar::shared).
+    pub fn subscribe(&self) -> Result<Reader<T>, SubscribeError> {
+        match self.initial.take() {
+            Some(subscription) => Ok(Reader::initial(subscription, &self.initial)),
+            None => self.subscription().map(Reader::new),
+        }
+    }
+
+    /// Subscribes without the futures of a [`Reader`]: the layer for an API of one's own (blocking, FFI).
+    ///
+    /// # Errors
+    ///
+    /// As for [`subscribe`](Self::subscribe).
+    pub fn subscription(&self) -> Result<Subscription<T>, SubscribeError> {
+        self.record.subscribe(self.initial.name(), self.initial.is_of_stage())
+    }
+
+    /// The newest value the buffer holds, without consuming it. `None` if there was none yet, and on a queue or a
+    /// mailbox also when everything has been taken.
+    #[must_use]
+    pub fn latest(&self) -> Option<T> {
+        self.record.buffer.latest()
+    }
+}
+
+impl<T: Record, R> Clone for Consumer<T, R> {
+    fn clone(&self) -> Self {
+        Self {
+            record: Arc::clone(&self.record),
+            initial: Arc::clone(&self.initial),
+            runtime: PhantomData,
+        }
+    }
+}
+
+impl<T: Record, R> fmt::Debug for Consumer<T, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Consumer").field(&self.key()).finish()
+    }
+}

@@ -1,0 +1,9 @@
+//! What stages and callers hold of a record, and the futures of its operations.
+
+mod budget;
+pub(crate) mod consumer;
+pub(crate) mod producer;
+pub(crate) mod reader;
+
+pub use producer::{Produce, ProduceMany};
+pub use reader::{NextEvent, Recv, RecvMany};

@@ -1,0 +1,68 @@
+//! The inputs of a transform.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::marker::PhantomData;
+
+use crate::error::{DbError, DbResult};
+use crate::graph::node::{InputNode, TypeNode};
+use crate::handle::consumer::Consumer;
+use crate::handle::reader::Reader;
+use crate::key::{Record, RecordKey};
+use crate::record::AnyRecord;
+use crate::sync::Arc;
+
+/// A record that a transform reads: its key and the type it holds. Made by [`input`].
+#[derive(Debug)]
+pub struct Input<T> {
+    key: String,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for Input<T> {
+    fn clone(&self) -> Self {
+        Self { key: self.key.clone(), value: PhantomData }
+    }
+}
+
+/// Names a transform's input. Key and type are checked with the rest of the graph.
+///
+/// ```
+/// # use aimdb_core::input;
+/// let indoor = input::<f32>("sensor.temp.indoor");
+/// # let _ = indoor;
+/// ```
+pub fn input<T: Record>(key: impl RecordKey) -> Input<T> {
+    Input { key: key.as_str().into(), value: PhantomData }
+}
+
+impl<T: Record> Input<T> {
+    pub(crate) fn node(&self) -> InputNode {
+        InputNode { key: self.key.clone(), value: TypeNode::of::<T>() }
+    }
+
+    pub(crate) fn open(&self, inputs: &mut Inputs<'_>) -> DbResult<Reader<T>> {
+        let record = inputs.lookup(&self.key)?.typed::<T>()?;
+        let consumer = Consumer::<T, ()>::of_stage(record, Arc::clone(&inputs.reader), false);
+        Ok(consumer.subscribe().expect("a stage's first reader is there from the start"))
+    }
+}
+
+/// Where a transform finds its inputs when the graph is built.
+pub struct Inputs<'b> {
+    pub(crate) reader: Arc<str>,
+    pub(crate) find: &'b dyn Fn(&str) -> Option<&'b AnyRecord>,
+}
+
+impl<'b> Inputs<'b> {
+    fn lookup(&self, key: &str) -> DbResult<&'b AnyRecord> {
+        (self.find)(key).ok_or_else(|| DbError::UnknownKey { key: key.into(), known: Vec::new() })
+    }
+}
+
+impl fmt::Debug for Inputs<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inputs").field("reader", &self.reader).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,284 @@
+//! Joins: transforms with several inputs.
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+
+use super::input::{Input, Inputs};
+use super::output::PendingOutput;
+use crate::buffer::Closed;
+use crate::error::DbResult;
+use crate::graph::node::InputNode;
+use crate::handle::reader::Reader;
+use crate::key::Record;
+use crate::record::RecordCell;
+use crate::sync::Arc;
+
+/// Several inputs of a join: a tuple of up to eight, an array, or a `Vec`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a set of inputs",
+    note = "use a tuple `(input::<A>(key), input::<B>(key))`, an array, or a `Vec` of inputs of one type"
+)]
+pub trait JoinInputs: 'static {
+    /// The readers it opens.
+    type Readers: JoinReaders;
+
+    /// Its inputs as data.
+    fn nodes(&self) -> Vec<InputNode>;
+
+    /// Opens the readers.
+    ///
+    /// # Errors
+    ///
+    /// When an input is not there, which a checked graph rules out.
+    fn open(&self, inputs: &mut Inputs<'_>) -> DbResult<Self::Readers>;
+}
+
+/// The readers of a join, each with its latest value.
+pub trait JoinReaders: Unpin + 'static {
+    /// The latest of each, as the closure gets it.
+    type Latest;
+
+    /// Ready with one input's next value taken in, or with [`Closed`] when all are closed and read to their ends.
+    fn poll_change(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>>;
+
+    /// The stage has done with the value that was taken in: its output has been accepted.
+    fn finish_change(&mut self);
+
+    /// The latest of each, once every input has had a value.
+    fn latest(&self) -> Option<Self::Latest>;
+}
+
+/// One input of a join.
+#[derive(Debug)]
+pub struct JoinInput<T: Record> {
+    reader: Option<Reader<T>>,
+    latest: Option<T>,
+    /// The value in `latest` counts as in the stage's hand.
+    in_hand: bool,
+}
+
+impl<T: Record> JoinInput<T> {
+    fn open(input: &Input<T>, inputs: &mut Inputs<'_>) -> DbResult<Self> {
+        Ok(Self { reader: Some(input.open(inputs)?), latest: None, in_hand: false })
+    }
+
+    fn finish_change(&mut self) {
+        if core::mem::take(&mut self.in_hand)
+            && let Some(reader) = &self.reader
+        {
+            reader.finish();
+        }
+    }
+
+    /// Whether it took a value. A closed input keeps its last value and is not asked again.
+    fn poll_change(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let Some(reader) = &mut self.reader else { return Poll::Ready(false) };
+        match core::task::ready!(reader.poll_recv(cx)) {
+            Ok(value) => {
+                self.latest = Some(value);
+                self.in_hand = true;
+                Poll::Ready(true)
+            }
+            Err(Closed) => {
+                self.reader = None;
+                Poll::Ready(false)
+            }
+        }
+    }
+}
+
+/// Asks the inputs one after the other, the one after the last that had something first, so that none starves.
+fn poll_inputs(
+    inputs: usize,
+    next: &mut usize,
+    mut poll_input: impl FnMut(usize) -> Poll<bool>,
+) -> Poll<Result<(), Closed>> {
+    let mut open = false;
+    for turn in 0..inputs {
+        let input = (*next + turn) % inputs;
+        match poll_input(input) {
+            Poll::Ready(true) => {
+                *next = input + 1;
+                return Poll::Ready(Ok(()));
+            }
+            Poll::Ready(false) => {}
+            Poll::Pending => open = true,
+        }
+    }
+    if open { Poll::Pending } else { Poll::Ready(Err(Closed)) }
+}
+
+/// Opened readers, and whose turn it is.
+#[derive(Debug)]
+pub struct JoinState<L> {
+    inputs: L,
+    next: usize,
+}
+
+macro_rules! join_tuples {
+    ($(($($name:ident $at:tt),+) $count:literal;)*) => {$(
+        impl<$($name: Record),+> JoinInputs for ($(Input<$name>,)+) {
+            type Readers = JoinState<($(JoinInput<$name>,)+)>;
+
+            fn nodes(&self) -> Vec<InputNode> {
+                [$(self.$at.node()),+].into()
+            }
+
+            fn open(&self, inputs: &mut Inputs<'_>) -> DbResult<Self::Readers> {
+                Ok(JoinState { inputs: ($(JoinInput::open(&self.$at, inputs)?,)+), next: 0 })
+            }
+        }
+
+        impl<$($name: Record),+> JoinReaders for JoinState<($(JoinInput<$name>,)+)> {
+            type Latest = ($($name,)+);
+
+            fn poll_change(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
+                let Self { inputs, next } = self;
+                poll_inputs($count, next, |input| match input {
+                    $($at => inputs.$at.poll_change(cx),)+
+                    _ => Poll::Ready(false),
+                })
+            }
+
+            fn finish_change(&mut self) {
+                $(self.inputs.$at.finish_change();)+
+            }
+
+            fn latest(&self) -> Option<Self::Latest> {
+                Some(($(self.inputs.$at.latest.clone()?,)+))
+            }
+        }
+
+        impl<$($name: Record),+> Unpin for JoinState<($(JoinInput<$name>,)+)> {}
+    )*};
+}
+
+join_tuples! {
+    (A 0) 1;
+    (A 0, B 1) 2;
+    (A 0, B 1, C 2) 3;
+    (A 0, B 1, C 2, D 3) 4;
+    (A 0, B 1, C 2, D 3, E 4) 5;
+    (A 0, B 1, C 2, D 3, E 4, F 5) 6;
+    (A 0, B 1, C 2, D 3, E 4, F 5, G 6) 7;
+    (A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7) 8;
+}
+
+impl<T: Record, const N: usize> JoinInputs for [Input<T>; N] {
+    type Readers = JoinState<[JoinInput<T>; N]>;
+
+    fn nodes(&self) -> Vec<InputNode> {
+        self.iter().map(Input::node).collect()
+    }
+
+    fn open(&self, inputs: &mut Inputs<'_>) -> DbResult<Self::Readers> {
+        let inputs = self
+            .iter()
+            .map(|input| JoinInput::open(input, inputs))
+            .collect::<DbResult<Vec<_>>>()?;
+        let inputs =
+            inputs.try_into().unwrap_or_else(|_| unreachable!("one input for each of {N} inputs"));
+        Ok(JoinState { inputs, next: 0 })
+    }
+}
+
+impl<T: Record, const N: usize> Unpin for JoinState<[JoinInput<T>; N]> {}
+
+impl<T: Record, const N: usize> JoinReaders for JoinState<[JoinInput<T>; N]> {
+    type Latest = [T; N];
+
+    fn poll_change(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
+        let Self { inputs, next } = self;
+        poll_inputs(N, next, |input| inputs[input].poll_change(cx))
+    }
+
+    fn finish_change(&mut self) {
+        self.inputs.iter_mut().for_each(JoinInput::finish_change);
+    }
+
+    fn latest(&self) -> Option<[T; N]> {
+        if self.inputs.iter().any(|input| input.latest.is_none()) {
+            return None;
+        }
+        Some(core::array::from_fn(|input| {
+            self.inputs[input].latest.clone().expect("looked at above")
+        }))
+    }
+}
+
+/// As many inputs as there are at run time. The closure gets a `Vec`, which is allocated for each output.
+impl<T: Record> JoinInputs for Vec<Input<T>> {
+    type Readers = JoinState<Vec<JoinInput<T>>>;
+
+    fn nodes(&self) -> Vec<InputNode> {
+        self.iter().map(Input::node).collect()
+    }
+
+    fn open(&self, inputs: &mut Inputs<'_>) -> DbResult<Self::Readers> {
+        let inputs =
+            self.iter().map(|input| JoinInput::open(input, inputs)).collect::<DbResult<_>>()?;
+        Ok(JoinState { inputs, next: 0 })
+    }
+}
+
+impl<T: Record> Unpin for JoinState<Vec<JoinInput<T>>> {}
+
+impl<T: Record> JoinReaders for JoinState<Vec<JoinInput<T>>> {
+    type Latest = Vec<T>;
+
+    fn poll_change(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
+        let Self { inputs, next } = self;
+        poll_inputs(inputs.len(), next, |input| inputs[input].poll_change(cx))
+    }
+
+    fn finish_change(&mut self) {
+        self.inputs.iter_mut().for_each(JoinInput::finish_change);
+    }
+
+    fn latest(&self) -> Option<Vec<T>> {
+        self.inputs.iter().map(|input| input.latest.clone()).collect()
+    }
+}
+
+/// The future of a join: whenever any input has a value, the closure gets the latest of each, once there is one of
+/// each. An input that is closed keeps its last value; the join ends when all are closed and read to their ends.
+pub struct JoinStage<L, T: Record, F> {
+    readers: L,
+    step: F,
+    output: PendingOutput<T>,
+}
+
+impl<L, T: Record, F> JoinStage<L, T, F> {
+    pub(crate) fn new(readers: L, step: F, output: Arc<RecordCell<T>>) -> Self {
+        Self { readers, step, output: PendingOutput::new(output) }
+    }
+}
+
+impl<L, T: Record, F> Unpin for JoinStage<L, T, F> {}
+
+impl<L: JoinReaders, T: Record, F: FnMut(L::Latest) -> T> Future for JoinStage<L, T, F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { readers, step, output } = &mut *self;
+        loop {
+            if core::task::ready!(output.poll_flush(cx)).is_err() {
+                return Poll::Ready(());
+            }
+            readers.finish_change();
+            if core::task::ready!(readers.poll_change(cx)).is_err() {
+                return Poll::Ready(());
+            }
+            output.value = readers.latest().map(&mut *step);
+        }
+    }
+}
+
+impl<L, T: Record, F> fmt::Debug for JoinStage<L, T, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JoinStage")
+    }
+}

@@ -1,0 +1,90 @@
+//! Transforms with one input.
+
+use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+
+use super::output::PendingOutput;
+use crate::buffer::Closed;
+use crate::handle::reader::Reader;
+use crate::key::Record;
+use crate::record::RecordCell;
+use crate::sync::Arc;
+
+/// What a transform does with one input value: an output value, or none.
+pub trait Step<A, T>: 'static {
+    /// Takes one value in.
+    fn step(&mut self, value: A) -> Option<T>;
+}
+
+/// One output for each input.
+#[derive(Debug)]
+pub struct Mapped<F>(pub(crate) F);
+
+/// At most one output for each input.
+#[derive(Debug)]
+pub struct Filtered<F>(pub(crate) F);
+
+/// At most one output for each input, with a state that lasts.
+#[derive(Debug)]
+pub struct Scanned<S, F> {
+    pub(crate) state: S,
+    pub(crate) step: F,
+}
+
+impl<A, T, F: FnMut(A) -> T + 'static> Step<A, T> for Mapped<F> {
+    fn step(&mut self, value: A) -> Option<T> {
+        Some((self.0)(value))
+    }
+}
+
+impl<A, T, F: FnMut(A) -> Option<T> + 'static> Step<A, T> for Filtered<F> {
+    fn step(&mut self, value: A) -> Option<T> {
+        (self.0)(value)
+    }
+}
+
+impl<A, T, S: 'static, F: FnMut(&mut S, A) -> Option<T> + 'static> Step<A, T> for Scanned<S, F> {
+    fn step(&mut self, value: A) -> Option<T> {
+        (self.step)(&mut self.state, value)
+    }
+}
+
+/// The future of a transform with one input. It ends when the input is closed and read to its end.
+pub struct MapStage<A: Record, T: Record, S> {
+    input: Reader<A>,
+    step: S,
+    output: PendingOutput<T>,
+}
+
+impl<A: Record, T: Record, S> MapStage<A, T, S> {
+    pub(crate) fn new(input: Reader<A>, step: S, output: Arc<RecordCell<T>>) -> Self {
+        Self { input, step, output: PendingOutput::new(output) }
+    }
+}
+
+impl<A: Record, T: Record, S> Unpin for MapStage<A, T, S> {}
+
+impl<A: Record, T: Record, S: Step<A, T>> Future for MapStage<A, T, S> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { input, step, output } = &mut *self;
+        loop {
+            if core::task::ready!(output.poll_flush(cx)).is_err() {
+                return Poll::Ready(());
+            }
+            match core::task::ready!(input.poll_recv(cx)) {
+                Ok(value) => output.value = step.step(value),
+                Err(Closed) => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
+impl<A: Record, T: Record, S> fmt::Debug for MapStage<A, T, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MapStage").field("input", &self.input).finish_non_exhaustive()
+    }
+}
