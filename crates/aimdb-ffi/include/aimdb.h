@@ -54,7 +54,7 @@ typedef enum {
    */
   AIMDB_TIMEOUT = 3,
   /**
-   * The database has been detached or shut down; for a consumer: its record is drained.
+   * The database has been detached or shut down. A consumer returns it only once its record is drained.
    */
   AIMDB_CLOSED = 4,
   /**
@@ -189,8 +189,8 @@ typedef void (*aimdb_free_fn)(void *user_data);
 /**
  * How a database runs. A struct of zeros is the default, and so is a NULL pointer.
  *
- * The struct may get further fields before version 1.0. Initialise it with `= {0}` and assign the fields, so that a later field
- * has its default, and compile with the header of the library that is linked.
+ * The struct may get further fields before version 1.0. Initialise it with `= {0}` and assign the fields, so that a later
+ * field has its default, and compile with the header of the library that is linked.
  */
 typedef struct {
   /**
@@ -371,8 +371,8 @@ aimdb_status aimdb_shared(const aimdb_builder *builder, const char *key);
  *
  * `AIMDB_NO_SUCH_RECORD` if the record has not been declared.
  *
- * Ownership: the library owns `user_data` until it calls `free` with it (unless `free` is NULL): once, on any thread, after the
- * last call of the callback. That holds too if this call or `aimdb_attach` fails.
+ * Ownership: the library owns `user_data` until it calls `free` with it (unless `free` is NULL): once, on any thread, after
+ * the last call of the callback. That holds too if this call or `aimdb_attach` fails.
  * Thread safety: any thread. The library calls the callback on a thread of its own, never twice at once.
  */
 aimdb_status aimdb_tap(const aimdb_builder *builder,
@@ -625,12 +625,12 @@ aimdb_status aimdb_request_shutdown(const aimdb_db *db);
 /**
  * Shuts the database down in order and waits until it has ended.
  *
- * The stages drain every accepted value, every blocked call returns `AIMDB_CLOSED`, and the runtime thread ends. Stages that are
- * not done within `deadline_us` microseconds are aborted: the call then returns `AIMDB_OK` with a report that is not clean.
- * `AIMDB_UNRESPONSIVE` if stages cannot be aborted either; the runtime thread then continues to run them.
+ * The stages drain every accepted value, every blocked call returns `AIMDB_CLOSED`, and the runtime thread ends. Stages that
+ * are not done within `deadline_us` microseconds are aborted: the call then returns `AIMDB_OK` with a report that is not
+ * clean. `AIMDB_UNRESPONSIVE` if stages cannot be aborted either; the runtime thread then continues to run them.
  *
- * A second call, on any thread, waits for the first and returns the same result. `report` may be NULL; otherwise it is all zero
- * if there is no report. With `AIMDB_FOREVER` the call waits for callbacks without limit: two databases whose callbacks detach
+ * A second call, on any thread, waits for the first and returns the same result. `report` may be NULL; otherwise it is all
+ * zero if there is no report. With `AIMDB_FOREVER` the call waits for callbacks without limit: two databases whose callbacks detach
  * each other then deadlock.
  *
  * No callback runs after the call, unless the report counts aborted taps: the callback of an aborted tap may still be in its
@@ -648,8 +648,8 @@ aimdb_status aimdb_detach(const aimdb_db *db,
  * The detach has the deadline `aimdb_options.drop_deadline_us`. A caller that needs the report, or needs to know whether a
  * callback was aborted, calls `aimdb_detach` first. To free the handle twice is `AIMDB_BAD_HANDLE`.
  *
- * Thread safety: any thread, also while other threads and callbacks are in a call with the handle; but not in a callback of this
- * database: `AIMDB_WOULD_DEADLOCK`, and the handle stays valid.
+ * Thread safety: any thread, also while other threads and callbacks are in a call with the handle; but not in a callback of
+ * this database: `AIMDB_WOULD_DEADLOCK`, and the handle stays valid.
  */
 aimdb_status aimdb_db_free(aimdb_db *db);
 
@@ -797,8 +797,8 @@ aimdb_status aimdb_set_many(const aimdb_producer *producer,
 /**
  * Writes a JSON string to a JSON record, and waits for room on a full queue.
  *
- * `AIMDB_NOT_JSON` if the string is not JSON: the message has the line and the column. `AIMDB_WRONG_TYPE` if the record does not
- * hold JSON.
+ * `AIMDB_NOT_JSON` if the string is not JSON: the message has the line and the column. `AIMDB_WRONG_TYPE` if the record does
+ * not hold JSON.
  *
  * Ownership: the string is copied.
  * Thread safety: any thread.

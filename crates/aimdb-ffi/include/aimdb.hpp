@@ -32,7 +32,7 @@
  *
  * Exceptions
  *
- *   aimdb::closed       the database has been detached; for a consumer: its record is drained
+ *   aimdb::closed       the database has been detached; a consumer throws it only once its record is drained
  *   aimdb::cancelled    cancel() ended the wait; a call that need not wait succeeds all the same
  *   aimdb::error        the base of both, and every other failure, with code() as in aimdb.h: a graph that is not valid (with
  *                       all findings), no such record, a wrong size or type, a moved-from handle (AIMDB_NULL), …
@@ -78,7 +78,7 @@ private:
   aimdb_status code_;
 };
 
-/** The database has been detached or shut down; for a consumer: its record is drained. */
+/** The database has been detached or shut down. A consumer throws it only once its record is drained. */
 class closed : public error {
   using error::error;
 };

@@ -25,7 +25,7 @@ pub enum aimdb_status {
     AIMDB_FULL = 2,
     /// The time limit has passed.
     AIMDB_TIMEOUT = 3,
-    /// The database has been detached or shut down; for a consumer: its record is drained.
+    /// The database has been detached or shut down. A consumer returns it only once its record is drained.
     AIMDB_CLOSED = 4,
     /// `aimdb_consumer_cancel` or `aimdb_producer_cancel` ended the wait.
     AIMDB_CANCELLED = 5,

@@ -16,7 +16,7 @@ struct Reading {
   /** In degrees Celsius. */
   float celsius;
 };
-/* Else C and Rust would not mean the same bytes. */
+/* Fails to compile if the size in C is not the size in Rust. */
 typedef char reading_has_8_bytes[sizeof(struct Reading) == 8 ? 1 : -1];
 #ifdef __cplusplus
 static_assert(alignof(struct Reading) == 4, "struct Reading has another alignment in Rust");
