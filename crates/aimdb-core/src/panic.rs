@@ -22,3 +22,36 @@ pub(crate) fn catch<O>(work: impl FnOnce() -> O) -> Result<O, String> {
 pub(crate) fn catch<O>(work: impl FnOnce() -> O) -> Result<O, String> {
     Ok(work())
 }
+
+/// A panic that was caught, to be resumed later.
+#[cfg(feature = "std")]
+pub(crate) struct Caught(alloc::boxed::Box<dyn core::any::Any + Send>);
+
+#[cfg(feature = "std")]
+impl Caught {
+    /// Runs `work` and catches its panic. The caller must be able to continue whatever `work` left behind.
+    pub(crate) fn by(work: impl FnOnce()) -> Result<(), Self> {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).map_err(Self)
+    }
+
+    /// Continues the panic. Without effect while another one unwinds, because two would end the process.
+    pub(crate) fn resume(self) {
+        if !std::thread::panicking() {
+            std::panic::resume_unwind(self.0);
+        }
+    }
+}
+
+/// Without `std` there is nothing to catch.
+#[cfg(not(feature = "std"))]
+pub(crate) enum Caught {}
+
+#[cfg(not(feature = "std"))]
+impl Caught {
+    pub(crate) fn by(work: impl FnOnce()) -> Result<(), Self> {
+        work();
+        Ok(())
+    }
+
+    pub(crate) fn resume(self) {}
+}

@@ -1,10 +1,11 @@
-//! Every suite, on Embassy's std executor and a running clock. The same suites run as firmware: `firmware/conformance`.
+//! Every conformance suite on Embassy's std executor with a running clock. `tools/firmware run conformance` runs the same
+//! suites as firmware.
 
 mod buffers {
     use aimdb_embassy_adapter::testing::{adapter, in_embassy};
-    use aimdb_testing::buffers::HandleDoor;
+    use aimdb_testing::buffers::AsyncApi;
 
-    aimdb_testing::buffer_conformance!(HandleDoor(adapter()), around = in_embassy);
+    aimdb_testing::buffer_conformance!(AsyncApi(adapter()), around = in_embassy);
 }
 
 mod runtime {

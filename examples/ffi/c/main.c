@@ -97,11 +97,11 @@ static void *measure(void *argument) {
 /* Three threads write a ring; one reader waits without limit, one does not wait, one waits for a limited time. */
 static void readings(aimdb_db *db) {
   aimdb_consumer *waiting = consumer_of(db, "workshop.reading");
-  aimdb_consumer *looking = consumer_of(db, "workshop.reading");
-  aimdb_consumer *patient = consumer_of(db, "workshop.reading");
+  aimdb_consumer *polling = consumer_of(db, "workshop.reading");
+  aimdb_consumer *timed = consumer_of(db, "workshop.reading");
   struct Reading reading;
 
-  aimdb_status before = reading_try_get(looking, &reading);
+  aimdb_status before = reading_try_get(polling, &reading);
   printf("1. before anything was written, try_get says: %s\n", aimdb_status_text(before));
 
   aimdb_producer *producer = producer_of(db, "workshop.reading");
@@ -124,14 +124,14 @@ static void readings(aimdb_db *db) {
   printf("2. get: 15 readings, the warmest %.1f °C\n", warmest);
 
   int of_sensor_0 = 0;
-  while (reading_try_get(looking, &reading) == AIMDB_OK) {
+  while (reading_try_get(polling, &reading) == AIMDB_OK) {
     of_sensor_0 += reading.sensor == 0;
   }
   printf("   try_get: %d of them from sensor 0\n", of_sensor_0);
 
   int count = 0;
   aimdb_status end;
-  while ((end = reading_get_timeout(patient, &reading, 50 * 1000)) == AIMDB_OK) {
+  while ((end = reading_get_timeout(timed, &reading, 50 * 1000)) == AIMDB_OK) {
     count++;
   }
   must(end == AIMDB_TIMEOUT ? AIMDB_OK : end);
@@ -139,8 +139,8 @@ static void readings(aimdb_db *db) {
 
   must(aimdb_producer_free(producer));
   must(aimdb_consumer_free(waiting));
-  must(aimdb_consumer_free(looking));
-  must(aimdb_consumer_free(patient));
+  must(aimdb_consumer_free(polling));
+  must(aimdb_consumer_free(timed));
 }
 
 struct worker {

@@ -65,10 +65,10 @@ aimdb::database build() {
 // Three threads write a ring; one reader waits without limit, one does not wait, one waits for a limited time.
 void readings(const aimdb::database &db) {
   const auto waiting = db.consumer<Reading>("workshop.reading");
-  const auto looking = db.consumer<Reading>("workshop.reading");
-  const auto patient = db.consumer<Reading>("workshop.reading");
+  const auto polling = db.consumer<Reading>("workshop.reading");
+  const auto timed = db.consumer<Reading>("workshop.reading");
 
-  const auto before = looking.try_get();
+  const auto before = polling.try_get();
   std::printf("1. before anything was written, try_get says: %s\n", before ? "a reading" : nothing_new);
 
   const auto producer = db.producer<Reading>("workshop.reading");
@@ -92,13 +92,13 @@ void readings(const aimdb::database &db) {
   std::printf("2. get: 15 readings, the warmest %.1f °C\n", warmest);
 
   int of_sensor_0 = 0;
-  while (const auto reading = looking.try_get()) {
+  while (const auto reading = polling.try_get()) {
     of_sensor_0 += reading->sensor == 0;
   }
   std::printf("   try_get: %d of them from sensor 0\n", of_sensor_0);
 
   int count = 0;
-  while (patient.get_for(50ms)) {
+  while (timed.get_for(50ms)) {
     ++count;
   }
   std::printf("   with a timeout: %d readings, then time is up\n", count);

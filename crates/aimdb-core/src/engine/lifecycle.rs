@@ -1,6 +1,6 @@
 //! What all stages of a database share.
 
-use super::signal::Signal;
+use super::notify::Notify;
 use crate::sync::atomic::{
     AtomicBool,
     Ordering::{Acquire, Release},
@@ -13,7 +13,7 @@ pub(crate) struct Engine {
     shutdown_requested: AtomicBool,
     stop_on_failure: bool,
     /// Fired at every change of the above and at the end of every stage and inbound link.
-    pub(crate) changed: Signal,
+    pub(crate) changed: Notify,
 }
 
 impl Engine {
@@ -23,7 +23,7 @@ impl Engine {
             stopping: AtomicBool::new(false),
             shutdown_requested: AtomicBool::new(false),
             stop_on_failure,
-            changed: Signal::new(),
+            changed: Notify::new(),
         }
     }
 

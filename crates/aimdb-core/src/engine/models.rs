@@ -12,9 +12,10 @@ use loom::thread;
 
 use super::stage::Admission;
 use crate::engine::lifecycle::Engine;
-use crate::engine::signal::Signal;
+use crate::engine::notify::Notify;
 use crate::engine::stage::StageCell;
 use crate::graph::node::StageRole;
+use crate::owner::Owner;
 use crate::wait::{CancelTicket, CancelToken};
 
 /// Three preemptions, as for the buffers.
@@ -26,15 +27,19 @@ fn model(run: impl Fn() + Sync + Send + 'static) {
 
 fn stage() -> (Arc<Engine>, Arc<StageCell>) {
     let engine = Arc::new(Engine::new(false));
-    let cell =
-        StageCell::new("stage".into(), "record".into(), StageRole::Source, Arc::clone(&engine));
+    let cell = StageCell::new(
+        "stage".into(),
+        Owner::Record("record".into()),
+        StageRole::Source,
+        Arc::clone(&engine),
+    );
     (engine, cell)
 }
 
 /// Waits as a stage's task does; whether it was admitted.
 fn wait_at_the_gate(cell: &StageCell) -> bool {
     let mut started = false;
-    block_on(poll_fn(|cx| match cell.admit(cx.waker(), &mut started) {
+    block_on(poll_fn(|cx| match cell.poll_gate(cx.waker(), &mut started) {
         Admission::Wait => Poll::Pending,
         Admission::Go => Poll::Ready(true),
         Admission::Stop => Poll::Ready(false),
@@ -50,7 +55,7 @@ fn a_database_starts_while_a_stage_comes_to_the_gate() {
             move || wait_at_the_gate(&cell)
         });
         engine.open_gate();
-        cell.nudge();
+        cell.wake();
         assert!(task.join().unwrap());
     });
 }
@@ -71,7 +76,7 @@ fn a_stage_is_stopped_while_it_comes_to_the_gate() {
 #[test]
 fn a_condition_comes_true_while_two_tasks_begin_to_wait_for_it() {
     model(|| {
-        let shared = Arc::new((Signal::new(), AtomicBool::new(false)));
+        let shared = Arc::new((Notify::new(), AtomicBool::new(false)));
         let other = thread::spawn({
             let shared = Arc::clone(&shared);
             move || block_on(shared.0.until(|| shared.1.load(Relaxed)))

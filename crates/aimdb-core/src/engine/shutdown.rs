@@ -183,15 +183,15 @@ fn abort<R: Runtime>(db: &DbInner<R>) {
 fn undelivered<R: Runtime>(db: &DbInner<R>) -> Vec<Undelivered> {
     let mut left: Vec<Undelivered> = Vec::new();
     for record in &db.records {
-        left.extend(record.abandoned().into_iter().map(|abandoned| Undelivered {
+        left.extend(record.backlog().into_iter().map(|backlog| Undelivered {
             record: record.key.as_ref().into(),
-            stage: abandoned.reader.as_ref().into(),
-            unread: abandoned.left,
+            stage: backlog.reader.as_ref().into(),
+            unread: backlog.unread,
             // A stage that returned by itself was done with what it had in hand.
-            interrupted: if has_finished(db, &record.key, &abandoned.reader) {
+            interrupted: if has_finished(db, &record.key, &backlog.reader) {
                 0
             } else {
-                abandoned.interrupted
+                backlog.interrupted
             },
         }));
     }

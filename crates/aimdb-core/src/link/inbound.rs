@@ -8,13 +8,14 @@ use core::task::{Context, Poll};
 
 use super::codec::{Decode, Incoming};
 use crate::address::Address;
-use crate::buffer::{Closed, WaitTicket};
+use crate::buffer::error::Closed;
 use crate::engine::stage::StageCell;
 use crate::handle::producer::Producer;
 use crate::key::Record;
 use crate::link::status::{LinkInfo, LinkStatus};
 use crate::panic::catch;
 use crate::runtime::adapter::{LogLevel, Runtime};
+use crate::wait::WaitGuard;
 
 /// A payload that did not decode, as the dead-letter hook sees it.
 #[derive(Clone, Copy, Debug)]
@@ -143,10 +144,9 @@ pub(crate) trait Deliveries: Send {
 
 /// A codec and a producer.
 pub(crate) struct InboundQueue<T: Record, R, C> {
-    pub(crate) producer: Producer<T, R>,
+    pub(crate) wait: WaitGuard<Producer<T, R>>,
     pub(crate) codec: C,
     pub(crate) decoded: Option<T>,
-    pub(crate) ticket: WaitTicket,
     pub(crate) dead_letters: Option<DeadLetterHook>,
     pub(crate) runtime: Arc<R>,
 }
@@ -163,9 +163,10 @@ impl<T: Record, R: Runtime, C: Decode<T>> Deliveries for InboundQueue<T, R, C> {
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
-        let kept = self.producer.poll_produce(&mut self.decoded, &mut self.ticket, cx);
+        let Self { wait, decoded, .. } = self;
+        let kept = wait.on.poll_produce(decoded, &mut wait.ticket, cx);
         if matches!(kept, Poll::Ready(Err(Closed))) {
-            self.decoded = None;
+            *decoded = None;
         }
         kept
     }
@@ -198,11 +199,5 @@ impl<T: Record, R: Runtime, C> InboundQueue<T, R, C> {
                 );
             }
         }
-    }
-}
-
-impl<T: Record, R, C> Drop for InboundQueue<T, R, C> {
-    fn drop(&mut self) {
-        self.producer.cancel_wait(&mut self.ticket);
     }
 }

@@ -8,7 +8,7 @@ use core::task::{Context, Poll};
 
 use super::input::{Input, Inputs};
 use super::output::PendingOutput;
-use crate::buffer::Closed;
+use crate::buffer::error::Closed;
 use crate::error::DbResult;
 use crate::graph::node::InputNode;
 use crate::handle::reader::Reader;

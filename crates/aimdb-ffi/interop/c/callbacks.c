@@ -387,7 +387,7 @@ int a_tap_that_blocks_is_aborted_at_the_deadline(void) {
   CHECK(!report.clean && report.aborted == 1 && report.undelivered == 3);
   char *json;
   OK(aimdb_report_json(db, &json));
-  CHECK(strstr(json, "\"aborted\":[\"in/tap\"]") != NULL);
+  CHECK(strstr(json, "\"aborted\":[{\"owner\":{\"record\":\"in\"},\"stage\":\"tap\"}]") != NULL);
   aimdb_string_free(json);
   CHECK(freed(&tap) == 0);
   OK(aimdb_producer_free(tap.producer));

@@ -119,7 +119,7 @@ int detach_with_a_shorter_deadline_than_the_shutdown(uint32_t has_begun) {
   CHECK(report.undelivered == 2);
   char *json;
   OK(aimdb_report_json(db, &json));
-  CHECK(strstr(json, "\"aborted\":[\"a/tap\"]") != NULL);
+  CHECK(strstr(json, "\"aborted\":[{\"owner\":{\"record\":\"a\"},\"stage\":\"tap\"}]") != NULL);
   aimdb_string_free(json);
   CHECK(aimdb_set(a, &value, sizeof value) == AIMDB_CLOSED);
   CHECK(aimdb_set(b, &value, sizeof value) == AIMDB_CLOSED);
