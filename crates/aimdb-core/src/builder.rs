@@ -209,7 +209,7 @@ impl<R> AimDbBuilder<R> {
         R: Runtime,
     {
         let db = self.build()?;
-        db.run_to_the_end().await
+        db.run_until_exhausted().await
     }
 
     /// What only building can find out: whether there is memory, and whether the runtime takes the stages.
@@ -250,7 +250,7 @@ impl<R> AimDbBuilder<R> {
             links: finished.links,
             stop_on_failure: self.stop_on_failure,
             deadline: self.deadline,
-            phase: Lock::new(Default::default()),
+            shutdown: Lock::new(Default::default()),
         }))
     }
 }

@@ -45,7 +45,7 @@ pub(crate) async fn run<A>(
     while let Some(message) = arrived.recv().await {
         let Arrived { topic, payload, ack } = message;
         let parts = matched_parts(&filter, &topic).unwrap_or_default();
-        let incoming = Incoming { topic: &topic, parts: &parts, payload: &payload };
+        let incoming = Incoming::new(&topic, &payload).with_parts(&parts);
         if link.deliver(incoming).await.is_err() {
             // The record is closed: the message was not taken, and the broker keeps it.
             return;

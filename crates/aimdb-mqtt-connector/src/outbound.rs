@@ -89,7 +89,7 @@ impl<C: Client> Outbound<C> {
                     self.send(message, Some(permit)).await;
                 }
                 next = next(&mut self.link, &mut payload, up), if open && room && self.in_hand.is_none() => match next {
-                    Ok(Outgoing { topic }) => {
+                    Ok(Outgoing { topic, .. }) => {
                         let payload = Bytes::copy_from_slice(&payload);
                         self.send_in_turn(Message { topic, payload }).await;
                     }

@@ -74,7 +74,7 @@ struct Owed {
 
 /// Runs until shutdown, or until the connection is required and cannot be had.
 pub(crate) async fn run<P: Protocol>(settings: Settings, links: Links, context: Context) {
-    let Links { outbound, inbound } = links;
+    let Links { outbound, inbound, .. } = links;
     let (client, events) = match P::open(&settings) {
         Ok(opened) => opened,
         Err(reason) => return context.fail(reason),

@@ -184,7 +184,7 @@ impl<R: Runtime> Desk<R> {
         let mut known = false;
         for inlet in self.inlets.iter_mut().filter(|inlet| inlet.id == topic) {
             known = true;
-            if inlet.link.holds() && !inlet.stuck {
+            if inlet.link.has_pending() && !inlet.stuck {
                 let room = poll_fn(|cx| inlet.poll_room(cx));
                 inlet.stuck = time.timeout(self.patience, room).await.is_err();
             }
@@ -222,7 +222,7 @@ impl<R: Runtime> Desk<R> {
 impl Inlet {
     /// Whether the record has everything that the link was given.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.link.holds() {
+        if self.link.has_pending() {
             let kept = core::task::ready!(self.link.poll_flush(cx));
             self.stuck = false;
             if kept.is_err() {
@@ -239,7 +239,7 @@ impl Inlet {
                 self.link.status().count_received();
                 self.refused();
             } else {
-                let message = Incoming { topic: &self.topic, parts: &[], payload };
+                let message = Incoming::new(&self.topic, payload);
                 if let Poll::Ready(Err(_closed)) = self.link.poll_accept(&message, cx) {
                     self.refused();
                 }
@@ -259,7 +259,7 @@ impl Inlet {
 /// Cut off at a shutdown's deadline, a value that still waits is lost.
 impl Drop for Inlet {
     fn drop(&mut self) {
-        if self.link.holds() {
+        if self.link.has_pending() {
             self.refused();
         }
     }

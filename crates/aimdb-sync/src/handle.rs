@@ -226,9 +226,12 @@ impl SyncHandle {
         let mut report = self.close_records(self.gates.drain_in_time());
         // With the records closed, queues that had to wait for room end too, and say what they were left with.
         let _late = park::block_on(WaitLimit::after(LAST_WORDS), self.gates.drained());
-        report.undelivered.extend(self.gates.left().into_iter().map(|(record, unread)| {
-            Undelivered { record, stage: "queued producer".into(), unread, interrupted: 0 }
-        }));
+        report.undelivered.extend(
+            self.gates
+                .left()
+                .into_iter()
+                .map(|(record, unread)| Undelivered::new(record, "queued producer", unread, 0)),
+        );
         report
     }
 
@@ -334,7 +337,7 @@ impl SyncHandle {
 
     fn running_stages(&self) -> Vec<StageId> {
         let stages = self.db.health().stages;
-        stages.iter().filter(|s| !s.state.is_end()).map(StageHealth::id).collect()
+        stages.iter().filter(|s| !s.state.is_terminal()).map(StageHealth::id).collect()
     }
 }
 

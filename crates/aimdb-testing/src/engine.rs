@@ -571,7 +571,7 @@ pub async fn a_restarted_stage_that_returns_has_finished<R: Host>(runtime: Arc<R
         });
     });
     db.start();
-    until(&*runtime, || stage(&db, "record", "source").state.is_end()).await;
+    until(&*runtime, || stage(&db, "record", "source").state.is_terminal()).await;
     let health = stage(&db, "record", "source");
     assert_eq!((health.state, health.restarts), (StageState::Finished, 1));
     assert_eq!(attempts.count(), 2);
@@ -594,7 +594,7 @@ pub async fn restarts_end_at_their_limit<R: Host>(runtime: Arc<R>) {
         });
     });
     db.start();
-    until(&*runtime, || stage(&db, "record", "source").state.is_end()).await;
+    until(&*runtime, || stage(&db, "record", "source").state.is_terminal()).await;
     let health = stage(&db, "record", "source");
     assert_eq!((health.state, health.restarts, attempts.count()), (StageState::Failed, 3, 4));
     assert_eq!(health.cause.as_deref(), Some("no sensor (given up after 3 restarts)"));
@@ -616,7 +616,7 @@ pub async fn a_stage_that_reports_a_failure_has_failed<R: Host>(runtime: Arc<R>)
     });
     db.start();
     let ended = |key| stage(&db, key, "source").state;
-    until(&*runtime, || ended("good").is_end() && ended("bad").is_end()).await;
+    until(&*runtime, || ended("good").is_terminal() && ended("bad").is_terminal()).await;
     assert_eq!((ended("good"), ended("bad")), (StageState::Finished, StageState::Failed));
     let report = db.shutdown(AMPLE).await;
     let [failure] = &report.failures[..] else { panic!("one has failed: {report}") };
@@ -742,8 +742,7 @@ pub async fn shutdown_reports_exactly_what_was_left<R: Host>(runtime: Arc<R>) {
     db.start();
     until(&*runtime, || stuck.count() == 2 && seen.count() == 7).await;
     let report = db.shutdown(Duration::from_millis(10)).await;
-    let left =
-        Undelivered { record: "record".into(), stage: "tap#2".into(), unread: 5, interrupted: 1 };
+    let left = Undelivered::new("record", "tap#2", 5, 1);
     assert_eq!((&report.undelivered[..], report.total_undelivered()), (&[left][..], 6));
     assert_eq!((report.aborted.len(), report.drained), (1, 0));
     assert_eq!(report.aborted[0], "record/tap#2");

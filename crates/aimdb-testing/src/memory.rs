@@ -343,7 +343,7 @@ where
             if self.0.look(|peer| peer.fails(Fault::Start)) {
                 return context.fail("the peer in memory refuses to start");
             }
-            let Links { outbound, inbound } = links;
+            let Links { outbound, inbound, .. } = links;
             let mut served: Vec<BoxStage> = Vec::new();
             for link in outbound {
                 served.push(Box::pin(send(self.0.clone(), link, context.clone())));
@@ -422,7 +422,7 @@ async fn receive<R: Runtime>(peer: MemoryPeer, mut link: InboundLink, context: R
             Either::Second(next) => next,
         };
         let Ok((nth, payload)) = message else { continue };
-        let incoming = Incoming { topic: &topic, parts: &[], payload: &payload };
+        let incoming = Incoming::new(&topic, &payload);
         if link.deliver(incoming).await.is_err() {
             return;
         }

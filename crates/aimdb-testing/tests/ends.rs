@@ -239,7 +239,7 @@ fn what_the_last_taker_left_in_a_mailbox_is_reported_unless_a_later_one_took_it(
         }
         let left = shut_down(&runtime, &db).undelivered;
         let stage = db.graph().records[0].stages[0].name.clone();
-        let unread = Undelivered { record: "record".into(), stage, unread: 1, interrupted: 0 };
+        let unread = Undelivered::new("record", stage, 1, 0);
         assert_eq!(left, if taken { Vec::new() } else { vec![unread] });
     }
 }

@@ -355,7 +355,7 @@ fn tap(reg: &mut Reg<'_>, seen: &Notes<u64>, lagged: &Notes<u64>, rng: &mut Rng)
 fn assert_ended(db: &Db) {
     let health = db.health();
     assert_eq!(health.state, DbState::Stopped);
-    assert!(health.stages.iter().all(|stage| stage.state.is_end()), "{health}");
+    assert!(health.stages.iter().all(|stage| stage.state.is_terminal()), "{health}");
     for record in &db.graph().records {
         let producer = db.producer::<u64>(record.key.as_str()).expect("the record is there");
         assert!(producer.is_closed(), "{} is open", record.key);
@@ -389,7 +389,7 @@ async fn wait(db: &Db, rng: &mut Rng, millis: u64) {
 /// Waits for the end of all stages, without a shutdown.
 async fn have_ended(db: &Db) {
     for _ in 0..1000 {
-        if db.health().stages.iter().all(|stage| stage.state.is_end()) {
+        if db.health().stages.iter().all(|stage| stage.state.is_terminal()) {
             return;
         }
         pause(db.runtime(), 1).await;

@@ -56,7 +56,7 @@ fn one_place() -> (AimDb<TokioAdapter>, InboundLink) {
 }
 
 async fn accept(link: &mut InboundLink, payload: &[u8]) -> Poll<Result<(), Closed>> {
-    let message = Incoming { topic: "in", parts: &[], payload };
+    let message = Incoming::new("in", payload);
     poll_fn(|cx| Poll::Ready(link.poll_accept(&message, cx))).await
 }
 
@@ -65,15 +65,15 @@ async fn a_link_holds_one_value_that_its_record_has_no_room_for_and_takes_no_mes
     let (db, mut link) = one_place();
     let mut reader = db.consumer::<u8>("in").unwrap().subscribe().unwrap();
     assert_eq!(accept(&mut link, &[1]).await, Poll::Ready(Ok(())));
-    assert!(!link.holds());
+    assert!(!link.has_pending());
     assert_eq!(accept(&mut link, &[2]).await, Poll::Ready(Ok(())));
-    assert!(link.holds());
+    assert!(link.has_pending());
     assert_eq!(accept(&mut link, &[3]).await, Poll::Pending);
     assert_eq!(db.metrics().links[0].received, 2);
 
     assert_eq!(reader.recv().await, Ok(1));
     assert_eq!(poll_fn(|cx| link.poll_flush(cx)).await, Ok(()));
-    assert!(!link.holds());
+    assert!(!link.has_pending());
     assert_eq!(reader.recv().await, Ok(2));
 }
 
@@ -81,7 +81,7 @@ async fn a_link_holds_one_value_that_its_record_has_no_room_for_and_takes_no_mes
 async fn a_message_that_does_not_decode_is_taken_and_leaves_nothing_to_wait_for() {
     let (db, mut link) = one_place();
     assert_eq!(accept(&mut link, b"no number").await, Poll::Ready(Ok(())));
-    assert!(!link.holds());
+    assert!(!link.has_pending());
     assert_eq!(db.metrics().links[0].decode_errors, 1);
 }
 
@@ -95,7 +95,7 @@ async fn a_value_that_waits_when_its_record_is_closed_is_told_to_be_lost_once() 
     // Its deadline is over before the link is gone.
     let _report = db.shutdown(Duration::from_millis(1)).await;
     assert_eq!(poll_fn(|cx| link.poll_flush(cx)).await, Err(Closed));
-    assert!(!link.holds());
+    assert!(!link.has_pending());
     assert_eq!(poll_fn(|cx| link.poll_flush(cx)).await, Ok(()));
     assert_eq!(accept(&mut link, &[3]).await, Poll::Ready(Err(Closed)));
 }

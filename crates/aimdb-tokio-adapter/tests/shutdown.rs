@@ -120,12 +120,8 @@ async fn a_deadline_that_is_too_short_tells_exactly_what_was_left() {
         let report = db.shutdown(Duration::from_millis(105)).await;
         let processed = seen.lock().unwrap().len() as u64;
         assert_eq!(processed, 10);
-        let left = Undelivered {
-            record: "numbers".into(),
-            stage: "tap".into(),
-            unread: u64::from(ACCEPTED) - processed - 1,
-            interrupted: 1,
-        };
+        let unread = u64::from(ACCEPTED) - processed - 1;
+        let left = Undelivered::new("numbers", "tap", unread, 1);
         assert_eq!(report.undelivered, [left], "on a {buffer}");
         assert_eq!(report.drained, processed + 1);
         assert_eq!(report.aborted, ["numbers/tap"]);
@@ -437,7 +433,7 @@ fn a_stage_whose_future_panics_when_the_runtime_goes_has_ended() {
     drop(tokio);
     let health = db.health();
     let stage = health.stage("record", "source").unwrap();
-    assert!(stage.state.is_end(), "{health}");
+    assert!(stage.state.is_terminal(), "{health}");
     assert!(stage.cause.as_ref().is_some_and(|cause| cause.contains("dropped by the runtime")));
 }
 

@@ -1,4 +1,4 @@
-//! A value on its way into the record that a stage writes.
+//! The pending output of a transform.
 
 use core::task::{Context, Poll};
 
@@ -8,7 +8,7 @@ use crate::key::Record;
 use crate::record::RecordCell;
 use crate::sync::Arc;
 
-/// A value on its way into the output record.
+/// The output value that a transform has made and its record has not yet accepted.
 pub(super) struct PendingOutput<T: Record> {
     producer: Producer<T, ()>,
     pub(super) value: Option<T>,
@@ -20,7 +20,7 @@ impl<T: Record> PendingOutput<T> {
         Self { producer: Producer::new(record), value: None, ticket: WaitTicket::default() }
     }
 
-    /// Ready when there is nothing left to send.
+    /// Completes when the record has accepted the value, or if no value is pending.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
         match self.value {
             None => Poll::Ready(Ok(())),

@@ -286,7 +286,7 @@ impl<R: Runtime> Inlets<R> {
 impl<R> Drop for Inlets<R> {
     fn drop(&mut self) {
         for (at, inlet) in self.links.iter().enumerate() {
-            let mut held = inlet.link.holds();
+            let mut held = inlet.link.has_pending();
             for waiting in self.waiting.iter().filter(|waiting| waiting.links.contains(&at)) {
                 let counted = core::mem::replace(&mut held, false);
                 if waiting.id.is_none() {
@@ -303,10 +303,11 @@ impl<R> Drop for Inlets<R> {
 impl Inlet {
     /// Whether the record has the message, which is the first of those that wait for it.
     fn poll_give(&mut self, message: &Message, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
-        if !self.link.holds() {
+        if !self.link.has_pending() {
             let (topic, payload) = (message.topic(), message.payload());
             let parts = matched_parts(&self.filter, topic).unwrap_or_default();
-            ready!(self.link.poll_accept(&Incoming { topic, parts: &parts, payload }, cx))?;
+            let message = Incoming::new(topic, payload).with_parts(&parts);
+            ready!(self.link.poll_accept(&message, cx))?;
         }
         self.link.poll_flush(cx)
     }
