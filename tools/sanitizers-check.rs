@@ -1,4 +1,4 @@
-//! Bugs for the sanitizers to find, built and run by `tools/sanitizers` alone.
+//! Bugs that the sanitizers must find. Only `tools/sanitizers` builds and runs this file.
 
 use std::cell::UnsafeCell;
 use std::hint::black_box;
@@ -6,13 +6,13 @@ use std::thread;
 
 struct Unguarded(UnsafeCell<u64>);
 
-// SAFETY: none. That is the bug.
+// SAFETY: none: this is the bug.
 unsafe impl Sync for Unguarded {}
 
 static UNGUARDED: Unguarded = Unguarded(UnsafeCell::new(0));
 
 fn count() {
-    // SAFETY: none: two threads are here at once.
+    // SAFETY: none: two threads access the value at the same time.
     unsafe { *UNGUARDED.0.get() += 1 };
 }
 
@@ -24,10 +24,10 @@ fn race() {
 
 fn use_after_free() {
     let value = black_box(Box::new(7_u64));
-    let place: *const u64 = &*value;
+    let address: *const u64 = &*value;
     drop(value);
-    // SAFETY: none: the value is gone.
-    println!("{}", unsafe { place.read_volatile() });
+    // SAFETY: none: the value is freed.
+    println!("{}", unsafe { address.read_volatile() });
 }
 
 fn main() {

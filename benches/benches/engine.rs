@@ -1,4 +1,4 @@
-//! Run with: cargo bench -p benches --bench engine
+//! Run in `benches/`: `cargo bench --bench engine`.
 //!
 //! `AIMDB_BENCH_QUICK=1` for a quick look, `-- queue` for the cases with `queue` in their name.
 

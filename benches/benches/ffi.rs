@@ -1,6 +1,6 @@
-//! Run with: cargo bench -p benches --bench ffi
+//! Run in `benches/`: `cargo bench --bench ffi`.
 //!
-//! What the way through C costs. `AIMDB_BENCH_QUICK=1` for a quick look.
+//! The C ABI next to the same calls in Rust. `AIMDB_BENCH_QUICK=1` for a quick look.
 
 fn main() {
     benches::run(benches::cases::FFI);

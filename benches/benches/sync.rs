@@ -1,6 +1,6 @@
-//! Run with: cargo bench -p benches --bench sync
+//! Run in `benches/`: `cargo bench --bench sync`.
 //!
-//! The blocking door next to what threads use without it. `AIMDB_BENCH_QUICK=1` for a quick look, `-- bridge` for the
+//! The sync API next to channels for threads. `AIMDB_BENCH_QUICK=1` for a quick look, `-- bridge` for the
 //! cases with `bridge` in their name.
 
 fn main() {

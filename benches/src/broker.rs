@@ -1,7 +1,7 @@
-//! A Mosquitto that belongs to one comparison, and the far ends of its connections.
+//! A Mosquitto for one comparison, and the clients at the other end of it.
 //!
-//! The far ends speak just enough MQTT 5 to send packets prepared beforehand and to count bytes: they are the same for
-//! every contestant, and should cost none of them anything.
+//! These clients implement just enough MQTT 5 to send prepared packets and to count received bytes. They are the same for
+//! every contestant, and cheap enough not to affect the result.
 
 use std::fs;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -12,14 +12,15 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long the broker may take to start, and how long a far end waits for its next byte.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The longest start of the broker, and the longest wait of a client for its next byte.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Not to be the bottleneck: Mosquitto has 20 messages under way to a client unless told otherwise, and writes small
-/// packets one by one.
-const SETTINGS: &str = "max_inflight_messages 0\nmax_queued_messages 0\nset_tcp_nodelay true\n";
+/// Mosquitto's settings, so that the broker is not the bottleneck: by default it has at most 20 messages in flight to a
+/// client, and Nagle's algorithm delays its small packets.
+const MOSQUITTO_SETTINGS: &str =
+    "max_inflight_messages 0\nmax_queued_messages 0\nset_tcp_nodelay true\n";
 
-/// Where Mosquitto is installed, if it is.
+/// The path of Mosquitto, if it is installed.
 #[must_use]
 pub fn installed() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -28,7 +29,7 @@ pub fn installed() -> Option<PathBuf> {
     folders.map(|folder| folder.join("mosquitto")).find(|file| file.is_file())
 }
 
-/// A running broker on a free port of 127.0.0.1. It ends with this value.
+/// A running broker on a free port of 127.0.0.1. Dropping it stops the broker.
 #[derive(Debug)]
 pub struct Broker {
     child: Child,
@@ -37,7 +38,7 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Starts one.
+    /// Starts a broker.
     ///
     /// # Panics
     ///
@@ -45,7 +46,7 @@ impl Broker {
     #[must_use]
     pub fn start() -> Self {
         let binary = installed().expect("mosquitto is installed");
-        // Somebody else may take the port between the look and the start.
+        // Another process may take the port between the check and the start.
         (0..10).find_map(|_| Self::try_start(&binary)).expect("mosquitto starts")
     }
 
@@ -56,7 +57,8 @@ impl Broker {
         let lines = format!(
             "log_dest none\npersistence false\nlistener {port} 127.0.0.1\nallow_anonymous true\n"
         );
-        fs::write(&config, lines + SETTINGS).expect("the temporary folder can be written to");
+        fs::write(&config, lines + MOSQUITTO_SETTINGS)
+            .expect("the temporary folder can be written to");
         let child = Command::new(binary)
             .arg("-c")
             .arg(&config)
@@ -67,7 +69,7 @@ impl Broker {
             .expect("a program can be started");
         let mut broker = Self { child, port, config };
         let began = Instant::now();
-        while began.elapsed() < PATIENCE && broker.child.try_wait().is_ok_and(|end| end.is_none()) {
+        while began.elapsed() < TIMEOUT && broker.child.try_wait().is_ok_and(|end| end.is_none()) {
             if TcpStream::connect(("127.0.0.1", port)).is_ok() {
                 return Some(broker);
             }
@@ -76,38 +78,38 @@ impl Broker {
         None
     }
 
-    /// Where it listens.
+    /// The port that the broker listens on.
     #[must_use]
     pub const fn port(&self) -> u16 {
         self.port
     }
 
-    /// Somebody who hears everything on `topic`, at QoS 0.
+    /// Connects a client that subscribes to `topic` at QoS 0.
     ///
     /// # Panics
     ///
-    /// If the broker does not do as MQTT 5 says.
+    /// If the broker violates MQTT 5.
     #[must_use]
-    pub fn listener(&self, topic: &str) -> Listener {
+    pub fn subscriber(&self, topic: &str) -> Subscriber {
         let mut stream = self.connect();
         let filter = [&text(topic)[..], &[0]].concat();
         stream.write_all(&packet(0x82, &[&[0, 1, 0][..], &filter].concat())).expect("subscribes");
         assert_eq!(read_packet(&mut stream).expect("an answer")[0], 0x90, "SUBACK");
-        Listener { stream, size: publish(topic, 0, 0, &[0; PAYLOAD]).len() }
+        Subscriber { stream, size: publish(topic, 0, 0, &[0; PAYLOAD]).len() }
     }
 
-    /// Somebody with `count` messages for `topic` at hand.
+    /// Connects a client with `count` prepared messages for `topic`.
     #[must_use]
-    pub fn feeder(&self, topic: &str, qos: u8, count: u64) -> Feeder {
+    pub fn publisher(&self, topic: &str, qos: u8, count: u64) -> Publisher {
         let packets = (0..count).flat_map(|n| publish(topic, qos, (n + 1) as u16, &payload(n)));
-        Feeder { stream: self.connect(), packets: packets.collect(), answers: qos > 0 }
+        Publisher { stream: self.connect(), packets: packets.collect(), answers: qos > 0 }
     }
 
     fn connect(&self) -> TcpStream {
         let connect = || -> Result<TcpStream> {
             let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
             stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_read_timeout(Some(TIMEOUT))?;
             // MQTT 5, clean start, no keep-alive, no properties, an identifier from the broker.
             stream.write_all(&packet(0x10, b"\0\x04MQTT\x05\x02\0\0\0\0\0"))?;
             assert_eq!(read_packet(&mut stream)?[0], 0x20, "CONNACK");
@@ -119,14 +121,13 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        let _gone = self.child.kill();
-        let _gone = self.child.wait();
-        let _gone = fs::remove_file(&self.config);
+        let _ignored = self.child.kill();
+        let _ignored = self.child.wait();
+        let _ignored = fs::remove_file(&self.config);
     }
 }
 
-/// Below the range that systems give to outgoing connections: whoever knocks on a port of that range where nobody listens
-/// may end up connected to itself.
+/// A free port below the range of ephemeral ports: a connection to an unused port of that range may connect to itself.
 fn free_port() -> u16 {
     loop {
         let port = 20_000 + (RandomState::new().build_hasher().finish() % 12_000) as u16;
@@ -136,20 +137,20 @@ fn free_port() -> u16 {
     }
 }
 
-/// See [`Broker::listener`].
+/// See [`Broker::subscriber`].
 #[derive(Debug)]
-pub struct Listener {
+pub struct Subscriber {
     stream: TcpStream,
     size: usize,
 }
 
-impl Listener {
-    /// Returns when `count` messages have come.
+impl Subscriber {
+    /// Returns when `count` messages have arrived.
     ///
     /// # Panics
     ///
-    /// If they do not come.
-    pub fn hear(mut self, count: u64) {
+    /// If they do not arrive in time.
+    pub fn receive(mut self, count: u64) {
         let mut left = count as usize * self.size;
         let mut buffer = vec![0; 64 << 10];
         while left > 0 {
@@ -162,22 +163,22 @@ impl Listener {
     }
 }
 
-/// See [`Broker::feeder`].
+/// See [`Broker::publisher`].
 #[derive(Debug)]
-pub struct Feeder {
+pub struct Publisher {
     stream: TcpStream,
     packets: Vec<u8>,
     answers: bool,
 }
 
-impl Feeder {
-    /// Sends everything, takes the answers without looking at them, and stays until `arrived` returns: a broker may
-    /// throw away what it has not read of a connection that is closed.
+impl Publisher {
+    /// Sends all messages, discards the answers, and stays connected until `arrived` returns: a broker may discard
+    /// unread bytes of a closed connection.
     ///
     /// # Panics
     ///
-    /// If the broker hangs up.
-    pub fn feed_until<O>(self, arrived: impl FnOnce() -> O) -> O {
+    /// If the broker closes the connection.
+    pub fn publish_until<O>(self, arrived: impl FnOnce() -> O) -> O {
         let Self { mut stream, packets, answers } = self;
         let mut back = stream.try_clone().expect("a second handle");
         let end = stream.try_clone().expect("a third handle");
@@ -193,7 +194,7 @@ impl Feeder {
     }
 }
 
-/// Bytes in every message.
+/// The size of every payload, in bytes.
 pub const PAYLOAD: usize = 128;
 
 /// The payload of message `n`.
@@ -213,7 +214,7 @@ fn text(text: &str) -> Vec<u8> {
     [&(text.len() as u16).to_be_bytes()[..], text.as_bytes()].concat()
 }
 
-/// A packet with a body of less than 16 KiB.
+/// Encodes a packet with a body of less than 16 KiB.
 fn packet(header: u8, body: &[u8]) -> Vec<u8> {
     let length = match body.len() {
         short @ 0..0x80 => vec![short as u8],

@@ -1,7 +1,7 @@
-//! The measuring kit: contestants run in turn (ABC ABC …), and are judged round by round against a baseline.
+//! The measuring kit: contestants run in turn (ABC ABC …), and are compared round by round with a baseline.
 //!
-//! Two runs of one round stand next to each other in time, so whatever else the machine was doing hit both; the
-//! median of such ratios says more than the ratio of two medians.
+//! The runs of one round follow each other immediately, so other load on the machine affects all of them; the median of
+//! the rounds' ratios is therefore more stable than the ratio of two medians.
 
 use std::future::Future;
 use std::pin::pin;
@@ -15,19 +15,19 @@ use crate::table::{Bar, Table};
 /// How much work a case does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scale {
-    /// For numbers: about a minute for all cases.
+    /// For published numbers: about a minute for all cases.
     Full,
     /// For CI: a few seconds.
     Quick,
-    /// For tests: only that it runs.
+    /// For tests, which only check that a case runs.
     Smoke,
 }
 
 impl Scale {
-    /// As the environment and the command line ask. `cargo bench` passes `--bench`; `cargo test --all-targets` runs
-    /// the same program without it.
+    /// Reads the scale from the environment and the command line. `cargo bench` passes `--bench`;
+    /// `cargo test --all-targets` runs the same program without it.
     #[must_use]
-    pub fn asked_for() -> Self {
+    pub fn from_command_line() -> Self {
         if !std::env::args().any(|arg| arg == "--bench") {
             Self::Smoke
         } else if std::env::var_os("AIMDB_BENCH_QUICK").is_some_and(|value| value != "0") {
@@ -37,7 +37,7 @@ impl Scale {
         }
     }
 
-    /// Measured rounds; one more goes before them to warm up.
+    /// The number of measured rounds. One more round precedes them as a warm-up.
     #[must_use]
     pub const fn rounds(self) -> usize {
         match self {
@@ -47,7 +47,7 @@ impl Scale {
         }
     }
 
-    /// Operations in one run, where a full one does `full`.
+    /// The number of operations in one run, of which a full run does `full`.
     #[must_use]
     pub const fn operations(self, full: u64) -> u64 {
         match self {
@@ -58,85 +58,85 @@ impl Scale {
     }
 }
 
-/// What became of the values that readers were meant to get.
+/// How many values the readers received and lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Fate {
-    /// Values that came out, over all readers.
+pub struct Delivery {
+    /// Received values, summed over all readers.
     pub delivered: u64,
-    /// Values that readers were told they had lost.
+    /// Values that were reported to readers as lost.
     pub lagged: u64,
-    /// The numbers of those that came out, added up, without the last one's: so that a case can tell that what came
-    /// out is what went in.
+    /// The sum of the received values' numbers, without the last one's. A case compares it with the sum of the sent
+    /// ones.
     pub sum: u64,
 }
 
-impl std::iter::Sum for Fate {
-    fn sum<I: Iterator<Item = Self>>(fates: I) -> Self {
-        fates.fold(Self::default(), |sum, fate| Self {
-            delivered: sum.delivered + fate.delivered,
-            lagged: sum.lagged + fate.lagged,
-            sum: sum.sum.wrapping_add(fate.sum),
+impl std::iter::Sum for Delivery {
+    fn sum<I: Iterator<Item = Self>>(deliveries: I) -> Self {
+        deliveries.fold(Self::default(), |sum, delivery| Self {
+            delivered: sum.delivered + delivery.delivered,
+            lagged: sum.lagged + delivery.lagged,
+            sum: sum.sum.wrapping_add(delivery.sum),
         })
     }
 }
 
-/// How long single operations of one run took, in nanoseconds.
+/// Percentiles of the operations' times of one run, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tail {
-    /// Half took no longer.
+pub struct Percentiles {
+    /// The median.
     pub p50: u64,
-    /// Ninety-nine of a hundred took no longer.
+    /// The 99th percentile.
     pub p99: u64,
-    /// All but one of a thousand took no longer.
+    /// The 99.9th percentile.
     pub p999: u64,
-    /// The longest.
-    pub longest: u64,
+    /// The maximum.
+    pub max: u64,
 }
 
-impl Tail {
-    /// Of what was measured, one number for each operation.
+impl Percentiles {
+    /// Computes the percentiles of one time for each operation.
     ///
     /// # Panics
     ///
-    /// If nothing was.
+    /// If `nanos` is empty.
     #[must_use]
     pub fn of(mut nanos: Vec<u64>) -> Self {
         nanos.sort_unstable();
         let all = nanos.len();
         let at = |share: f64| nanos[((all as f64 * share) as usize).min(all - 1)];
-        Self { p50: at(0.5), p99: at(0.99), p999: at(0.999), longest: nanos[all - 1] }
+        Self { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: nanos[all - 1] }
     }
 }
 
 /// One run of one contestant.
 #[derive(Clone, Copy, Debug)]
 pub struct Run {
-    /// What the time is divided by.
+    /// The number of operations, by which the time is divided.
     pub operations: u64,
-    /// The time all of them took.
+    /// The time of all operations.
     pub elapsed: Duration,
-    /// Where values can get lost, how many did.
-    pub fate: Option<Fate>,
-    /// Where each operation was timed for itself.
-    pub tail: Option<Tail>,
+    /// Received and lost values, in cases in which values can be lost.
+    pub delivery: Option<Delivery>,
+    /// Percentiles, in cases that time each operation.
+    pub tail: Option<Percentiles>,
 }
 
 impl Run {
     /// A run that took `elapsed` for `operations`.
     #[must_use]
     pub const fn new(operations: u64, elapsed: Duration) -> Self {
-        Self { operations, elapsed, fate: None, tail: None }
+        Self { operations, elapsed, delivery: None, tail: None }
     }
 
-    /// The same, and what became of its values.
+    /// Adds the received and lost values.
     #[must_use]
-    pub const fn with_fate(self, fate: Fate) -> Self {
-        Self { fate: Some(fate), ..self }
+    pub const fn with_delivery(self, delivery: Delivery) -> Self {
+        Self { delivery: Some(delivery), ..self }
     }
 
-    /// The same, and how long each operation took.
+    /// Adds the percentiles of the operations' times.
     #[must_use]
-    pub const fn with_tail(self, tail: Tail) -> Self {
+    pub const fn with_percentiles(self, tail: Percentiles) -> Self {
         Self { tail: Some(tail), ..self }
     }
 
@@ -147,7 +147,7 @@ impl Run {
 
 type Contestant<'c> = (&'static str, Box<dyn FnMut() -> Run + 'c>);
 
-/// A comparison: some contestants, and the one the others are measured against.
+/// A comparison of contestants with one of them, the baseline.
 #[must_use]
 pub struct Case<'c> {
     title: String,
@@ -156,18 +156,18 @@ pub struct Case<'c> {
 }
 
 impl<'c> Case<'c> {
-    /// A comparison with the contestant named `baseline`.
+    /// Creates a comparison whose baseline is the contestant of this name.
     pub fn against(baseline: &'static str, title: impl Into<String>) -> Self {
         Self { title: title.into(), baseline, contestants: Vec::new() }
     }
 
-    /// Adds a contestant. `run` does the work once and says how long it took.
+    /// Adds a contestant. `run` does the work once and returns its time.
     pub fn contestant(mut self, name: &'static str, run: impl FnMut() -> Run + 'c) -> Self {
         self.contestants.push((name, Box::new(run)));
         self
     }
 
-    /// Runs everybody in turn, as often as `scale` says.
+    /// Runs the contestants in turn, for as many rounds as `scale` has.
     ///
     /// # Panics
     ///
@@ -199,11 +199,11 @@ impl std::fmt::Debug for Case<'_> {
 struct Row {
     name: &'static str,
     nanos: f64,
-    /// Of the time per operation, to the baseline's in the same round: below one is faster.
+    /// Time per operation over the baseline's in the same round: below one is faster.
     ratio: f64,
     spread: (f64, f64),
-    fate: Option<Fate>,
-    tail: Option<Tail>,
+    delivery: Option<Delivery>,
+    tail: Option<Percentiles>,
 }
 
 impl Row {
@@ -217,8 +217,8 @@ impl Row {
             nanos: median(&nanos),
             ratio: median(&ratios),
             spread: (ratios[0], ratios[ratios.len() - 1]),
-            fate: runs.iter().map(|run| run.fate).sum(),
-            tail: runs.iter().map(|run| run.tail).collect::<Option<Vec<_>>>().map(typical),
+            delivery: runs.iter().map(|run| run.delivery).sum(),
+            tail: runs.iter().map(|run| run.tail).collect::<Option<Vec<_>>>().map(median_of_rounds),
         }
     }
 
@@ -232,53 +232,54 @@ impl Row {
     }
 }
 
-impl Fate {
+impl Delivery {
     fn shares(self) -> Vec<String> {
         let all = (self.delivered + self.lagged).max(1) as f64;
         [self.delivered, self.lagged].map(|n| format!("{:.1}%", 100.0 * n as f64 / all)).into()
     }
 }
 
-impl Tail {
+impl Percentiles {
     fn micros(self) -> Vec<String> {
-        [self.p50, self.p99, self.p999, self.longest]
+        [self.p50, self.p99, self.p999, self.max]
             .map(|nanos| format!("{:.2}", nanos as f64 / 1e3))
             .into()
     }
 }
 
-/// The median of the rounds, and the longest of all.
-fn typical(tails: Vec<Tail>) -> Tail {
-    let middle = |part: fn(&Tail) -> u64| {
-        let mut parts: Vec<_> = tails.iter().map(part).collect();
+/// The medians of the rounds' percentiles, and the maximum of all rounds.
+fn median_of_rounds(percentiles_shown: Vec<Percentiles>) -> Percentiles {
+    let middle = |part: fn(&Percentiles) -> u64| {
+        let mut parts: Vec<_> = percentiles_shown.iter().map(part).collect();
         parts.sort_unstable();
         parts[parts.len() / 2]
     };
-    Tail {
+    Percentiles {
         p50: middle(|tail| tail.p50),
         p99: middle(|tail| tail.p99),
         p999: middle(|tail| tail.p999),
-        longest: tails.iter().map(|tail| tail.longest).max().unwrap_or(0),
+        max: percentiles_shown.iter().map(|tail| tail.max).max().unwrap_or(0),
     }
 }
 
-/// The columns that somebody has something for: where nothing was lost, nothing is said about it.
+/// Builds the table, without the columns that no contestant has values for: a case without losses has no column of them.
 fn table(title: String, baseline: &str, rows: &[Row]) -> Table {
     let mut columns = vec!["ns/op", "Mop/s", "ratio", "min–max"];
-    let fates = rows.iter().any(|row| row.fate.is_some_and(|fate| fate.lagged > 0));
-    let tails = rows.iter().any(|row| row.tail.is_some());
-    if fates {
+    let deliveries =
+        rows.iter().any(|row| row.delivery.is_some_and(|delivery| delivery.lagged > 0));
+    let percentiles_shown = rows.iter().any(|row| row.tail.is_some());
+    if deliveries {
         columns.extend(["delivered", "lagged"]);
     }
-    if tails {
+    if percentiles_shown {
         columns.extend(["p50 µs", "p99 µs", "p99.9 µs", "longest µs"]);
     }
     let unknown = |count| vec![String::new(); count];
     let cells = |row: &Row| {
-        let fate = row.fate.map_or_else(|| unknown(2), Fate::shares);
-        let tail = row.tail.map_or_else(|| unknown(4), Tail::micros);
-        let (fate, tail) = (fates.then_some(fate), tails.then_some(tail));
-        let more = fate.into_iter().chain(tail).flatten();
+        let delivery = row.delivery.map_or_else(|| unknown(2), Delivery::shares);
+        let tail = row.tail.map_or_else(|| unknown(4), Percentiles::micros);
+        let (delivery, tail) = (deliveries.then_some(delivery), percentiles_shown.then_some(tail));
+        let more = delivery.into_iter().chain(tail).flatten();
         (row.name.to_string(), row.times().into_iter().chain(more).collect())
     };
     let bar = |row: &Row| Bar {
@@ -317,31 +318,31 @@ fn median(sorted: &[f64]) -> f64 {
     if sorted.len() % 2 == 1 { sorted[middle] } else { sorted[middle - 1].midpoint(sorted[middle]) }
 }
 
-/// How long `work` takes.
+/// Measures the time of `work`.
 pub fn time(work: impl FnOnce()) -> Duration {
     let start = Instant::now();
     work();
     start.elapsed()
 }
 
-/// What [`on_threads`] saw.
+/// The times and results of [`on_threads`].
 #[derive(Debug)]
-pub struct Flow<O> {
-    /// Until the writer was done.
+pub struct ThreadRun<O> {
+    /// The time until the writers were done.
     pub written: Duration,
-    /// Until the last reader was done.
+    /// The time until the last reader was done.
     pub read: Duration,
-    /// What the readers gave.
+    /// The results of the readers.
     pub outcomes: Vec<O>,
 }
 
-/// Runs writers and readers, each on an operating-system thread of its own, all starting at once. The first writer has
-/// the calling thread.
+/// Runs writers and readers, each on an operating-system thread of its own; all start at the same time. The first writer
+/// runs on the calling thread.
 ///
 /// # Panics
 ///
 /// If there is no writer, or one of them panics.
-pub fn on_threads<W, R, O>(writers: Vec<W>, readers: Vec<R>) -> Flow<O>
+pub fn on_threads<W, R, O>(writers: Vec<W>, readers: Vec<R>) -> ThreadRun<O>
 where
     W: FnOnce() + Send,
     R: FnOnce() -> O + Send,
@@ -352,7 +353,7 @@ where
         let readers: Vec<_> =
             readers.into_iter().map(|read| scope.spawn(|| after(ready, read))).collect();
         let mut writers = writers.into_iter();
-        let first = writers.next().expect("somebody writes");
+        let first = writers.next().expect("at least one writer");
         let others: Vec<_> = writers.map(|write| scope.spawn(|| after(ready, write))).collect();
         ready.wait();
         let start = Instant::now();
@@ -360,7 +361,7 @@ where
         others.into_iter().for_each(|other| other.join().expect("writes on"));
         let written = start.elapsed();
         let outcomes = readers.into_iter().map(|reader| reader.join().expect("reads on")).collect();
-        Flow { written, read: start.elapsed(), outcomes }
+        ThreadRun { written, read: start.elapsed(), outcomes }
     })
 }
 
@@ -369,12 +370,12 @@ fn after<O>(ready: &Barrier, work: impl FnOnce() -> O) -> O {
     work()
 }
 
-/// A future as what a thread does.
-pub fn driven<F: Future>(future: F) -> impl FnOnce() -> F::Output {
+/// Turns a future into a function that drives it on the calling thread.
+pub fn blocking_on<F: Future>(future: F) -> impl FnOnce() -> F::Output {
     || block_on(future)
 }
 
-/// Drives a future on this thread, parking in between: no runtime, so that only the contestants are measured.
+/// Drives a future on this thread, which parks between polls. Without a runtime, only the contestant is measured.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
 
@@ -399,8 +400,8 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Looks again and again, and offers its core to others now and then: on a machine with fewer cores than threads, who
-/// spins would keep the one it waits for from running.
+/// Spins until `attempt` succeeds, and yields the thread after `SPINS` attempts: on a machine with fewer cores than
+/// threads, a spinning thread would otherwise keep the thread it waits for from running.
 #[inline]
 pub fn spin_until<O>(mut attempt: impl FnMut() -> Option<O>) -> O {
     loop {
@@ -414,7 +415,7 @@ pub fn spin_until<O>(mut attempt: impl FnMut() -> Option<O>) -> O {
     }
 }
 
-/// How often [`spin_until`] looks before it offers its core.
+/// The number of attempts of [`spin_until`] between two yields.
 const SPINS: u32 = 1024;
 
 #[cfg(test)]
@@ -454,14 +455,14 @@ mod tests {
     }
 
     #[test]
-    fn a_tail_says_how_long_the_slowest_took() {
-        let tail = Tail::of((1..=2000).rev().collect());
-        assert_eq!(tail, Tail { p50: 1001, p99: 1981, p999: 1999, longest: 2000 });
+    fn percentiles_include_the_slowest_operation() {
+        let tail = Percentiles::of((1..=2000).rev().collect());
+        assert_eq!(tail, Percentiles { p50: 1001, p99: 1981, p999: 1999, max: 2000 });
     }
 
     #[test]
-    fn a_table_has_columns_for_what_somebody_measured() {
-        let timed = || takes(2).with_tail(Tail::of(vec![7]));
+    fn a_table_has_the_columns_that_any_contestant_measured() {
+        let timed = || takes(2).with_percentiles(Percentiles::of(vec![7]));
         let case = Case::against("a", "").contestant("a", timed).contestant("b", || takes(4));
         let table = case.run(Scale::Smoke);
         assert_eq!(table.columns.len(), 8);

@@ -1,10 +1,10 @@
-//! AimDB next to what a user would otherwise pick, on the same work.
+//! Benchmarks of AimDB and its alternatives, on the same work.
 //!
-//! `cargo bench -p benches` prints one table for each case (four minutes or so); `AIMDB_BENCH_QUICK=1` takes seconds.
+//! `cargo bench` in this folder prints one table for each case (four minutes or so); `AIMDB_BENCH_QUICK=1` takes seconds.
 //!
 //! - `--bench engine`: AimDB against Tokio's channels, the figures of DESIGN.md; a source and a tap through the engine.
-//! - `--bench sync`: the blocking door against what threads use without it.
-//! - `--bench ffi`: what the way through C costs.
+//! - `--bench sync`: the sync API against channels for threads.
+//! - `--bench ffi`: the C ABI against the same calls in Rust.
 //! - `--bench mqtt`: MQTT through the engine against the bare client, on a real broker.
 //! - `--bench peers`: every buffer against channels of every kind, from one thread to a hundred thousand records.
 //!   `-- --report` writes `docs/benchmarks/` from it.
@@ -12,18 +12,18 @@
 //!
 //! Read from the bottom up:
 //!
-//! - [`kit`] measures. Contestants run in turn and are judged round by round against a baseline, so that whatever else the
-//!   machine does hits both.
-//! - [`payload`] is what they carry: 32 bytes, a KiB, an `Arc` of a KiB. Each value has a number in it; where nothing may
-//!   get lost a case adds up the numbers that came out and compares them with those that went in.
-//! - [`peers`] gives every contestant the same faces, a pair of small traits for each calling convention: trying, waiting
-//!   as a task, waiting as a thread. Batches are methods of these with a plain loop as their default, so who has batches
-//!   of its own says so and the others take part all the same.
-//! - [`cases`] are the comparisons, generic over those traits: the work is written once, and a case lists who does it.
-//! - [`table`] is what comes out, as plain data; [`report`] and [`picture`] turn it into Markdown and SVG.
+//! - [`kit`] measures. Contestants run in turn and are compared round by round with a baseline, so that other load on the
+//!   machine affects all of them.
+//! - [`payload`] has the values that they transport: 32 bytes, a KiB, an `Arc` of a KiB. Each value contains a number; a
+//!   case without losses compares the sums of the sent and the received numbers.
+//! - [`peers`] implements the same small traits for every contestant, a pair for each calling convention: without waiting,
+//!   waiting as a task, waiting as a thread. Batches are methods of these traits whose default is a loop, which a
+//!   contestant with batches of its own overrides.
+//! - [`cases`] are the comparisons, generic over those traits: the work is written once, and a case lists its contestants.
+//! - [`table`] is the result as plain data; [`report`] and [`picture`] render it as Markdown and SVG.
 //!
-//! Nothing here asserts a time: a machine is what it is, and only ratios of paired runs mean anything. What is asserted is
-//! that everybody did all of the work.
+//! No benchmark asserts a time: times depend on the machine, and only ratios of paired runs are comparable. The cases
+//! assert that each contestant did all of its work.
 #![forbid(unsafe_code)]
 
 pub mod broker;
@@ -36,38 +36,38 @@ pub mod picture;
 pub mod report;
 pub mod table;
 
-/// Runs those cases that the command line asks for, prints their tables, and gives them.
+/// Runs the cases that the command line selects; prints and returns their tables.
 pub fn run(cases: &[cases::NamedCase]) -> Vec<table::Table> {
-    let asked = Asked::by_command_line();
-    asked.introduce();
+    let asked = Selection::from_command_line();
+    asked.print_header();
     asked.tables(cases)
 }
 
-/// The same for groups of cases; with `--report` they become a report.
+/// Runs the cases of groups that the command line selects; with `--report` it writes the report.
 pub fn compare(groups: &[cases::versus::Group]) {
-    let asked = Asked::by_command_line();
-    asked.introduce();
+    let asked = Selection::from_command_line();
+    asked.print_header();
     let sections: Vec<_> = groups.iter().map(|group| (*group, asked.section(group))).collect();
-    if report::asked_for() {
+    if report::is_requested() {
         report::write(&sections).expect("docs/benchmarks can be written");
     }
 }
 
-/// What the command line and the environment ask for.
-struct Asked {
+/// The cases and the scale that the command line and the environment select.
+struct Selection {
     scale: kit::Scale,
-    parts_of_names: Vec<String>,
+    filters: Vec<String>,
 }
 
 #[expect(clippy::print_stdout, reason = "tables are what it is for")]
-impl Asked {
-    fn by_command_line() -> Self {
-        let parts_of_names = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-        Self { scale: kit::Scale::asked_for(), parts_of_names }
+impl Selection {
+    fn from_command_line() -> Self {
+        let filters = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+        Self { scale: kit::Scale::from_command_line(), filters }
     }
 
-    fn introduce(&self) {
-        println!("{}", machine::line());
+    fn print_header(&self) {
+        println!("{}", machine::summary());
         let rounds = self.scale.rounds();
         println!("{rounds} paired rounds; ratio = time over the baseline's, below 1 is faster\n");
     }
@@ -89,7 +89,7 @@ impl Asked {
     }
 
     fn wants(&self, name: &str) -> bool {
-        let parts = &self.parts_of_names;
+        let parts = &self.filters;
         parts.is_empty() || parts.iter().any(|part| name.contains(part.as_str()))
     }
 }

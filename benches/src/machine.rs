@@ -1,11 +1,11 @@
-//! What the numbers were measured on.
+//! The machine and the versions that the numbers are measured on.
 
 use std::fs;
 use std::process::Command;
 
-/// One line: processor, cores, load, compiler, versions.
+/// Describes the machine in one line: processor, cores, load, compiler, versions.
 #[must_use]
-pub fn line() -> String {
+pub fn summary() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let load = first_word("/proc/loadavg").unwrap_or_else(|| "?".into());
     format!(
@@ -17,7 +17,7 @@ pub fn line() -> String {
     )
 }
 
-/// The contestants, by their packages.
+/// The packages of the contestants.
 const PEERS: [&str; 9] = [
     "async-broadcast",
     "async-channel",
@@ -30,7 +30,7 @@ const PEERS: [&str; 9] = [
     "tokio",
 ];
 
-/// The same as a table, with every contestant's version.
+/// Describes the machine as a Markdown table, with the version of every contestant.
 #[must_use]
 pub fn markdown() -> String {
     let versions =
@@ -63,7 +63,7 @@ fn compiler() -> Option<String> {
 
 /// The version that Cargo.lock gives for `package`.
 fn locked_version(package: &str) -> Option<&'static str> {
-    let lock = include_str!("../../Cargo.lock");
+    let lock = include_str!("../Cargo.lock");
     let (_, entry) = lock.split_once(&format!("name = \"{package}\"\nversion = \""))?;
     entry.split('"').next()
 }

@@ -1,37 +1,38 @@
-//! What contestants carry.
+//! The values that contestants transport.
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-/// The number that marks the last value of a stream: a lossy buffer always keeps the newest, so that its readers see the
-/// end whatever they have lost.
+/// The number that marks the last value of a stream. A lossy buffer always keeps the newest value, so its readers see this
+/// one regardless of their losses.
 const LAST: u64 = u64::MAX;
 
-/// A kind of value, with a number in it by which a case can tell that what came out is what went in.
+/// A type of value that contains a number; a case compares the sums of the sent and the received numbers.
 pub trait Payload: Clone + Default + fmt::Debug + Send + Sync + 'static {
-    /// As titles call it.
+    /// The type's name in titles.
     const NAME: &'static str;
 
-    /// A value with `n` in it, or with what identifies it among its neighbours.
+    /// Creates a value that contains `n`, or a number that identifies it among its neighbours.
     fn new(n: u64) -> Self;
 
-    /// The number in it.
+    /// The number that the value contains.
     fn number(&self) -> u64;
 
-    /// Something of every part of it, so that all of it has to come out. Handing the number on instead of the value keeps
-    /// what the harness itself copies, and the store forwarding it spoils, out of every contestant's time.
+    /// A number computed from all parts of the value, so that a contestant must transport all of them. The harness passes
+    /// this number to `black_box` instead of the value: a copy of the value, and the store forwarding that the copy spoils,
+    /// would count as the contestant's time.
     #[inline]
     fn digest(&self) -> u64 {
         self.number()
     }
 
-    /// The last of a stream.
+    /// Creates the last value of a stream.
     #[must_use]
     fn last() -> Self {
         Self::new(LAST)
     }
 
-    /// Whether it is the last of its stream.
+    /// Whether this is the last value of its stream.
     fn is_last(&self) -> bool {
         self.number() == LAST
     }
@@ -89,11 +90,11 @@ impl Payload for Block {
     }
 }
 
-/// One KiB by reference. There are [`POOL`] of them, made beforehand, so that sending is measured and not allocating.
+/// One KiB by reference. The [`POOL`] of these is allocated before the measurement, so that no allocation is measured.
 #[derive(Clone, Debug)]
 pub struct Shared(pub Arc<[u8; 1024]>);
 
-/// How many different [`Shared`] there are, beside the last.
+/// The number of different [`Shared`] values, not counting the last of a stream.
 pub const POOL: u64 = 256;
 
 static SHARED: LazyLock<Vec<Shared>> =
@@ -132,7 +133,7 @@ pub fn stream<P: Payload>(count: u64) -> impl Iterator<Item = P> + Send {
     (1..count).map(P::new).chain(std::iter::once_with(P::last))
 }
 
-/// What the numbers of such a stream add up to, without the last one's.
+/// The sum of the numbers of such a stream, without the last one's.
 #[must_use]
 pub fn sum<P: Payload>(count: u64) -> u64 {
     (1..count).map(|n| P::new(n).number()).sum()

@@ -1,5 +1,5 @@
 //! Tables as horizontal bars, in plain SVG: white ground, dark text, one panel for each table, two panels side by side.
-//! Each panel has a scale of its own from zero; a bar longer than `LIMIT` times the reference is cut, and says so.
+//! Each panel has a scale of its own from zero; a bar longer than `LIMIT` times the reference is cut, with a mark across it.
 
 use crate::table::{Bar, Table};
 
@@ -10,15 +10,15 @@ const PANEL: f64 = 570.0;
 const MARGIN: f64 = 16.0;
 const NAMES: f64 = 175.0;
 const BARS: f64 = 240.0;
-const LINE: f64 = 20.0;
+const BAR_PITCH: f64 = 20.0;
 const HEAD: f64 = 70.0;
 const TITLE: f64 = 26.0;
 const GAP: f64 = 18.0;
 
-/// What a picture of times says about itself.
+/// The legend of a picture of times.
 pub const TIMES: &str = "Shorter is faster: median time for one operation · how many times AimDB's. Each panel has a scale of its own.";
 
-/// Some tables as one picture. `legend` says what is long and what is short.
+/// Draws tables as one picture. `legend` explains the length of the bars.
 #[must_use]
 pub fn draw(title: &str, legend: &str, tables: &[Table]) -> String {
     let rows: Vec<_> = tables.chunks(2).collect();
@@ -44,7 +44,7 @@ pub fn draw(title: &str, legend: &str, tables: &[Table]) -> String {
 }
 
 fn panel_height(table: &Table) -> f64 {
-    TITLE + LINE * table.bars.len() as f64 + GAP
+    TITLE + BAR_PITCH * table.bars.len() as f64 + GAP
 }
 
 fn panel(left: f64, top: f64, table: &Table) -> String {
@@ -53,21 +53,21 @@ fn panel(left: f64, top: f64, table: &Table) -> String {
     let full = reference.map_or(longest, |bar| longest.min(LIMIT * bar.length));
     let mut svg = text(left, top + 14.0, "font-weight=\"bold\"", &table.title);
     if let Some(reference) = reference {
-        // A rule by which to see who is faster.
+        // A vertical line at the reference's length.
         let x = left + NAMES + BARS * reference.length / full;
-        let (from, to) = (top + TITLE - 3.0, top + TITLE + LINE * table.bars.len() as f64);
+        let (from, to) = (top + TITLE - 3.0, top + TITLE + BAR_PITCH * table.bars.len() as f64);
         svg += &format!(
             "<line x1=\"{x:.1}\" y1=\"{from:.1}\" x2=\"{x:.1}\" y2=\"{to:.1}\" stroke=\"#c2410c\" \
              stroke-dasharray=\"3 3\"/>\n"
         );
     }
     for (line, bar) in table.bars.iter().enumerate() {
-        svg += &bar_line(left, top + TITLE + LINE * line as f64, bar, full);
+        svg += &bar_row(left, top + TITLE + BAR_PITCH * line as f64, bar, full);
     }
     svg
 }
 
-fn bar_line(left: f64, top: f64, bar: &Bar, full: f64) -> String {
+fn bar_row(left: f64, top: f64, bar: &Bar, full: f64) -> String {
     let (start, cut) = (left + NAMES, bar.length > full * 1.001);
     let width = (BARS * (bar.length / full).min(1.0)).max(1.0);
     let ours = bar.name.starts_with("aimdb");
@@ -83,7 +83,7 @@ fn bar_line(left: f64, top: f64, bar: &Bar, full: f64) -> String {
         svg +=
             &format!("<path d=\"M{x:.1} {:.1}l5 -19h5l-5 19z\" fill=\"#ffffff\"/>\n", top + 17.0);
     }
-    // White around the letters, so that the rule does not cross them.
+    // A white outline of the letters keeps the line from crossing them.
     let halo = format!("{weight} paint-order=\"stroke\" stroke=\"#ffffff\" stroke-width=\"4\"");
     svg + &text(start + width + 6.0, top + 12.0, &halo, &bar.text)
 }

@@ -1,4 +1,4 @@
-//! The report: `docs/benchmarks/README.md` with all tables, and one picture for each group. It is written on request only.
+//! The report: `docs/benchmarks/README.md` with all tables, and one picture for each group. Only `--report` writes it.
 
 use std::cmp::Ordering;
 use std::fs;
@@ -9,28 +9,28 @@ use crate::cases::versus::Group;
 use crate::table::{Bar, Table};
 use crate::{machine, picture};
 
-/// What stands before the tables.
+/// The text before the tables.
 const INTRODUCTION: &str = "\
-# AimDB next to what you would otherwise pick
+# AimDB next to its alternatives
 
-Written by `cargo bench -p benches --bench peers -- --report`; please do not edit.
+Written by `cargo bench --bench peers -- --report` in `benches`; please do not edit.
 
-Same work, same values, same process. Contestants run in turn, round by round, and each is judged against AimDB's run of
-the same round; the tables give medians. **ratio** is the contestant's time over AimDB's: above 1 the other is slower.
-*min–max* is the spread of that ratio over the rounds. Where nothing may get lost, every run checks that all values came
-out, and that they add up. The disruptor spins and takes a core for each thread; it is there as the limit.
+Same work, same values, same process. Contestants run in turn, round by round, and each is compared with AimDB's run of
+the same round; the tables have medians. **ratio** is the contestant's time over AimDB's: above 1 the other is slower.
+*min–max* is the spread of that ratio over the rounds. Where no value may be lost, every run checks that all values
+arrived, and their sum. The disruptor spins and occupies a core for each thread; it is included as the limit.
 ";
 
 const OVERVIEW: &str = "Overview: AimDB and the usual choice";
 const OVERVIEW_LEGEND: &str = "The usual choice's time over AimDB's: beyond the rule AimDB is the faster one. It is Tokio's channel of that kind, or \
      std's for blocking threads.";
 
-/// Where the table of the published crates is left by the program that measures it.
+/// The file with the tables of the published crates, which [`write_published`] writes.
 const PUBLISHED: &str = "published.md";
 
-/// Whether the command line asks for it.
+/// Whether the command line has `--report`.
 #[must_use]
-pub fn asked_for() -> bool {
+pub fn is_requested() -> bool {
     std::env::args().any(|arg| arg == "--report")
 }
 
@@ -40,7 +40,7 @@ pub fn folder() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/benchmarks"))
 }
 
-/// Writes the report. Groups of which nothing was run are left out.
+/// Writes the report. It omits groups without results.
 ///
 /// # Errors
 ///
@@ -48,16 +48,18 @@ pub fn folder() -> PathBuf {
 pub fn write(sections: &[(Group, Vec<Table>)]) -> io::Result<()> {
     let folder = folder();
     fs::create_dir_all(&folder)?;
-    let standings: Vec<(&str, Vec<_>)> = sections
+    let comparisons: Vec<(&str, Vec<_>)> = sections
         .iter()
-        .map(|(group, tables)| (group.title, tables.iter().filter_map(Standing::of).collect()))
-        .filter(|(_, standings): &(_, Vec<_>)| !standings.is_empty())
+        .map(|(group, tables)| (group.title, tables.iter().filter_map(Comparison::of).collect()))
+        .filter(|(_, comparisons): &(_, Vec<_>)| !comparisons.is_empty())
         .collect();
-    let races: Vec<_> = standings.iter().map(|(title, standings)| race(title, standings)).collect();
-    fs::write(folder.join("overview.svg"), picture::draw(OVERVIEW, OVERVIEW_LEGEND, &races))?;
-    let standings: Vec<_> = standings.into_iter().flat_map(|(_, standings)| standings).collect();
+    let charts: Vec<_> =
+        comparisons.iter().map(|(title, comparisons)| overview_chart(title, comparisons)).collect();
+    fs::write(folder.join("overview.svg"), picture::draw(OVERVIEW, OVERVIEW_LEGEND, &charts))?;
+    let comparisons: Vec<_> =
+        comparisons.into_iter().flat_map(|(_, comparisons)| comparisons).collect();
     let mut text = format!("{INTRODUCTION}\n{}\n", machine::markdown());
-    text += &format!("## {OVERVIEW}\n\n![{OVERVIEW}](overview.svg)\n\n{}\n", summary(&standings));
+    text += &format!("## {OVERVIEW}\n\n![{OVERVIEW}](overview.svg)\n\n{}\n", summary(&comparisons));
     for (group, tables) in sections.iter().filter(|(_, tables)| !tables.is_empty()) {
         let file = format!("{}.svg", group.name);
         let timed = tables.iter().any(|table| table.bars.iter().any(|bar| bar.reference));
@@ -74,32 +76,32 @@ pub fn write(sections: &[(Group, Vec<Table>)]) -> io::Result<()> {
     fs::write(folder.join("README.md"), text.trim_end().to_owned() + "\n")
 }
 
-/// The contestant that a user would think of first.
-fn usual(bar: &Bar) -> bool {
+/// The most common alternative: Tokio's, std's, or one written by hand around a mutex.
+fn is_usual_choice(bar: &Bar) -> bool {
     ["tokio", "std", "Mutex"].iter().any(|start| bar.name.starts_with(start))
 }
 
-/// Those who do not spin, and are not AimDB.
-fn other(bar: &Bar) -> bool {
+/// A contestant other than AimDB that parks instead of spinning.
+fn is_parking_peer(bar: &Bar) -> bool {
     !bar.name.starts_with("aimdb") && !bar.name.starts_with("disruptor")
 }
 
-/// How AimDB stands in one comparison.
-struct Standing<'t> {
+/// AimDB, the usual choice and the fastest alternative in one case.
+struct Comparison<'t> {
     case: &'static str,
     ours: &'t Bar,
     usual: &'t Bar,
     fastest: &'t Bar,
 }
 
-impl<'t> Standing<'t> {
+impl<'t> Comparison<'t> {
     fn of(table: &'t Table) -> Option<Self> {
-        let others = || table.bars.iter().filter(|bar| other(bar) && bar.ratio.is_some());
+        let others = || table.bars.iter().filter(|bar| is_parking_peer(bar) && bar.ratio.is_some());
         Some(Self {
             case: table.name,
             ours: table.bars.iter().find(|bar| bar.reference)?,
-            usual: others().find(|bar| usual(bar))?,
-            // By the paired ratio: it is what the table shows, and steadier than the times.
+            usual: others().find(|bar| is_usual_choice(bar))?,
+            // By the paired ratio, which the table shows, and which varies less than the times.
             fastest: others()
                 .min_by(|a, b| a.ratio.partial_cmp(&b.ratio).unwrap_or(Ordering::Equal))?,
         })
@@ -110,19 +112,19 @@ fn ratio(bar: &Bar) -> String {
     format!("{:.2}x", bar.ratio.unwrap_or(f64::NAN))
 }
 
-fn summary(standings: &[Standing<'_>]) -> String {
+fn summary(comparisons: &[Comparison<'_>]) -> String {
     let head = "| comparison | AimDB | usual choice | ratio | fastest other | ratio |\n\
                 | --- | ---: | --- | ---: | --- | ---: |\n";
-    let row = |Standing { case, ours, usual, fastest }: &Standing<'_>| {
+    let row = |Comparison { case, ours, usual, fastest }: &Comparison<'_>| {
         let time = ours.text.split(" · ").next().unwrap_or_default();
         let cells = [case, time, &usual.name, &ratio(usual), &fastest.name, &ratio(fastest)];
         format!("| {} |\n", cells.join(" | "))
     };
-    head.to_owned() + &standings.iter().map(row).collect::<String>()
+    head.to_owned() + &comparisons.iter().map(row).collect::<String>()
 }
 
-/// The usual choice's time over AimDB's, with a rule at one.
-fn race(title: &str, standings: &[Standing<'_>]) -> Table {
+/// The chart of the usual choices' times over AimDB's, with a line at one.
+fn overview_chart(title: &str, comparisons: &[Comparison<'_>]) -> Table {
     let even = Bar {
         name: "aimdb".into(),
         length: 1.0,
@@ -130,7 +132,7 @@ fn race(title: &str, standings: &[Standing<'_>]) -> Table {
         ratio: Some(1.0),
         reference: true,
     };
-    let bar = |Standing { case, usual, .. }: &Standing<'_>| Bar {
+    let bar = |Comparison { case, usual, .. }: &Comparison<'_>| Bar {
         name: (*case).into(),
         length: usual.ratio.unwrap_or(f64::NAN),
         text: format!("{} {}", ratio(usual), usual.name),
@@ -142,11 +144,11 @@ fn race(title: &str, standings: &[Standing<'_>]) -> Table {
         title: title.into(),
         columns: Vec::new(),
         rows: Vec::new(),
-        bars: std::iter::once(even).chain(standings.iter().map(bar)).collect(),
+        bars: std::iter::once(even).chain(comparisons.iter().map(bar)).collect(),
     }
 }
 
-/// Leaves the comparison with the published crates where [`write`](fn@write) takes it in.
+/// Writes the tables of the published crates to the file that [`write`](fn@write) includes.
 ///
 /// # Errors
 ///
@@ -184,9 +186,9 @@ mod tests {
             rows: Vec::new(),
             bars: bars.map(|(name, length)| bar(name, length)).into(),
         };
-        let standing = Standing::of(&table).expect("everybody takes part");
+        let comparison = Comparison::of(&table).expect("all three are in the table");
         assert_eq!(
-            summary(&[standing]).lines().last(),
+            summary(&[comparison]).lines().last(),
             Some("| fan_out::ring | 1 ns | tokio broadcast | 3.00x | embassy pubsub | 2.00x |")
         );
     }

@@ -1,39 +1,39 @@
-//! What a comparison found, as plain data: printed as text, and written into the report as Markdown and as bars.
+//! The result of a comparison as plain data: printed as text, and written into the report as Markdown and as bars.
 
 use std::fmt;
 
 /// One comparison's result.
 #[derive(Clone, Debug)]
 pub struct Table {
-    /// The name that the case was asked for by; whoever runs it fills it in.
+    /// The name of the case; the caller that runs the case sets it.
     pub name: &'static str,
-    /// What was compared.
+    /// The heading.
     pub title: String,
     /// The names of the columns after the contestant's.
     pub columns: Vec<&'static str>,
-    /// A contestant and its cells.
+    /// The contestants' names and cells.
     pub rows: Vec<(String, Vec<String>)>,
-    /// The same as a picture.
+    /// The same results as bars.
     pub bars: Vec<Bar>,
 }
 
 /// One contestant in a picture.
 #[derive(Clone, Debug)]
 pub struct Bar {
-    /// Whose it is.
+    /// The contestant's name.
     pub name: String,
-    /// How long, in the unit that all bars of a table share.
+    /// The length, in the unit that all bars of a table share.
     pub length: f64,
-    /// What stands beside it.
+    /// The text after the bar.
     pub text: String,
-    /// How many times the reference's time it took, where there is one.
+    /// The contestant's time over the reference's, if the table has a reference.
     pub ratio: Option<f64>,
-    /// Whether the others are measured against it.
+    /// Whether this is the reference of the other bars.
     pub reference: bool,
 }
 
 impl Table {
-    /// As Markdown: a heading and the table.
+    /// Renders the table as Markdown, with a heading.
     #[must_use]
     pub fn markdown(&self) -> String {
         let line = |cells: Vec<&str>| format!("| {} |\n", cells.join(" | "));
@@ -43,7 +43,7 @@ impl Table {
             line(std::iter::once(name.as_str()).chain(cells.iter().map(String::as_str)).collect())
         };
         let rows: String = self.rows.iter().map(row).collect();
-        // Types have angle brackets, which Markdown would take for tags.
+        // Markdown would parse the angle brackets of types as tags.
         let title = self.title.replace('<', "&lt;");
         format!("### {title}\n\n{}{}{rows}", line(head), line(rule))
     }

@@ -1,7 +1,7 @@
-//! Run in this folder with: cargo bench --ignore-rust-version
+//! Run in this folder: `cargo bench --ignore-rust-version`.
 //!
-//! AimDB next to the crates published under its name, on the cases that both have. `AIMDB_BENCH_QUICK=1` for a quick look,
-//! `-- --report` to leave the tables where the report takes them in.
+//! AimDB next to the crates published under its name, on the cases that both support. `AIMDB_BENCH_QUICK=1` for a quick
+//! look, `-- --report` to write the tables to the file that the report includes.
 #![forbid(unsafe_code)]
 
 use std::sync::{Arc, LazyLock};
@@ -9,7 +9,8 @@ use std::sync::{Arc, LazyLock};
 use aimdb_core::BufferCfg;
 use benches::cases::NamedCase;
 use benches::cases::work::{
-    across, alone, flood, going_round, parked, runtime, spawned, there_and_back, waking,
+    flood, polled_in_turn, runtime, single_reader, task_latency, thread_latency, transfer,
+    wake_parked_tasks, write_then_read,
 };
 use benches::kit::{Case, Run, Scale};
 use benches::payload::{Block, Payload, Shared, Value};
@@ -59,7 +60,7 @@ const CASES: &[NamedCase] = &[
 
 fn main() {
     let tables = benches::run(CASES);
-    if report::asked_for() {
+    if report::is_requested() {
         report::write_published(ABOUT, &tables).expect("docs/benchmarks can be written");
     }
 }
@@ -83,8 +84,8 @@ fn versus<'c>(
 fn same_thread<P: Payload>(scale: Scale, kind: &str, ours: BufferCfg, theirs: TheirCfg) -> Table {
     versus(
         format!("{}, one thread: {kind}, write and read back", P::NAME),
-        there_and_back::<P, _, _>(scale, peers::record(ours, 1)),
-        there_and_back::<P, _, _>(scale, record(theirs, 1)),
+        write_then_read::<P, _, _>(scale, peers::record(ours, 1)),
+        write_then_read::<P, _, _>(scale, record(theirs, 1)),
     )
     .run(scale)
 }
@@ -92,8 +93,8 @@ fn same_thread<P: Payload>(scale: Scale, kind: &str, ours: BufferCfg, theirs: Th
 fn blocking(scale: Scale) -> Table {
     versus(
         format!("{}, one thread: ring, set and try_get", Value::NAME),
-        there_and_back::<Value, _, _>(scale, peers::door(ring(64))),
-        there_and_back::<Value, _, _>(scale, door(their_ring(64))),
+        write_then_read::<Value, _, _>(scale, peers::sync_record(ring(64))),
+        write_then_read::<Value, _, _>(scale, sync_record(their_ring(64))),
     )
     .run(scale)
 }
@@ -101,8 +102,8 @@ fn blocking(scale: Scale) -> Table {
 fn threads(scale: Scale) -> Table {
     versus(
         "32 B, tasks on two threads: ring(65536), per value delivered".into(),
-        || across::<Value, _, _>(scale, peers::record(ring(LARGE), 1)),
-        || across::<Value, _, _>(scale, record(their_ring(LARGE), 1)),
+        || transfer::<Value, _, _>(scale, peers::record(ring(LARGE), 1)),
+        || transfer::<Value, _, _>(scale, record(their_ring(LARGE), 1)),
     )
     .run(scale)
 }
@@ -111,8 +112,8 @@ fn awake(scale: Scale, readers: usize) -> Table {
     let values = scale.operations(800_000 / readers as u64);
     versus(
         format!("32 B, 1 → {readers}, awake: ring, a send and all its receives"),
-        || going_round(values, peers::record(ring(RING), readers)),
-        || going_round(values, record(their_ring(RING), readers)),
+        || polled_in_turn(values, peers::record(ring(RING), readers)),
+        || polled_in_turn(values, record(their_ring(RING), readers)),
     )
     .run(scale)
 }
@@ -121,8 +122,8 @@ fn asleep(scale: Scale, readers: usize) -> Table {
     let values = scale.operations(160_000 / readers as u64);
     versus(
         format!("32 B, 1 → {readers}, asleep: ring, the writer's time for a send"),
-        || waking(values, peers::record(ring(RING), readers)),
-        || waking(values, record(their_ring(RING), readers)),
+        || wake_parked_tasks(values, peers::record(ring(RING), readers)),
+        || wake_parked_tasks(values, record(their_ring(RING), readers)),
     )
     .run(scale)
 }
@@ -139,8 +140,8 @@ fn overload(scale: Scale) -> Table {
 fn latency_of_threads(scale: Scale) -> Table {
     versus(
         "one way between parked threads: ring".into(),
-        || parked(scale, || alone(peers::door(ring(16)))),
-        || parked(scale, || alone(door(their_ring(16)))),
+        || thread_latency(scale, || single_reader(peers::sync_record(ring(16)))),
+        || thread_latency(scale, || single_reader(sync_record(their_ring(16)))),
     )
     .run(scale)
 }
@@ -149,16 +150,16 @@ fn latency_of_tasks(scale: Scale) -> Table {
     let on = &runtime(2);
     versus(
         "one way between Tokio tasks: ring".into(),
-        || spawned(on, scale, || peers::record(ring(16), 1)),
-        || spawned(on, scale, || record(their_ring(16), 1)),
+        || task_latency(on, scale, || peers::record(ring(16), 1)),
+        || task_latency(on, scale, || record(their_ring(16), 1)),
     )
     .run(scale)
 }
 
-/// For what has to be built on a runtime.
+/// The runtime on which their databases are built.
 static BUILDING: LazyLock<Runtime> = LazyLock::new(|| runtime(1));
 
-fn declared<P: Payload>(buffer: TheirCfg) -> AimDbBuilder {
+fn builder_with_record<P: Payload>(buffer: TheirCfg) -> AimDbBuilder {
     let adapter = TokioAdapter::new().expect("an adapter");
     let mut builder = AimDbBuilder::new().runtime(Arc::new(adapter));
     builder.configure::<P>(KEY, |reg| {
@@ -167,22 +168,22 @@ fn declared<P: Payload>(buffer: TheirCfg) -> AimDbBuilder {
     builder
 }
 
-/// Their producer, and what keeps it open.
+/// Their producer; the database keeps its record open.
 #[derive(Clone)]
 struct Record<P: Payload> {
     producer: Producer<P>,
     _db: Arc<AimDb>,
 }
 
-/// Their reader, which counts what it lost.
+/// Their reader, which counts lost values.
 struct Counting<P: Payload> {
     reader: Reader<P>,
     lagged: u64,
 }
 
 fn record<P: Payload>(buffer: TheirCfg, readers: usize) -> (Record<P>, Vec<Counting<P>>) {
-    let built = BUILDING.block_on(declared::<P>(buffer).build());
-    // A record without stages gives its runner nothing to do.
+    let built = BUILDING.block_on(builder_with_record::<P>(buffer).build());
+    // The runner of a record without stages has no work, so it is never started.
     let (db, _runner) = built.expect("one record with a buffer");
     let subscribe = |_| Counting { reader: db.subscribe(KEY).expect("configured"), lagged: 0 };
     let readers = (0..readers).map(subscribe).collect();
@@ -204,7 +205,7 @@ impl<P: Payload> Write<P> for Record<P> {
 }
 
 impl<P: Payload> Counting<P> {
-    /// The value, or nothing if some were lost in its place.
+    /// Returns the value, or counts the lost values and returns `None`.
     fn note(&mut self, result: Result<P, DbError>) -> Option<P> {
         match result {
             Ok(value) => Some(value),
@@ -248,31 +249,31 @@ impl<P: Payload> Read<P> for Counting<P> {
     }
 }
 
-/// Their blocking door.
+/// The producer of their sync API.
 #[derive(Clone)]
-struct Door<P: Payload> {
+struct SyncRecord<P: Payload> {
     producer: SyncProducer<P>,
     _handle: Arc<AimDbHandle>,
 }
 
-/// Their blocking reader.
+/// The consumer of their sync API.
 struct Consumer<P: Payload>(SyncConsumer<P>);
 
-fn door<P: Payload>(buffer: TheirCfg) -> (Door<P>, Vec<Consumer<P>>) {
-    let handle = declared::<P>(buffer).attach().expect("one record with a buffer");
+fn sync_record<P: Payload>(buffer: TheirCfg) -> (SyncRecord<P>, Vec<Consumer<P>>) {
+    let handle = builder_with_record::<P>(buffer).attach().expect("one record with a buffer");
     let consumer = Consumer(handle.consumer(KEY).expect("configured"));
     let producer = handle.producer(KEY).expect("configured");
-    (Door { producer, _handle: Arc::new(handle) }, vec![consumer])
+    (SyncRecord { producer, _handle: Arc::new(handle) }, vec![consumer])
 }
 
-impl<P: Payload> TryWrite<P> for Door<P> {
+impl<P: Payload> TryWrite<P> for SyncRecord<P> {
     #[inline]
     fn try_write(&mut self, value: P) {
         self.producer.set(value).expect("attached");
     }
 }
 
-impl<P: Payload> Set<P> for Door<P> {
+impl<P: Payload> Set<P> for SyncRecord<P> {
     #[inline]
     fn set(&mut self, value: P) {
         self.producer.set(value).expect("attached");

@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use aimdb_core::BufferCfg;
 
-use crate::kit::{Case, Fate, Run, Scale, driven, on_threads};
+use crate::kit::{Case, Delivery, Run, Scale, blocking_on, on_threads};
 use crate::payload::{Payload, Value, stream, sum};
 use crate::peers::{self, Read, Write, drain, drain_many};
 use crate::table::Table;
@@ -18,15 +18,15 @@ const BATCH: usize = 256;
 pub(super) fn ring(scale: Scale) -> Table {
     let buffer = BufferCfg::SpmcRing { capacity: LARGE };
     Case::against("broadcast", "two threads, per value delivered: ring(65536) / broadcast(65536)")
-        .contestant("broadcast", || across::<Value, _, _>(scale, peers::broadcast(LARGE, 1)))
-        .contestant("aimdb ring", || across::<Value, _, _>(scale, peers::record(buffer, 1)))
+        .contestant("broadcast", || transfer::<Value, _, _>(scale, peers::broadcast(LARGE, 1)))
+        .contestant("aimdb ring", || transfer::<Value, _, _>(scale, peers::record(buffer, 1)))
         .run(scale)
 }
 
 pub(super) fn queue(scale: Scale) -> Table {
     Case::against("mpsc", "two threads, per value: queue(1024) / mpsc(1024)")
-        .contestant("mpsc", || across::<Value, _, _>(scale, peers::mpsc(DEPTH)))
-        .contestant("aimdb queue", || across::<Value, _, _>(scale, peers::record(QUEUE, 1)))
+        .contestant("mpsc", || transfer::<Value, _, _>(scale, peers::mpsc(DEPTH)))
+        .contestant("aimdb queue", || transfer::<Value, _, _>(scale, peers::record(QUEUE, 1)))
         .run(scale)
 }
 
@@ -35,12 +35,14 @@ pub(super) fn batches(scale: Scale) -> Table {
         "mpsc, recv_many(256)",
         "two threads, per value, in batches: queue(1024) / mpsc(1024)",
     )
-    .contestant("mpsc, recv_many(256)", || half_batched::<Value, _, _>(scale, peers::mpsc(DEPTH)))
+    .contestant("mpsc, recv_many(256)", || {
+        transfer_to_batches::<Value, _, _>(scale, peers::mpsc(DEPTH))
+    })
     .contestant("aimdb, recv_many(256)", || {
-        half_batched::<Value, _, _>(scale, peers::record(QUEUE, 1))
+        transfer_to_batches::<Value, _, _>(scale, peers::record(QUEUE, 1))
     })
     .contestant("aimdb, produce_many too", || {
-        batched::<Value, _, _>(scale, peers::record(QUEUE, 1))
+        transfer_batches::<Value, _, _>(scale, peers::record(QUEUE, 1))
     })
     .run(scale)
 }
@@ -49,24 +51,24 @@ fn values(scale: Scale) -> u64 {
     scale.operations(200_000)
 }
 
-/// One value after the other.
-pub fn across<P: Payload, W: Write<P>, R: Read<P>>(
+/// Sends and receives one value at a time.
+pub fn transfer<P: Payload, W: Write<P>, R: Read<P>>(
     scale: Scale,
     (writer, readers): (W, Vec<R>),
 ) -> Run {
     flow::<P, _, _>(scale, write_stream(scale, writer), readers, drain)
 }
 
-/// Written one by one, read by batches.
-pub(super) fn half_batched<P: Payload, W: Write<P>, R: Read<P>>(
+/// Sends one value at a time and receives in batches.
+pub(super) fn transfer_to_batches<P: Payload, W: Write<P>, R: Read<P>>(
     scale: Scale,
     (writer, readers): (W, Vec<R>),
 ) -> Run {
     flow::<P, _, _>(scale, write_stream(scale, writer), readers, |reader| drain_many(reader, BATCH))
 }
 
-/// Written and read by batches.
-pub(super) fn batched<P: Payload, W: Write<P>, R: Read<P>>(
+/// Sends and receives in batches.
+pub(super) fn transfer_batches<P: Payload, W: Write<P>, R: Read<P>>(
     scale: Scale,
     (mut writer, readers): (W, Vec<R>),
 ) -> Run {
@@ -77,7 +79,7 @@ pub(super) fn batched<P: Payload, W: Write<P>, R: Read<P>>(
     flow::<P, _, _>(scale, write, readers, |reader| drain_many(reader, BATCH))
 }
 
-/// The writer comes back so that it stays open until the last reader is done.
+/// `write` returns the writer, so that the channel stays open until the last reader is done.
 fn flow<P: Payload, R, F>(
     scale: Scale,
     write: impl Future<Output: Send> + Send,
@@ -85,17 +87,17 @@ fn flow<P: Payload, R, F>(
     read: impl Fn(R) -> F,
 ) -> Run
 where
-    F: Future<Output = Fate> + Send,
+    F: Future<Output = Delivery> + Send,
 {
     let mut open = None;
-    let write = || open = Some(driven(write)());
-    let flow = on_threads(vec![write], readers.into_iter().map(|r| driven(read(r))).collect());
-    let fate: Fate = flow.outcomes.into_iter().sum();
-    assert_eq!(fate.delivered + fate.lagged, values(scale), "every value is accounted for");
-    if fate.lagged == 0 {
-        assert_eq!(fate.sum, sum::<P>(values(scale)), "what came out is what went in");
+    let write = || open = Some(blocking_on(write)());
+    let flow = on_threads(vec![write], readers.into_iter().map(|r| blocking_on(read(r))).collect());
+    let delivery: Delivery = flow.outcomes.into_iter().sum();
+    assert_eq!(delivery.delivered + delivery.lagged, values(scale), "every value is accounted for");
+    if delivery.lagged == 0 {
+        assert_eq!(delivery.sum, sum::<P>(values(scale)), "what came out is what went in");
     }
-    Run::new(fate.delivered, flow.read).with_fate(fate)
+    Run::new(delivery.delivered, flow.read).with_delivery(delivery)
 }
 
 async fn write_stream<P: Payload, W: Write<P>>(scale: Scale, mut writer: W) -> W {

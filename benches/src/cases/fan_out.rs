@@ -1,11 +1,11 @@
 //! One writer and four readers, each on an operating-system thread of its own. The time is the writer's, over the
-//! values it wrote: what readers cost the one who writes.
+//! values it wrote: the cost of readers for the writer.
 
 use std::hint::black_box;
 
 use aimdb_core::BufferCfg;
 
-use crate::kit::{Case, Fate, Run, Scale, driven, on_threads};
+use crate::kit::{Case, Delivery, Run, Scale, blocking_on, on_threads};
 use crate::payload::stream;
 use crate::peers::{self, Read, Write, drain};
 use crate::table::Table;
@@ -39,10 +39,10 @@ fn spread<W: Write, R: Read>(scale: Scale, (mut writer, readers): (W, Vec<R>)) -
         }
     };
     let flow = on_threads(
-        vec![driven(write)],
-        readers.into_iter().map(|reader| driven(drain(reader))).collect(),
+        vec![blocking_on(write)],
+        readers.into_iter().map(|reader| blocking_on(drain(reader))).collect(),
     );
-    let fate: Fate = flow.outcomes.into_iter().sum();
-    assert_eq!(fate.delivered + fate.lagged, operations * READERS as u64);
-    Run::new(operations, flow.written).with_fate(fate)
+    let delivery: Delivery = flow.outcomes.into_iter().sum();
+    assert_eq!(delivery.delivered + delivery.lagged, operations * READERS as u64);
+    Run::new(operations, flow.written).with_delivery(delivery)
 }

@@ -1,4 +1,4 @@
-//! What the way through C costs: the same calls on the same struct of 32 bytes, in Rust and in C.
+//! The cost of the C ABI: the same calls on the same struct of 32 bytes, in Rust and in C.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use aimdb_tokio_adapter::TokioAdapter;
 use crate::kit::{Case, Run, Scale, time};
 use crate::table::Table;
 
-pub(super) fn there_and_back(scale: Scale) -> Table {
+pub(super) fn write_then_read(scale: Scale) -> Table {
     let operations = scale.operations(500_000);
     let rounds = u32::try_from(operations).expect("a benchmark's scale");
     let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter));

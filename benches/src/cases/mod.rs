@@ -1,4 +1,4 @@
-//! The comparisons, one function each. A scale in, a table out.
+//! The comparisons. Each is a function from a scale to a table.
 
 mod cross_thread;
 mod fan_out;
@@ -13,21 +13,21 @@ mod wake;
 use crate::kit::Scale;
 use crate::table::Table;
 
-/// What contestants are put to, for comparisons that stand elsewhere.
+/// The work of the contestants, for comparisons in other crates.
 pub mod work {
-    pub use super::cross_thread::across;
-    pub use super::same_thread::there_and_back;
-    pub use super::sync::alone;
-    pub use super::versus::fan_out::{going_round, waking};
-    pub use super::versus::latency::{parked, spawned};
+    pub use super::cross_thread::transfer;
+    pub use super::same_thread::write_then_read;
+    pub use super::sync::single_reader;
+    pub use super::versus::fan_out::{polled_in_turn, wake_parked_tasks};
+    pub use super::versus::latency::{task_latency, thread_latency};
     pub use super::versus::overload::flood;
     pub use super::wake::runtime;
 }
 
-/// A comparison by its name.
+/// A comparison and its name.
 pub type NamedCase = (&'static str, fn(Scale) -> Table);
 
-/// All of them, in the order they are printed. `cargo bench -p benches -- ring` runs those with `ring` in their name.
+/// The cases of `--bench engine`, in the order they are printed. `cargo bench -- ring` runs those with `ring` in their name.
 pub const ALL: &[NamedCase] = &[
     ("same_thread::ring", same_thread::ring),
     ("same_thread::latest", same_thread::latest),
@@ -44,9 +44,9 @@ pub const ALL: &[NamedCase] = &[
     ("wake::two_workers", wake::two_workers),
 ];
 
-/// Those of the blocking door, with a bench target of their own.
+/// The cases of `--bench sync`: the sync API.
 pub const SYNC: &[NamedCase] = &[
-    ("sync::there_and_back", sync::there_and_back),
+    ("sync::there_and_back", sync::write_then_read),
     ("sync::wake", sync::wake),
     ("sync::flow", sync::flow),
     ("sync::batches", sync::batches),
@@ -54,10 +54,10 @@ pub const SYNC: &[NamedCase] = &[
     ("sync::bridges_wake", sync::bridges_wake),
 ];
 
-/// Those of the way through C, likewise.
-pub const FFI: &[NamedCase] = &[("ffi::there_and_back", ffi::there_and_back)];
+/// The cases of `--bench ffi`: the C ABI.
+pub const FFI: &[NamedCase] = &[("ffi::there_and_back", ffi::write_then_read)];
 
-/// Those of MQTT, likewise. They need a broker: ask [`broker_is_there`] first.
+/// The cases of `--bench mqtt`. They need a broker: see [`broker_is_there`].
 pub const MQTT: &[NamedCase] = &[
     ("mqtt::out_qos_0", mqtt::out_qos_0),
     ("mqtt::out_qos_1", mqtt::out_qos_1),
@@ -65,11 +65,11 @@ pub const MQTT: &[NamedCase] = &[
     ("mqtt::in_qos_1", mqtt::in_qos_1),
 ];
 
-/// Whether [`MQTT`] can be measured. Says so if not.
+/// Returns whether Mosquitto is installed, which [`MQTT`] needs; prints a line if not.
 ///
 /// # Panics
 ///
-/// In CI (`CI=true`), if there is none: what is not measured there shall not pass.
+/// In CI (`CI=true`) if Mosquitto is not installed: CI must not skip a measurement.
 #[must_use]
 #[expect(clippy::print_stdout, reason = "part of what a bench prints")]
 pub fn broker_is_there() -> bool {

@@ -1,8 +1,8 @@
-//! MQTT through the engine next to the bare client that the connector is made of, with the same settings, on the same
-//! Mosquitto. The time is from the first message until the last has come out at the other end, over the messages.
+//! MQTT through the engine next to the bare client that the connector uses, with the same settings, on the same
+//! Mosquitto. The time is from the first message until the other end has the last one, over the messages.
 //!
-//! Out: a task writes; the last message has reached a subscriber. In: a subscriber sends all it has; the last message has
-//! been taken from its payload, handled, and (at QoS 1) acknowledged.
+//! Outbound: a task writes, and the time ends when a subscriber has received the last message. Inbound: a publisher sends
+//! prepared packets, and the time ends when the last message is decoded, handled and (at QoS 1) acknowledged.
 
 use std::collections::VecDeque;
 use std::hint::black_box;
@@ -20,7 +20,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use crate::broker::{Broker, payload};
-use crate::kit::{Case, Fate, Run, Scale};
+use crate::kit::{Case, Delivery, Run, Scale};
 use crate::table::Table;
 
 const TOPIC: &str = "bench";
@@ -71,7 +71,7 @@ fn runtime() -> Runtime {
         .expect("a runtime can be had")
 }
 
-/// As the connector has it.
+/// Creates the client with the settings that the connector gives it.
 fn bare_client(broker: &Broker) -> (AsyncClient, EventLoop) {
     let mut options = MqttOptions::new("bare", ("127.0.0.1", broker.port()));
     let mut network = rumqttc::NetworkOptions::new();
@@ -100,7 +100,7 @@ async fn connected(events: &mut EventLoop) {
 }
 
 fn bare_out(runtime: &Runtime, broker: &Broker, operations: u64, qos: QoS) -> Run {
-    let listener = broker.listener(TOPIC);
+    let subscriber = broker.subscriber(TOPIC);
     let (client, mut events) = bare_client(broker);
     runtime.block_on(connected(&mut events));
     let polling = runtime.spawn(async move { while events.poll().await.is_ok() {} });
@@ -112,9 +112,9 @@ fn bare_out(runtime: &Runtime, broker: &Broker, operations: u64, qos: QoS) -> Ru
         }
         client
     });
-    listener.hear(operations);
+    subscriber.receive(operations);
     let elapsed = start.elapsed();
-    // A goodbye while messages wait would overtake them.
+    // `disconnect_now` would overtake queued messages, so the writer has to finish first.
     let client = runtime.block_on(writing).expect("writes all");
     runtime.block_on(client.disconnect_now()).expect("it polls");
     runtime.block_on(polling).expect("ends");
@@ -122,7 +122,7 @@ fn bare_out(runtime: &Runtime, broker: &Broker, operations: u64, qos: QoS) -> Ru
 }
 
 fn bare_in(runtime: &Runtime, broker: &Broker, operations: u64, qos: QoS) -> Run {
-    let feeder = broker.feeder(TOPIC, qos as u8, operations);
+    let publisher = broker.publisher(TOPIC, qos as u8, operations);
     let (client, mut events) = bare_client(broker);
     runtime.block_on(async {
         connected(&mut events).await;
@@ -148,9 +148,9 @@ fn bare_in(runtime: &Runtime, broker: &Broker, operations: u64, qos: QoS) -> Run
         (Instant::now(), events)
     });
     let handled = || runtime.block_on(handling).expect("handles all");
-    let (end, _connection) = feeder.feed_until(handled);
-    let fate = Fate { delivered: operations, ..Fate::default() };
-    Run::new(operations, end - start).with_fate(fate)
+    let (end, _connection) = publisher.publish_until(handled);
+    let delivery = Delivery { delivered: operations, ..Delivery::default() };
+    Run::new(operations, end - start).with_delivery(delivery)
 }
 
 fn database(
@@ -184,7 +184,7 @@ fn from_bytes() -> impl Decode<Vec<u8>> {
 }
 
 fn aimdb_out(runtime: &Runtime, broker: &Broker, operations: u64, qos: QoS) -> Run {
-    let listener = broker.listener(TOPIC);
+    let subscriber = broker.subscriber(TOPIC);
     let db = runtime.block_on(started(database(broker, move |reg| {
         reg.buffer(BUFFER).link_to(mqtt::topic(TOPIC).qos(qos), to_bytes());
     })));
@@ -195,7 +195,7 @@ fn aimdb_out(runtime: &Runtime, broker: &Broker, operations: u64, qos: QoS) -> R
             producer.produce(payload(n).to_vec()).await.expect("open");
         }
     });
-    listener.hear(operations);
+    subscriber.receive(operations);
     let elapsed = start.elapsed();
     let report = runtime.block_on(db.shutdown(Duration::from_secs(10)));
     assert!(report.is_clean(), "{report}");
@@ -203,7 +203,7 @@ fn aimdb_out(runtime: &Runtime, broker: &Broker, operations: u64, qos: QoS) -> R
 }
 
 fn aimdb_in(runtime: &Runtime, broker: &Broker, operations: u64, qos: QoS) -> Run {
-    let feeder = broker.feeder(TOPIC, qos as u8, operations);
+    let publisher = broker.publisher(TOPIC, qos as u8, operations);
     let handled = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&handled);
     let (done, mut finished) = oneshot::channel();
@@ -216,14 +216,14 @@ fn aimdb_in(runtime: &Runtime, broker: &Broker, operations: u64, qos: QoS) -> Ru
                     black_box(value);
                     counter.fetch_add(1, Relaxed);
                 }
-                done.send(Instant::now()).expect("somebody waits for it");
+                done.send(Instant::now()).expect("the receiver waits for it");
                 while reader.recv().await.is_ok() {}
             },
         );
     })));
     let dropped = || db.metrics().links[0].dropped;
     let start = Instant::now();
-    // At QoS 0 the last message may be one that was dropped, then nobody says that it was the last.
+    // At QoS 0 the last message may be dropped, and then the tap never finishes: count handled and dropped messages.
     let arrived = async {
         loop {
             match tokio::time::timeout(Duration::from_millis(2), &mut finished).await {
@@ -233,8 +233,9 @@ fn aimdb_in(runtime: &Runtime, broker: &Broker, operations: u64, qos: QoS) -> Ru
             }
         }
     };
-    let end = feeder.feed_until(|| runtime.block_on(arrived));
-    let fate = Fate { delivered: handled.load(Relaxed), lagged: dropped(), ..Fate::default() };
+    let end = publisher.publish_until(|| runtime.block_on(arrived));
+    let delivery =
+        Delivery { delivered: handled.load(Relaxed), lagged: dropped(), ..Delivery::default() };
     runtime.block_on(db.shutdown(Duration::from_secs(10)));
-    Run::new(operations, end - start).with_fate(fate)
+    Run::new(operations, end - start).with_delivery(delivery)
 }

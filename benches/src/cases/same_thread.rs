@@ -1,4 +1,4 @@
-//! One thread writes a value and reads it back: what the data structure itself costs.
+//! One thread writes a value and reads it back: the cost of the data structure alone.
 
 use std::hint::black_box;
 
@@ -15,11 +15,11 @@ pub(super) fn ring(scale: Scale) -> Table {
     Case::against("broadcast", "same thread, try_produce + try_recv: ring(1024) / broadcast(1024)")
         .contestant(
             "broadcast",
-            there_and_back::<Value, _, _>(scale, peers::broadcast(CAPACITY, 1)),
+            write_then_read::<Value, _, _>(scale, peers::broadcast(CAPACITY, 1)),
         )
         .contestant(
             "aimdb ring",
-            there_and_back::<Value, _, _>(
+            write_then_read::<Value, _, _>(
                 scale,
                 peers::record(BufferCfg::SpmcRing { capacity: CAPACITY }, 1),
             ),
@@ -29,20 +29,20 @@ pub(super) fn ring(scale: Scale) -> Table {
 
 pub(super) fn latest(scale: Scale) -> Table {
     Case::against("watch", "same thread, try_produce + try_recv: latest / watch")
-        .contestant("watch", there_and_back::<Value, _, _>(scale, peers::watch()))
+        .contestant("watch", write_then_read::<Value, _, _>(scale, peers::watch()))
         .contestant(
             "aimdb latest",
-            there_and_back::<Value, _, _>(scale, peers::record(BufferCfg::SingleLatest, 1)),
+            write_then_read::<Value, _, _>(scale, peers::record(BufferCfg::SingleLatest, 1)),
         )
         .run(scale)
 }
 
 pub(super) fn queue(scale: Scale) -> Table {
     Case::against("mpsc", "same thread, try_produce + try_recv: queue(1024) / mpsc(1024)")
-        .contestant("mpsc", there_and_back::<Value, _, _>(scale, peers::mpsc(CAPACITY)))
+        .contestant("mpsc", write_then_read::<Value, _, _>(scale, peers::mpsc(CAPACITY)))
         .contestant(
             "aimdb queue",
-            there_and_back::<Value, _, _>(
+            write_then_read::<Value, _, _>(
                 scale,
                 peers::record(BufferCfg::SpmcQueue { capacity: CAPACITY }, 1),
             ),
@@ -55,16 +55,16 @@ pub(super) fn mailbox(scale: Scale) -> Table {
         "Mutex + Notify",
         "same thread, try_produce + try_recv: mailbox / Mutex<Option<T>> + Notify",
     )
-    .contestant("Mutex + Notify", there_and_back::<Value, _, _>(scale, peers::slot()))
+    .contestant("Mutex + Notify", write_then_read::<Value, _, _>(scale, peers::notify_slot()))
     .contestant(
         "aimdb mailbox",
-        there_and_back::<Value, _, _>(scale, peers::record(BufferCfg::Mailbox, 1)),
+        write_then_read::<Value, _, _>(scale, peers::record(BufferCfg::Mailbox, 1)),
     )
     .run(scale)
 }
 
-/// Writes a value and takes it out, again and again.
-pub fn there_and_back<P: Payload, W: TryWrite<P>, R: TryRead<P>>(
+/// Writes a value and reads it back, repeatedly.
+pub fn write_then_read<P: Payload, W: TryWrite<P>, R: TryRead<P>>(
     scale: Scale,
     (mut writer, mut readers): (W, Vec<R>),
 ) -> impl FnMut() -> Run {

@@ -1,5 +1,5 @@
 //! A source and a tap in a running database, next to two plain tasks, on a runtime with two workers. The time is from
-//! the start until the last value is out, over the values written. Building is not measured, on either side.
+//! the start until the reader has the last value, over the values written. The time to build is not part of it.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub(super) fn ring(scale: Scale) -> Table {
     Case::against("broadcast, giving way", "source → tap, per send: ring(1024) / broadcast(1024)")
         .contestant("broadcast, giving way", || {
             let (writer, readers) = peers::broadcast(CAPACITY, 1);
-            plain(runtime, scale, (peers::Polite(writer), readers))
+            plain(runtime, scale, (peers::Cooperative(writer), readers))
         })
         .contestant("broadcast, never waiting", || {
             plain(runtime, scale, peers::broadcast(CAPACITY, 1))
@@ -61,10 +61,10 @@ fn plain<W: Write, R: Read>(
         writer
     });
     runtime.block_on(async {
-        let fate = tap.await.expect("drains");
+        let delivery = tap.await.expect("drains");
         let elapsed = start.elapsed();
         source.await.expect("writes");
-        Run::new(operations, elapsed).with_fate(fate)
+        Run::new(operations, elapsed).with_delivery(delivery)
     })
 }
 
@@ -80,17 +80,17 @@ fn engine(runtime: &Runtime, scale: Scale, buffer: BufferCfg) -> Run {
                 }
             })
             .tap(|_ctx, bench| async move {
-                let fate = drain(bench.subscribe().expect("open")).await;
-                done.send(fate).expect("somebody waits for it");
+                let delivery = drain(bench.subscribe().expect("open")).await;
+                done.send(delivery).expect("the receiver waits for it");
             });
     });
     runtime.block_on(async {
         let db = builder.build().expect("a source, a buffer, a tap");
         let start = Instant::now();
         db.start();
-        let fate = finished.await.expect("the tap drains");
+        let delivery = finished.await.expect("the tap drains");
         let elapsed = start.elapsed();
         db.shutdown(Duration::from_secs(1)).await;
-        Run::new(operations, elapsed).with_fate(fate)
+        Run::new(operations, elapsed).with_delivery(delivery)
     })
 }

@@ -1,4 +1,4 @@
-//! The blocking door next to what threads use without it: `std::sync::mpsc::sync_channel`, and Tokio's broadcast with a
+//! The sync API next to its alternatives for threads: `std::sync::mpsc::sync_channel`, and Tokio's broadcast with a
 //! reader that parks.
 
 use std::hint::black_box;
@@ -9,7 +9,7 @@ use aimdb_core::{AimDbBuilder, BufferCfg};
 use aimdb_sync::{Attach, SyncConsumer, SyncHandle, SyncProducer};
 use aimdb_tokio_adapter::TokioAdapter;
 
-use crate::kit::{Case, Fate, Run, Scale, on_threads, time};
+use crate::kit::{Case, Delivery, Run, Scale, on_threads, time};
 use crate::payload::{Payload, Value, stream, sum};
 use crate::peers::{self, Get, Set, TryRead, get_all, get_all_many};
 use crate::table::Table;
@@ -20,7 +20,7 @@ const RING: BufferCfg = BufferCfg::SpmcRing { capacity: DEPTH };
 const QUEUE: BufferCfg = BufferCfg::SpmcQueue { capacity: DEPTH };
 const KEYS: [&str; 2] = ["there", "back"];
 
-/// A database with two records and nobody at them.
+/// A database with two records, without stages.
 fn database(buffer: BufferCfg) -> SyncHandle {
     let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter));
     for key in KEYS {
@@ -48,9 +48,9 @@ fn queued_out(
     (handle.producer(key).expect("configured"), consumer)
 }
 
-pub(super) fn there_and_back(scale: Scale) -> Table {
+pub(super) fn write_then_read(scale: Scale) -> Table {
     let operations = scale.operations(500_000);
-    let (sender, mut listener) = alone(peers::broadcast(DEPTH, 1));
+    let (sender, mut subscriber) = single_reader(peers::broadcast(DEPTH, 1));
     let handle = database(RING);
     let (producer, consumer) = direct(&handle, KEYS[0]);
     Case::against("broadcast", "same thread, set + try_get: ring(1024) / broadcast(1024)")
@@ -58,7 +58,7 @@ pub(super) fn there_and_back(scale: Scale) -> Table {
             let elapsed = time(|| {
                 for n in 0..operations {
                     sender.send(Value::new(black_box(n))).expect("a receiver lives");
-                    black_box(listener.try_read().map(|value: Value| value.digest()));
+                    black_box(subscriber.try_read().map(|value: Value| value.digest()));
                 }
             });
             Run::new(operations, elapsed)
@@ -78,9 +78,11 @@ pub(super) fn there_and_back(scale: Scale) -> Table {
 pub(super) fn wake(scale: Scale) -> Table {
     let (rings, queues) = (database(RING), database(QUEUE));
     Case::against("sync_channel", "two parked threads, one way (half a round trip)")
-        .contestant("sync_channel", || rally(scale, || alone(peers::sync_channel(DEPTH))))
+        .contestant("sync_channel", || {
+            ping_pong_run(scale, || single_reader(peers::sync_channel(DEPTH)))
+        })
         .contestant("broadcast, blocking_recv", || {
-            rally(scale, || alone(peers::broadcast(DEPTH, 1)))
+            ping_pong_run(scale, || single_reader(peers::broadcast(DEPTH, 1)))
         })
         .contestant("aimdb queue", || records(scale, &queues, direct))
         .contestant("aimdb ring", || records(scale, &rings, direct))
@@ -91,9 +93,9 @@ pub(super) fn flow(scale: Scale) -> Table {
     let handle = database(QUEUE);
     Case::against("sync_channel", "two threads, per value: queue(1024) / sync_channel(1024)")
         .contestant("sync_channel", || {
-            across::<Value, _, _>(scale, alone(peers::sync_channel(DEPTH)))
+            transfer::<Value, _, _>(scale, single_reader(peers::sync_channel(DEPTH)))
         })
-        .contestant("aimdb queue", || across(scale, direct(&handle, KEYS[0])))
+        .contestant("aimdb queue", || transfer(scale, direct(&handle, KEYS[0])))
         .run(scale)
 }
 
@@ -103,28 +105,32 @@ pub(super) fn batches(scale: Scale) -> Table {
         "sync_channel",
         "two threads, per value, in batches: queue(1024) / sync_channel(1024)",
     )
-    .contestant("sync_channel", || across::<Value, _, _>(scale, alone(peers::sync_channel(DEPTH))))
+    .contestant("sync_channel", || {
+        transfer::<Value, _, _>(scale, single_reader(peers::sync_channel(DEPTH)))
+    })
     .contestant("aimdb, get_many(256)", || {
         let (mut producer, consumer) = direct(&handle, KEYS[0]);
         let write =
             || stream(values(scale)).for_each(|value| Set::set(&mut producer, black_box(value)));
         measured::<Value>(scale, write, || get_all_many(consumer, BATCH))
     })
-    .contestant("aimdb, set_many too", || batched::<Value, _, _>(scale, direct(&handle, KEYS[0])))
+    .contestant("aimdb, set_many too", || {
+        transfer_batches::<Value, _, _>(scale, direct(&handle, KEYS[0]))
+    })
     .run(scale)
 }
 
-/// The only reader, with its writer.
-pub fn alone<W, R>((writer, mut readers): (W, Vec<R>)) -> (W, R) {
+/// The writer and its only reader.
+pub fn single_reader<W, R>((writer, mut readers): (W, Vec<R>)) -> (W, R) {
     (writer, readers.remove(0))
 }
 
 pub(super) fn bridges(scale: Scale) -> Table {
     let handle = database(QUEUE);
     Case::against("direct", "bridges of 1024, two threads, per value: queue(1024)")
-        .contestant("direct", || across(scale, direct(&handle, KEYS[0])))
-        .contestant("queued into the engine", || across(scale, queued_in(&handle, KEYS[0])))
-        .contestant("queued out of it", || across(scale, queued_out(&handle, KEYS[0])))
+        .contestant("direct", || transfer(scale, direct(&handle, KEYS[0])))
+        .contestant("queued into the engine", || transfer(scale, queued_in(&handle, KEYS[0])))
+        .contestant("queued out of it", || transfer(scale, queued_out(&handle, KEYS[0])))
         .run(scale)
 }
 
@@ -141,8 +147,8 @@ fn values(scale: Scale) -> u64 {
     scale.operations(200_000)
 }
 
-/// A stream from one thread to another.
-pub(super) fn across<P: Payload, S: Set<P>, G: Get<P>>(
+/// Sends a stream of values from one thread to another.
+pub(super) fn transfer<P: Payload, S: Set<P>, G: Get<P>>(
     scale: Scale,
     (mut setter, getter): (S, G),
 ) -> Run {
@@ -150,8 +156,8 @@ pub(super) fn across<P: Payload, S: Set<P>, G: Get<P>>(
     measured::<P>(scale, write, || get_all(getter))
 }
 
-/// The same, written and read by batches.
-pub(super) fn batched<P: Payload, S: Set<P>, G: Get<P>>(
+/// Sends a stream of values from one thread to another, in batches.
+pub(super) fn transfer_batches<P: Payload, S: Set<P>, G: Get<P>>(
     scale: Scale,
     (mut setter, getter): (S, G),
 ) -> Run {
@@ -162,13 +168,13 @@ pub(super) fn batched<P: Payload, S: Set<P>, G: Get<P>>(
 fn measured<P: Payload>(
     scale: Scale,
     write: impl FnOnce() + Send,
-    read: impl FnOnce() -> Fate + Send,
+    read: impl FnOnce() -> Delivery + Send,
 ) -> Run {
     let flow = on_threads(vec![write], vec![read]);
-    let fate: Fate = flow.outcomes.into_iter().sum();
-    assert_eq!(fate.delivered, values(scale), "nothing is lost");
-    assert_eq!(fate.sum, sum::<P>(values(scale)), "what came out is what went in");
-    Run::new(fate.delivered, flow.read)
+    let delivery: Delivery = flow.outcomes.into_iter().sum();
+    assert_eq!(delivery.delivered, values(scale), "nothing is lost");
+    assert_eq!(delivery.sum, sum::<P>(values(scale)), "what came out is what went in");
+    Run::new(delivery.delivered, flow.read)
 }
 
 fn records<S: Set + Clone, G: Get>(
@@ -177,15 +183,15 @@ fn records<S: Set + Clone, G: Get>(
     open: fn(&SyncHandle, &'static str) -> (S, G),
 ) -> Run {
     let mut keys = KEYS.into_iter();
-    rally(scale, || open(handle, keys.next().expect("two channels")))
+    ping_pong_run(scale, || open(handle, keys.next().expect("two channels")))
 }
 
-/// Two threads send one value back and forth, each parking until it comes. The time is of one way.
-fn rally<S: Set + Clone, G: Get>(scale: Scale, mut make: impl FnMut() -> (S, G)) -> Run {
+/// Two threads send one value back and forth; the receiver is parked. The time is of one direction.
+fn ping_pong_run<S: Set + Clone, G: Get>(scale: Scale, mut make: impl FnMut() -> (S, G)) -> Run {
     let trips = scale.operations(10_000);
     let ((mut ping, mut pinged), (pong, mut ponged)) = (make(), make());
     thread::scope(|scope| {
-        // Kept open until both have played.
+        // A clone keeps the second channel open until both threads are done.
         let mut back = pong.clone();
         scope.spawn(move || (0..trips).for_each(|_| back.set(black_box(pinged.get()))));
         let elapsed = time(|| {

@@ -1,5 +1,5 @@
-//! Two tasks send one value back and forth over two channels: what it takes to wake the other. The time is of a round
-//! trip, which is two wake-ups.
+//! Two tasks send one value back and forth over two channels: the cost of a wake-up. The time is of a round trip, which
+//! is two wake-ups.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -20,11 +20,11 @@ pub(super) fn two_workers(scale: Scale) -> Table {
     ping_pong("ping-pong of two tasks, two workers, per round trip", &runtime(2), scale)
 }
 
-/// A Tokio runtime with that many workers.
+/// Creates a Tokio runtime with this number of workers.
 ///
 /// # Panics
 ///
-/// If the system has no threads for it.
+/// If the system cannot create the threads.
 #[must_use]
 pub fn runtime(workers: usize) -> Runtime {
     Builder::new_multi_thread()
@@ -38,18 +38,18 @@ fn ping_pong(title: &'static str, runtime: &Runtime, scale: Scale) -> Table {
     let ring = BufferCfg::SpmcRing { capacity: 16 };
     let queue = BufferCfg::SpmcQueue { capacity: 16 };
     Case::against("mpsc(16)", title)
-        .contestant("mpsc(16)", || rally(runtime, scale, || peers::mpsc(16)))
-        .contestant("aimdb queue(16)", || rally(runtime, scale, || peers::record(queue, 1)))
-        .contestant("broadcast(16)", || rally(runtime, scale, || peers::broadcast(16, 1)))
-        .contestant("aimdb ring(16)", || rally(runtime, scale, || peers::record(ring, 1)))
-        .contestant("watch", || rally(runtime, scale, peers::watch))
+        .contestant("mpsc(16)", || ping_pong_run(runtime, scale, || peers::mpsc(16)))
+        .contestant("aimdb queue(16)", || ping_pong_run(runtime, scale, || peers::record(queue, 1)))
+        .contestant("broadcast(16)", || ping_pong_run(runtime, scale, || peers::broadcast(16, 1)))
+        .contestant("aimdb ring(16)", || ping_pong_run(runtime, scale, || peers::record(ring, 1)))
+        .contestant("watch", || ping_pong_run(runtime, scale, peers::watch))
         .contestant("aimdb latest", || {
-            rally(runtime, scale, || peers::record(BufferCfg::SingleLatest, 1))
+            ping_pong_run(runtime, scale, || peers::record(BufferCfg::SingleLatest, 1))
         })
         .run(scale)
 }
 
-fn rally<W: Write, R: Read>(
+fn ping_pong_run<W: Write, R: Read>(
     runtime: &Runtime,
     scale: Scale,
     make: impl Fn() -> (W, Vec<R>),
@@ -69,7 +69,7 @@ fn rally<W: Write, R: Read>(
         for _ in 0..operations {
             pong.write(black_box(pinged.read().await)).await;
         }
-        // Kept open until the other side has read the last one.
+        // The sender stays open until the other end has read its last value.
         pong
     };
     let start = Instant::now();

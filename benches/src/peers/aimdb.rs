@@ -1,4 +1,4 @@
-//! AimDB by its two doors: a [`Record`] without stages for tasks, a [`Door`] for threads.
+//! AimDB through its two APIs: the async one as a [`Record`] without stages, the sync one as a [`SyncRecord`].
 
 use std::sync::Arc;
 
@@ -6,21 +6,21 @@ use aimdb_core::{AimDb, AimDbBuilder, BufferCfg, Producer, Reader};
 use aimdb_sync::{Attach, SyncConsumer, SyncHandle, SyncProducer};
 use aimdb_tokio_adapter::TokioAdapter;
 
-use super::{Get, Read, Set, TryRead, TryWrite, Write};
+use super::traits::{Get, Read, Set, TryRead, TryWrite, Write};
 use crate::payload::{Payload, Value};
 
 const KEY: &str = "bench";
 
-/// A record of a database without stages, seen through its handles.
+/// The producer of a record in a database without stages.
 #[derive(Clone, Debug)]
 pub struct Record<P: Payload = Value> {
-    /// Writes it.
+    /// The producer.
     pub producer: Producer<P, TokioAdapter>,
-    /// Without it the record closes.
+    /// Keeps the record open.
     _db: Arc<AimDb<TokioAdapter>>,
 }
 
-fn declared<P: Payload>(buffer: BufferCfg) -> AimDbBuilder<TokioAdapter> {
+fn builder_with_record<P: Payload>(buffer: BufferCfg) -> AimDbBuilder<TokioAdapter> {
     let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter));
     builder.configure::<P>(KEY, |reg| {
         reg.buffer(buffer);
@@ -28,14 +28,14 @@ fn declared<P: Payload>(buffer: BufferCfg) -> AimDbBuilder<TokioAdapter> {
     builder
 }
 
-/// A record and `readers` readers of it.
+/// Creates a record with `readers` readers.
 ///
 /// # Panics
 ///
-/// If the database refuses to be built, which would be a bug here.
+/// If the graph has findings, which would be a bug of this function.
 #[must_use]
 pub fn record<P: Payload>(buffer: BufferCfg, readers: usize) -> (Record<P>, Vec<Reader<P>>) {
-    let db = declared::<P>(buffer).build().expect("one record with a buffer");
+    let db = builder_with_record::<P>(buffer).build().expect("one record with a buffer");
     let consumer = db.consumer::<P>(KEY).expect("configured above");
     let readers = (0..readers).map(|_| consumer.subscribe().expect("still open")).collect();
     (Record { producer: db.producer(KEY).expect("configured above"), _db: Arc::new(db) }, readers)
@@ -81,28 +81,28 @@ impl<P: Payload> Read<P> for Reader<P> {
     }
 }
 
-/// A producer at the blocking door.
+/// The producer of a record, of the sync API.
 #[derive(Clone, Debug)]
-pub struct Door<P: Payload = Value> {
+pub struct SyncRecord<P: Payload = Value> {
     producer: SyncProducer<P>,
-    /// Without it the database ends.
+    /// Keeps the database running.
     _handle: Arc<SyncHandle>,
 }
 
-/// A record at the blocking door, and the one consumer of it.
+/// Creates a record of the sync API with one consumer.
 ///
 /// # Panics
 ///
-/// If the database refuses to be built, which would be a bug here.
+/// If the graph has findings, which would be a bug of this function.
 #[must_use]
-pub fn door<P: Payload>(buffer: BufferCfg) -> (Door<P>, Vec<SyncConsumer<P>>) {
-    let handle = declared::<P>(buffer).attach().expect("one record with a buffer");
+pub fn sync_record<P: Payload>(buffer: BufferCfg) -> (SyncRecord<P>, Vec<SyncConsumer<P>>) {
+    let handle = builder_with_record::<P>(buffer).attach().expect("one record with a buffer");
     let consumer = handle.consumer(KEY).expect("configured above");
     let producer = handle.producer(KEY).expect("configured above");
-    (Door { producer, _handle: Arc::new(handle) }, vec![consumer])
+    (SyncRecord { producer, _handle: Arc::new(handle) }, vec![consumer])
 }
 
-impl<P: Payload> TryWrite<P> for Door<P> {
+impl<P: Payload> TryWrite<P> for SyncRecord<P> {
     #[inline]
     fn try_write(&mut self, value: P) {
         self.producer.try_set(value).expect("attached and not full");
@@ -116,7 +116,7 @@ impl<P: Payload> TryRead<P> for SyncConsumer<P> {
     }
 }
 
-impl<P: Payload> Set<P> for Door<P> {
+impl<P: Payload> Set<P> for SyncRecord<P> {
     #[inline]
     fn set(&mut self, value: P) {
         self.producer.set(value).expect("attached");

@@ -1,23 +1,23 @@
-//! The disruptor: threads that spin instead of waiting, and a core for each of them, as the limit of what can be had.
+//! The disruptor, whose threads spin instead of parking and occupy a core each: the limit of the achievable speed.
 //!
-//! Here it offers its core to others after a while (`kit::spin_until`), which a machine with a core for each thread does
-//! not notice.
+//! Its threads yield after a number of spins (`kit::spin_until`); this costs nothing on a machine with a core for each
+//! thread.
 
 use disruptor::{
     BusySpin, EventPoller, MissingFreeSlots, MultiConsumerBarrier, Producer, RingBufferFull,
     SingleConsumerBarrier, SingleProducer, SingleProducerBarrier, build_single_producer,
 };
 
-use super::{Get, Read, Set, TryRead, TryWrite, Write};
+use super::traits::{Get, Read, Set, TryRead, TryWrite, Write};
 use crate::kit::spin_until;
 use crate::payload::Payload;
 
-/// What is published at once where values come in batches.
+/// The number of values in one published batch.
 const BATCH: usize = 256;
 
-/// A producer, for one reader or for several.
+/// A producer with one reader or several.
 #[expect(missing_debug_implementations, reason = "the disruptor's producers have none")]
-pub enum Spinning<P: Payload> {
+pub enum DisruptorProducer<P: Payload> {
     /// One reader.
     One(SingleProducer<P, SingleConsumerBarrier>),
     /// Several.
@@ -26,33 +26,36 @@ pub enum Spinning<P: Payload> {
 
 /// A reader.
 #[expect(missing_debug_implementations, reason = "the disruptor's pollers have none")]
-pub struct Poller<P: Payload>(EventPoller<P, SingleProducerBarrier>);
+pub struct DisruptorReader<P: Payload>(EventPoller<P, SingleProducerBarrier>);
 
-/// A ring of values made beforehand, and its readers, each of which sees all.
+/// Creates a ring of default values and its readers; every reader sees every value.
 ///
 /// # Panics
 ///
 /// If there is no reader.
 #[must_use]
-pub fn disruptor<P: Payload>(capacity: usize, readers: usize) -> (Spinning<P>, Vec<Poller<P>>) {
+pub fn disruptor<P: Payload>(
+    capacity: usize,
+    readers: usize,
+) -> (DisruptorProducer<P>, Vec<DisruptorReader<P>>) {
     let builder = build_single_producer(capacity, P::default, BusySpin);
     let (first, builder) = builder.new_event_poller();
-    let mut pollers = vec![Poller(first)];
-    assert!(readers > 0, "somebody reads");
+    let mut pollers = vec![DisruptorReader(first)];
+    assert!(readers > 0, "at least one reader");
     if readers == 1 {
-        return (Spinning::One(builder.build()), pollers);
+        return (DisruptorProducer::One(builder.build()), pollers);
     }
     let (second, mut builder) = builder.new_event_poller();
-    pollers.push(Poller(second));
+    pollers.push(DisruptorReader(second));
     for _ in 2..readers {
         let (next, rest) = builder.new_event_poller();
-        pollers.push(Poller(next));
+        pollers.push(DisruptorReader(next));
         builder = rest;
     }
-    (Spinning::Several(builder.build()), pollers)
+    (DisruptorProducer::Several(builder.build()), pollers)
 }
 
-impl<P: Payload> Spinning<P> {
+impl<P: Payload> DisruptorProducer<P> {
     #[inline]
     fn publish(&mut self, value: &P) -> Result<(), RingBufferFull> {
         let fill = |place: &mut P| *place = value.clone();
@@ -77,14 +80,14 @@ impl<P: Payload> Spinning<P> {
     }
 }
 
-impl<P: Payload> TryWrite<P> for Spinning<P> {
+impl<P: Payload> TryWrite<P> for DisruptorProducer<P> {
     #[inline]
     fn try_write(&mut self, value: P) {
         self.publish(&value).expect("not full");
     }
 }
 
-impl<P: Payload> Set<P> for Spinning<P> {
+impl<P: Payload> Set<P> for DisruptorProducer<P> {
     #[inline]
     fn set(&mut self, value: P) {
         spin_until(|| self.publish(&value).ok());
@@ -101,8 +104,8 @@ impl<P: Payload> Set<P> for Spinning<P> {
     }
 }
 
-/// It never waits as a task should; with a thread to itself it does what it does.
-impl<P: Payload> Write<P> for Spinning<P> {
+/// The futures spin and never return `Pending`, so each needs a thread of its own.
+impl<P: Payload> Write<P> for DisruptorProducer<P> {
     #[inline]
     async fn write(&mut self, value: P) {
         self.set(value);
@@ -113,7 +116,7 @@ impl<P: Payload> Write<P> for Spinning<P> {
     }
 }
 
-impl<P: Payload> TryRead<P> for Poller<P> {
+impl<P: Payload> TryRead<P> for DisruptorReader<P> {
     #[inline]
     fn try_read(&mut self) -> Option<P> {
         let mut guard = self.0.take(1).ok()?;
@@ -121,7 +124,7 @@ impl<P: Payload> TryRead<P> for Poller<P> {
     }
 }
 
-impl<P: Payload> Get<P> for Poller<P> {
+impl<P: Payload> Get<P> for DisruptorReader<P> {
     #[inline]
     fn get(&mut self) -> P {
         spin_until(|| self.try_read())
@@ -136,7 +139,7 @@ impl<P: Payload> Get<P> for Poller<P> {
     }
 }
 
-impl<P: Payload> Read<P> for Poller<P> {
+impl<P: Payload> Read<P> for DisruptorReader<P> {
     #[inline]
     async fn read(&mut self) -> P {
         self.get()

@@ -1,44 +1,44 @@
-//! embassy-sync's channels, locked by the critical section that std gives. They live in statics where they are at home,
-//! so each one made here is leaked.
+//! embassy-sync's channels, locked by the critical section of std. They have to be statics, so each channel is leaked.
 
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::pubsub::{PubSubChannel, Subscriber, WaitResult};
 use embassy_sync::watch::{Receiver, Sender, Watch};
 
-use super::{Read, TryRead, TryWrite, Write};
+use super::traits::{Read, TryRead, TryWrite, Write};
 use crate::payload::{Payload, Value};
 
 type Channel<P, const CAPACITY: usize, const READERS: usize> =
     PubSubChannel<CriticalSectionRawMutex, P, CAPACITY, READERS, 1>;
 
-/// The end of a pub-sub channel that values go into. It overwrites, as a ring does.
+/// The publisher of a pub-sub channel. It overwrites old values, as a ring does.
 #[derive(Debug)]
-pub struct Published<P: Payload, const CAPACITY: usize, const READERS: usize>(
+pub struct PubSubPublisher<P: Payload, const CAPACITY: usize, const READERS: usize>(
     &'static Channel<P, CAPACITY, READERS>,
 );
 
-/// An end of a pub-sub channel that counts what it lost.
+/// A subscriber of a pub-sub channel that counts lost values.
 #[derive(Debug)]
-pub struct Subscribed<P: Payload, const CAPACITY: usize, const READERS: usize> {
+pub struct PubSubSubscriber<P: Payload, const CAPACITY: usize, const READERS: usize> {
     subscriber: Subscriber<'static, CriticalSectionRawMutex, P, CAPACITY, READERS, 1>,
     lagged: u64,
 }
 
-/// A pub-sub channel with all the readers it has room for.
+/// Creates a pub-sub channel with its maximal number of readers.
 ///
 /// # Panics
 ///
-/// Never: there are as many places as readers.
+/// Never: the channel has capacity for `READERS` subscribers.
 #[must_use]
 pub fn pubsub<P: Payload, const CAPACITY: usize, const READERS: usize>()
--> (Published<P, CAPACITY, READERS>, Vec<Subscribed<P, CAPACITY, READERS>>) {
+-> (PubSubPublisher<P, CAPACITY, READERS>, Vec<PubSubSubscriber<P, CAPACITY, READERS>>) {
     let channel: &'static _ = Box::leak(Box::new(PubSubChannel::new()));
-    let subscribe = |_| Subscribed { subscriber: channel.subscriber().expect("room"), lagged: 0 };
-    (Published(channel), (0..READERS).map(subscribe).collect())
+    let subscribe =
+        |_| PubSubSubscriber { subscriber: channel.subscriber().expect("room"), lagged: 0 };
+    (PubSubPublisher(channel), (0..READERS).map(subscribe).collect())
 }
 
 impl<P: Payload, const CAPACITY: usize, const READERS: usize> TryWrite<P>
-    for Published<P, CAPACITY, READERS>
+    for PubSubPublisher<P, CAPACITY, READERS>
 {
     #[inline]
     fn try_write(&mut self, value: P) {
@@ -47,7 +47,7 @@ impl<P: Payload, const CAPACITY: usize, const READERS: usize> TryWrite<P>
 }
 
 impl<P: Payload, const CAPACITY: usize, const READERS: usize> Write<P>
-    for Published<P, CAPACITY, READERS>
+    for PubSubPublisher<P, CAPACITY, READERS>
 {
     #[inline]
     async fn write(&mut self, value: P) {
@@ -55,7 +55,9 @@ impl<P: Payload, const CAPACITY: usize, const READERS: usize> Write<P>
     }
 }
 
-impl<P: Payload, const CAPACITY: usize, const READERS: usize> Subscribed<P, CAPACITY, READERS> {
+impl<P: Payload, const CAPACITY: usize, const READERS: usize>
+    PubSubSubscriber<P, CAPACITY, READERS>
+{
     fn note(&mut self, result: WaitResult<P>) -> Option<P> {
         match result {
             WaitResult::Message(value) => Some(value),
@@ -68,7 +70,7 @@ impl<P: Payload, const CAPACITY: usize, const READERS: usize> Subscribed<P, CAPA
 }
 
 impl<P: Payload, const CAPACITY: usize, const READERS: usize> TryRead<P>
-    for Subscribed<P, CAPACITY, READERS>
+    for PubSubSubscriber<P, CAPACITY, READERS>
 {
     #[inline]
     fn try_read(&mut self) -> Option<P> {
@@ -86,7 +88,7 @@ impl<P: Payload, const CAPACITY: usize, const READERS: usize> TryRead<P>
 }
 
 impl<P: Payload, const CAPACITY: usize, const READERS: usize> Read<P>
-    for Subscribed<P, CAPACITY, READERS>
+    for PubSubSubscriber<P, CAPACITY, READERS>
 {
     #[inline]
     async fn read(&mut self) -> P {
@@ -99,47 +101,47 @@ impl<P: Payload, const CAPACITY: usize, const READERS: usize> Read<P>
     }
 }
 
-/// The end of a watch that values go into.
+/// The sender of a watch.
 #[derive(Debug)]
-pub struct Watched<P: Payload = Value>(Sender<'static, CriticalSectionRawMutex, P, 1>);
+pub struct WatchSender<P: Payload = Value>(Sender<'static, CriticalSectionRawMutex, P, 1>);
 
-/// The end of a watch that values come out of.
+/// The receiver of a watch.
 #[expect(missing_debug_implementations, reason = "embassy's receiver has none")]
-pub struct Watching<P: Payload = Value>(Receiver<'static, CriticalSectionRawMutex, P, 1>);
+pub struct WatchReceiver<P: Payload = Value>(Receiver<'static, CriticalSectionRawMutex, P, 1>);
 
-/// A watch with one reader.
+/// Creates a watch with one reader.
 ///
 /// # Panics
 ///
-/// Never: there is a place for it.
+/// Never: the watch has capacity for one receiver.
 #[must_use]
-pub fn watch<P: Payload>() -> (Watched<P>, Vec<Watching<P>>) {
+pub fn watch<P: Payload>() -> (WatchSender<P>, Vec<WatchReceiver<P>>) {
     let watch: &'static Watch<_, P, 1> = Box::leak(Box::new(Watch::new()));
-    (Watched(watch.sender()), vec![Watching(watch.receiver().expect("a place"))])
+    (WatchSender(watch.sender()), vec![WatchReceiver(watch.receiver().expect("a place"))])
 }
 
-impl<P: Payload> TryWrite<P> for Watched<P> {
+impl<P: Payload> TryWrite<P> for WatchSender<P> {
     #[inline]
     fn try_write(&mut self, value: P) {
         self.0.send(value);
     }
 }
 
-impl<P: Payload> Write<P> for Watched<P> {
+impl<P: Payload> Write<P> for WatchSender<P> {
     #[inline]
     async fn write(&mut self, value: P) {
         self.try_write(value);
     }
 }
 
-impl<P: Payload> TryRead<P> for Watching<P> {
+impl<P: Payload> TryRead<P> for WatchReceiver<P> {
     #[inline]
     fn try_read(&mut self) -> Option<P> {
         self.0.try_changed()
     }
 }
 
-impl<P: Payload> Read<P> for Watching<P> {
+impl<P: Payload> Read<P> for WatchReceiver<P> {
     #[inline]
     async fn read(&mut self) -> P {
         self.0.changed().await

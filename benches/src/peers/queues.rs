@@ -1,8 +1,8 @@
-//! Bounded queues that people reach for: std, crossbeam, flume, kanal, thingbuf.
+//! Common bounded queues: std, crossbeam, flume, kanal, thingbuf.
 
 use std::sync::mpsc::{self, Receiver, SyncSender};
 
-use super::{TryRead, TryWrite};
+use super::traits::{TryRead, TryWrite};
 use crate::payload::Payload;
 
 /// `std::sync::mpsc::sync_channel`.

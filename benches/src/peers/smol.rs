@@ -2,7 +2,7 @@
 
 use async_broadcast::{InactiveReceiver, RecvError, TryRecvError};
 
-use super::{Read, TryRead, TryWrite, Write};
+use super::traits::{Read, TryRead, TryWrite, Write};
 use crate::payload::{Payload, Value};
 
 /// async-channel's bounded queue.
@@ -20,64 +20,64 @@ blocking_ends!(async_channel::Sender<P>, send_blocking, async_channel::Receiver<
 
 /// An async-broadcast sender.
 #[derive(Debug)]
-pub struct Overwriting<P: Payload = Value> {
+pub struct AsyncBroadcastSender<P: Payload = Value> {
     sender: async_broadcast::Sender<P>,
-    /// So that new receivers can be had, and the channel stays open.
-    _seat: InactiveReceiver<P>,
+    /// Keeps the channel open.
+    _keep_open: InactiveReceiver<P>,
 }
 
-/// An async-broadcast receiver that counts what it lost.
+/// An async-broadcast receiver that counts lost values.
 #[derive(Debug)]
-pub struct Overheard<P: Payload = Value> {
+pub struct AsyncBroadcastReceiver<P: Payload = Value> {
     receiver: async_broadcast::Receiver<P>,
     lagged: u64,
 }
 
-/// async-broadcast, which holds its writer back.
+/// async-broadcast in its default mode: a full channel makes the writer wait.
 #[must_use]
 pub fn async_broadcast<P: Payload>(
     capacity: usize,
     readers: usize,
-) -> (Overwriting<P>, Vec<Overheard<P>>) {
-    broadcasting(capacity, readers, false)
+) -> (AsyncBroadcastSender<P>, Vec<AsyncBroadcastReceiver<P>>) {
+    async_broadcast_with(capacity, readers, false)
 }
 
-/// async-broadcast in its overflow mode, in which the oldest value goes.
+/// async-broadcast in its overflow mode: a full channel drops the oldest value.
 #[must_use]
-pub fn overwriting<P: Payload>(
+pub fn async_broadcast_overflowing<P: Payload>(
     capacity: usize,
     readers: usize,
-) -> (Overwriting<P>, Vec<Overheard<P>>) {
-    broadcasting(capacity, readers, true)
+) -> (AsyncBroadcastSender<P>, Vec<AsyncBroadcastReceiver<P>>) {
+    async_broadcast_with(capacity, readers, true)
 }
 
-fn broadcasting<P: Payload>(
+fn async_broadcast_with<P: Payload>(
     capacity: usize,
     readers: usize,
     overflow: bool,
-) -> (Overwriting<P>, Vec<Overheard<P>>) {
+) -> (AsyncBroadcastSender<P>, Vec<AsyncBroadcastReceiver<P>>) {
     let (mut sender, receiver) = async_broadcast::broadcast(capacity);
     sender.set_overflow(overflow);
-    let overhear = |_| Overheard { receiver: receiver.new_receiver(), lagged: 0 };
-    let readers = (0..readers).map(overhear).collect();
-    (Overwriting { sender, _seat: receiver.deactivate() }, readers)
+    let subscribe = |_| AsyncBroadcastReceiver { receiver: receiver.new_receiver(), lagged: 0 };
+    let readers = (0..readers).map(subscribe).collect();
+    (AsyncBroadcastSender { sender, _keep_open: receiver.deactivate() }, readers)
 }
 
-impl<P: Payload> TryWrite<P> for Overwriting<P> {
+impl<P: Payload> TryWrite<P> for AsyncBroadcastSender<P> {
     #[inline]
     fn try_write(&mut self, value: P) {
         self.sender.try_broadcast(value).expect("open and not full");
     }
 }
 
-impl<P: Payload> Write<P> for Overwriting<P> {
+impl<P: Payload> Write<P> for AsyncBroadcastSender<P> {
     #[inline]
     async fn write(&mut self, value: P) {
         self.sender.broadcast_direct(value).await.expect("open");
     }
 }
 
-impl<P: Payload> TryRead<P> for Overheard<P> {
+impl<P: Payload> TryRead<P> for AsyncBroadcastReceiver<P> {
     #[inline]
     fn try_read(&mut self) -> Option<P> {
         loop {
@@ -94,7 +94,7 @@ impl<P: Payload> TryRead<P> for Overheard<P> {
     }
 }
 
-impl<P: Payload> Read<P> for Overheard<P> {
+impl<P: Payload> Read<P> for AsyncBroadcastReceiver<P> {
     #[inline]
     async fn read(&mut self) -> P {
         loop {

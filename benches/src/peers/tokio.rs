@@ -1,28 +1,28 @@
-//! Tokio's channels, and what people write by hand around its `Notify`.
+//! Tokio's channels, and a hand-written slot around its `Notify`.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 
-use super::{Get, Read, Set, TryRead, TryWrite, Write};
+use super::traits::{Get, Read, Set, TryRead, TryWrite, Write};
 use crate::payload::{Payload, Value};
 
-/// A broadcast receiver that counts what it lost, as a reader of a record does.
+/// A broadcast receiver that counts lost values, as a reader of a record does.
 #[derive(Debug)]
-pub struct Listener<P: Payload = Value> {
+pub struct BroadcastReceiver<P: Payload = Value> {
     receiver: broadcast::Receiver<P>,
     lagged: u64,
 }
 
-/// The broadcast channel.
+/// Creates a broadcast channel.
 #[must_use]
 pub fn broadcast<P: Payload>(
     capacity: usize,
     readers: usize,
-) -> (broadcast::Sender<P>, Vec<Listener<P>>) {
+) -> (broadcast::Sender<P>, Vec<BroadcastReceiver<P>>) {
     let sender = broadcast::Sender::new(capacity);
-    let listen = |_| Listener { receiver: sender.subscribe(), lagged: 0 };
+    let listen = |_| BroadcastReceiver { receiver: sender.subscribe(), lagged: 0 };
     let readers = (0..readers).map(listen).collect();
     (sender, readers)
 }
@@ -48,18 +48,18 @@ impl<P: Payload> Set<P> for broadcast::Sender<P> {
     }
 }
 
-/// A writer that gives way now and then, as a record's does by itself.
+/// A writer that consumes Tokio's cooperative budget, as the producer of a record does.
 #[derive(Debug)]
-pub struct Polite<W>(pub W);
+pub struct Cooperative<W>(pub W);
 
-impl<P: Payload, W: TryWrite<P>> TryWrite<P> for Polite<W> {
+impl<P: Payload, W: TryWrite<P>> TryWrite<P> for Cooperative<W> {
     #[inline]
     fn try_write(&mut self, value: P) {
         self.0.try_write(value);
     }
 }
 
-impl<P: Payload, W: Write<P>> Write<P> for Polite<W> {
+impl<P: Payload, W: Write<P>> Write<P> for Cooperative<W> {
     #[inline]
     async fn write(&mut self, value: P) {
         tokio::task::coop::consume_budget().await;
@@ -67,7 +67,7 @@ impl<P: Payload, W: Write<P>> Write<P> for Polite<W> {
     }
 }
 
-impl<P: Payload> TryRead<P> for Listener<P> {
+impl<P: Payload> TryRead<P> for BroadcastReceiver<P> {
     #[inline]
     fn try_read(&mut self) -> Option<P> {
         self.receiver.try_recv().ok()
@@ -78,7 +78,7 @@ impl<P: Payload> TryRead<P> for Listener<P> {
     }
 }
 
-impl<P: Payload> Read<P> for Listener<P> {
+impl<P: Payload> Read<P> for BroadcastReceiver<P> {
     #[inline]
     async fn read(&mut self) -> P {
         loop {
@@ -91,14 +91,14 @@ impl<P: Payload> Read<P> for Listener<P> {
     }
 }
 
-impl<P: Payload> Get<P> for Listener<P> {
+impl<P: Payload> Get<P> for BroadcastReceiver<P> {
     #[inline]
     fn get(&mut self) -> P {
         self.receiver.blocking_recv().expect("the sender lives, and nothing is lost")
     }
 }
 
-/// The bounded queue.
+/// Creates a bounded queue.
 #[must_use]
 pub fn mpsc<P: Payload>(capacity: usize) -> (mpsc::Sender<P>, Vec<mpsc::Receiver<P>>) {
     let (sender, receiver) = mpsc::channel(capacity);
@@ -125,30 +125,30 @@ impl<P: Payload> Read<P> for mpsc::Receiver<P> {
     }
 }
 
-/// A sender that reserves places for a whole batch before it fills them.
+/// A sender that reserves permits for a whole batch before it sends.
 #[derive(Debug)]
-pub struct Reserving<P: Payload> {
+pub struct ReservingSender<P: Payload> {
     sender: mpsc::Sender<P>,
     batch: usize,
 }
 
-/// The bounded queue, with a sender that writes by batches.
+/// Creates a bounded queue whose sender writes in batches.
 #[must_use]
-pub fn reserving<P: Payload>(
+pub fn mpsc_reserving<P: Payload>(
     capacity: usize,
     batch: usize,
-) -> (Reserving<P>, Vec<mpsc::Receiver<P>>) {
+) -> (ReservingSender<P>, Vec<mpsc::Receiver<P>>) {
     let (sender, readers) = mpsc(capacity);
-    (Reserving { sender, batch }, readers)
+    (ReservingSender { sender, batch }, readers)
 }
 
-impl<P: Payload> TryWrite<P> for Reserving<P> {
+impl<P: Payload> TryWrite<P> for ReservingSender<P> {
     fn try_write(&mut self, value: P) {
         self.sender.try_write(value);
     }
 }
 
-impl<P: Payload> Write<P> for Reserving<P> {
+impl<P: Payload> Write<P> for ReservingSender<P> {
     async fn write(&mut self, value: P) {
         self.sender.write(value).await;
     }
@@ -157,13 +157,13 @@ impl<P: Payload> Write<P> for Reserving<P> {
         let mut values = values.peekable();
         while values.peek().is_some() {
             let permits = self.sender.reserve_many(self.batch).await.expect("open");
-            // Permits that are left over go back.
+            // Dropping `permits` returns the unused ones.
             permits.zip(&mut values).for_each(|(permit, value)| permit.send(value));
         }
     }
 }
 
-/// The watch channel.
+/// Creates a watch channel.
 #[must_use]
 pub fn watch<P: Payload>() -> (watch::Sender<P>, Vec<watch::Receiver<P>>) {
     let (sender, receiver) = watch::channel(P::default());
@@ -199,18 +199,18 @@ impl<P: Payload> Read<P> for watch::Receiver<P> {
     }
 }
 
-/// What people write by hand for one pending command: a slot and a bell.
+/// The hand-written alternative to a mailbox: a slot and a `Notify`.
 #[derive(Clone, Debug, Default)]
-pub struct Slot<P: Payload = Value>(Arc<(Mutex<Option<P>>, Notify)>);
+pub struct NotifySlot<P: Payload = Value>(Arc<(Mutex<Option<P>>, Notify)>);
 
-/// A slot's two ends.
+/// Creates a slot; both ends are clones of it.
 #[must_use]
-pub fn slot<P: Payload>() -> (Slot<P>, Vec<Slot<P>>) {
-    let slot = Slot::default();
-    (slot.clone(), vec![slot])
+pub fn notify_slot<P: Payload>() -> (NotifySlot<P>, Vec<NotifySlot<P>>) {
+    let notify_slot = NotifySlot::default();
+    (notify_slot.clone(), vec![notify_slot])
 }
 
-impl<P: Payload> TryWrite<P> for Slot<P> {
+impl<P: Payload> TryWrite<P> for NotifySlot<P> {
     #[inline]
     fn try_write(&mut self, value: P) {
         let (pending, bell) = &*self.0;
@@ -219,21 +219,21 @@ impl<P: Payload> TryWrite<P> for Slot<P> {
     }
 }
 
-impl<P: Payload> Write<P> for Slot<P> {
+impl<P: Payload> Write<P> for NotifySlot<P> {
     #[inline]
     async fn write(&mut self, value: P) {
         self.try_write(value);
     }
 }
 
-impl<P: Payload> TryRead<P> for Slot<P> {
+impl<P: Payload> TryRead<P> for NotifySlot<P> {
     #[inline]
     fn try_read(&mut self) -> Option<P> {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
-impl<P: Payload> Read<P> for Slot<P> {
+impl<P: Payload> Read<P> for NotifySlot<P> {
     #[inline]
     async fn read(&mut self) -> P {
         loop {

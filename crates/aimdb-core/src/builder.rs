@@ -10,8 +10,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use crate::buffer::NoMemory;
 use crate::buffer::cfg::BufferCfg;
+use crate::buffer::kind::NoMemory;
 use crate::clock::Clock;
 use crate::engine::db::AimDb;
 use crate::engine::inner::DbInner;

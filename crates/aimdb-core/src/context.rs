@@ -103,8 +103,8 @@ impl<R: Runtime> RuntimeContext<R> {
 
     /// Waits until a shutdown has begun.
     ///
-    /// A source does not need it: the engine stops it at its next await. A tap that awaits anything but its reader should
-    /// also await this, and return.
+    /// A source does not need it: the engine stops it at its next await. A tap that awaits anything but its reader
+    /// should also await this, and return.
     ///
     /// # Cancel safety
     ///
@@ -116,7 +116,8 @@ impl<R: Runtime> RuntimeContext<R> {
 
     /// Returns whether a shutdown has begun, and registers the waker of `cx` if not.
     ///
-    /// `stopping` is the future of [`stopping`](Self::stopping), which registers the waker. Hand-written futures use it.
+    /// `stopping` is the future of [`stopping`](Self::stopping), which registers the waker. Hand-written futures use
+    /// it.
     pub fn poll_stopping(
         &self,
         stopping: Pin<&mut impl Future<Output = ()>>,

@@ -1,7 +1,7 @@
 //! The counters of a database, as plain data.
 //!
-//! The engine always counts. [`AimDb::metrics`](crate::AimDb::metrics) returns a [`Metrics`]: a snapshot of every record,
-//! reader and link. Counters start at zero when the database is built, only grow, and are never reset.
+//! The engine always counts. [`AimDb::metrics`](crate::AimDb::metrics) returns a [`Metrics`]: a snapshot of every
+//! record, reader and link. Counters start at zero when the database is built, only grow, and are never reset.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -56,8 +56,8 @@ pub struct RecordMetrics {
     pub overwritten: u64,
     /// Values in the buffer.
     pub depth: usize,
-    /// The time of the newest value. It is exact if a reader was waiting for the value or the record has no reader. While
-    /// readers are busy, the buffer renews it at every 64th value and when a reader has read all values.
+    /// The time of the newest value. It is exact if a reader was waiting for the value or the record has no reader.
+    /// While readers are busy, the buffer renews it at every 64th value and when a reader has read all values.
     pub last_update: Option<Instant>,
     /// The record's present readers.
     pub readers: Vec<ReaderMetrics>,

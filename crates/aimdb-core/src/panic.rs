@@ -22,3 +22,36 @@ pub(crate) fn catch<O>(work: impl FnOnce() -> O) -> Result<O, String> {
 pub(crate) fn catch<O>(work: impl FnOnce() -> O) -> Result<O, String> {
     Ok(work())
 }
+
+/// A caught panic, which its holder resumes later.
+#[cfg(feature = "std")]
+pub(crate) struct Caught(alloc::boxed::Box<dyn core::any::Any + Send>);
+
+#[cfg(feature = "std")]
+impl Caught {
+    /// Runs `work` and catches its panic. The caller must be able to continue with the state that `work` left.
+    pub(crate) fn by(work: impl FnOnce()) -> Result<(), Self> {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).map_err(Self)
+    }
+
+    /// Resumes the panic. It has no effect while the thread unwinds another panic, because two would abort the process.
+    pub(crate) fn resume(self) {
+        if !std::thread::panicking() {
+            std::panic::resume_unwind(self.0);
+        }
+    }
+}
+
+/// Without `std` a panic is never caught.
+#[cfg(not(feature = "std"))]
+pub(crate) enum Caught {}
+
+#[cfg(not(feature = "std"))]
+impl Caught {
+    pub(crate) fn by(work: impl FnOnce()) -> Result<(), Self> {
+        work();
+        Ok(())
+    }
+
+    pub(crate) fn resume(self) {}
+}

@@ -6,7 +6,12 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::any::Any;
 
-use crate::buffer::{Abandoned, Buffer, NoSeat, Reception, Subscription, Values};
+use crate::buffer::Subscription;
+use crate::buffer::buffer::Buffer;
+use crate::buffer::coordinator::Coordinator;
+use crate::buffer::kind::BufferState;
+use crate::buffer::subscribers::Backlog;
+use crate::buffer::subscription::SubscribeRefused;
 use crate::engine::stage::StageCell;
 use crate::error::{DbError, DbResult, SubscribeError};
 use crate::graph::node::TypeNode;
@@ -35,10 +40,10 @@ impl<T: Record> RecordCell<T> {
         of_stage: bool,
     ) -> Result<Subscription<T>, SubscribeError> {
         let key = || self.key.as_ref().into();
-        Buffer::try_subscribe(&self.buffer, name, of_stage, self.exclusive).map_err(|refusal| {
+        Subscription::try_new(&self.buffer, name, of_stage, self.exclusive).map_err(|refusal| {
             match refusal {
-                NoSeat::Closed => SubscribeError::Closed { key: key() },
-                NoSeat::Taken(taker) => {
+                SubscribeRefused::Closed => SubscribeError::Closed { key: key() },
+                SubscribeRefused::Taken(taker) => {
                     SubscribeError::Taken { key: key(), taker: taker.as_ref().into() }
                 }
             }
@@ -49,8 +54,8 @@ impl<T: Record> RecordCell<T> {
 /// A record without its type, behind [`AnyRecord`].
 pub(crate) trait ErasedRecord: Send + Sync {
     fn close(&self);
-    fn values(&self) -> &dyn Values;
-    fn reception(&self) -> &Reception;
+    fn state(&self) -> &dyn BufferState;
+    fn coordinator(&self) -> &Coordinator;
     /// The `Arc<RecordCell<T>>` itself, for a downcast.
     fn typed(&self) -> &dyn Any;
 }
@@ -60,12 +65,12 @@ impl<T: Record> ErasedRecord for Arc<RecordCell<T>> {
         self.buffer.close();
     }
 
-    fn values(&self) -> &dyn Values {
-        &*self.buffer
+    fn state(&self) -> &dyn BufferState {
+        self.buffer.state()
     }
 
-    fn reception(&self) -> &Reception {
-        self.buffer.reception()
+    fn coordinator(&self) -> &Coordinator {
+        self.buffer.coordinator()
     }
 
     fn typed(&self) -> &dyn Any {
@@ -108,14 +113,14 @@ impl AnyRecord {
     }
 
     pub(crate) fn metrics(&self) -> RecordMetrics {
-        self.inner.reception().metrics(self.inner.values(), &self.key)
+        self.inner.coordinator().metrics(self.inner.state(), &self.key)
     }
 
-    pub(crate) fn abandoned(&self) -> Vec<Abandoned> {
-        self.inner.reception().abandoned(self.inner.values())
+    pub(crate) fn backlog(&self) -> Vec<Backlog> {
+        self.inner.coordinator().backlog(self.inner.state())
     }
 
     pub(crate) fn delivered_to_stages(&self) -> u64 {
-        self.inner.reception().delivered_to_stages()
+        self.inner.coordinator().delivered_to_stages()
     }
 }

@@ -1,6 +1,7 @@
 //! What a user declares of one record.
 
-use crate::buffer::{Buffer, NoMemory};
+use crate::buffer::buffer::Buffer;
+use crate::buffer::kind::NoMemory;
 use crate::clock::Clock;
 use crate::graph::node::RecordNode;
 use crate::link::inbound::InboundQueue;
@@ -9,11 +10,11 @@ use crate::record::{AnyRecord, RecordCell};
 use crate::sync::Arc;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 use core::future::Future;
 use core::marker::PhantomData;
 
-use crate::buffer::WaitTicket;
 use crate::buffer::cfg::BufferCfg;
 use crate::context::RuntimeContext;
 use crate::engine::restart::{Restart, Restarting};
@@ -31,6 +32,7 @@ use crate::runtime::spawn::Spawn;
 use crate::stages::input::Input;
 use crate::stages::join::{JoinInputs, JoinReaders, JoinStage};
 use crate::stages::map::{Filtered, MapStage, Mapped, Scanned, Step};
+use crate::wait::WaitGuard;
 use crate::wiring::{StageSite, Wire, Wiring};
 
 /// One record as declared.
@@ -228,7 +230,7 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
             let reader =
                 consumer.subscribe().expect("a stage's first reader is there from the start");
             // A connector takes several values before it is done with the first; the link counts them.
-            reader.hand_on();
+            reader.delegate_accounting();
             let messages =
                 OutboundQueue { reader, codec, topic, runtime: Arc::clone(wiring.runtime) };
             wiring.link_out(&site, &link, |info| {
@@ -247,10 +249,9 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         let kind = StageKind::LinkFrom { address: link.clone() };
         self.stage(link.text.clone(), kind, move |wiring, site| {
             let queue = InboundQueue {
-                producer: Producer::<T, R>::new(wiring.record(&site)),
+                wait: WaitGuard::new(Producer::<T, R>::new(wiring.record(&site))),
                 codec,
                 decoded: None,
-                ticket: WaitTicket::default(),
                 dead_letters: wiring.dead_letters.clone(),
                 runtime: Arc::clone(wiring.runtime),
             };

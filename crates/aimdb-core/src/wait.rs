@@ -1,61 +1,128 @@
-//! Waiting beside the buffers: a line of wakers for a condition of one's own, and a token that ends waits.
+//! Waiting outside the buffers: a wait queue for a condition of one's own, and a token that cancels waits.
 //!
-//! The line is the buffers' own `WaitList`: tasks and parked threads wait in it alike, in the order they came. No
-//! waker is cloned, woken or dropped under its lock, and a waker that panics keeps no other waiter asleep.
+//! The wait list is that of the buffers: tasks and parked threads wait in it alike, first in, first out. No waker is cloned,
+//! woken or dropped under its lock, and a waker that panics keeps no other waiter asleep.
 
 use core::fmt;
 use core::task::Waker;
 
-use crate::buffer::{WaitList, WaitTicket, wake_in_batches};
+use crate::buffer::waiters::{WaitList, WaitTicket, WakeBatch, wake};
 use crate::sync::Lock;
 use crate::sync::atomic::{
     AtomicUsize,
     Ordering::{AcqRel, Acquire},
 };
 
-/// A line of tasks and threads that wait until a condition holds, which another thread makes true.
+/// A place to wait: its waits can be cancelled.
+pub trait CancelWait {
+    /// Ends the wait of `ticket`, if it waits. An unused wake-up passes to the next waiter.
+    fn cancel_wait(&self, ticket: &mut WaitTicket);
+}
+
+impl<W: CancelWait> CancelWait for &W {
+    fn cancel_wait(&self, ticket: &mut WaitTicket) {
+        W::cancel_wait(self, ticket);
+    }
+}
+
+/// A wait at `on`. The drop cancels it, so that a dropped future leaves no waiter behind.
+#[derive(Debug)]
+pub struct WaitGuard<W: CancelWait> {
+    /// Where the owner waits.
+    pub on: W,
+    /// The owner's wait.
+    pub ticket: WaitTicket,
+}
+
+impl<W: CancelWait> WaitGuard<W> {
+    /// No wait yet.
+    #[must_use]
+    pub fn new(on: W) -> Self {
+        Self { on, ticket: WaitTicket::default() }
+    }
+}
+
+impl<W: CancelWait> Drop for WaitGuard<W> {
+    fn drop(&mut self) {
+        self.on.cancel_wait(&mut self.ticket);
+    }
+}
+
+/// The tasks and threads that wait until another thread makes a condition true.
 ///
-/// The waiter puts itself in line and looks at the condition once more before it sleeps; the other side makes the
-/// condition true and then notifies. Both sides take the line's lock, so either the second look sees the change or the
-/// notification finds the waiter.
+/// A waiter registers and then checks its condition once more before it sleeps. The other thread makes the condition true
+/// and then notifies. Both take the queue's lock, so either the waiter's check sees the change or the notification finds
+/// the waiter.
+///
+/// ```
+/// use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+/// use std::task::{Poll, Waker};
+/// use aimdb_core::wait::{WaitGuard, WaitQueue};
+///
+/// let (queue, ready) = (WaitQueue::new(), AtomicBool::new(false));
+/// let mut wait = WaitGuard::new(&queue);
+/// let mut poll = || {
+///     queue.register(&mut wait.ticket, Waker::noop());
+///     if ready.load(Relaxed) { Poll::Ready(()) } else { Poll::Pending }
+/// };
+/// assert!(poll().is_pending());
+/// ready.store(true, Relaxed);
+/// queue.notify_all();
+/// assert!(poll().is_ready());
+/// ```
 pub struct WaitQueue {
     list: Lock<WaitList>,
 }
 
 impl WaitQueue {
-    /// An empty line.
+    /// A queue without waiters.
     #[must_use]
     pub fn new() -> Self {
         Self { list: Lock::new(WaitList::new()) }
     }
 
-    /// Puts the owner of `ticket` in line, or renews its waker if it is in line already. The caller must look at its
-    /// condition once more before it sleeps.
+    /// Registers the owner of `ticket` with `waker`, or replaces its waker. The caller must check its condition afterwards,
+    /// before it sleeps.
     pub fn register(&self, ticket: &mut WaitTicket, waker: &Waker) {
+        if ticket.is_registered() && self.list.with(|list| list.holds(ticket, waker)) {
+            return;
+        }
         let waker = waker.clone();
-        let _replaced = self.list.with(|list| list.register(&mut ticket.0, 0, waker));
+        let _replaced = self.list.with(|list| list.register(ticket, 0, waker));
     }
 
-    /// Takes the owner of `ticket` out of the line. `true` if it had been notified since it was put in: if the
-    /// notification was for one waiter and the owner makes no use of it, the next in line must have it.
+    /// Ends the wait of `ticket`. Returns `true` if it was notified since it registered: if the notification was for one
+    /// waiter and the owner does not use it, the next waiter must have it.
     pub fn cancel_wait(&self, ticket: &mut WaitTicket) -> bool {
-        if ticket.0.is_none() {
+        if !ticket.has_place() {
             return false;
         }
-        let removed = self.list.with(|list| list.remove(&mut ticket.0));
+        let removed = self.list.with(|list| list.remove(ticket));
         removed.is_some_and(|removed| removed.notified)
     }
 
-    /// Wakes the first in line.
+    /// Wakes the first waiter.
     pub fn notify_one(&self) {
-        if let Some(waker) = self.list.with(|list| list.notify_one(0)) {
-            waker.wake();
-        }
+        wake(self.list.with(|list| list.notify_one(0)));
     }
 
-    /// Wakes all in line.
+    /// Wakes all waiters.
     pub fn notify_all(&self) {
-        wake_in_batches(|wake| self.list.with(|list| list.notify_where(wake, |_| true)));
+        let mut batch = WakeBatch::new();
+        loop {
+            let more = self.list.with(|list| list.notify_where(&mut batch, |_| true));
+            batch.wake_all();
+            if !more {
+                break;
+            }
+        }
+    }
+}
+
+/// For conditions that [`notify_all`](WaitQueue::notify_all) announces: no wake-up is passed on.
+impl CancelWait for WaitQueue {
+    fn cancel_wait(&self, ticket: &mut WaitTicket) {
+        WaitQueue::cancel_wait(self, ticket);
     }
 }
 
@@ -72,25 +139,36 @@ impl fmt::Debug for WaitQueue {
     }
 }
 
-/// Ends the waits of any number of calls, from any thread: those that wait now, and those that would have to, until
-/// [`reset`](Self::reset). A call that need not wait does its work all the same.
+/// Cancels the waits of any number of calls, from any thread.
+///
+/// It cancels the waits under way and later ones, until [`reset`](Self::reset). A call that need not wait is not affected.
+///
+/// ```
+/// use aimdb_core::wait::CancelToken;
+///
+/// let token = CancelToken::new();
+/// token.cancel();
+/// assert!(token.is_cancelled());
+/// token.reset();
+/// assert!(!token.is_cancelled());
+/// ```
 #[derive(Default)]
 pub struct CancelToken {
-    /// Odd while cancelled. It only grows, so that a wait sees a cancellation that has been reset by now.
-    turns: Turns,
+    /// Incremented by each change, odd while cancelled: a wait also notices a cancellation that was reset.
+    changes: Changes,
     waiting: WaitQueue,
 }
 
-struct Turns(AtomicUsize);
+struct Changes(AtomicUsize);
 
-impl Default for Turns {
+impl Default for Changes {
     fn default() -> Self {
         Self(AtomicUsize::new(0))
     }
 }
 
 impl CancelToken {
-    /// Not cancelled.
+    /// A token that is not cancelled.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -98,46 +176,48 @@ impl CancelToken {
 
     /// Ends every wait with `Cancelled`, from now on.
     pub fn cancel(&self) {
-        self.turn_to(1);
+        self.change_to(1);
         self.waiting.notify_all();
     }
 
     /// Lets calls wait again.
     pub fn reset(&self) {
-        self.turn_to(0);
+        self.change_to(0);
     }
 
-    /// Whether waits are ended now.
+    /// Whether waits are cancelled now.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.turns() % 2 == 1
+        self.changes() % 2 == 1
     }
 
-    fn turn_to(&self, parity: usize) {
-        let turn = |turns: usize| (turns % 2 != parity).then_some(turns.wrapping_add(1));
-        let _was_so = self.turns.0.fetch_update(AcqRel, Acquire, turn);
+    fn change_to(&self, parity: usize) {
+        let change = |changes: usize| (changes % 2 != parity).then_some(changes.wrapping_add(1));
+        // `AcqRel` pairs with the `Acquire` load in `changes`. An error means that the parity is as wanted.
+        let _unchanged = self.changes.0.fetch_update(AcqRel, Acquire, change);
     }
 
-    fn turns(&self) -> usize {
-        self.turns.0.load(Acquire)
+    fn changes(&self) -> usize {
+        // Pairs with `change_to`.
+        self.changes.0.load(Acquire)
     }
 
-    /// Whether the wait of `ticket` has been ended since it began, also if that has been reset by now. If not, `waker`
-    /// is woken when it is.
+    /// Whether the wait of `ticket` has been cancelled since it began, even if the token was reset afterwards. Otherwise
+    /// `waker` is woken by the next cancellation.
     pub fn is_cancelled_since(&self, ticket: &mut CancelTicket, waker: &Waker) -> bool {
         let began = match ticket.began {
             Some(began) => began,
-            None => *ticket.began.insert(self.turns()),
+            None => *ticket.began.insert(self.changes()),
         };
-        if began % 2 == 0 && self.turns() == began {
-            self.waiting.register(&mut ticket.place, waker);
+        if began % 2 == 0 && self.changes() == began {
+            self.waiting.register(&mut ticket.wait, waker);
         }
-        began % 2 == 1 || self.turns() != began
+        began % 2 == 1 || self.changes() != began
     }
 
-    /// Ends the wait of `ticket`, which may be used for another one.
+    /// Ends the wait of `ticket`, which can be used for another one.
     pub fn cancel_wait(&self, ticket: &mut CancelTicket) {
-        self.waiting.cancel_wait(&mut ticket.place);
+        self.waiting.cancel_wait(&mut ticket.wait);
         ticket.began = None;
     }
 }
@@ -148,11 +228,11 @@ impl fmt::Debug for CancelToken {
     }
 }
 
-/// A wait that a [`CancelToken`] can end.
+/// A wait that a [`CancelToken`] can cancel.
 #[derive(Debug, Default)]
 pub struct CancelTicket {
-    place: WaitTicket,
-    /// The turn in which the wait began.
+    wait: WaitTicket,
+    /// The token's changes when the wait began.
     began: Option<usize>,
 }
 
@@ -165,7 +245,7 @@ mod tests {
     use core::sync::atomic::AtomicBool;
     use core::sync::atomic::Ordering::Relaxed;
 
-    /// A waker that remembers, and panics if it is told to.
+    /// A waker that records its wake-up, and panics if `panics` is set.
     #[derive(Default)]
     struct Bell {
         rung: AtomicBool,
@@ -198,7 +278,7 @@ mod tests {
             }
             let outcome =
                 std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| queue.notify_all()));
-            assert!(outcome.is_err(), "the caller is told of the panic");
+            assert!(outcome.is_err(), "the caller receives the panic");
             assert!(all_rang(&bells));
         }
     }

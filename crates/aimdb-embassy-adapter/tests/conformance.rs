@@ -2,9 +2,9 @@
 
 mod buffers {
     use aimdb_embassy_adapter::testing::{adapter, in_embassy};
-    use aimdb_testing::buffers::HandleDoor;
+    use aimdb_testing::buffers::AsyncApi;
 
-    aimdb_testing::buffer_conformance!(HandleDoor(adapter()), around = in_embassy);
+    aimdb_testing::buffer_conformance!(AsyncApi(adapter()), around = in_embassy);
 }
 
 mod runtime {

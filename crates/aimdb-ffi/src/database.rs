@@ -117,7 +117,7 @@ impl Database {
         let report = match &outcome {
             Ok(report) => Some(report.clone()),
             Err(DetachError::Unresponsive { report, .. }) => Some(report.as_ref().clone()),
-            Err(DetachError::WouldDeadlock) => None,
+            Err(_) => None,
         };
         if let Some(report) = report {
             if !out.is_null() {

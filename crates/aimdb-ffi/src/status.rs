@@ -206,6 +206,7 @@ impl<T> From<SetError<T>> for Failure {
             SetError::Closed(_) => AIMDB_CLOSED.into(),
             SetError::Cancelled(_) => AIMDB_CANCELLED.into(),
             SetError::WouldDeadlock(_) => Self::new(AIMDB_WOULD_DEADLOCK, error),
+            _ => Self::new(AIMDB_SYSTEM, error),
         }
     }
 }
@@ -218,6 +219,7 @@ impl From<GetError> for Failure {
             GetError::Closed => AIMDB_CLOSED.into(),
             GetError::Cancelled => AIMDB_CANCELLED.into(),
             GetError::WouldDeadlock => Self::new(AIMDB_WOULD_DEADLOCK, error),
+            _ => Self::new(AIMDB_SYSTEM, error),
         }
     }
 }
@@ -249,6 +251,7 @@ impl From<OpenError> for Failure {
             OpenError::NoMemory { .. } | OpenError::ZeroCapacity { .. } => {
                 Self::new(AIMDB_BAD_ARGUMENT, error)
             }
+            _ => Self::new(AIMDB_SYSTEM, error),
         }
     }
 }
@@ -258,6 +261,7 @@ impl From<DetachError> for Failure {
         let status = match error {
             DetachError::Unresponsive { .. } => AIMDB_UNRESPONSIVE,
             DetachError::WouldDeadlock => AIMDB_WOULD_DEADLOCK,
+            _ => AIMDB_SYSTEM,
         };
         Self::new(status, error)
     }

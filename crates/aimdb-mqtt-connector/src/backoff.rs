@@ -2,8 +2,10 @@
 
 use core::time::Duration;
 
-/// Doubles from the first pause to the longest, each lengthened or shortened by up to a fifth, so that many clients
-/// of a broker that comes back do not all return at once.
+/// An exponential backoff with jitter.
+///
+/// The pause doubles from `first` to `max`. Each pause is lengthened or shortened by up to a fifth, so that many
+/// clients of a broker that restarts do not all reconnect at once.
 #[derive(Clone, Debug)]
 pub(crate) struct Backoff {
     first: Duration,
@@ -16,7 +18,7 @@ impl Backoff {
         Self { first, max: max.max(first), attempts: 0 }
     }
 
-    /// `random` is any number, as different as can be from one client to the next.
+    /// The pause before the next attempt. `random` is any number that differs from client to client.
     pub(crate) fn next_pause(&mut self, random: u16) -> Duration {
         let plain = self.first.saturating_mul(1 << self.attempts.min(16)).min(self.max);
         self.attempts += 1;

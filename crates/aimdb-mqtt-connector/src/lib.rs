@@ -21,54 +21,57 @@
 //!
 //! # Links
 //!
-//! A link is a text, `name://topic?option=value`, or typed, [`mqtt::topic`], [`mqtt::topic_from`], [`mqtt::filter`].
-//! The name is the connector's: `mqtt` unless [`named`](MqttConnector::named), so several brokers live side by side.
+//! A link is a text, `name://topic?option=value`, or typed: [`mqtt::topic`], [`mqtt::topic_from`], [`mqtt::filter`].
+//! The name is the connector's name: `mqtt` unless set with [`named`](MqttConnector::named). Several connectors, each
+//! with its own name, serve several brokers.
 //!
 //! | option | outbound | inbound |
 //! |---|---|---|
-//! | `qos=0`, `1`, `2` | how it is published; 0 unless set | how it is subscribed; 0 unless set |
-//! | `retain` | the broker keeps the newest | refused |
+//! | `qos=0`, `1`, `2` | the level of each publish; 0 unless set | the level of the subscription; 0 unless set |
+//! | `retain` | the broker keeps the newest message | refused |
 //!
 //! An inbound topic may be a filter with `+` and `#`, or a shared subscription `$share/group/filter`; the codec sees
-//! what the wildcards matched. Everything unknown or impossible is a finding of `build()`.
+//! the parts that the wildcards matched. An unknown or impossible option is a finding of `build()`.
 //!
-//! # What is promised
+//! # Guarantees
 //!
-//! - **Outbound follows the buffer.** Without a connection nothing is taken from the record: a ring drops its oldest
-//!   and counts, a queue holds its writers back, latest sends the newest once back. At QoS 1 and 2 what was taken is
-//!   kept until the broker has acknowledged it, and sent again on a new session if need be.
-//!   All links of one connector together have at most 100 messages under way at these levels, or as many as the broker's
-//!   receive maximum; what is over that waits in the records, and one message a link in the link.
-//! - **Inbound acknowledges last.** At QoS 1 and 2 the broker gets its acknowledgement when the record has the value.
-//!   With a [persistent session](MqttConnector::persistent_session) what was not acknowledged comes again.
+//! - **Outbound follows the buffer.** Without a connection the connector takes nothing from the record: a ring
+//!   overwrites its oldest value and counts it, a queue holds its writers back, latest sends the newest value after the
+//!   reconnect. At QoS 1 and 2 the connector keeps a taken message until the broker has acknowledged it, and sends it
+//!   again on a new session if necessary. All links of one connector together have at most 100 messages in flight at
+//!   these levels, or as many as the broker's receive maximum; further messages wait in the records, and one message
+//!   per link in the link.
+//! - **Inbound acknowledges last.** At QoS 1 and 2 the connector acknowledges a message after the record has the value.
+//!   With a [persistent session](MqttConnector::persistent_session) the broker sends an unacknowledged message again.
 //! - **An orderly shutdown leaves nothing open.** It ends when the broker has read every acknowledgement and closed the
-//!   connection, or has not within 5 s: the next process gets no message again that a record of this one has.
-//! - **Both directions heal** after the broker was away: connecting, subscribing and sending start anew by themselves,
-//!   with a pause that doubles from 250 ms to 10 s ([`backoff`](MqttConnector::backoff)).
-//! - **A payload that does not decode** is counted, logged and given to the dead-letter hook, and the link goes on.
+//!   connection, or after 5 s if the broker has not: the broker does not send the next process a message that a record
+//!   of this process already has.
+//! - **Both directions recover** after an outage of the broker: the connector connects, subscribes and sends again by
+//!   itself, with a backoff that doubles from 250 ms to 10 s ([`backoff`](MqttConnector::backoff)).
+//! - **A payload that does not decode** is counted, logged and given to the dead-letter hook, and the link continues.
 //!
-//! # What is not
+//! # Limits
 //!
-//! - At QoS 0 a message that was taken from the record when the connection broke is lost; it is counted in
-//!   `dropped`, as is an incoming one for which a full queue had no room.
-//! - QoS 2 is exactly once for as long as both sides keep the session. If the broker loses it, a message may come
-//!   twice; messages that are sent again may come after later ones.
-//! - Without an orderly shutdown (a crash, a broken connection at the last moment, a deadline that is over) the broker
-//!   may not know what was acknowledged last. A persistent session sends it again to the next process, at QoS 1 and 2,
-//!   since nothing outlives a process that would tell. Within one process a broken connection can double a message at
-//!   QoS 1 whose acknowledgement was under way; at QoS 2 it cannot.
-//! - With a persistent session, a QoS 2 publish that was cut off by the end of the *process* may hide one message of
-//!   the next process from its receivers, because packet identifiers start over. Publish at QoS 1 where that matters.
-//! - A message that the broker refuses is counted in `dropped` with MQTT 5. MQTT 3.1.1 has no words for it: the broker
-//!   acknowledges the message and throws it away.
-//! - MQTT 3.1.1 has no receive maximum: a broker that sends more than 1,024 unacknowledged messages to one full record
-//!   is held back by not reading from the connection.
+//! - At QoS 0 a message that the connector had taken from the record when the connection broke is lost. It is counted
+//!   in `dropped`, as is an incoming message for which a full queue has no room.
+//! - QoS 2 is exactly once for as long as both sides keep the session. If the broker loses the session, a message may
+//!   arrive twice. Messages that are sent again may arrive after later ones.
+//! - Without an orderly shutdown (a crash, a broken connection at the last moment, an expired deadline) the broker may
+//!   lack the last acknowledgements. With a persistent session it then sends their messages again to the next process,
+//!   at QoS 1 and 2: the connector stores no state that outlives a process and could detect them. Within one process a
+//!   broken connection can duplicate a message at QoS 1 whose acknowledgement was in flight; at QoS 2 it cannot.
+//! - With a persistent session, a QoS 2 publish that the end of the *process* aborted may hide one message of the next
+//!   process from its receivers, because packet identifiers start over. Publish at QoS 1 where that matters.
+//! - A message that the broker refuses is counted in `dropped` with MQTT 5. MQTT 3.1.1 has no means to refuse a
+//!   message: the broker acknowledges the message and discards it.
+//! - MQTT 3.1.1 has no receive maximum: when a broker sends more than 1,024 unacknowledged messages to one full record,
+//!   the connector holds it back by not reading from the connection.
 //!
 //! # On a microcontroller
 //!
-//! The feature `embassy`, without the default features, has `EmbassyMqttConnector`: MQTT 5 by minimq over any stream of
-//! embedded-io-async that a `Network` gives, for any runtime that does not ask for `Send`. With the feature
-//! `embassy-net` there is one, `TcpNetwork`. A whole program:
+//! The feature `embassy`, without the default features, has `EmbassyMqttConnector`: MQTT 5 by minimq over any
+//! embedded-io-async stream that a `Network` opens, for any runtime that does not require `Send`. The feature
+//! `embassy-net` adds such a network, `TcpNetwork`. A whole program:
 //!
 //! ```no_run
 //! # #![allow(clippy::empty_loop)]
@@ -96,7 +99,7 @@
 //! #     pub fn random() -> u64 { 4 }
 //! #     pub fn celsius() -> f32 { 20.0 }
 //! # }
-//! // On a microcontroller: `#![no_std]`, `#![no_main]`, a heap (`embedded-alloc`), a panic handler.
+//! // A microcontroller also needs `#![no_std]`, `#![no_main]`, a heap (`embedded-alloc`) and a panic handler.
 //! extern crate alloc;
 //!
 //! use aimdb_core::{AimDbBuilder, Arc, BufferCfg, Json};
@@ -152,54 +155,37 @@
 //! }
 //! ```
 //!
-//! The same links, and:
+//! The links are the same, with these differences:
 //!
-//! - **Not there**: MQTT 3.1.1; TLS, unless the network's streams do it; a session that outlives the program.
-//! - **Memory**: a receive buffer (1024 bytes: the largest packet that comes in; the broker is told), a send buffer (2048
-//!   bytes: all packets under way, less what connecting takes), and a copy of each of at most 8 messages at QoS 1 and 2
-//!   that are not acknowledged yet. What is larger is dropped and counted. A message for a full record is kept as it came:
-//!   8 of them at QoS 1 and 2, which is the receive maximum the broker is told (64 if it sends more, or if sessions are lost
-//!   while the record is full), and 8 at QoS 0 a link, none of them larger than the receive buffer.
-//! - **A full record holds back its own messages**, and is acknowledged later for it; the connection, the other links and
-//!   what goes out go on. Acknowledgements are sent in the order of the messages of one QoS, as MQTT wants it, and the
-//!   broker has at most 8 messages at QoS 1 and 2 without one. So a record that stays full stops the other links at its
-//!   QoS a few messages later, and those at QoS 1 and 2 when 8 messages wait for it. At QoS 0 nothing stops: what finds no
-//!   place is dropped and counted.
-//! - **A broker that sends more at once than it may**, as Mosquitto 2.0.11 does after an outage, is given 64 places at QoS
-//!   1 and 2. With all of them taken nothing more is read; the broker may close the connection for that, and sends again.
-//! - Messages that are sent again after a break may come after later ones.
+//! - **Not available**: MQTT 3.1.1; TLS, unless the network's streams implement it; a session that outlives the
+//!   program.
+//! - **Memory**: a receive buffer (1024 bytes: the largest incoming packet; the connector announces it to the broker),
+//!   a send buffer (2048 bytes: all packets in flight, less the part reserved for connecting), and a copy of each of at
+//!   most 8 messages at QoS 1 and 2 that are not acknowledged yet. A larger message is dropped and counted. A message
+//!   for a full record waits in encoded form, none larger than the receive buffer: at QoS 1 and 2, 8 messages, which is
+//!   the receive maximum that the connector announces (64 if the broker sends more, or if sessions are lost while the
+//!   record is full); at QoS 0, 8 messages per link.
+//! - **A full record holds back its own messages**, and they are acknowledged later; the connection, the other links
+//!   and outbound messages continue. MQTT requires acknowledgements in the order of the messages of one QoS, and the
+//!   broker has at most 8 unacknowledged messages at QoS 1 and 2. A record that stays full therefore stops the other
+//!   links at its QoS a few messages later, and all links at QoS 1 and 2 when 8 messages wait for it. At QoS 0 nothing
+//!   stops: a message without room is dropped and counted.
+//! - **A broker that exceeds the receive maximum**, as Mosquitto 2.0.11 does after an outage, is tolerated up to 64
+//!   waiting messages at QoS 1 and 2. Beyond that the connector stops reading; the broker may close the connection for
+//!   that reason, and then sends the messages again.
+//! - Messages that are sent again after a broken connection may arrive after later ones.
 #![cfg_attr(not(feature = "tokio"), no_std)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
-// Tokio: sockets, TLS and the client are std's.
-#[cfg(feature = "tokio")]
-mod config;
-#[cfg(feature = "tokio")]
-mod connector;
-#[cfg(feature = "tokio")]
-mod inbound;
-#[cfg(feature = "tokio")]
-mod outbound;
-#[cfg(feature = "tokio")]
-mod permits;
-#[cfg(feature = "tokio")]
-mod protocol;
-#[cfg(feature = "tokio")]
-mod session;
-#[cfg(feature = "tokio")]
-mod tls;
-
-// Any runtime, no std.
-#[cfg(feature = "embassy")]
-mod embassy;
-
-// What both stand on.
+// Shared by both connectors.
 #[cfg(any(feature = "tokio", feature = "embassy"))]
 mod backoff;
 #[cfg(any(feature = "tokio", feature = "embassy"))]
 mod options;
+mod qos;
 #[cfg(any(feature = "tokio", feature = "embassy"))]
 mod routes;
 mod target;
@@ -207,32 +193,45 @@ mod target;
 mod topic;
 mod will;
 
-#[cfg(feature = "tokio")]
-pub use config::{DEFAULT_MAX_PAYLOAD, MqttVersion};
-#[cfg(feature = "tokio")]
-pub use connector::MqttConnector;
+// Any runtime, without std.
 #[cfg(feature = "embassy")]
-pub use embassy::{DEFAULT_BUFFER, EmbassyMqttConnector, Network};
-#[cfg(feature = "embassy-net")]
-pub use embassy::{NoConnection, TcpNetwork, TcpStream};
-pub use will::LastWill;
+mod embassy;
 
-/// Typed links.
+// Requires std: sockets, TLS, the client libraries.
+#[cfg(feature = "tokio")]
+mod tokio;
+
+#[cfg(feature = "embassy")]
+pub use crate::embassy::{DEFAULT_BUFFER, EmbassyMqttConnector, Network};
+#[cfg(feature = "embassy-net")]
+pub use crate::embassy::{NoConnection, TcpNetwork, TcpStream};
+pub use crate::qos::QoS;
+#[cfg(feature = "tokio")]
+pub use crate::tokio::{DEFAULT_MAX_PAYLOAD, MqttConnector, MqttVersion};
+pub use crate::will::LastWill;
+
+/// Typed links: the arguments of `link_to` and `link_from`.
+///
+/// ```
+/// use aimdb_core::{AimDbBuilder, BufferCfg, Json};
+/// use aimdb_mqtt_connector::{QoS, mqtt};
+/// # use aimdb_tokio_adapter::TokioAdapter;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// # let mut builder = AimDbBuilder::new().runtime(std::sync::Arc::new(TokioAdapter::new().unwrap()));
+/// builder.configure::<f32>("sensor.temp", |reg| {
+///     reg.buffer(BufferCfg::SingleLatest)
+///         .link_from(mqtt::filter("sensors/+/temp").qos(QoS::AtLeastOnce), Json)
+///         .link_to(mqtt::topic("archive/temp").qos(QoS::AtLeastOnce).retain(), Json);
+/// });
+/// # }
+/// ```
 pub mod mqtt {
     pub use crate::target::{ComputedTopic, Filter, Topic, filter, topic, topic_from};
 }
 
-/// A connector's name, and so its links' scheme, unless it is given another one.
-const DEFAULT_NAME: &str = "mqtt";
-
-/// How surely a message arrives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub enum QoS {
-    /// 0: sent once, not acknowledged.
-    #[default]
-    AtMostOnce = 0,
-    /// 1: sent until acknowledged; duplicates are possible.
-    AtLeastOnce = 1,
-    /// 2: handed over exactly once within a session.
-    ExactlyOnce = 2,
-}
+/// The README's example, compiled as a documentation test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,4 +1,6 @@
-//! What a link asks for, read from its address. Whatever is not acted on is refused.
+//! The options of a link, parsed from its address.
+//!
+//! An option that the connector would ignore is refused.
 
 use alloc::format;
 use alloc::string::String;
@@ -8,10 +10,10 @@ use aimdb_core::Address;
 use aimdb_core::link::LinkRequest;
 use aimdb_core::{Finding, Rule};
 
-use crate::QoS;
+use crate::qos::QoS;
 use crate::topic::{filter_fault, topic_fault};
 
-/// A link's options, read and checked.
+/// A link's topic and options, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LinkOptions {
     pub(crate) topic: String,
@@ -20,23 +22,23 @@ pub(crate) struct LinkOptions {
 }
 
 impl LinkOptions {
-    /// The options of an address that [`check`] has passed.
-    pub(crate) fn of(address: &Address) -> Self {
+    /// The options of an address in which [`check`] found no fault.
+    pub(crate) fn from_address(address: &Address) -> Self {
         let mut faults = Vec::new();
-        let options = read(address, true, &mut faults);
+        let options = parse(address, true, &mut faults);
         debug_assert!(faults.is_empty(), "checked when the graph was built");
         options
     }
 }
 
-/// Everything that is wrong with one link.
+/// The findings about one link: its options and its topic.
 pub(crate) fn check(link: &LinkRequest<'_>) -> Vec<Finding> {
     let mut faults = Vec::new();
-    read(link.address, link.direction.is_outbound(), &mut faults);
+    parse(link.address, link.direction.is_outbound(), &mut faults);
     let mut findings: Vec<Finding> = faults
         .into_iter()
         .map(|(problem, remedy)| {
-            Finding::new(Rule::BadOption, link.record, on(link, &problem), remedy)
+            Finding::new(Rule::BadOption, link.record, locate(link, &problem), remedy)
         })
         .collect();
     findings.extend(topic_finding(link));
@@ -58,27 +60,32 @@ fn topic_finding(link: &LinkRequest<'_>) -> Option<Finding> {
             "name the topics to subscribe to, for instance `commands/+/set`",
         )
     };
-    Some(Finding::new(Rule::BadTopic, link.record, on(link, &format!("the topic {fault}")), remedy))
+    Some(Finding::new(
+        Rule::BadTopic,
+        link.record,
+        locate(link, &format!("the topic {fault}")),
+        remedy,
+    ))
 }
 
-/// `the problem`, with the link it stands on.
-fn on(link: &LinkRequest<'_>, problem: &str) -> String {
+/// `problem`, preceded by the link that has it.
+fn locate(link: &LinkRequest<'_>, problem: &str) -> String {
     let direction = if link.direction.is_outbound() { "link to" } else { "link from" };
     format!("in its {direction} `{}` {problem}", link.address)
 }
 
 type Fault = (String, &'static str);
 
-fn read(address: &Address, outbound: bool, faults: &mut Vec<Fault>) -> LinkOptions {
+fn parse(address: &Address, outbound: bool, faults: &mut Vec<Fault>) -> LinkOptions {
     let mut options =
         LinkOptions { topic: address.topic.clone(), qos: QoS::AtMostOnce, retain: false };
-    for (at, (name, value)) in address.options.iter().enumerate() {
-        if address.options[..at].iter().any(|(earlier, _)| earlier == name) {
-            faults.push((format!("the option `{name}` stands twice"), "keep one of them"));
+    for (index, (name, value)) in address.options.iter().enumerate() {
+        if address.options[..index].iter().any(|(earlier, _)| earlier == name) {
+            faults.push((format!("the option `{name}` is set twice"), "keep one of them"));
         }
         match name.as_str() {
-            "qos" => options.qos = read_qos(value, faults),
-            "retain" if outbound => options.retain = read_flag(value, faults),
+            "qos" => options.qos = parse_qos(value, faults),
+            "retain" if outbound => options.retain = parse_flag(value, faults),
             "retain" => faults.push((
                 "the option `retain` means nothing".into(),
                 "the publisher decides what is retained: remove it here",
@@ -92,7 +99,7 @@ fn read(address: &Address, outbound: bool, faults: &mut Vec<Fault>) -> LinkOptio
     options
 }
 
-fn read_qos(value: &str, faults: &mut Vec<Fault>) -> QoS {
+fn parse_qos(value: &str, faults: &mut Vec<Fault>) -> QoS {
     match value {
         "0" => QoS::AtMostOnce,
         "1" => QoS::AtLeastOnce,
@@ -104,7 +111,7 @@ fn read_qos(value: &str, faults: &mut Vec<Fault>) -> QoS {
     }
 }
 
-fn read_flag(value: &str, faults: &mut Vec<Fault>) -> bool {
+fn parse_flag(value: &str, faults: &mut Vec<Fault>) -> bool {
     match value {
         "" | "true" => true,
         "false" => false,

@@ -1,4 +1,4 @@
-//! Which messages belong to which links.
+//! The mapping from incoming messages to links.
 
 use alloc::string::String;
 use alloc::vec;
@@ -6,30 +6,32 @@ use alloc::vec::Vec;
 
 use aimdb_core::link::InboundLink;
 
-use crate::QoS;
 use crate::options::LinkOptions;
+use crate::qos::QoS;
 use crate::topic::matched_parts;
 
-/// One subscription, and the links it serves. Links with the same filter share one, because a broker keeps one
-/// subscription for a filter and client, at the highest QoS that any of them asks for.
+/// One subscription, and the links it serves.
+///
+/// Links with the same filter share one subscription, because a broker keeps one subscription for a filter and client.
+/// Its QoS is the highest that any of the links asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) filter: String,
     pub(crate) qos: QoS,
-    /// Indices of links.
+    /// Indices of the links.
     pub(crate) links: Vec<usize>,
 }
 
-/// All subscriptions of a connection. A route's index plus one is its identifier.
+/// All subscriptions of a connector. A route's subscription identifier is its index plus one: MQTT does not allow zero.
 #[derive(Debug, Default)]
 pub(crate) struct Routes(Vec<Route>);
 
 impl Routes {
     pub(crate) fn new(links: &[InboundLink]) -> Self {
         let mut routes = Self::default();
-        for (at, link) in links.iter().enumerate() {
-            let options = LinkOptions::of(link.address());
-            routes.add(at, options.topic, options.qos);
+        for (index, link) in links.iter().enumerate() {
+            let options = LinkOptions::from_address(link.address());
+            routes.add(index, options.topic, options.qos);
         }
         routes
     }
@@ -44,12 +46,16 @@ impl Routes {
         }
     }
 
+    /// Each route with its subscription identifier.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &Route)> {
-        self.0.iter().enumerate().map(|(at, route)| (at + 1, route))
+        self.0.iter().enumerate().map(|(index, route)| (index + 1, route))
     }
 
-    /// The links a message is for: by the identifiers the broker put on it, else by its topic. An identifier alone is
-    /// no proof: a session that the broker kept may have those of an earlier program with other links.
+    /// The links that a message is for: those of the subscription identifiers that the broker added to it, else those
+    /// whose filter matches its topic.
+    ///
+    /// An identifier counts only if its filter matches the topic too: a session that the broker kept may contain the
+    /// identifiers of an earlier program with other links.
     pub(crate) fn links(&self, identifiers: &[usize], topic: &str) -> Vec<usize> {
         let matching =
             || self.iter().filter(|(_, route)| matched_parts(&route.filter, topic).is_some());
@@ -81,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_goes_where_its_identifiers_say() {
+    fn a_message_is_for_the_links_of_its_identifiers() {
         assert_eq!(routes().links(&[2], "a/b"), [1]);
         assert_eq!(routes().links(&[1, 2], "a/b"), [0, 2, 1]);
     }
@@ -94,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn without_identifiers_a_message_goes_where_its_topic_fits() {
+    fn without_identifiers_a_message_is_for_the_links_whose_filter_matches() {
         assert_eq!(routes().links(&[], "a/b"), [0, 2, 1]);
         assert_eq!(routes().links(&[], "a/c"), [0, 2]);
         assert!(routes().links(&[], "b").is_empty());

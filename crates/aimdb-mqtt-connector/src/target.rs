@@ -1,6 +1,6 @@
-//! Links in their typed form: `mqtt::topic("sensors/temp").qos(QoS::AtLeastOnce).retain()`.
+//! The typed form of links: `mqtt::topic("sensors/temp").qos(QoS::AtLeastOnce).retain()`.
 //!
-//! They become the same [`Address`] as the text form, so one check serves both.
+//! A typed link becomes the same [`Address`] as the text form, so one check serves both.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -11,9 +11,15 @@ use aimdb_core::Arc;
 use aimdb_core::graph::LinkNode;
 use aimdb_core::link::{InboundTarget, OutboundTarget, TopicFn};
 
-use crate::QoS;
+use crate::qos::QoS;
 
-/// A topic that a record is sent to.
+/// The name of a connector, and the scheme of its links, unless the user sets another one.
+pub(crate) const DEFAULT_NAME: &str = "mqtt";
+
+/// Publishes each value of a record to one topic.
+///
+/// The result is an argument of `link_to`. A topic that is empty, longer than 65,535 bytes or has a wildcard is a
+/// finding of `build()`.
 ///
 /// ```
 /// use aimdb_mqtt_connector::{QoS, mqtt};
@@ -23,12 +29,14 @@ use crate::QoS;
 /// ```
 #[must_use]
 pub fn topic(topic: impl Into<String>) -> Topic {
-    Topic { address: Address::new(crate::DEFAULT_NAME, topic) }
+    Topic { address: Address::new(DEFAULT_NAME, topic) }
 }
 
-/// A topic that is computed from each value.
+/// Publishes each value of a record to a topic computed from it.
 ///
-/// A computed topic that is empty or has a wildcard costs that value: it is counted as an encode error, and logged.
+/// The result is an argument of `link_to`. If `topic` returns an empty topic or one with a wildcard, or panics, the
+/// connector does not send that value: it counts an encode error and logs it, and the link continues with the next
+/// value.
 ///
 /// ```
 /// use aimdb_mqtt_connector::mqtt;
@@ -41,12 +49,15 @@ pub fn topic(topic: impl Into<String>) -> Topic {
 /// ```
 #[must_use]
 pub fn topic_from<T>(topic: impl Fn(&T) -> String + Send + Sync + 'static) -> ComputedTopic<T> {
-    // By a box: the `Arc` for processors without compare-and-swap is not made from the closure at once.
+    // By way of a box: the `Arc` for processors without compare-and-swap does not coerce from a sized closure.
     let topic: Box<dyn Fn(&T) -> String + Send + Sync> = Box::new(topic);
-    ComputedTopic { address: Address::new(crate::DEFAULT_NAME, ""), topic: Arc::from(topic) }
+    ComputedTopic { address: Address::new(DEFAULT_NAME, ""), topic: Arc::from(topic) }
 }
 
-/// A filter that a record is filled from. It may have the wildcards `+` and `#`; the codec sees what they matched.
+/// Subscribes a record to the topics that match a filter.
+///
+/// The result is an argument of `link_from`. The filter may have the wildcards `+` and `#`; the codec sees the parts
+/// that they matched. `$share/<group>/<filter>` is a shared subscription. A malformed filter is a finding of `build()`.
 ///
 /// ```
 /// use aimdb_mqtt_connector::{QoS, mqtt};
@@ -56,22 +67,22 @@ pub fn topic_from<T>(topic: impl Fn(&T) -> String + Send + Sync + 'static) -> Co
 /// ```
 #[must_use]
 pub fn filter(filter: impl Into<String>) -> Filter {
-    Filter { address: Address::new(crate::DEFAULT_NAME, filter) }
+    Filter { address: Address::new(DEFAULT_NAME, filter) }
 }
 
-/// Made by [`topic`].
+/// An outbound link to one topic. Created by [`topic`].
 #[derive(Clone, Debug)]
 pub struct Topic {
     address: Address,
 }
 
-/// Made by [`topic_from`].
+/// An outbound link to a topic computed from each value. Created by [`topic_from`].
 pub struct ComputedTopic<T> {
     address: Address,
     topic: TopicFn<T>,
 }
 
-/// Made by [`filter`].
+/// An inbound link from the topics that match a filter. Created by [`filter`].
 #[derive(Clone, Debug)]
 pub struct Filter {
     address: Address,
@@ -80,14 +91,16 @@ pub struct Filter {
 macro_rules! options {
     ($($kind:ident [$($generic:ident)?]: $($retain:ident)?;)*) => {$(
         impl$(<$generic>)? $kind$(<$generic>)? {
-            /// The connector to use, by its name. `mqtt` unless set.
+            /// Selects the connector by its name. `mqtt` unless set.
+            ///
+            /// A name that no connector has is a finding of `build()`.
             #[must_use]
             pub fn on(mut self, connector: impl Into<String>) -> Self {
                 self.address.scheme = connector.into();
                 self
             }
 
-            /// The quality of service. [`QoS::AtMostOnce`] unless set.
+            /// Sets the quality of service. [`QoS::AtMostOnce`] unless set.
             #[must_use]
             pub fn qos(mut self, qos: QoS) -> Self {
                 self.address = self.address.option("qos", qos as u8);
@@ -95,7 +108,7 @@ macro_rules! options {
             }
 
             $(
-                /// The broker keeps the newest message for whoever subscribes later.
+                /// Makes the broker keep the newest message for later subscribers.
                 #[must_use]
                 pub fn $retain(mut self) -> Self {
                     self.address = self.address.option("retain", "");

@@ -5,9 +5,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 /// The longest topic or filter MQTT can carry, in bytes.
-const LONGEST: usize = 65_535;
+const MAX_LENGTH: usize = 65_535;
 
-/// What keeps `topic` from naming a message, if anything does.
+/// Why `topic` cannot name a message; `None` if it can.
 pub(crate) fn topic_fault(topic: &str) -> Option<String> {
     if let Some(wildcard) = topic.chars().find(|c| matches!(c, '+' | '#')) {
         return Some(format!(
@@ -17,7 +17,7 @@ pub(crate) fn topic_fault(topic: &str) -> Option<String> {
     common_fault(topic)
 }
 
-/// What keeps `filter` from being subscribed to, if anything does.
+/// Why `filter` cannot be subscribed to; `None` if it can.
 pub(crate) fn filter_fault(filter: &str) -> Option<String> {
     if let Some(shared) = filter.strip_prefix("$share/") {
         let Some((group, rest)) = shared.split_once('/') else {
@@ -31,8 +31,8 @@ pub(crate) fn filter_fault(filter: &str) -> Option<String> {
         return filter_fault(rest);
     }
     let levels: Vec<&str> = filter.split('/').collect();
-    for (at, level) in levels.iter().enumerate() {
-        if level.contains('#') && (*level != "#" || at + 1 != levels.len()) {
+    for (index, level) in levels.iter().enumerate() {
+        if level.contains('#') && (*level != "#" || index + 1 != levels.len()) {
             return Some("has a `#` that is not a level of its own at the end".into());
         }
         if level.contains('+') && *level != "+" {
@@ -47,21 +47,21 @@ fn common_fault(name: &str) -> Option<String> {
         Some("is empty".into())
     } else if name.contains('\0') {
         Some("contains a NUL character".into())
-    } else if name.len() > LONGEST {
-        Some(format!("is {} bytes long, {LONGEST} is the most MQTT can carry", name.len()))
+    } else if name.len() > MAX_LENGTH {
+        Some(format!("is {} bytes long, {MAX_LENGTH} is the most MQTT can carry", name.len()))
     } else {
         None
     }
 }
 
-/// What the wildcards of `filter` match in `topic`, in order; `None` if it does not match. A `#` matches one part, with
-/// its slashes, or an empty one.
+/// The parts of `topic` that the wildcards of `filter` match, in order; `None` if the filter does not match the topic.
+/// A `#` matches one part, which may contain slashes and may be empty.
 pub(crate) fn matched_parts<'t>(filter: &str, topic: &'t str) -> Option<Vec<&'t str>> {
     let filter = filter
         .strip_prefix("$share/")
         .and_then(|shared| shared.split_once('/'))
         .map_or(filter, |(_, f)| f);
-    // A wildcard at the start does not match the broker's own topics.
+    // MQTT 5, 4.7.2: a wildcard in the first level does not match the broker's own topics, which begin with `$`.
     if topic.starts_with('$') && filter.starts_with(['+', '#']) {
         return None;
     }
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_filter_gives_what_its_wildcards_matched() {
+    fn a_filter_yields_the_parts_that_its_wildcards_matched() {
         let cases: &[(&str, &str, Option<&[&str]>)] = &[
             ("a/b", "a/b", Some(&[])),
             ("a/b", "a/c", None),

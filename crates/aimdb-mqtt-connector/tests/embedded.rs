@@ -1,4 +1,4 @@
-//! The connector against the broker that runs inside the process: what can be tested where nothing is installed.
+//! `MqttConnector` against a broker inside the process: these tests need no installed broker.
 
 mod support;
 
@@ -44,7 +44,7 @@ async fn a_value_makes_a_round_trip_at_every_quality_of_service() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_named_in_health_and_fails_where_a_connection_is_required() {
+async fn a_wrong_password_is_reported_in_health_and_fails_a_required_connection() {
     let broker = EmbeddedBroker::start_with_password("me", "secret").await.unwrap();
     let build = |password: &str, version: MqttVersion, required: bool| {
         let mut builder = builder();
@@ -73,8 +73,8 @@ async fn a_wrong_password_is_named_in_health_and_fails_where_a_connection_is_req
         )
         .await;
         assert!(!db.health().is_healthy());
-        let stage = db.health().stage("mqtt", "connector").unwrap().state;
-        assert_eq!(stage, StageState::Running, "it keeps trying");
+        let stage = db.health().connector("mqtt").unwrap().state;
+        assert_eq!(stage, StageState::Running, "the connector retries");
         shut_down(&db).await;
 
         let mut strict = build("wrong", version, true);
@@ -94,7 +94,7 @@ async fn a_wrong_password_is_named_in_health_and_fails_where_a_connection_is_req
 }
 
 #[tokio::test]
-async fn a_required_connection_that_cannot_be_had_in_time_fails_the_stage() {
+async fn a_required_connection_that_is_not_established_in_time_fails_the_stage() {
     let port = free_port();
     let mut builder = builder();
     builder.connector(mqtt_to(port).require_connection(Duration::from_millis(300)));
@@ -126,7 +126,7 @@ async fn the_last_will_is_published_after_a_crash_and_not_after_a_shutdown() {
     };
     let db = start(build.clone()()).await;
     shut_down(&db).await;
-    probe.hears_nothing().await;
+    probe.receives_nothing().await;
 
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let running = runtime.spawn(async move {
@@ -135,7 +135,7 @@ async fn the_last_will_is_published_after_a_crash_and_not_after_a_shutdown() {
         connected(&db).await;
         db
     });
-    let _still_there = running.await.unwrap();
+    let _db = running.await.unwrap();
     runtime.shutdown_background();
     assert_eq!(probe.text().await, ("wills".into(), "gone".into()));
     drop(probe);

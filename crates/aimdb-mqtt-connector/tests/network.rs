@@ -1,4 +1,4 @@
-//! `TcpNetwork` on a stack of embassy-net that talks to itself, with Mosquitto behind one of its own ports.
+//! `TcpNetwork` on a stack of embassy-net with a loopback device. One of the stack's ports forwards to Mosquitto.
 
 mod suite;
 mod support;
@@ -21,7 +21,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const HERE: Ipv4Address = Ipv4Address::new(10, 0, 0, 1);
 
-/// What is sent is received.
+/// A device that receives the packets it sends.
 #[derive(Default)]
 struct Loopback(Rc<RefCell<Cable>>);
 
@@ -82,8 +82,8 @@ impl Driver for Loopback {
     }
 }
 
-/// Connections to the stack's `port` end at the same one of this machine, until either end closes or it is dropped.
-async fn door(stack: Stack<'static>, port: u16) {
+/// Forwards connections to the stack's `port` to the same port of this machine, one after the other.
+async fn forward_port(stack: Stack<'static>, port: u16) {
     let (mut receive, mut send) = ([0; 4096], [0; 4096]);
     loop {
         let mut inside = TcpSocket::new(stack, &mut receive, &mut send);
@@ -111,14 +111,14 @@ async fn door(stack: Stack<'static>, port: u16) {
             }
         };
         race(up, down).await;
-        // Both ends hear of it.
+        // Both ends learn that the connection has ended.
         inside.abort();
-        _ = tokio::time::timeout(SILENCE, inside.flush()).await;
+        _ = tokio::time::timeout(QUIET_TIME, inside.flush()).await;
     }
 }
 
 #[test]
-fn records_reach_a_broker_over_embassy_net_and_again_after_it_was_away() {
+fn records_reach_a_broker_over_embassy_net_before_and_after_an_outage() {
     OnEmbassy::run(|subject| async move {
         let Some(mut broker) = Mosquitto::start(UNLIMITED) else { return };
         let address = StaticConfigV4 {
@@ -161,11 +161,12 @@ fn records_reach_a_broker_over_embassy_net_and_again_after_it_was_away() {
                     }
                 }
                 if round == 0 {
-                    // What the broker has passed on may still be on its way back as an acknowledgement.
+                    // The broker may deliver a message before its acknowledgement arrives.
                     let sent = || [0, 2, 4].map(|at| link(&db, at).sent);
                     eventually("all is acknowledged", sent, |sent| *sent == [200; 3]).await;
                     broker.kill();
-                    eventually("it is noticed", || link(&db, 0), |link| !link.connected).await;
+                    eventually("the loss is detected", || link(&db, 0), |link| !link.connected)
+                        .await;
                     broker.restart();
                 }
             }
@@ -176,7 +177,7 @@ fn records_reach_a_broker_over_embassy_net_and_again_after_it_was_away() {
             shut_down(&db).await;
             assert!(db.metrics().links.iter().all(|link| link.dropped == 0));
         };
-        let network = race(runner.run(), door(stack, port));
+        let network = race(runner.run(), forward_port(stack, port));
         assert!(matches!(race(case, network).await, Either::First(())));
     });
 }

@@ -1,4 +1,4 @@
-//! What is promised when connections break, brokers die, and databases stop.
+//! The guarantees of `MqttConnector` when connections break, brokers crash, and databases stop.
 
 mod support;
 
@@ -9,24 +9,24 @@ use aimdb_core::{BufferCfg, Json, Reader};
 use aimdb_mqtt_connector::{MqttVersion, QoS, mqtt};
 use support::*;
 
-/// Twice the longest pause of [`to_url`], and plenty for a machine that is busy.
-const BACK_SOON: Duration = Duration::from_secs(4);
+/// Much more than the longest backoff of [`to_url`], for a busy machine.
+const RECOVERY_LIMIT: Duration = Duration::from_secs(4);
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// What comes until nothing has come for a while and `enough` is reached.
+/// The values that arrive, until at least `enough` distinct ones have arrived and no further value follows.
 async fn collect(reader: &mut Reader<u64>, enough: usize) -> Vec<u64> {
     let mut all = Vec::new();
     let mut distinct = BTreeSet::new();
     let began = Instant::now();
     loop {
-        match tokio::time::timeout(SILENCE, reader.recv()).await {
+        match tokio::time::timeout(QUIET_TIME, reader.recv()).await {
             Ok(Ok(n)) => {
                 distinct.insert(n);
                 all.push(n);
             }
             Ok(Err(_)) => return all,
-            Err(_) if distinct.len() >= enough || began.elapsed() > PATIENCE => return all,
+            Err(_) if distinct.len() >= enough || began.elapsed() > TIMEOUT => return all,
             Err(_) => {}
         }
     }
@@ -38,7 +38,7 @@ fn random(from: u64, to: u64) -> Duration {
     Duration::from_millis(from + random % (to - from))
 }
 
-/// Produces numbers until it is told to stop, and returns how many.
+/// Produces numbers until the returned sender sends. The task returns their count.
 fn keep_producing(
     db: &Db,
     key: &'static str,
@@ -58,7 +58,7 @@ fn keep_producing(
     (stop, producing)
 }
 
-/// A database that sends and one that takes, each behind a network of its own that breaks twenty times.
+/// A database that sends and one that receives, each behind a network of its own. The networks break in twenty rounds.
 async fn over_a_network_that_breaks(
     version: MqttVersion,
     qos: QoS,
@@ -105,9 +105,11 @@ async fn over_a_network_that_breaks(
         }
         let before = progress();
         let cut = Instant::now();
-        eventually("both directions go on", progress, |now| now.0 > before.0 && now.1 > before.1)
-            .await;
-        assert!(cut.elapsed() < BACK_SOON, "{:?} in round {round}", cut.elapsed());
+        eventually("both directions continue", progress, |now| {
+            now.0 > before.0 && now.1 > before.1
+        })
+        .await;
+        assert!(cut.elapsed() < RECOVERY_LIMIT, "{:?} in round {round}", cut.elapsed());
     }
     stop.send(()).unwrap();
     let produced = producing.await.unwrap();
@@ -115,10 +117,10 @@ async fn over_a_network_that_breaks(
     assert!(link(&sender, 0).reconnects >= 10 && link(&receiver, 0).reconnects >= 10);
     assert_eq!(link(&sender, 0).dropped + link(&receiver, 0).dropped, 0);
     shut_down(&sender).await;
-    // What is still on its way to the receiver.
+    // The broker may still deliver messages to the receiver.
     let mut seen = 0;
     loop {
-        tokio::time::sleep(SILENCE).await;
+        tokio::time::sleep(QUIET_TIME).await;
         let now = link(&receiver, 0).received;
         if now == seen && link(&receiver, 0).connected {
             break;
@@ -154,7 +156,7 @@ async fn exactly_once_every_value_arrives_once_and_in_order_over_a_network_that_
         let mut sorted = arrived.clone();
         sorted.sort_unstable();
         let doubled: Vec<_> = sorted.windows(2).filter(|pair| pair[0] == pair[1]).collect();
-        assert!(doubled.is_empty(), "{version:?}: {} of {produced} came twice", doubled.len());
+        assert!(doubled.is_empty(), "{version:?}: {} of {produced} arrived twice", doubled.len());
         assert!(sorted.into_iter().eq(0..produced), "{version:?}, {produced} produced");
     }
 }
@@ -206,7 +208,7 @@ async fn nothing_is_lost_or_miscounted_when_the_broker_is_killed_twenty_times() 
         .await;
         slowest = slowest.max(back.elapsed());
     }
-    assert!(slowest < BACK_SOON, "{slowest:?}");
+    assert!(slowest < RECOVERY_LIMIT, "{slowest:?}");
     let mut produced = Vec::new();
     for (stop, producing) in producing {
         stop.send(()).unwrap();
@@ -224,7 +226,7 @@ async fn nothing_is_lost_or_miscounted_when_the_broker_is_killed_twenty_times() 
         let reader = &record.readers[0];
         assert_eq!(reader.delivered + reader.lagged, record.produced, "{record}");
         eventually(
-            "what was taken is acknowledged",
+            "every taken message is acknowledged",
             || link(&db, at),
             |link| link.sent == reader.delivered,
         )
@@ -238,11 +240,10 @@ async fn nothing_is_lost_or_miscounted_when_the_broker_is_killed_twenty_times() 
 }
 
 #[tokio::test]
-async fn a_shutdown_without_a_broker_counts_exactly_what_was_left() {
+async fn a_shutdown_without_a_broker_counts_exactly_the_undelivered_values() {
     let Some(broker) = Mosquitto::start(UNLIMITED) else { return };
     for version in VERSIONS {
-        for (what, mute_first) in
-            [("nothing gets through", false), ("no answer gets through", true)]
+        for (what, mute_first) in [("no packet passes", false), ("no acknowledgement passes", true)]
         {
             let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
             let proxy = Proxy::to(broker.port()).await;
@@ -263,12 +264,13 @@ async fn a_shutdown_without_a_broker_counts_exactly_what_was_left() {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
             proxy.close(true);
-            eventually("it is noticed", || link(&db, 0), |link| !link.connected).await;
+            eventually("the loss is detected", || link(&db, 0), |link| !link.connected).await;
             producer.produce_many(0..50).await.unwrap();
             let report = db.shutdown(Duration::from_millis(300)).await;
             let produced = if mute_first { 210 } else { 60 };
-            let unread: u64 = report.undelivered.iter().map(|left| left.unread).sum();
-            let interrupted: u64 = report.undelivered.iter().map(|left| left.interrupted).sum();
+            let unread: u64 = report.undelivered.iter().map(|undelivered| undelivered.unread).sum();
+            let interrupted: u64 =
+                report.undelivered.iter().map(|undelivered| undelivered.interrupted).sum();
             let expected = if mute_first { (100, 100) } else { (50, 0) };
             assert_eq!((unread, interrupted), expected, "{version:?}, {what}: {report}");
             assert_eq!(
@@ -283,14 +285,17 @@ async fn a_shutdown_without_a_broker_counts_exactly_what_was_left() {
 }
 
 #[tokio::test]
-async fn a_restart_takes_over_a_session_without_a_loss_or_a_double() {
+async fn a_restart_resumes_a_session_without_loss_or_duplicates() {
     let Some(broker) = Mosquitto::start(UNLIMITED) else { return };
     for version in VERSIONS {
         let probe = Probe::connect(broker.port()).await;
         let build = || {
             let mut builder = builder();
             builder.connector(
-                mqtt_to(broker.port()).version(version).client_id("again").persistent_session(DAY),
+                mqtt_to(broker.port())
+                    .version(version)
+                    .client_id("restarted")
+                    .persistent_session(DAY),
             );
             builder.configure::<u64>("in", |reg| {
                 reg.buffer(QUEUE).link_from("mqtt://in?qos=2", Json);
@@ -313,10 +318,11 @@ async fn a_restart_takes_over_a_session_without_a_loss_or_a_double() {
             if round < 5 {
                 tokio::time::sleep(Duration::from_millis(40)).await;
             } else {
-                // One after the other, each with its own patience: together they take as long as the broker does.
+                // The publishes have no common time limit, only one each: together they take as long as the broker
+                // needs.
                 (&mut publishing).await.unwrap();
                 eventually(
-                    "the last came",
+                    "the last value arrives",
                     || db.consumer::<u64>("in").unwrap().latest(),
                     |latest| *latest == Some(999),
                 )
@@ -327,13 +333,13 @@ async fn a_restart_takes_over_a_session_without_a_loss_or_a_double() {
         }
         all.sort_unstable();
         let doubled: Vec<_> = all.windows(2).filter(|pair| pair[0] == pair[1]).collect();
-        assert!(doubled.is_empty(), "{version:?}: {} came twice", doubled.len());
+        assert!(doubled.is_empty(), "{version:?}: {} arrived twice", doubled.len());
         assert!(all.into_iter().eq(0..1000), "{version:?}");
     }
 }
 
 #[tokio::test]
-async fn what_comes_for_a_link_that_is_gone_does_not_stop_a_resumed_session() {
+async fn messages_for_a_removed_link_do_not_stop_a_resumed_session() {
     let Some(broker) = Mosquitto::start(UNLIMITED) else { return };
     for version in VERSIONS {
         let probe = Probe::connect(broker.port()).await;
@@ -354,12 +360,12 @@ async fn what_comes_for_a_link_that_is_gone_does_not_stop_a_resumed_session() {
         };
         let first = start(build(&["gone/+", "kept/+"])).await;
         shut_down(&first).await;
-        // More than a client may leave unacknowledged.
+        // More messages than a client may leave unacknowledged.
         for n in 0..400 {
             probe.publish(&format!("gone/{n}"), "", QoS::AtLeastOnce).await;
         }
         probe.publish("kept/while-away", "", QoS::AtLeastOnce).await;
-        // The identifiers that the broker knows belong to other filters now.
+        // The broker's subscription identifiers belong to other filters now.
         let db = build(&["kept/+", "new/+"]).build().unwrap();
         let mut kept = db.consumer::<String>("kept/+").unwrap().subscribe().unwrap();
         let mut new = db.consumer::<String>("new/+").unwrap().subscribe().unwrap();
@@ -372,12 +378,12 @@ async fn what_comes_for_a_link_that_is_gone_does_not_stop_a_resumed_session() {
         assert_eq!(value(&mut kept).await, "kept/1");
         assert!(kept.try_recv().is_err() && new.try_recv().is_err());
         shut_down(&db).await;
-        broker_forgets(&broker, "other").await;
+        end_session(&broker, "other").await;
     }
 }
 
 /// Ends the session that the broker keeps for `client`.
-async fn broker_forgets(broker: &Mosquitto, client: &str) {
+async fn end_session(broker: &Mosquitto, client: &str) {
     let options = rumqttc_v5::MqttOptions::new(client, ("127.0.0.1", broker.port()));
     let probe = Probe::with_options(options, false).await;
     probe.subscribe("nothing", QoS::AtMostOnce).await;

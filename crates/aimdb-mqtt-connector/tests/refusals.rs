@@ -1,4 +1,4 @@
-//! What the connector is told no to, and what it says no to: passwords, certificates.
+//! Refusals by the broker and by the connector: passwords, certificates.
 
 mod support;
 
@@ -19,7 +19,7 @@ fn one_link(
     builder
 }
 
-/// What `health()` says once the first attempt has failed.
+/// The error in `health()` after the first attempt has failed.
 async fn first_error(connector: MqttConnector) -> String {
     let db = one_link(connector).build().unwrap();
     db.start();
@@ -31,7 +31,7 @@ async fn first_error(connector: MqttConnector) -> String {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_named_and_a_required_connection_fails_at_once() {
+async fn a_wrong_password_is_reported_and_a_required_connection_fails_at_once() {
     let Some(broker) = Mosquitto::start_with_password("me", "pässwört") else { return };
     for version in VERSIONS {
         let connector = || mqtt_to(broker.port()).version(version);
@@ -56,7 +56,7 @@ async fn a_wrong_password_is_named_and_a_required_connection_fails_at_once() {
 }
 
 #[tokio::test]
-async fn tls_trusts_a_private_ca_and_nobody_else() {
+async fn tls_trusts_a_private_ca_and_no_other() {
     let (certificates, others) = (Certificates::new(), Certificates::new());
     let dir = tempfile::TempDir::new().unwrap();
     let write = |name: &str, text: &str| {
@@ -88,7 +88,7 @@ async fn tls_trusts_a_private_ca_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn a_broker_that_asks_for_a_client_certificate_gets_it() {
+async fn a_broker_that_requests_a_client_certificate_receives_it() {
     let (certificates, others) = (Certificates::new(), Certificates::new());
     let dir = tempfile::TempDir::new().unwrap();
     let write = |name: &str, text: &str| {

@@ -1,4 +1,4 @@
-//! `MqttConnector` keeps every promise, with either version of MQTT; and those that only it makes.
+//! `MqttConnector` passes the conformance suite with either version of MQTT. Further tests cover its own guarantees.
 
 mod suite;
 mod support;
@@ -13,7 +13,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use suite::broker::{Broker, DISCONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, Served};
-use suite::endings::the_broker_goes_on_sending;
+use suite::shutdown::the_broker_keeps_sending;
 use suite::{OnTokio, bytes_in, bytes_out};
 use support::*;
 
@@ -74,7 +74,7 @@ async fn a_mebibyte_passes_both_ways_and_one_byte_more_is_dropped_and_counted() 
 }
 
 #[tokio::test]
-async fn a_persistent_session_keeps_what_comes_while_the_database_is_down() {
+async fn a_persistent_session_keeps_the_messages_that_arrive_while_the_database_is_down() {
     let Some(broker) = Mosquitto::start("") else { return };
     for version in VERSIONS {
         for persistent in [true, false] {
@@ -94,7 +94,7 @@ async fn a_persistent_session_keeps_what_comes_while_the_database_is_down() {
             };
             let db = start(build()).await;
             probe.publish("in", "0", QoS::AtLeastOnce).await;
-            eventually("it is there", || link(&db, 0).received, |received| *received == 1).await;
+            eventually("it is received", || link(&db, 0).received, |received| *received == 1).await;
             shut_down(&db).await;
             for n in 1..=20_u64 {
                 probe.publish("in", n.to_string(), QoS::AtLeastOnce).await;
@@ -121,7 +121,7 @@ async fn a_persistent_session_keeps_what_comes_while_the_database_is_down() {
 }
 
 #[tokio::test]
-async fn over_tls_too_a_broker_may_go_on_sending_until_it_has_read_the_goodbye() {
+async fn over_tls_a_broker_may_send_until_it_has_read_the_disconnect() {
     for version in VERSIONS {
         let Certificates { ca, server: (chain, key), .. } = Certificates::new();
         let chain = CertificateDer::from_pem_slice(chain.as_bytes()).unwrap();
@@ -143,12 +143,12 @@ async fn over_tls_too_a_broker_may_go_on_sending_until_it_has_read_the_goodbye()
         let db = builder.build().unwrap();
         let reader = db.consumer::<u64>("in").unwrap().subscribe().unwrap();
         db.start();
-        the_broker_goes_on_sending(&broker, &db, reader).await;
+        the_broker_keeps_sending(&broker, &db, reader).await;
     }
 }
 
 #[tokio::test]
-async fn a_brokers_receive_maximum_is_for_all_links_together_and_they_use_it_in_turn() {
+async fn all_links_share_a_brokers_receive_maximum_in_turn() {
     let mut broker = Broker::new(MqttVersion::V5, None).await;
     broker.receive_maximum(3);
     let mut builder = builder();
@@ -165,39 +165,40 @@ async fn a_brokers_receive_maximum_is_for_all_links_together_and_they_use_it_in_
     let taken = || [0, 1].map(|at| db.metrics().records[at].readers[0].delivered);
     let [busy, idle] = ["busy", "idle"].map(|key| db.producer::<u64>(key).unwrap());
     busy.produce_many(0..10).await.unwrap();
-    let mut out = VecDeque::new();
+    let mut unacknowledged = VecDeque::new();
     for n in 0..3 {
         let (id, topic, payload) = served.message().await;
         assert_eq!((&*topic, payload), ("busy", n.to_string().into_bytes()));
-        out.push_back(id);
+        unacknowledged.push_back(id);
     }
-    // Three are out, and one is in hand.
+    // Three are in flight, and one waits for a permit.
     eventually("one waits", taken, |taken| *taken == [4, 0]).await;
     idle.produce_many(0..3).await.unwrap();
     eventually("both wait", taken, |taken| *taken == [4, 1]).await;
     for (key, n, then_taken) in
         [("busy", 3, [5, 1]), ("idle", 0, [5, 2]), ("busy", 4, [6, 2]), ("idle", 1, [6, 3])]
     {
-        served.answer(PUBACK, out.pop_front().unwrap()).await;
+        served.acknowledge(PUBACK, unacknowledged.pop_front().unwrap()).await;
         let (id, topic, payload) = served.message().await;
         assert_eq!((&*topic, payload), (key, n.to_string().into_bytes()));
-        out.push_back(id);
+        unacknowledged.push_back(id);
         eventually("both wait again", taken, |taken| *taken == then_taken).await;
     }
-    // The session is lost, and the new connection narrower: what was out is sent again before anything new.
+    // The session is lost, and the new connection has a smaller receive maximum: the messages in flight are sent again
+    // before any other.
     drop(served);
     broker.receive_maximum(1);
     let mut served = broker.accept_sender().await;
-    for again in 1..=3 {
+    for retry in 1..=3 {
         let (id, ..) = served.message().await;
-        tokio::time::sleep(SILENCE).await;
-        assert_eq!(taken(), [6, 3], "{again}");
-        served.answer(PUBACK, id).await;
+        tokio::time::sleep(QUIET_TIME).await;
+        assert_eq!(taken(), [6, 3], "{retry}");
+        served.acknowledge(PUBACK, id).await;
     }
-    // In hand and behind: five of the one, one of the other.
+    // The messages behind them: five of the one record, one of the other.
     for _ in 0..6 {
         let (id, ..) = served.message().await;
-        served.answer(PUBACK, id).await;
+        served.acknowledge(PUBACK, id).await;
     }
     tokio::join!(shut_down(&db), async {
         assert_eq!(served.packet().await.0, DISCONNECT);
@@ -207,7 +208,7 @@ async fn a_brokers_receive_maximum_is_for_all_links_together_and_they_use_it_in_
     assert_eq!([0, 1].map(|at| link(&db, at).dropped), [0, 0]);
 }
 
-/// A connected database that has `count` values to send at QoS 2, and its connection at the broker.
+/// A connected database with `count` values to send at QoS 2, and the broker's end of its connection.
 async fn sending(broker: &Broker, connector: MqttConnector, count: u64) -> (Db, Served) {
     let mut builder = builder();
     builder.connector(connector);
@@ -223,22 +224,24 @@ async fn sending(broker: &Broker, connector: MqttConnector, count: u64) -> (Db, 
 }
 
 #[tokio::test]
-async fn a_shutdown_counts_what_waits_for_its_turn_as_interrupted() {
+async fn a_shutdown_counts_a_message_that_waits_for_a_permit_as_interrupted() {
     let mut broker = Broker::new(MqttVersion::V5, None).await;
     broker.receive_maximum(3);
     let (db, mut served) = sending(&broker, mqtt_to(broker.port()), 10).await;
     for _ in 0..3 {
         served.message().await;
     }
-    let report = db.shutdown(SILENCE).await;
-    let unread: u64 = report.undelivered.iter().map(|left| left.unread).sum();
-    let interrupted: u64 = report.undelivered.iter().map(|left| left.interrupted).sum();
+    let report = db.shutdown(QUIET_TIME).await;
+    let unread: u64 = report.undelivered.iter().map(|undelivered| undelivered.unread).sum();
+    let interrupted: u64 =
+        report.undelivered.iter().map(|undelivered| undelivered.interrupted).sum();
     assert_eq!((unread, interrupted), (6, 4), "{report}");
 }
 
-/// A release that was under way goes on its way again, and its message with it: once is enough.
+/// After a broken connection the client sends a PUBREL that was in flight again, without its message.
 #[tokio::test]
-async fn what_a_broker_has_at_qos_2_is_not_sent_again_after_breaks_one_upon_the_other() {
+async fn a_message_that_the_broker_has_at_qos_2_is_not_sent_again_after_repeated_connection_losses()
+{
     const SENT: usize = 100;
     const RELEASED: usize = 50;
     for version in VERSIONS {
@@ -255,12 +258,12 @@ async fn what_a_broker_has_at_qos_2_is_not_sent_again_after_breaks_one_upon_the_
             ids.insert(payload, id);
         }
         for id in ids.values().take(RELEASED) {
-            served.answer(PUBREC, *id).await;
+            served.acknowledge(PUBREC, *id).await;
         }
         for id in ids.values().take(RELEASED) {
-            served.is_answered(PUBREL, *id).await;
+            served.expect_ack(PUBREL, *id).await;
         }
-        // Nothing that is on its way again gets far.
+        // Each of these connections breaks during the replay.
         for _ in 0..5 {
             drop(served);
             served = broker.resume().await;
@@ -273,13 +276,13 @@ async fn what_a_broker_has_at_qos_2_is_not_sent_again_after_breaks_one_upon_the_
             let (kind, body) = served.packet().await;
             match kind {
                 PUBLISH => {
-                    let (id, _, payload) = served.as_message(&body);
+                    let (id, _, payload) = served.parse_message(&body);
                     let known = ids.get(&payload).is_none_or(|before| *before == id);
                     assert!(known && seen.insert(payload), "{version:?}: sent as another");
-                    served.answer(PUBREC, id).await;
+                    served.acknowledge(PUBREC, id).await;
                 }
                 PUBREL => {
-                    served.answer(PUBCOMP, u16::from_be_bytes([body[0], body[1]])).await;
+                    served.acknowledge(PUBCOMP, u16::from_be_bytes([body[0], body[1]])).await;
                     completed += 1;
                 }
                 kind => panic!("a packet of kind {kind}"),

@@ -4,46 +4,72 @@ use std::fmt;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aimdb_core::buffer::Subscription;
-use aimdb_core::{Closed, Event, Record, TryRecvError};
+use aimdb_core::buffer::{SharedSubscription, Subscription};
+use aimdb_core::{Event, Record};
 
 use crate::error::GetError;
-use crate::handle::Home;
 use crate::limit::WaitLimit;
 use crate::park;
-use crate::queued::QueuedOut;
-use crate::wait::{WaitTicket, Waitable, Waiting};
+use crate::queued::QueuedConsumer;
+use crate::runtime::ExecutorThread;
+use crate::wait::{Wait, WaitTicket, Waitable};
 
-/// Reads a record, with one position of its own. All methods take `&self`: threads that share a consumer divide the
-/// values among them, each value going to one of them.
+/// Reads a record from any thread, with a cursor of its own.
+///
+/// All methods take `&self`. Threads that share a consumer divide the values among them: one of them receives each value.
+/// A thread that is to see every value makes a consumer of its own.
+///
+/// ```
+/// # use std::{sync::Arc, time::Duration};
+/// # use aimdb_core::{AimDbBuilder, BufferCfg, Event};
+/// # use aimdb_tokio_adapter::TokioAdapter;
+/// use aimdb_sync::{Attach, GetError};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter));
+/// # builder.configure::<u32>("level", |reg| { reg.buffer(BufferCfg::SpmcRing { capacity: 2 }); });
+/// # let handle = builder.attach()?;
+/// # let producer = handle.producer::<u32>("level")?;
+/// let consumer = handle.consumer::<u32>("level")?; // a ring record of 2
+/// assert_eq!(consumer.try_get(), Err(GetError::Empty));
+/// producer.set_many(1..=5)?;
+/// assert_eq!(consumer.next_event(), Ok(Event::Lagged(3)));
+/// assert_eq!(consumer.get(), Ok(4));
+/// assert_eq!(consumer.get_with_timeout(Duration::from_secs(1)), Ok(5));
+/// handle.detach()?;
+/// assert_eq!(consumer.get(), Err(GetError::Closed));
+/// # Ok(())
+/// # }
+/// ```
 pub struct SyncConsumer<T: Record> {
     bridge: Bridge<T>,
-    home: Home,
+    executor: ExecutorThread,
 }
 
 enum Bridge<T: Record> {
-    /// On the record's own buffer.
-    Direct(Subscription<T>),
-    /// Through a queue of its own.
-    Queued(QueuedOut<T>),
+    /// Reads from the record's own buffer.
+    Direct(SharedSubscription<T>),
+    /// Reads through a queue of its own.
+    Queued(QueuedConsumer<T>),
 }
 
 impl<T: Record> SyncConsumer<T> {
-    pub(crate) fn direct(subscription: Subscription<T>, home: Home) -> Self {
-        subscription.share();
-        Self { bridge: Bridge::Direct(subscription), home }
+    pub(crate) fn direct(subscription: Subscription<T>, executor: ExecutorThread) -> Self {
+        Self { bridge: Bridge::Direct(subscription.into_shared()), executor }
     }
 
-    pub(crate) fn queued(queue: QueuedOut<T>, home: Home) -> Self {
-        Self { bridge: Bridge::Queued(queue), home }
+    pub(crate) fn queued(queue: QueuedConsumer<T>, executor: ExecutorThread) -> Self {
+        Self { bridge: Bridge::Queued(queue), executor }
     }
 
-    /// The next value, waiting for it. Values lost on the way are skipped and counted in [`lagged`](Self::lagged).
+    /// Returns the next value and waits for one if there is none.
+    ///
+    /// Lost values are skipped and counted in [`lagged`](Self::lagged).
     ///
     /// # Errors
     ///
     /// [`GetError::Closed`] once the database has been detached or shut down and everything has been read, also if that
-    /// happens while it waits; [`GetError::WouldDeadlock`] if it would have to wait on the runtime thread.
+    /// happens during the wait; [`GetError::WouldDeadlock`] if the call would have to wait on the runtime thread.
     #[inline]
     pub fn get(&self) -> Result<T, GetError> {
         self.get_within(WaitLimit::none())
@@ -76,7 +102,7 @@ impl<T: Record> SyncConsumer<T> {
         }
     }
 
-    /// The next value if there is one.
+    /// Returns the next value if there is one now.
     ///
     /// # Errors
     ///
@@ -93,7 +119,7 @@ impl<T: Record> SyncConsumer<T> {
         }
     }
 
-    /// The next value or lag if there is one; [`next_event`](Self::next_event) waits for it.
+    /// Returns the next value or lag if there is one now; [`next_event`](Self::next_event) waits for it.
     ///
     /// # Errors
     ///
@@ -106,11 +132,13 @@ impl<T: Record> SyncConsumer<T> {
         Ok(event?)
     }
 
-    /// Appends up to `limit` values to `into` and returns how many; [`get_many`](Self::get_many) waits for the first.
+    /// Appends up to `limit` values to `into` and returns their number; [`get_many`](Self::get_many) waits for the first.
+    ///
+    /// A `limit` of zero returns `Ok(0)`.
     ///
     /// # Errors
     ///
-    /// As for [`try_get`](Self::try_get), if there was not even one. A `limit` of zero gives `Ok(0)`.
+    /// As for [`try_get`](Self::try_get), if there was no value at all.
     pub fn try_get_many(&self, into: &mut Vec<T>, limit: usize) -> Result<usize, GetError> {
         match &self.bridge {
             Bridge::Direct(subscription) => Ok(subscription.try_many(into, limit)?),
@@ -124,8 +152,9 @@ impl<T: Record> SyncConsumer<T> {
         }
     }
 
-    /// Appends up to `limit` values to `into`, waiting until there is at least one, and returns how many. It may
-    /// return fewer than are there. A `limit` of zero returns at once.
+    /// Appends up to `limit` values to `into`, waiting for the first, and returns their number.
+    ///
+    /// It may return fewer values than there are. A `limit` of zero returns at once.
     ///
     /// # Errors
     ///
@@ -158,7 +187,9 @@ impl<T: Record> SyncConsumer<T> {
         }
     }
 
-    /// The next value or, before it, how many were lost: [`Event::Lagged`] comes exactly where the gap is.
+    /// Returns the next value or lag and waits for one if there is none.
+    ///
+    /// [`Event::Lagged`] has the number of lost values and appears exactly where the gap is, before the next value.
     ///
     /// # Errors
     ///
@@ -183,33 +214,35 @@ impl<T: Record> SyncConsumer<T> {
         }
     }
 
-    /// The newest value the record holds, without consuming it. `None` if there was none yet, and on a queue or a
-    /// mailbox also when everything has been taken.
+    /// The newest value that the record holds, without consuming it.
+    ///
+    /// `None` if there was no value yet, and on a queue or a mailbox also when everything has been taken.
     #[must_use]
     pub fn latest(&self) -> Option<T> {
         self.subscription().latest()
     }
 
-    /// How many values this consumer has lost so far, those it has not come to yet included. On a mailbox: how many
-    /// commands were replaced by the ones it took.
+    /// The number of values that this consumer has lost so far, including lost values that its cursor has not passed yet.
+    ///
+    /// On a mailbox: the number of commands that were replaced by those it took.
     #[must_use]
     pub fn lagged(&self) -> u64 {
         self.subscription().lagged()
     }
 
-    /// Values one after the other, waiting for each, until the database is detached and everything has been read.
+    /// Iterates over the values and waits for each, until the database is detached and everything has been read.
     pub fn iter(&self) -> Iter<'_, T> {
         Iter { consumer: self }
     }
 
-    fn subscription(&self) -> &Subscription<T> {
+    fn subscription(&self) -> &SharedSubscription<T> {
         match &self.bridge {
             Bridge::Direct(subscription) => subscription,
             Bridge::Queued(queued) => queued.subscription(),
         }
     }
 
-    /// What `attempt` gives soon, or else what `poll` gives in the line of those who wait.
+    /// Returns what `attempt` yields after a short spin, or else waits on the wait list until `poll` is ready.
     #[cold]
     fn wait_for<O>(
         &self,
@@ -224,11 +257,11 @@ impl<T: Record> SyncConsumer<T> {
             Err(GetError::Empty) => None,
             outcome => Some(outcome),
         };
-        if let Some(outcome) = park::soon(limit, attempt) {
+        if let Some(outcome) = park::spin_then_try(limit, attempt) {
             return outcome;
         }
-        let mut waiting = Waiting::new(self);
-        park::wait(limit, |cx| poll(self, &mut waiting.ticket, cx))?
+        let mut wait = Wait::new(self);
+        park::wait(limit, |cx| poll(self, &mut wait.ticket, cx))?
     }
 
     fn poll_value(
@@ -280,26 +313,11 @@ impl<T: Record> Waitable for SyncConsumer<T> {
     }
 
     fn would_deadlock(&self) -> bool {
-        self.home.is_here()
+        self.executor.is_current()
     }
 }
 
-impl From<Closed> for GetError {
-    fn from(_: Closed) -> Self {
-        Self::Closed
-    }
-}
-
-impl From<TryRecvError> for GetError {
-    fn from(error: TryRecvError) -> Self {
-        match error {
-            TryRecvError::Empty => Self::Empty,
-            TryRecvError::Closed => Self::Closed,
-        }
-    }
-}
-
-/// Blocking iteration; made by [`SyncConsumer::iter`].
+/// A blocking iterator over a consumer's values, made by [`SyncConsumer::iter`].
 #[derive(Debug)]
 pub struct Iter<'c, T: Record> {
     consumer: &'c SyncConsumer<T>,

@@ -1,21 +1,24 @@
-//! What a blocking call can answer instead of doing what it was asked.
+//! The errors of the sync API.
 
 use std::fmt;
 
-use aimdb_core::{DbError, ShutdownReport, StageId, SubscribeError};
+use aimdb_core::{Closed, DbError, ShutdownReport, StageId, SubscribeError, TryRecvError};
 
-/// Why a value was not accepted. Every variant hands it back.
+use crate::limit::WaitError;
+
+/// Why a value was not accepted. Every variant returns the value.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SetError<T> {
     /// There is no room now ([`try_set`](crate::SyncProducer::try_set)).
     Full(T),
     /// There was no room in time ([`set_with_timeout`](crate::SyncProducer::set_with_timeout)).
     Timeout(T),
-    /// The database has been detached or shut down; no attempt will succeed.
+    /// The database has been detached or shut down; no later attempt will succeed.
     Closed(T),
-    /// Somebody ended the wait with a [`CancelToken`](crate::CancelToken).
+    /// A [`CancelToken`](crate::CancelToken) ended the wait.
     Cancelled(T),
-    /// The call would have to wait, and stands on the database's own runtime thread, which would wait for itself.
+    /// The call would have to wait on the database's own runtime thread, which would then wait for itself.
     WouldDeadlock(T),
 }
 
@@ -44,7 +47,14 @@ impl<T> SetError<T> {
         }
     }
 
-    const fn why(&self) -> &'static str {
+    pub(crate) fn from_wait(error: WaitError, value: T) -> Self {
+        match error {
+            WaitError::Timeout => Self::Timeout(value),
+            WaitError::Cancelled => Self::Cancelled(value),
+        }
+    }
+
+    const fn reason(&self) -> &'static str {
         match self {
             Self::Full(_) => "there is no room now",
             Self::Timeout(_) => "there was no room in time",
@@ -74,42 +84,44 @@ impl<T> fmt::Debug for SetError<T> {
 impl<T> fmt::Display for SetError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the value was not accepted: ")?;
-        f.write_str(self.why())
+        f.write_str(self.reason())
     }
 }
 
 impl<T> std::error::Error for SetError<T> {}
 
-/// [`set_many`](crate::SyncProducer::set_many) ended early.
+/// [`set_many`](crate::SyncProducer::set_many) accepted only the first values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SetManyError {
-    /// How many values were accepted, from the first on. The others were dropped.
+    /// The number of values accepted, from the first on. The others were dropped.
     pub accepted: usize,
-    /// Why the next one was not.
+    /// Why the next value was not accepted.
     pub reason: SetError<()>,
 }
 
 impl fmt::Display for SetManyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "only the first {} values were accepted: ", self.accepted)?;
-        f.write_str(self.reason.why())
+        f.write_str(self.reason.reason())
     }
 }
 
 impl std::error::Error for SetManyError {}
 
-/// Why there is no value.
+/// Why a call returned no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum GetError {
-    /// Nothing new now ([`try_get`](crate::SyncConsumer::try_get)).
+    /// There is no new value now ([`try_get`](crate::SyncConsumer::try_get)).
     Empty,
-    /// Nothing new in time ([`get_with_timeout`](crate::SyncConsumer::get_with_timeout)).
+    /// There was no new value in time ([`get_with_timeout`](crate::SyncConsumer::get_with_timeout)).
     Timeout,
-    /// The database has been detached or shut down, and everything has been read.
+    /// The database has been detached or shut down, and the consumer has read everything.
     Closed,
-    /// Somebody ended the wait with a [`CancelToken`](crate::CancelToken).
+    /// A [`CancelToken`](crate::CancelToken) ended the wait.
     Cancelled,
-    /// The call would have to wait, and stands on the database's own runtime thread, which would wait for itself.
+    /// The call would have to wait on the database's own runtime thread, which would then wait for itself.
     WouldDeadlock,
 }
 
@@ -117,7 +129,7 @@ impl fmt::Display for GetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Empty => "nothing new to read",
-            Self::Timeout => "nothing new to read came in time",
+            Self::Timeout => "nothing new to read in time",
             Self::Closed => {
                 "everything has been read, and the database has been detached or shut down"
             }
@@ -129,6 +141,30 @@ impl fmt::Display for GetError {
 
 impl std::error::Error for GetError {}
 
+impl From<Closed> for GetError {
+    fn from(_: Closed) -> Self {
+        Self::Closed
+    }
+}
+
+impl From<TryRecvError> for GetError {
+    fn from(error: TryRecvError) -> Self {
+        match error {
+            TryRecvError::Empty => Self::Empty,
+            TryRecvError::Closed => Self::Closed,
+        }
+    }
+}
+
+impl From<WaitError> for GetError {
+    fn from(error: WaitError) -> Self {
+        match error {
+            WaitError::Timeout => Self::Timeout,
+            WaitError::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
 const CLOSED: &str = "the database has been detached or shut down";
 
 const CANCELLED: &str = "the wait was cancelled";
@@ -138,21 +174,22 @@ const DEADLOCK: &str = "the call would block the database's own runtime thread, 
 
 /// Why a handle to a record could not be made.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OpenError {
-    /// No such record, or it holds another type.
+    /// There is no such record, or it holds another type.
     Db(DbError),
-    /// The record cannot be read by one more reader.
+    /// The record does not accept one more reader.
     Subscribe(SubscribeError),
-    /// A queued bridge needs room for one value at least.
+    /// The capacity of a queued bridge must be 1 at least.
     ZeroCapacity {
         /// The record's key.
         key: String,
     },
-    /// There is no memory for the places of a queued bridge.
+    /// There is no memory for the queue of a queued bridge.
     NoMemory {
         /// The record's key.
         key: String,
-        /// The places asked for.
+        /// The capacity requested, in values.
         capacity: usize,
     },
 }
@@ -164,12 +201,13 @@ impl fmt::Display for OpenError {
             Self::Subscribe(error) => error.fmt(f),
             Self::ZeroCapacity { key } => write!(
                 f,
-                "a queued bridge to `{key}` of capacity 0 can hold nothing; give it 1 at least, or use the direct \
+                "a queued bridge to `{key}` has capacity 0, expected 1 at least; request 1 or more, or use the direct \
                  `producer(key)` / `consumer(key)`"
             ),
             Self::NoMemory { key, capacity } => write!(
                 f,
-                "there is no memory for a queued bridge to `{key}` with {capacity} places; give it fewer"
+                "there is no memory for a queued bridge to `{key}` with a capacity of {capacity} values; request a \
+                 smaller capacity"
             ),
         }
     }
@@ -195,13 +233,14 @@ impl From<SubscribeError> for OpenError {
     }
 }
 
-/// Why a database could not be detached.
+/// Why a database could not be detached or shut down.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DetachError {
-    /// Stages kept the runtime thread busy past the deadline and cannot be ended from outside. The thread is left to
-    /// them; it ends when they do.
+    /// Stages kept the runtime thread busy past the deadline and cannot be aborted from outside. The thread keeps running
+    /// until they return.
     Unresponsive {
-        /// What the shutdown came to: what was lost, and which stages keep their thread busy.
+        /// The report of the shutdown: values lost, and the unresponsive stages.
         report: Box<ShutdownReport>,
         /// The stages that were still running, as `record/stage`.
         stages: Vec<StageId>,

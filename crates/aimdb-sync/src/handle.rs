@@ -1,9 +1,8 @@
 //! The running database, as a blocking caller holds it.
 
 use std::fmt;
-use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle, ThreadId};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use aimdb_core::health::{Health, StageHealth};
@@ -11,107 +10,104 @@ use aimdb_core::metrics::Metrics;
 use aimdb_core::{AimDb, Graph, Record, RecordKey, ShutdownReport, StageId, Undelivered};
 use aimdb_tokio_adapter::{TokioAdapter, polls_a_stage_of};
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::Notify;
 
 use crate::consumer::SyncConsumer;
 use crate::error::{DetachError, OpenError};
 use crate::limit::WaitLimit;
 use crate::park;
 use crate::producer::SyncProducer;
-use crate::queued::{Gates, QueuedIn, QueuedOut};
+use crate::queued::{DrainTracker, QueuedConsumer, QueuedProducer};
+use crate::runtime::{DETACH_DEADLINE, ExecutorThread, RuntimeThread};
 
-/// How long the runtime thread may take to end once the shutdown is over: some for a loaded machine.
-const MARGIN: Duration = Duration::from_secs(1);
+/// How long queued bridges may take, once the records are closed, to report the values they could not forward.
+const FINAL_COUNT_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// How long queued producers may take to say what they were left with.
-const LAST_WORDS: Duration = Duration::from_millis(250);
-
-/// What [`SyncHandle::detach`] gives a shutdown.
-pub(crate) const DETACH_DEADLINE: Duration = Duration::from_secs(10);
-
-/// The thread whose runtime would wait for itself if it waited for a record.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Home(Option<ThreadId>);
-
-impl Home {
-    pub(crate) fn new(thread: ThreadId) -> Self {
-        Self(Some(thread))
-    }
-
-    /// With several workers no single thread is indispensable.
-    pub(crate) fn none() -> Self {
-        Self(None)
-    }
-
-    /// Whether all stages run on one thread.
-    fn is_one_thread(self) -> bool {
-        self.0.is_some()
-    }
-
-    /// Whether the caller stands on it. Asked only before a wait.
-    pub(crate) fn is_here(self) -> bool {
-        self.0.is_some_and(|home| home == thread::current().id())
-    }
-}
-
-/// The thread that drives the runtime.
-pub(crate) struct RuntimeThread {
-    pub(crate) thread: JoinHandle<()>,
-    pub(crate) end: Arc<Notify>,
-    pub(crate) has_ended: Receiver<()>,
-    pub(crate) home: Home,
-}
-
-/// A running database behind blocking calls. `Send + Sync`: share it by reference or in an `Arc`.
+/// A running database behind blocking calls.
+///
+/// It is `Send + Sync`: share it by reference or in an `Arc`.
 ///
 /// Dropped without [`detach`](Self::detach), it detaches with the deadline of
 /// [`AttachOptions::drop_deadline`](crate::AttachOptions::drop_deadline), 2 s unless set, and never takes more than
 /// two seconds longer. Dropped by a stage, or on the runtime thread, it does so without waiting.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use aimdb_core::{AimDbBuilder, BufferCfg};
+/// # use aimdb_sync::Attach;
+/// # use aimdb_tokio_adapter::TokioAdapter;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter));
+/// builder.configure::<u32>("order", |reg| {
+///     reg.buffer(BufferCfg::SpmcQueue { capacity: 4 });
+/// });
+/// let handle = builder.attach()?;
+/// let consumer = handle.consumer::<u32>("order")?;
+/// handle.producer::<u32>("order")?.set_many(1..=3)?;
+/// assert_eq!(handle.metrics().record("order").map(|record| record.produced), Some(3));
+///
+/// handle.detach()?;
+/// assert_eq!(consumer.iter().collect::<Vec<_>>(), [1, 2, 3]);
+/// # Ok(())
+/// # }
+/// ```
 pub struct SyncHandle {
     db: AimDb<TokioAdapter>,
     tokio: Handle,
-    home: Home,
-    gates: Gates,
+    executor: ExecutorThread,
+    drain: DrainTracker,
     drop_deadline: Duration,
-    /// `Err` once it has been detached: with what came of it.
-    thread: Mutex<Result<RuntimeThread, Result<ShutdownReport, DetachError>>>,
+    state: Mutex<AttachState>,
+}
+
+/// Whether the runtime thread has been detached.
+enum AttachState {
+    Attached(RuntimeThread),
+    /// Every further detach returns this outcome.
+    Detached(Result<ShutdownReport, DetachError>),
 }
 
 impl SyncHandle {
     pub(crate) fn new(
         db: AimDb<TokioAdapter>,
         tokio: Handle,
-        gates: Gates,
+        drain: DrainTracker,
         thread: RuntimeThread,
         drop_deadline: Duration,
     ) -> Self {
-        let home = thread.home;
-        Self { db, tokio, home, gates, drop_deadline, thread: Mutex::new(Ok(thread)) }
+        let executor = thread.executor();
+        let state = Mutex::new(AttachState::Attached(thread));
+        Self { db, tokio, executor, drain, drop_deadline, state }
     }
 
-    /// A handle that writes a record, directly on its buffer: no task and no queue in between, so the semantics are the
-    /// buffer's own, and [`try_get`](SyncConsumer::try_get) after [`set`](SyncProducer::set) sees the value.
+    /// Makes a producer that writes directly into the record's buffer.
+    ///
+    /// No task and no queue lie in between, so the semantics are the buffer's own, and a
+    /// [`try_get`](SyncConsumer::try_get) after [`set`](SyncProducer::set) sees the value.
     ///
     /// # Errors
     ///
     /// [`OpenError::Db`] if there is no such record or it holds another type.
     pub fn producer<T: Record>(&self, key: impl RecordKey) -> Result<SyncProducer<T>, OpenError> {
-        Ok(SyncProducer::direct(self.db.producer(key)?, self.home))
+        Ok(SyncProducer::direct(self.db.producer(key)?, self.executor))
     }
 
-    /// A handle that reads a record, directly on its buffer, from now on (a latest record: from its current value on).
+    /// Makes a consumer that reads directly from the record's buffer.
+    ///
+    /// It sees the values written from now on; of a latest record also the current value, of a mailbox also the pending one.
     ///
     /// # Errors
     ///
     /// [`OpenError::Db`] if there is no such record or it holds another type; [`OpenError::Subscribe`] if it is a
     /// mailbox that has a taker and was not declared shared, or the database has been shut down.
     pub fn consumer<T: Record>(&self, key: impl RecordKey) -> Result<SyncConsumer<T>, OpenError> {
-        Ok(SyncConsumer::direct(self.db.consumer(key)?.subscription()?, self.home))
+        Ok(SyncConsumer::direct(self.db.consumer(key)?.subscription()?, self.executor))
     }
 
-    /// A handle that writes a record through a queue of its own: a Tokio MPSC of `capacity` values and a task that
-    /// moves them into the record. A burst waits in the queue; a full queue holds back, refuses or times out this
-    /// handle's callers only. What the queue accepted is drained on detach. Clones of the handle share the queue.
+    /// Makes a producer that writes through a queue of its own: a queued bridge.
+    ///
+    /// The bridge is a Tokio MPSC channel of `capacity` values and a task that forwards them into the record. A burst
+    /// waits in the queue. A full queue holds back, refuses or times out only the callers of this producer. A detach
+    /// drains the values that the queue has accepted. Clones of the producer share the queue.
     ///
     /// # Errors
     ///
@@ -122,40 +118,43 @@ impl SyncHandle {
         capacity: usize,
     ) -> Result<SyncProducer<T>, OpenError> {
         let producer = self.db.producer(&key)?;
-        refuse_zero(&key, capacity)?;
-        let queue = QueuedIn::start(&self.tokio, producer, capacity, &self.gates);
-        Ok(SyncProducer::queued(queue, self.home))
+        check_capacity(&key, capacity)?;
+        let queue = QueuedProducer::start(&self.tokio, producer, capacity, &self.drain);
+        Ok(SyncProducer::queued(queue, self.executor))
     }
 
-    /// A handle that reads a record through a queue of its own: a task moves values from the record into a
-    /// `std::sync::mpsc` of `capacity`, so that this many more than the record's buffer holds can wait. Lag comes in
-    /// order, and is counted.
+    /// Makes a consumer that reads through a queue of its own: a queued bridge.
     ///
-    /// A latest record and a mailbox have one current value, which a queue would let grow stale: there the handle
-    /// stands directly on the buffer, whatever the capacity, and never gives a value that a newer one has replaced, but
-    /// for the one behind a lag that `next_event` has reported.
+    /// A task moves values from the record into a `std::sync::mpsc` channel of `capacity`, so that this many values more
+    /// than the record's buffer holds can wait. The consumer sees lags in order, and counts them.
+    ///
+    /// A latest record and a mailbox have one current value, which a queue would let grow stale. For them the consumer
+    /// reads directly from the buffer, whatever the capacity, and never returns a value that a newer one has replaced,
+    /// except the value behind a lag that [`next_event`](SyncConsumer::next_event) has reported.
     ///
     /// # Errors
     ///
-    /// As for [`consumer`](Self::consumer), [`OpenError::ZeroCapacity`], and [`OpenError::NoMemory`]: the queue's places
-    /// are made at once.
+    /// As for [`consumer`](Self::consumer), [`OpenError::ZeroCapacity`], and [`OpenError::NoMemory`]: the queue is
+    /// allocated at once.
     pub fn consumer_with_capacity<T: Record>(
         &self,
         key: impl RecordKey,
         capacity: usize,
     ) -> Result<SyncConsumer<T>, OpenError> {
         let subscription = self.db.consumer(&key)?.subscription()?;
-        refuse_zero(&key, capacity)?;
+        check_capacity(&key, capacity)?;
         if subscription.keeps_one() {
-            return Ok(SyncConsumer::direct(subscription, self.home));
+            return Ok(SyncConsumer::direct(subscription, self.executor));
         }
         let no_memory = |_| OpenError::NoMemory { key: key.as_str().into(), capacity };
         Vec::<aimdb_core::Event<T>>::new().try_reserve_exact(capacity).map_err(no_memory)?;
-        Ok(SyncConsumer::queued(QueuedOut::start(&self.tokio, subscription, capacity), self.home))
+        let queue = QueuedConsumer::start(&self.tokio, subscription, capacity);
+        Ok(SyncConsumer::queued(queue, self.executor))
     }
 
-    /// The newest value a record holds, without a reader and without consuming it. `None` if there was none yet, and on
-    /// a queue or a mailbox also when everything has been taken.
+    /// The newest value that a record holds, without a reader and without consuming it.
+    ///
+    /// `None` if there was no value yet, and on a queue or a mailbox also when everything has been taken.
     ///
     /// # Errors
     ///
@@ -164,13 +163,13 @@ impl SyncHandle {
         Ok(self.db.consumer(key)?.latest())
     }
 
-    /// How every stage, link and blocked writer is now.
+    /// The current state of every stage, link and blocked writer.
     #[must_use]
     pub fn health(&self) -> Health {
         self.db.health()
     }
 
-    /// What was counted so far.
+    /// The counters of every record and link so far.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         self.db.metrics()
@@ -182,21 +181,25 @@ impl SyncHandle {
         self.db.graph()
     }
 
-    /// Whether a shutdown has begun, from here or from a stage.
+    /// Whether a shutdown has begun, requested by this handle or by a stage.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.db.is_closed()
     }
 
-    /// Asks for a shutdown and does not wait for it: the way out for a thread that may not wait, for instance in a
-    /// callback. [`shutdown`](Self::shutdown) and [`detach`](Self::detach) give its report.
+    /// Requests a shutdown and does not wait for it.
+    ///
+    /// It is for a thread that may not wait, for instance in a callback. [`shutdown`](Self::shutdown) and
+    /// [`detach`](Self::detach) return the shutdown's report.
     pub fn request_shutdown(&self) {
         self.db.request_shutdown();
     }
 
-    /// Shuts down in order: queues are drained into their records, sources stop, everything accepted flows through,
-    /// every blocked `set` and `get` is woken with `Closed`. What is not done by the `deadline` is cut off and
-    /// reported. The runtime thread stays until [`detach`](Self::detach).
+    /// Shuts the database down in order and returns a report.
+    ///
+    /// Queues are drained into their records, sources stop, every accepted value flows through, and every blocked `set`
+    /// and `get` returns `Closed`. The shutdown aborts and reports the stages that are not finished by the `deadline`. The
+    /// runtime thread stays until [`detach`](Self::detach).
     ///
     /// # Errors
     ///
@@ -206,74 +209,77 @@ impl SyncHandle {
         if self.would_wait_for_itself() {
             return Err(DetachError::WouldDeadlock);
         }
-        let report = self.close(deadline);
-        if self.home.is_one_thread() && !report.unresponsive.is_empty() {
+        let report = self.drain_and_close(deadline);
+        if self.executor.is_single() && !report.unresponsive.is_empty() {
             let stages = report.unresponsive.clone();
             return Err(DetachError::Unresponsive { report: Box::new(report), stages });
         }
         Ok(report)
     }
 
-    /// Whether the caller is what a shutdown would have to wait for.
+    /// Whether a shutdown would have to wait for the calling thread or stage.
     fn would_wait_for_itself(&self) -> bool {
-        self.home.is_here() || polls_a_stage_of(&self.tokio)
+        self.executor.is_current() || polls_a_stage_of(&self.tokio)
     }
 
-    /// Ends queues, then records.
-    fn close(&self, deadline: Duration) -> ShutdownReport {
-        self.gates.take_over(Instant::now().checked_add(deadline));
-        self.gates.close();
-        let mut report = self.close_records(self.gates.drain_in_time());
-        // With the records closed, queues that had to wait for room end too, and say what they were left with.
-        let _late = park::block_on(WaitLimit::after(LAST_WORDS), self.gates.drained());
+    /// Drains the queues, then drains and closes the records.
+    fn drain_and_close(&self, deadline: Duration) -> ShutdownReport {
+        self.drain.set_deadline(Instant::now().checked_add(deadline));
+        self.drain.close();
+        let mut report = self.shut_down_records(self.drain.block_until_drained());
+        // The records are closed now, so a task that had to wait for room ends too, and reports what it could not forward.
+        let _late = park::block_on(WaitLimit::after(FINAL_COUNT_TIMEOUT), self.drain.drained());
+        let undelivered = self.drain.undelivered().into_iter();
         report.undelivered.extend(
-            self.gates
-                .left()
-                .into_iter()
+            undelivered
                 .map(|(record, unread)| Undelivered::new(record, "queued producer", unread, 0)),
         );
         report
     }
 
-    /// On a thread with timers of its own: those of the database's runtime stand still when a stage keeps its thread
-    /// busy, and wherever the caller stands there may be none.
-    fn close_records(&self, deadline: Duration) -> ShutdownReport {
-        // Made and dropped over there: in a worker of the caller's a runtime may not be dropped.
-        let close = move || {
+    /// Shuts the records down on a thread with timers of its own.
+    ///
+    /// The timers of the database's runtime do not run while a stage keeps its thread busy, and the calling thread may have
+    /// no timers at all.
+    fn shut_down_records(&self, deadline: Duration) -> ShutdownReport {
+        // The runtime is built and dropped on the new thread: the caller may be a worker of another runtime, where a drop
+        // would panic.
+        let shut_down = move || {
             let timers = Builder::new_current_thread().enable_time().build().ok()?;
             Some(timers.block_on(self.db.shutdown(deadline)))
         };
-        let closed = park::blocking(|| {
+        let report = park::run_blocking(|| {
             thread::scope(|scope| {
                 let thread = thread::Builder::new().name("aimdb-detach".into());
-                thread.spawn_scoped(scope, close).ok()?.join().ok()?
+                thread.spawn_scoped(scope, shut_down).ok()?.join().ok()?
             })
         });
-        closed.unwrap_or_else(|| self.close_records_here(deadline))
+        report.unwrap_or_else(|| self.shut_down_records_on_this_thread(deadline))
     }
 
-    /// [`close_records`](Self::close_records) where no thread can be had for it. Timers of the database's runtime do
-    /// while that runs; this thread's own clock decides when it does not.
-    fn close_records_here(&self, deadline: Duration) -> ShutdownReport {
+    /// [`shut_down_records`](Self::shut_down_records) where the operating system starts no thread for it.
+    ///
+    /// While the database's runtime runs, its timers end the shutdown; while it does not, the calling thread's clock does.
+    fn shut_down_records_on_this_thread(&self, deadline: Duration) -> ShutdownReport {
         const STEP: Duration = Duration::from_millis(50);
         let _timers = self.tokio.enter();
-        let mut left = deadline;
+        let mut remaining = deadline;
         loop {
             let limit = Instant::now()
-                .checked_add(left.max(STEP))
+                .checked_add(remaining.max(STEP))
                 .map_or(WaitLimit::none(), WaitLimit::until);
-            if let Ok(report) = park::block_on(limit, self.db.shutdown(left)) {
+            if let Ok(report) = park::block_on(limit, self.db.shutdown(remaining)) {
                 return report;
             }
-            left = Duration::ZERO;
+            remaining = Duration::ZERO;
         }
     }
 
-    /// [`shutdown`](Self::shutdown) with a deadline of 10 s, then the end of the runtime thread.
+    /// Shuts the database down with a deadline of 10 s, then joins the runtime thread.
     ///
-    /// A second detach, from whichever thread, waits for the first and gives the same answer. A shutdown that a stage, a
-    /// callback or a call of [`shutdown`](Self::shutdown) has begun goes on with this call's deadline. Producers then get
-    /// `Closed`; consumers get what is left, and then `Closed`.
+    /// A second detach, on any thread, waits for the first and returns the same outcome. A shutdown that a stage, a
+    /// callback or a call of [`shutdown`](Self::shutdown) has begun continues with this call's deadline. Afterwards
+    /// producers return `Closed`; consumers return the values that remain for them, and then `Closed`.
     ///
     /// # Errors
     ///
@@ -291,48 +297,39 @@ impl SyncHandle {
         if self.would_wait_for_itself() {
             return Err(DetachError::WouldDeadlock);
         }
-        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(outcome) = &*thread {
+        // Locked throughout, so that a second detach waits for the outcome of the first.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let AttachState::Detached(outcome) = &*state {
             return outcome.clone();
         }
-        let report = self.close(deadline);
-        let before = std::mem::replace(&mut *thread, Err(Ok(report.clone())));
-        let Ok(running) = before else { return Ok(report) };
-        let outcome = self.join(running, report);
-        *thread = Err(outcome.clone());
+        let report = self.drain_and_close(deadline);
+        let detached = AttachState::Detached(Ok(report.clone()));
+        let AttachState::Attached(thread) = std::mem::replace(&mut *state, detached) else {
+            return Ok(report);
+        };
+        let outcome = if thread.join() {
+            Ok(report)
+        } else {
+            let stages = self.running_stages();
+            Err(DetachError::Unresponsive { report: Box::new(report), stages })
+        };
+        *state = AttachState::Detached(outcome.clone());
         outcome
     }
 
-    /// A stage has dropped the handle: the runtime thread cannot wait for itself, but it can end when it is done.
-    fn end_from_inside(&mut self) {
-        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let Ok(running) = thread else { return };
-        let (db, gates, deadline) = (self.db.clone(), self.gates.clone(), self.drop_deadline);
-        let end = Arc::clone(&running.end);
-        gates.take_over(Instant::now().checked_add(deadline));
-        gates.close();
+    /// Detaches for a stage that has dropped the handle: on a task, as the runtime thread cannot wait for itself.
+    fn detach_in_background(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let AttachState::Attached(thread) = state else { return };
+        let (db, drain, deadline) = (self.db.clone(), self.drain.clone(), self.drop_deadline);
+        let exit = thread.exit_request();
+        drain.set_deadline(Instant::now().checked_add(deadline));
+        drain.close();
         self.tokio.spawn(async move {
-            let _late = tokio::time::timeout(deadline, gates.drained()).await;
+            let _late = tokio::time::timeout(deadline, drain.drained()).await;
             db.shutdown(deadline).await;
-            end.notify_one();
+            exit.notify_one();
         });
-    }
-
-    fn join(
-        &self,
-        running: RuntimeThread,
-        report: ShutdownReport,
-    ) -> Result<ShutdownReport, DetachError> {
-        running.end.notify_one();
-        match running.has_ended.recv_timeout(MARGIN) {
-            // The thread's last act has been to say so.
-            Ok(()) => _ = running.thread.join(),
-            Err(_) => {
-                let stages = self.running_stages();
-                return Err(DetachError::Unresponsive { report: Box::new(report), stages });
-            }
-        }
-        Ok(report)
     }
 
     fn running_stages(&self) -> Vec<StageId> {
@@ -344,9 +341,9 @@ impl SyncHandle {
 impl Drop for SyncHandle {
     fn drop(&mut self) {
         if self.would_wait_for_itself() {
-            return self.end_from_inside();
+            return self.detach_in_background();
         }
-        // Nobody is left to tell; the report is in the log.
+        // A dropped handle has no caller to return the report to; the database has logged it.
         let _report = self.detach_with_timeout(self.drop_deadline);
     }
 }
@@ -357,7 +354,7 @@ impl fmt::Debug for SyncHandle {
     }
 }
 
-fn refuse_zero(key: &impl RecordKey, capacity: usize) -> Result<(), OpenError> {
+fn check_capacity(key: &impl RecordKey, capacity: usize) -> Result<(), OpenError> {
     match capacity {
         0 => Err(OpenError::ZeroCapacity { key: key.as_str().into() }),
         _ => Ok(()),

@@ -1,4 +1,4 @@
-//! The blocking door to AimDB, for callers without async: scripts, threads, test harnesses, C and C++.
+//! The sync API of AimDB, for callers without async: scripts, threads, test harnesses, C and C++.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -24,9 +24,10 @@
 //! # }
 //! ```
 //!
-//! The graph, the stages and the buffers are those of `build()` and `run()`; only the calling convention differs.
+//! The graph, the stages and the buffers are those of the async API (`build()` and `run()`); only the calling convention
+//! differs.
 //!
-//! # Two bridges
+//! # Direct and queued handles
 //!
 //! | | direct | queued |
 //! |---|---|---|
@@ -38,39 +39,38 @@
 //!
 //! # Threads
 //!
-//! Handles are `Send + Sync`. Blocking calls park the calling thread on the same wait list on which tasks wait; they
+//! Handles are `Send + Sync`. A blocking call parks the calling thread on the wait list that tasks use too. Blocking calls
 //! work in plain threads, in workers of any Tokio runtime and in `spawn_blocking`. On the database's own runtime thread
-//! (in a stage, without [`workers`](AttachOptions::workers)) a call that would have to wait is refused with
-//! `WouldDeadlock`.
+//! (in a stage, without [`workers`](AttachOptions::workers)) a call that would have to wait returns `WouldDeadlock`.
 //!
 //! # Memory
 //!
-//! A call that need not wait allocates nothing. The first call of a thread that finds nothing to take, or no room, allocates
-//! what the thread is woken with: once, a few words, even if its limit is zero. The thread keeps it, and its later waits
-//! allocate nothing, with four exceptions:
+//! A call that need not wait allocates nothing. The first call of a thread that finds no value, or no room, allocates the
+//! thread's waker: once, a few words, even if its limit is zero. The thread keeps the waker, and its later waits allocate
+//! nothing, with four exceptions:
 //!
-//! - The line of those who wait for one thing (a record, a queue, a [`CancelToken`]) grows when more threads wait than ever before,
-//!   and the line of a [`CancelToken`] is made anew by the first wait after each cancellation.
+//! - The wait list of a record, a queue or a [`CancelToken`] grows when more threads wait than ever before. The wait list of
+//!   a [`CancelToken`] is also allocated again by the first wait after each cancellation.
 //! - [`wait_any`] for more than 16 consumers allocates in each call.
 //! - A wait inside a wait, for instance of an iterator that [`set_many`](SyncProducer::set_many) reads from, allocates once for
 //!   each outer wait.
 //! - A wait of a worker of the database's runtime ([`workers`](AttachOptions::workers)) hands the worker's tasks to another
 //!   thread, which Tokio may have to start.
 //!
-//! A thread that must not allocate while it does its work calls [`get_within`](SyncConsumer::get_within) with a limit of zero
-//! at its start. A queue of [`producer_with_capacity`](SyncHandle::producer_with_capacity) is Tokio's channel, which takes
-//! memory for 32 values at a time and mostly uses it again.
+//! A thread that must not allocate during its work calls [`get_within`](SyncConsumer::get_within) with a limit of zero
+//! at its start. The queue of [`producer_with_capacity`](SyncHandle::producer_with_capacity) is Tokio's channel, which
+//! allocates memory for 32 values at a time and mostly reuses it.
 //!
-//! # How long to wait
+//! # Limits on waiting
 //!
-//! `set` and `get` wait as long as it takes. [`set_within`](SyncProducer::set_within), [`get_within`](SyncConsumer::get_within)
-//! and their like wait within a [`WaitLimit`]: a time, a deadline, or until another thread [cancels](CancelToken) them. [`wait_any`]
-//! waits for the first of several consumers that has something to read.
+//! `set` and `get` wait without limit. [`set_within`](SyncProducer::set_within), [`get_within`](SyncConsumer::get_within)
+//! and their siblings take a [`WaitLimit`]: a time, a deadline, a [`CancelToken`] for another thread to cancel, or both.
+//! [`wait_any`] waits for the first of several consumers that has something to read.
 //!
-//! # The end
+//! # Detaching
 //!
 //! [`detach`](SyncHandle::detach) drains queues and records, wakes every blocked call with `Closed`, joins the runtime
-//! thread and reports. Consumers then get what is left and after that `Closed`.
+//! thread and returns a report. A consumer then returns the values that remain for it, and after them `Closed`.
 #![forbid(unsafe_code)]
 
 mod attach;
@@ -78,10 +78,10 @@ mod consumer;
 mod error;
 mod handle;
 mod limit;
-mod owned;
 mod park;
 mod producer;
 mod queued;
+mod runtime;
 mod wait;
 
 pub use aimdb_core::wait::CancelToken;
@@ -92,3 +92,8 @@ pub use handle::SyncHandle;
 pub use limit::WaitLimit;
 pub use producer::SyncProducer;
 pub use wait::{WaitTicket, Waitable, wait_any};
+
+/// The README's example, compiled and run as a doctest.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

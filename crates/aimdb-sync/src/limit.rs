@@ -1,13 +1,13 @@
-//! How long a call may wait, and who may end its wait.
+//! How long a call may wait.
 
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use aimdb_core::wait::CancelToken;
 
-use crate::wait::{WaitTicket, Waitable, Waiting};
-
-/// How long a call may wait: for ever, until a moment, until somebody [cancels](CancelToken) it.
+/// Limits how long a call may wait: by a deadline, a [`CancelToken`], both, or not at all.
+///
+/// The limit applies to waiting alone. A call that need not wait does its work even if the deadline has passed or the
+/// token is cancelled.
 ///
 /// ```
 /// use std::time::Duration;
@@ -24,25 +24,27 @@ pub struct WaitLimit<'c> {
 }
 
 impl<'c> WaitLimit<'c> {
-    /// For ever.
+    /// Waits without limit. The same as [`WaitLimit::default`].
     #[must_use]
     pub const fn none() -> Self {
         Self { deadline: None, cancel: None }
     }
 
-    /// No longer than `limit` from now. Zero tries once; a limit beyond the end of the clock is none.
+    /// Waits no longer than `limit` from now.
+    ///
+    /// Zero tries once. A `limit` beyond the range of [`Instant`] is no limit.
     #[must_use]
     pub fn after(limit: Duration) -> Self {
         Self { deadline: Instant::now().checked_add(limit), cancel: None }
     }
 
-    /// Until `deadline`; one that has passed tries once.
+    /// Waits until `deadline`; a deadline that has passed tries once.
     #[must_use]
     pub const fn until(deadline: Instant) -> Self {
         Self { deadline: Some(deadline), cancel: None }
     }
 
-    /// And until `cancel` says so.
+    /// Also ends the wait when another thread cancels `cancel`.
     #[must_use]
     pub const fn or_cancelled(self, cancel: &'c CancelToken) -> Self {
         Self { cancel: Some(cancel), ..self }
@@ -56,44 +58,18 @@ impl<'c> WaitLimit<'c> {
         self.cancel
     }
 
-    /// Why there is no time to wait at all, if there is none.
-    pub(crate) fn over(&self) -> Option<Over> {
-        if self.cancel.is_some_and(CancelToken::is_cancelled) {
-            return Some(Over::Cancelled);
-        }
-        self.deadline.is_some_and(|deadline| deadline <= Instant::now()).then_some(Over::Timeout)
+    /// Whether the limit leaves no time to wait.
+    pub(crate) fn is_expired(&self) -> bool {
+        self.cancel.is_some_and(CancelToken::is_cancelled)
+            || self.deadline.is_some_and(|deadline| deadline <= Instant::now())
     }
 }
 
-/// Why a wait ended without what it waited for.
+/// Why a wait ended without the event it waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Over {
+pub(crate) enum WaitError {
+    /// The deadline passed.
     Timeout,
+    /// The token was cancelled.
     Cancelled,
-}
-
-/// A consumer beside others in [`wait_any`](crate::wait_any): it is ready when the waits are ended.
-impl Waitable for CancelToken {
-    fn poll_ready(&self, ticket: &mut WaitTicket, cx: &mut Context<'_>) -> Poll<()> {
-        if self.is_cancelled_since(&mut ticket.cancel, cx.waker()) {
-            Waitable::cancel_wait(self, ticket);
-            return Poll::Ready(());
-        }
-        Poll::Pending
-    }
-
-    fn cancel_wait(&self, ticket: &mut WaitTicket) {
-        CancelToken::cancel_wait(self, &mut ticket.cancel);
-    }
-
-    fn would_deadlock(&self) -> bool {
-        false
-    }
-}
-
-impl Waiting<'_, CancelToken> {
-    /// Whether the wait has been ended; `waker` is told if it will be. Unlike [`poll_ready`](Waitable::poll_ready) it stays so.
-    pub(crate) fn is_over(&mut self, waker: &Waker) -> bool {
-        self.on.is_cancelled_since(&mut self.ticket.cancel, waker)
-    }
 }

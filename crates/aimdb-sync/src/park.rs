@@ -11,13 +11,14 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Instant;
 
-use crate::limit::{Over, WaitLimit};
-use crate::wait::Waiting;
+use aimdb_core::wait::{CancelTicket, CancelToken};
 
-/// Wakes one thread. The flag tells its wake-ups from anybody else's `unpark`.
+use crate::limit::{WaitError, WaitLimit};
+
+/// Wakes one thread. The flag distinguishes a wake-up by this parker from an `unpark` by other code.
 struct Parker {
     thread: Thread,
-    woken: AtomicBool,
+    notified: AtomicBool,
 }
 
 impl Wake for Parker {
@@ -26,116 +27,165 @@ impl Wake for Parker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !self.woken.swap(true, Release) {
+        // Pairs with the `Acquire` swap in `take_notification`: the woken thread sees what the waking thread wrote.
+        if !self.notified.swap(true, Release) {
             self.thread.unpark();
         }
     }
 }
 
 impl Parker {
-    /// Takes a wake-up that has come.
-    fn was_woken(&self) -> Option<()> {
-        self.woken.swap(false, Acquire).then_some(())
+    /// Takes the pending wake-up, if there is one.
+    fn take_notification(&self) -> Option<()> {
+        // Pairs with the `Release` swap in `wake_by_ref`.
+        self.notified.swap(false, Acquire).then_some(())
     }
 }
 
-/// A parker and its waker. Making a seat allocates: the `Arc` of the parker, and the thread's handle if the thread was not
-/// started by `std` and has not asked for its handle before. A thread makes one seat in its first wait and keeps it, so later
-/// waits allocate nothing. Parking itself, with or without a timeout, does not allocate. (On Linux the C library notes the
-/// thread local's destructor at the same time, in memory of its own `calloc`, which Rust's allocator does not see.)
-struct Seat {
+/// A thread's parker and the waker made from it.
+///
+/// Making one allocates: the `Arc` of the parker, and the thread's handle if the thread was not started by `std` and has
+/// not asked for its handle before. A thread makes one in its first wait and keeps it, so later waits allocate nothing.
+/// Parking itself, with or without a timeout, does not allocate. (On Linux the C library registers the destructor of the
+/// thread local at the same time, in memory of its own `calloc`, which Rust's allocator does not see.)
+struct ThreadWaker {
     parker: Arc<Parker>,
     waker: Waker,
 }
 
-impl Seat {
+impl ThreadWaker {
     fn new() -> Self {
-        let parker = Arc::new(Parker { thread: thread::current(), woken: AtomicBool::new(false) });
+        let parker =
+            Arc::new(Parker { thread: thread::current(), notified: AtomicBool::new(false) });
         Self { waker: Waker::from(Arc::clone(&parker)), parker }
     }
 }
 
 thread_local! {
-    static SEAT: Cell<Option<Seat>> = const { Cell::new(None) };
+    static THREAD_WAKER: Cell<Option<ThreadWaker>> = const { Cell::new(None) };
 }
 
 thread_local! {
-    static WORKER: Cell<bool> = const { Cell::new(false) };
+    /// Whether this thread is a worker of a database's runtime.
+    static IS_WORKER: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Marks this thread as a worker of a database's runtime.
-pub(crate) fn i_am_a_worker() {
-    WORKER.set(true);
+pub(crate) fn mark_worker_thread() {
+    IS_WORKER.set(true);
 }
 
-/// Runs what blocks. A worker of a database first hands its tasks over to another thread: some of them, the one it woke
-/// last above all, nobody else could take from it, and they may be what the call waits for.
-pub(crate) fn blocking<O>(wait: impl FnOnce() -> O) -> O {
-    if WORKER.try_with(Cell::get).unwrap_or(false) {
+/// Runs a closure that blocks the thread.
+///
+/// A worker of a database's runtime first hands its tasks to another thread. Other workers cannot steal all of them, in
+/// particular not the task that the worker woke last, and the call may be waiting for exactly those tasks.
+pub(crate) fn run_blocking<O>(wait: impl FnOnce() -> O) -> O {
+    if IS_WORKER.try_with(Cell::get).unwrap_or(false) {
         return tokio::task::block_in_place(wait);
     }
     wait()
 }
 
-/// This thread's seat, taken for one wait. A wait inside a wait (a `Clone` that blocks), or one while the thread's
-/// locals are going away, gets a seat of its own, which is made then. Further waits inside the same wait use it again.
-fn with_seat<O>(wait: impl FnOnce(&Seat) -> O) -> O {
-    let seat = SEAT.try_with(Cell::take).ok().flatten().unwrap_or_else(Seat::new);
-    seat.parker.woken.store(false, Release);
-    let outcome = wait(&seat);
-    // Without locals the seat is dropped here.
-    let _gone = SEAT.try_with(|kept| kept.set(Some(seat)));
+/// Takes this thread's waker for one wait and puts it back afterwards.
+///
+/// A wait inside a wait (a `Clone` that blocks), or a wait during the destruction of the thread's locals, finds no waker
+/// and makes a second one. Further waits inside the same outer wait reuse that second waker.
+fn with_thread_waker<O>(wait: impl FnOnce(&ThreadWaker) -> O) -> O {
+    let current = THREAD_WAKER.try_with(Cell::take).ok().flatten().unwrap_or_else(ThreadWaker::new);
+    // A late wake-up of the previous wait must not count for this one.
+    current.parker.notified.store(false, Release);
+    let outcome = wait(&current);
+    // Where the thread local is already destroyed, the waker is dropped here.
+    let _destroyed = THREAD_WAKER.try_with(|kept| kept.set(Some(current)));
     outcome
 }
 
-/// Pauses before a thread that found nothing looks once more: about half a microsecond. Shorter would take the cache line
-/// away from whoever is about to write it; longer, or giving the processor away, spreads the two threads over cores that
-/// then have to be woken from their sleep (measured: 12 µs instead of 6 between threads that do park).
-const PAUSES: u32 = 32;
+/// Spin hints before a thread that found nothing tries again: about half a microsecond.
+///
+/// A shorter pause would take the cache line away from the thread that is about to write it. A longer pause, or yielding
+/// the processor, spreads the two threads over cores that then have to be woken from their sleep (measured: 12 µs instead
+/// of 6 between threads that do park).
+const SPIN_HINTS: u32 = 32;
 
-/// Tries once more before waiting in line: what is missing often comes within the time that falling asleep and being
-/// woken would take, and somebody in line costs the other side a look at the line for every value.
-pub(crate) fn soon<O>(limit: WaitLimit<'_>, attempt: impl FnOnce() -> Option<O>) -> Option<O> {
-    if limit.over().is_some() {
+/// Spins briefly and tries once more, before the caller registers as a waiter.
+///
+/// The missing value often arrives within the time that parking and waking would take, and a registered waiter makes the
+/// other side check the wait list for every value. Returns `None` at once if `limit` leaves no time to wait.
+pub(crate) fn spin_then_try<O>(
+    limit: WaitLimit<'_>,
+    attempt: impl FnOnce() -> Option<O>,
+) -> Option<O> {
+    if limit.is_expired() {
         return None;
     }
-    (0..PAUSES).for_each(|_| hint::spin_loop());
+    (0..SPIN_HINTS).for_each(|_| hint::spin_loop());
     attempt()
 }
 
-/// Polls until it is ready, parking in between; says why if the limit comes first. It is polled at least once.
+/// A wait that a [`CancelToken`] can end. Dropping it removes the waiter from the token's wait list.
+struct CancelWait<'c> {
+    token: &'c CancelToken,
+    ticket: CancelTicket,
+}
+
+impl<'c> CancelWait<'c> {
+    fn new(token: &'c CancelToken) -> Self {
+        Self { token, ticket: CancelTicket::default() }
+    }
+
+    /// Whether the wait has been cancelled since it began. If not, a cancellation wakes `waker`.
+    ///
+    /// Once `true` it stays `true`, also after a reset of the token.
+    fn is_cancelled(&mut self, waker: &Waker) -> bool {
+        self.token.is_cancelled_since(&mut self.ticket, waker)
+    }
+}
+
+impl Drop for CancelWait<'_> {
+    fn drop(&mut self) {
+        self.token.cancel_wait(&mut self.ticket);
+    }
+}
+
+/// Polls until `poll` is ready and parks the thread between polls. Polls at least once, whatever the limit.
+///
+/// # Errors
+///
+/// [`WaitError`] if the limit expires first.
 pub(crate) fn wait<O>(
     limit: WaitLimit<'_>,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<O>,
-) -> Result<O, Over> {
-    blocking(|| {
-        with_seat(|seat| {
-            let mut cx = Context::from_waker(&seat.waker);
-            let mut on_call = limit.cancel().map(Waiting::new);
+) -> Result<O, WaitError> {
+    run_blocking(|| {
+        with_thread_waker(|current| {
+            let mut cx = Context::from_waker(&current.waker);
+            let mut cancel_wait = limit.cancel().map(CancelWait::new);
             loop {
-                // Asked before it is polled: what is there is taken all the same.
-                let cancelled = on_call.as_mut().is_some_and(|call| call.is_over(&seat.waker));
+                // The token is read before the poll: a value that is there at the cancellation is still taken.
+                let cancelled =
+                    cancel_wait.as_mut().is_some_and(|wait| wait.is_cancelled(&current.waker));
                 if let Poll::Ready(output) = poll(&mut cx) {
                     return Ok(output);
                 }
                 if cancelled {
-                    // What only gave way to others, and need not wait, is polled again.
-                    if seat.parker.was_woken().is_some() {
+                    // A poll that only used up its cooperative budget has woken this thread already. It need not wait,
+                    // so it is polled again despite the cancellation.
+                    if current.parker.take_notification().is_some() {
                         continue;
                     }
-                    return Err(Over::Cancelled);
+                    return Err(WaitError::Cancelled);
                 }
-                if soon(limit, || seat.parker.was_woken()).is_some() {
+                if spin_then_try(limit, || current.parker.take_notification()).is_some() {
                     continue;
                 }
-                while seat.parker.was_woken().is_none() {
-                    let left = limit
+                while current.parker.take_notification().is_none() {
+                    let remaining = limit
                         .deadline()
                         .map(|deadline| deadline.saturating_duration_since(Instant::now()));
-                    match left {
+                    match remaining {
                         None => thread::park(),
-                        Some(left) if left.is_zero() => return Err(Over::Timeout),
-                        Some(left) => thread::park_timeout(left),
+                        Some(remaining) if remaining.is_zero() => return Err(WaitError::Timeout),
+                        Some(remaining) => thread::park_timeout(remaining),
                     }
                 }
             }
@@ -144,7 +194,7 @@ pub(crate) fn wait<O>(
 }
 
 /// [`wait`] for a future.
-pub(crate) fn block_on<F: Future>(limit: WaitLimit<'_>, future: F) -> Result<F::Output, Over> {
+pub(crate) fn block_on<F: Future>(limit: WaitLimit<'_>, future: F) -> Result<F::Output, WaitError> {
     let mut future = pin!(future);
     wait(limit, |cx| future.as_mut().poll(cx))
 }
@@ -152,7 +202,6 @@ pub(crate) fn block_on<F: Future>(limit: WaitLimit<'_>, future: F) -> Result<F::
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::CancelToken;
     use std::time::Duration;
 
     #[test]
@@ -161,11 +210,11 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_ends_a_wait_that_nobody_wakes() {
+    fn a_deadline_ends_a_wait_without_a_wake() {
         let soon = Instant::now() + Duration::from_millis(5);
         assert_eq!(
             block_on(WaitLimit::until(soon), std::future::pending::<()>()),
-            Err(Over::Timeout)
+            Err(WaitError::Timeout)
         );
     }
 
@@ -192,20 +241,20 @@ mod tests {
             let cancel = &cancel;
             let waiting = scope.spawn(move || {
                 wait(WaitLimit::none().or_cancelled(cancel), |_| {
-                    waits.send(()).expect("somebody listens");
+                    waits.send(()).expect("the receiver is alive");
                     Poll::<()>::Pending
                 })
             });
-            has_begun.recv().expect("it waits");
+            has_begun.recv().expect("the wait has begun");
             cancel.cancel();
             cancel.reset();
-            waiting.join().expect("it ends")
+            waiting.join().expect("the wait ends")
         });
-        assert_eq!(outcome, Err(Over::Cancelled));
+        assert_eq!(outcome, Err(WaitError::Cancelled));
     }
 
     #[test]
-    fn a_wait_inside_a_wait_has_a_seat_of_its_own() {
+    fn a_wait_inside_a_wait_has_a_waker_of_its_own() {
         assert_eq!(
             block_on(WaitLimit::none(), async { block_on(WaitLimit::none(), async { 1 }) }),
             Ok(Ok(1))

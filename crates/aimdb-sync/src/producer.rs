@@ -4,46 +4,71 @@ use std::fmt;
 use std::task::Poll;
 use std::time::Duration;
 
-use aimdb_core::buffer::WaitTicket;
+use aimdb_core::wait::WaitGuard;
 use aimdb_core::{Producer, Record, TryProduceError};
 use aimdb_tokio_adapter::TokioAdapter;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::error::{SetError, SetManyError};
-use crate::handle::Home;
-use crate::limit::{Over, WaitLimit};
+use crate::limit::WaitLimit;
 use crate::park;
-use crate::queued::QueuedIn;
+use crate::queued::QueuedProducer;
+use crate::runtime::ExecutorThread;
 
-/// Writes a record. Cheap to clone, and usable from any number of threads at once.
+/// Writes a record from any thread.
+///
+/// It is cheap to clone, and any number of threads can use it at once.
+///
+/// ```
+/// # use std::{sync::Arc, time::Duration};
+/// # use aimdb_core::{AimDbBuilder, BufferCfg};
+/// # use aimdb_tokio_adapter::TokioAdapter;
+/// use aimdb_sync::{Attach, SetError};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter));
+/// # builder.configure::<u32>("order", |reg| { reg.buffer(BufferCfg::SpmcQueue { capacity: 2 }); });
+/// # let handle = builder.attach()?;
+/// let consumer = handle.consumer::<u32>("order")?;
+/// let producer = handle.producer::<u32>("order")?; // a queue record of 2
+/// producer.set(1)?;
+/// producer.set(2)?;
+/// assert_eq!(producer.try_set(3), Err(SetError::Full(3)));
+/// assert_eq!(producer.set_with_timeout(3, Duration::from_millis(1)), Err(SetError::Timeout(3)));
+/// assert_eq!(consumer.get(), Ok(1));
+/// producer.set(3)?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct SyncProducer<T: Record> {
     bridge: Bridge<T>,
-    home: Home,
+    executor: ExecutorThread,
 }
 
 enum Bridge<T: Record> {
-    /// On the record's own buffer.
+    /// Writes into the record's own buffer.
     Direct(Producer<T, TokioAdapter>),
-    /// Through a queue of its own.
-    Queued(QueuedIn<T>),
+    /// Writes into a queue of its own.
+    Queued(QueuedProducer<T>),
 }
 
 impl<T: Record> SyncProducer<T> {
-    pub(crate) fn direct(producer: Producer<T, TokioAdapter>, home: Home) -> Self {
-        Self { bridge: Bridge::Direct(producer), home }
+    pub(crate) fn direct(producer: Producer<T, TokioAdapter>, executor: ExecutorThread) -> Self {
+        Self { bridge: Bridge::Direct(producer), executor }
     }
 
-    pub(crate) fn queued(queue: QueuedIn<T>, home: Home) -> Self {
-        Self { bridge: Bridge::Queued(queue), home }
+    pub(crate) fn queued(queue: QueuedProducer<T>, executor: ExecutorThread) -> Self {
+        Self { bridge: Bridge::Queued(queue), executor }
     }
 
-    /// Writes a value, waiting for room where there is none: on a queue record, or on a full queued bridge. Every other
-    /// buffer takes it at once.
+    /// Writes a value and waits for room if there is none.
+    ///
+    /// A full queue record and a full queued bridge have no room. Every other buffer accepts the value at once.
     ///
     /// # Errors
     ///
-    /// [`SetError::Closed`] once the database has been detached or shut down, also if that happens while it waits;
-    /// [`SetError::WouldDeadlock`] if it would have to wait on the runtime thread. Both with the value.
+    /// [`SetError::Closed`] once the database has been detached or shut down, also if that happens during the wait;
+    /// [`SetError::WouldDeadlock`] if the call would have to wait on the runtime thread. Both return the value.
     pub fn set(&self, value: T) -> Result<(), SetError<T>> {
         self.set_within(value, WaitLimit::none())
     }
@@ -65,7 +90,7 @@ impl<T: Record> SyncProducer<T> {
     #[inline]
     pub fn set_within(&self, value: T, limit: WaitLimit<'_>) -> Result<(), SetError<T>> {
         match self.try_set(value) {
-            Err(SetError::Full(value)) if self.home.is_here() => {
+            Err(SetError::Full(value)) if self.executor.is_current() => {
                 Err(SetError::WouldDeadlock(value))
             }
             Err(SetError::Full(value)) => self.wait_and_set(value, limit),
@@ -73,7 +98,7 @@ impl<T: Record> SyncProducer<T> {
         }
     }
 
-    /// Writes a value if that can be done now.
+    /// Writes a value if there is room now.
     ///
     /// # Errors
     ///
@@ -92,22 +117,23 @@ impl<T: Record> SyncProducer<T> {
         }
     }
 
-    /// Writes all values, in order, waiting for room where [`set`](Self::set) would; up to 32 at once under one lock.
-    /// Returns how many there were.
+    /// Writes all values, in order, and returns their number.
+    ///
+    /// It waits for room where [`set`](Self::set) would, and writes up to 32 values at once under one lock.
     ///
     /// # Errors
     ///
-    /// [`SetManyError`] if the database is detached or shut down on the way, or it would have to wait on the runtime
-    /// thread. It says how many were accepted; the others are dropped.
+    /// [`SetManyError`] if the database is detached or shut down before the last value, or if the call would have to wait on
+    /// the runtime thread. The error has the number of accepted values; the others are dropped.
     pub fn set_many(&self, values: impl IntoIterator<Item = T>) -> Result<usize, SetManyError> {
         self.set_many_within(values, WaitLimit::none())
     }
 
-    /// [`set_many`](Self::set_many), within `limit` for all of them together.
+    /// [`set_many`](Self::set_many), waiting within `limit` for all values together.
     ///
     /// # Errors
     ///
-    /// As for [`set_many`](Self::set_many), and if the limit comes first.
+    /// As for [`set_many`](Self::set_many), and if `limit` expires first.
     pub fn set_many_within(
         &self,
         values: impl IntoIterator<Item = T>,
@@ -116,13 +142,13 @@ impl<T: Record> SyncProducer<T> {
         let Bridge::Direct(producer) = &self.bridge else {
             return self.set_each(values, limit);
         };
-        if self.home.is_here() {
+        if self.executor.is_current() {
             return self.set_each(values, limit);
         }
         let mut all = producer.produce_many(values);
         let outcome = match park::block_on(limit, &mut all) {
             Ok(outcome) => outcome.map_err(|_closed| SetError::Closed(())),
-            Err(over) => Err(over.with(())),
+            Err(error) => Err(SetError::from_wait(error, ())),
         };
         outcome.map_err(|reason| SetManyError { accepted: all.accepted(), reason })
     }
@@ -143,68 +169,47 @@ impl<T: Record> SyncProducer<T> {
 
     #[cold]
     fn wait_and_set(&self, value: T, limit: WaitLimit<'_>) -> Result<(), SetError<T>> {
-        let mut waiting = Some(value);
-        let attempt = || match self.try_set(waiting.take()?) {
+        let mut unsent = Some(value);
+        let attempt = || match self.try_set(unsent.take()?) {
             Err(SetError::Full(value)) => {
-                waiting = Some(value);
+                unsent = Some(value);
                 None
             }
             outcome => Some(outcome),
         };
-        if let Some(outcome) = park::soon(limit, attempt) {
+        if let Some(outcome) = park::spin_then_try(limit, attempt) {
             return outcome;
         }
-        // It was not accepted, so it is still here.
-        let Some(value) = waiting else { return Ok(()) };
+        // The attempt was refused or not made, so the value is still here.
+        let Some(value) = unsent else { return Ok(()) };
         match &self.bridge {
-            Bridge::Direct(producer) => produce(producer, value, limit),
+            Bridge::Direct(producer) => wait_and_produce(producer, value, limit),
             Bridge::Queued(queued) => match park::block_on(limit, queued.queue.reserve()) {
-                Ok(Ok(room)) => {
-                    room.send(value);
+                Ok(Ok(permit)) => {
+                    permit.send(value);
                     Ok(())
                 }
                 Ok(Err(_closed)) => Err(SetError::Closed(value)),
-                Err(over) => Err(over.with(value)),
+                Err(error) => Err(SetError::from_wait(error, value)),
             },
         }
     }
 }
 
-fn produce<T: Record>(
+fn wait_and_produce<T: Record>(
     producer: &Producer<T, TokioAdapter>,
     value: T,
     limit: WaitLimit<'_>,
 ) -> Result<(), SetError<T>> {
-    let mut waiting = Waiting { producer, ticket: WaitTicket::default() };
+    let mut room = WaitGuard::new(producer);
     let mut value = Some(value);
     let outcome = park::wait(limit, |cx| -> Poll<_> {
-        waiting.producer.poll_produce(&mut value, &mut waiting.ticket, cx)
+        room.on.poll_produce(&mut value, &mut room.ticket, cx)
     });
     match (outcome, value) {
-        (Err(over), Some(value)) => Err(over.with(value)),
+        (Err(error), Some(value)) => Err(SetError::from_wait(error, value)),
         (Ok(Err(_closed)), Some(value)) => Err(SetError::Closed(value)),
         _ => Ok(()),
-    }
-}
-
-impl Over {
-    fn with<T>(self, value: T) -> SetError<T> {
-        match self {
-            Self::Timeout => SetError::Timeout(value),
-            Self::Cancelled => SetError::Cancelled(value),
-        }
-    }
-}
-
-/// A place in the writers' line, given back when the wait ends in whatever way.
-struct Waiting<'p, T: Record> {
-    producer: &'p Producer<T, TokioAdapter>,
-    ticket: WaitTicket,
-}
-
-impl<T: Record> Drop for Waiting<'_, T> {
-    fn drop(&mut self) {
-        self.producer.cancel_wait(&mut self.ticket);
     }
 }
 
@@ -214,7 +219,7 @@ impl<T: Record> Clone for SyncProducer<T> {
             Bridge::Direct(producer) => Bridge::Direct(producer.clone()),
             Bridge::Queued(queued) => Bridge::Queued(queued.clone()),
         };
-        Self { bridge, home: self.home }
+        Self { bridge, executor: self.executor }
     }
 }
 

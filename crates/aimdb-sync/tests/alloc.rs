@@ -1,4 +1,4 @@
-//! Blocking calls allocate nothing once they are under way, parked waits included; a thread's first wait allocates once.
+//! Blocking calls allocate nothing in their steady state, parked waits included; a thread's first wait allocates once.
 
 mod common;
 
@@ -14,16 +14,16 @@ use aimdb_core::BufferCfg;
 use aimdb_sync::{GetError, SetError, WaitLimit, wait_any};
 use common::*;
 
-/// A wait that nobody ends.
+/// The limit of a wait that times out.
 const BRIEF: Duration = Duration::from_millis(2);
 
 struct Counting;
 
-/// Of the whole process.
+/// Allocations of the whole process.
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    /// Of this thread: the harness and a runtime thread that has just begun have business of their own.
+    /// Allocations of this thread: the harness and a starting runtime thread allocate too.
     static MINE: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -32,22 +32,22 @@ fn count() {
     MINE.set(MINE.get() + 1);
 }
 
-// SAFETY: it hands everything on to the system's allocator, and counts.
+// SAFETY: every call is forwarded to the system's allocator, which keeps the contract; counting does not allocate.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
-        // SAFETY: as the caller promised.
+        // SAFETY: the caller keeps the contract of `GlobalAlloc`, which is that of `System`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: as the caller promised; it came from `System`.
+        // SAFETY: as in `alloc`; `System` allocated `ptr`.
         unsafe { System.dealloc(ptr, layout) }
     }
 
     unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count();
-        // SAFETY: as the caller promised; it came from `System`.
+        // SAFETY: as in `alloc`; `System` allocated `ptr`.
         unsafe { System.realloc(ptr, layout, size) }
     }
 }
@@ -98,7 +98,7 @@ fn many() {
     }
 }
 
-/// Two threads that park for every value: readers on empty records, and the writer of a queue of one on a full one.
+/// Two threads that park for every value: readers of empty records, and the writer of a full queue of one.
 fn parked() {
     let handle = {
         let mut builder = builder();
@@ -119,7 +119,7 @@ fn parked() {
             in_steady_state(|| {
                 turn.wait();
                 (0..1_000).for_each(|_| pong.set(pinged.get().unwrap()).unwrap());
-                // Slowly, so that the writer waits for room.
+                // The reader yields now and then, so that the writer waits for room.
                 for n in 0..200 {
                     if n % 10 == 0 {
                         thread::yield_now();
@@ -147,7 +147,8 @@ fn at_first(body: impl FnOnce()) -> u64 {
     MINE.get() - before
 }
 
-/// A thread's seat is allocated in its first call that finds nothing to take or no room, even if the limit is zero, and kept.
+/// The first call of a thread that finds no value or no room allocates the thread's waker, even if the limit is zero. The thread
+/// keeps the waker.
 fn first_wait_of_a_thread() {
     let handle = record(BufferCfg::SpmcQueue { capacity: 1 });
     let producer = handle.producer::<u64>("r").unwrap();
@@ -182,7 +183,7 @@ fn first_wait_of_a_thread() {
     }
 }
 
-/// Waits inside a wait share a seat of their own, which is not kept.
+/// Waits inside a wait share a second waker, which the thread does not keep.
 fn waits_inside_a_wait() {
     let handle = record(BufferCfg::SpmcQueue { capacity: 8 });
     let producer = handle.producer::<u64>("r").unwrap();
@@ -213,11 +214,11 @@ fn queued() {
     let before = ALLOCATIONS.load(Relaxed);
     pass();
     let allocations = ALLOCATIONS.load(Relaxed) - before;
-    // Tokio's channel keeps values in blocks of 32 that it makes and mostly reuses.
+    // Tokio's channel keeps values in blocks of 32, which it allocates and mostly reuses.
     assert!(allocations <= 2_000 / 32 + 1, "{allocations} for 2000 values");
 }
 
-/// One after the other: the counter is the process's.
+/// One test for all cases, one after the other: the counter belongs to the whole process.
 #[test]
 fn steady_set_and_get_allocate_nothing() {
     watched(|| {

@@ -1,4 +1,4 @@
-//! Each buffer's own semantics, seen through direct blocking handles.
+//! Each buffer's own semantics, through the direct handles of the sync API.
 
 mod common;
 
@@ -31,12 +31,12 @@ fn set_followed_by_try_get_sees_the_value_on_every_buffer() {
 }
 
 #[test]
-fn a_ring_consumer_that_falls_behind_is_told_exactly_how_far() {
+fn a_ring_consumer_that_falls_behind_sees_the_exact_lag() {
     let (_handle, producer, consumer) = open(RING);
     for n in 1..=10 {
         producer.set(n).unwrap();
     }
-    assert_eq!(consumer.lagged(), 6, "visible before the consumer comes to it");
+    assert_eq!(consumer.lagged(), 6, "visible before the consumer reads on");
     assert_eq!(consumer.next_event(), Ok(Event::Lagged(6)));
     for n in 7..=10 {
         assert_eq!(consumer.next_event(), Ok(Event::Value(n)));
@@ -50,7 +50,7 @@ fn a_ring_consumer_that_falls_behind_is_told_exactly_how_far() {
 }
 
 #[test]
-fn get_goes_over_what_a_ring_has_lost_and_counts_it() {
+fn get_skips_the_values_that_a_ring_has_lost_and_counts_them() {
     let (_handle, producer, consumer) = open(RING);
     producer.set_many(1..=100).unwrap();
     assert_eq!(consumer.get(), Ok(97));
@@ -58,7 +58,7 @@ fn get_goes_over_what_a_ring_has_lost_and_counts_it() {
 }
 
 #[test]
-fn a_late_ring_consumer_sees_what_comes_after_it() {
+fn a_late_ring_consumer_sees_the_values_written_after_it_subscribed() {
     let (handle, producer, _consumer) = open(RING);
     producer.set(1).unwrap();
     let late = handle.consumer::<u64>("r").unwrap();
@@ -101,7 +101,7 @@ fn set_on_a_full_queue_waits_for_the_slowest_consumer() {
 }
 
 #[test]
-fn a_queue_consumer_that_is_dropped_lets_a_blocked_set_go() {
+fn dropping_a_queue_consumer_unblocks_a_blocked_set() {
     watched(|| {
         let (handle, producer, consumer) = open(QUEUE);
         producer.set_many(1..=4).unwrap();
@@ -113,17 +113,17 @@ fn a_queue_consumer_that_is_dropped_lets_a_blocked_set_go() {
 }
 
 #[test]
-fn a_set_that_timed_out_leaves_its_place_to_the_next() {
+fn a_set_that_timed_out_gives_its_place_up_to_the_next() {
     watched(|| {
         let (handle, producer, consumer) = open(BufferCfg::SpmcQueue { capacity: 1 });
         producer.set(1).unwrap();
-        // On a busy machine the first may have given up before anybody looked; the next one waits for longer.
+        // On a busy machine the first writer may time out before this thread sees it wait; the next attempt has a longer limit.
         let mut limit = A_WHILE;
         let impatient = loop {
             let impatient = producer.clone();
             let impatient = thread::spawn(move || impatient.set_with_timeout(2, limit));
             let mut waits = false;
-            eventually("the first waits, or has given up", || {
+            eventually("the first writer waits, or has timed out", || {
                 waits = blocked_writers(&handle, "r") == 1;
                 waits || impatient.is_finished()
             });
@@ -143,7 +143,7 @@ fn a_set_that_timed_out_leaves_its_place_to_the_next() {
 }
 
 #[test]
-fn a_latest_consumer_skips_to_the_newest_and_is_told() {
+fn a_latest_consumer_skips_to_the_newest_and_sees_the_lag() {
     let (handle, producer, consumer) = open(BufferCfg::SingleLatest);
     producer.set_many(1..=5).unwrap();
     assert_eq!(consumer.next_event(), Ok(Event::Lagged(4)));
@@ -159,7 +159,7 @@ fn a_mailbox_command_is_taken_once_and_the_newest_wins() {
     producer.set(1).unwrap();
     producer.set(2).unwrap();
     assert_eq!(taker.get(), Ok(2));
-    assert_eq!(taker.lagged(), 1, "it answers for the one it replaced");
+    assert_eq!(taker.lagged(), 1, "the command counts the one it replaced");
     assert_eq!(other.try_get(), Err(GetError::Empty));
     assert_eq!(other.lagged(), 0);
     producer.set(3).unwrap();
@@ -195,7 +195,7 @@ fn takers_that_wait_in_threads_divide_the_commands() {
         let watch = handle.consumer::<u64>("r").unwrap();
         for n in 0..1_000 {
             producer.set(n).unwrap();
-            // The next command only when this one has been taken.
+            // The next command is written only after a taker has taken this one.
             while watch.latest().is_some() {
                 thread::yield_now();
             }
@@ -208,7 +208,7 @@ fn takers_that_wait_in_threads_divide_the_commands() {
 }
 
 #[test]
-fn latest_looks_without_taking_on_every_buffer() {
+fn latest_reads_without_consuming_on_every_buffer() {
     for cfg in KINDS {
         let (_handle, producer, consumer) = open(cfg);
         assert_eq!(consumer.latest(), None, "{cfg}");
@@ -220,7 +220,7 @@ fn latest_looks_without_taking_on_every_buffer() {
 }
 
 #[test]
-fn many_go_in_and_come_out_in_order() {
+fn set_many_and_get_many_keep_the_order() {
     watched(|| {
         let (_handle, producer, consumer) = open(BufferCfg::SpmcQueue { capacity: 64 });
         let writer = thread::spawn(move || producer.set_many(0..1_000));
@@ -258,7 +258,7 @@ fn iteration_sees_everything_and_ends_at_detach() {
     });
 }
 
-/// `writers` threads write, `readers` threads share one consumer; each value must come out once.
+/// Four threads write, four threads share one consumer; the readers must receive each value once.
 fn divide(cfg: BufferCfg, batch: usize, read_many: bool) {
     const EACH: u64 = 2_000;
     let (handle, producer, consumer) = open(cfg);
@@ -316,7 +316,7 @@ fn threads_that_share_a_ring_consumer_divide_the_values() {
 }
 
 #[test]
-fn one_set_many_wakes_every_thread_that_waits_for_one() {
+fn one_set_many_wakes_every_thread_that_waits_for_a_value() {
     watched(|| {
         for cfg in [BufferCfg::SpmcRing { capacity: 64 }, BufferCfg::SpmcQueue { capacity: 64 }] {
             let (_handle, producer, consumer) = open(cfg);
@@ -349,7 +349,7 @@ fn a_wait_that_timed_out_does_not_keep_a_value_from_the_others() {
             let patient = thread::spawn(move || patient.get());
             thread::sleep(Duration::from_micros(500));
             producer.set(n).unwrap();
-            // Whoever it was, one of them has it; the other gets the next.
+            // One of the two readers has the value. If it is the impatient one, the patient one receives the next value.
             if impatient.join().unwrap().is_ok() {
                 producer.set(n).unwrap();
             }

@@ -1,4 +1,4 @@
-//! The buffer suite, through direct blocking handles.
+//! The buffer conformance suite, through the direct handles of the sync API.
 
 mod common;
 
@@ -16,23 +16,23 @@ use aimdb_sync::{
     Attach, CancelToken, GetError, OpenError, SetError, SyncConsumer, SyncHandle, SyncProducer,
     WaitLimit,
 };
-use aimdb_testing::buffers::{Door, OpenRecord, RecordReader, Takers};
+use aimdb_testing::buffers::{OpenRecord, RecordApi, RecordReader, Takers};
 
-/// After this a call that waits gives up. What the suite does meanwhile takes microseconds.
-const PATIENCE: Duration = Duration::from_millis(250);
+/// How long a call waits. The actions of the suite during a wait take microseconds.
+const WAIT_LIMIT: Duration = Duration::from_millis(250);
 
-struct BlockingDoor;
+struct SyncApi;
 
 struct Open<T: Record> {
     handle: SyncHandle,
     producer: SyncProducer<T>,
-    /// Writers that wait while the suite does something.
+    /// The number of writers that wait while the suite acts.
     waiting: Cell<u32>,
 }
 
 struct Reader<T: Record>(SyncConsumer<T>);
 
-impl Door for BlockingDoor {
+impl RecordApi for SyncApi {
     type Open<T: Record> = Open<T>;
 
     fn open<T: Record>(&self, cfg: BufferCfg, takers: Takers) -> Open<T> {
@@ -54,7 +54,7 @@ impl<T: Record> Open<T> {
         self.handle.metrics().record("r").unwrap().clone()
     }
 
-    /// How many values a writer need not wait for.
+    /// The number of values that a writer can write without a wait.
     fn room(&self) -> usize {
         let counted = self.counted();
         match counted.buffer {
@@ -82,11 +82,11 @@ impl<T: Record> OpenRecord<T> for Open<T> {
     fn produce_during(&self, value: T, during: impl FnOnce()) -> Poll<Result<(), ProduceError<T>>> {
         let before = self.waiting.get();
         self.waiting.set(before + 1);
-        // A writer that begins to wait while another one does gives up first.
-        let patience = 4 * PATIENCE / (before + 1).pow(2);
+        // A writer that begins to wait while another writer waits times out first.
+        let limit = 4 * WAIT_LIMIT / (before + 1).pow(2);
         let producer = &self.producer;
         let outcome = thread::scope(|scope| {
-            let writer = scope.spawn(move || producer.set_with_timeout(value, patience));
+            let writer = scope.spawn(move || producer.set_with_timeout(value, limit));
             common::eventually("the writer waits, or has finished", || {
                 let waiting = common::blocked_writers(&self.handle, "r");
                 writer.is_finished() || waiting > before as usize
@@ -138,7 +138,7 @@ fn polled<O>(outcome: Result<O, GetError>) -> Poll<Result<O, Closed>> {
         Ok(got) => Poll::Ready(Ok(got)),
         Err(GetError::Closed) => Poll::Ready(Err(Closed)),
         Err(GetError::Empty | GetError::Timeout | GetError::Cancelled) => Poll::Pending,
-        Err(GetError::WouldDeadlock) => panic!("not on the runtime thread"),
+        Err(other) => panic!("{other}"),
     }
 }
 
@@ -155,13 +155,13 @@ impl<T: Record> RecordReader<T> for Reader<T> {
         let cancel = CancelToken::new();
         thread::scope(|scope| {
             let reader = scope.spawn(|| self.0.get_within(WaitLimit::none().or_cancelled(&cancel)));
-            // Nothing says that a reader waits; if it does not yet, it will look once more.
-            thread::sleep(PATIENCE / 25);
+            // There is no sign that a reader waits. A reader that does not wait yet will try once more.
+            thread::sleep(WAIT_LIMIT / 25);
             during();
-            // A busy machine may have needed longer for that than a time limit would allow. A cancelled reader still takes
-            // what is there.
+            // On a busy machine `during` may last longer than a time limit would allow, so the wait is cancelled instead. A
+            // cancelled reader still takes a value that is there.
             let began = Instant::now();
-            while !reader.is_finished() && began.elapsed() < PATIENCE {
+            while !reader.is_finished() && began.elapsed() < WAIT_LIMIT {
                 thread::sleep(Duration::from_millis(1));
             }
             cancel.cancel();
@@ -190,4 +190,4 @@ impl<T: Record> RecordReader<T> for Reader<T> {
     }
 }
 
-aimdb_testing::buffer_conformance!(BlockingDoor, around = |case: fn()| common::watched(case));
+aimdb_testing::buffer_conformance!(SyncApi, around = |case: fn()| common::watched(case));

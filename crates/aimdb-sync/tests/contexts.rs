@@ -1,4 +1,4 @@
-//! Where blocking calls may stand: any thread, any runtime's worker, and the database's own runtime thread.
+//! Threads that may make blocking calls: plain threads, workers of any runtime, and the database's own runtime thread.
 
 mod common;
 
@@ -12,7 +12,7 @@ use aimdb_core::Event;
 use aimdb_sync::{Attach, AttachOptions, DetachError, GetError, SetError, SyncHandle};
 use common::*;
 
-/// Every call there is, from attach to detach, wherever the caller stands.
+/// Makes every call of the sync API on the calling thread, from attach to detach.
 fn whole_life() {
     for options in [AttachOptions::new(), AttachOptions::new().workers(NonZeroUsize::MIN)] {
         let mut builder = builder();
@@ -54,13 +54,13 @@ fn whole_life() {
         assert!(consumer.iter().count() >= 4);
         assert!(queued.iter().count() >= 4);
     }
-    // And the findings, whose runtime must go away here.
+    // A graph with findings: its runtime must be dropped on this thread.
     let mut builder = builder();
     builder.configure::<u64>("bare", |reg| {
         reg.source(|_ctx, _producer| async {});
     });
     assert!(builder.attach().is_err());
-    // And the end without a word.
+    // A handle that is dropped without a detach.
     drop(record(QUEUE));
 }
 
@@ -93,19 +93,19 @@ async fn everything_works_inside_spawn_blocking() {
     tokio::task::spawn_blocking(whole_life).await.unwrap();
 }
 
-/// A database whose tap on `in` runs `body` with the blocking handle to its own database, and tells what came of it.
+/// Runs `body` in a tap on `in`, with the blocking handle of the tap's own database, and returns its outcome.
 fn from_a_stage<O: Send + 'static>(
     options: AttachOptions,
     body: impl FnOnce(&SyncHandle) -> O + Send + 'static,
 ) -> O {
     let slot: Arc<OnceLock<SyncHandle>> = Arc::default();
-    let (inside, (tell, told)) = (Arc::clone(&slot), mpsc::channel());
+    let (inside, (sender, outcomes)) = (Arc::clone(&slot), mpsc::channel());
     let mut builder = builder();
     builder.configure::<u64>("in", |reg| {
         reg.buffer(QUEUE).tap(move |_ctx, consumer| async move {
             let mut reader = consumer.subscribe().unwrap();
             reader.recv().await.unwrap();
-            tell.send(body(inside.get().unwrap())).unwrap();
+            sender.send(body(inside.get().unwrap())).unwrap();
             drop(inside);
         });
     });
@@ -115,7 +115,7 @@ fn from_a_stage<O: Send + 'static>(
     slot.set(builder.attach_with(options).unwrap()).unwrap();
     let handle = slot.get().unwrap();
     handle.producer::<u64>("in").unwrap().set(1).unwrap();
-    let outcome = told.recv().unwrap();
+    let outcome = outcomes.recv().unwrap();
     handle.detach().unwrap();
     outcome
 }
@@ -138,7 +138,7 @@ fn on_the_runtime_thread_a_call_that_would_wait_is_refused() {
             }
             let producer = handle.producer::<u64>("r").unwrap();
             for n in 0..4 {
-                assert_eq!(producer.set(n), Ok(()), "what need not wait is done");
+                assert_eq!(producer.set(n), Ok(()), "a call that need not wait succeeds");
             }
             assert_eq!(producer.try_set(4), Err(SetError::Full(4)));
             assert_eq!(producer.set(4), Err(SetError::WouldDeadlock(4)));
@@ -176,7 +176,7 @@ fn with_workers_a_stage_may_wait() {
 }
 
 #[test]
-fn a_wait_inside_a_wait_is_a_wait() {
+fn a_wait_inside_a_wait_works() {
     watched(|| {
         let handle = record(QUEUE);
         let consumer = handle.consumer::<u64>("r").unwrap();
@@ -187,7 +187,7 @@ fn a_wait_inside_a_wait_is_a_wait() {
         let other = other.attach().unwrap();
         let copy = other.consumer::<u64>("copy").unwrap();
         let to = other.producer::<u64>("copy").unwrap();
-        // `set_many` waits for room, its iterator for values.
+        // `set_many` waits for room; its iterator waits for values.
         let piped = thread::spawn(move || to.set_many(&consumer));
         let producer = handle.producer::<u64>("r").unwrap();
         let writer = thread::spawn(move || producer.set_many(0..200).unwrap());
@@ -218,16 +218,16 @@ fn waits_in_thread_local_destructors_work() {
         let handle = record(QUEUE);
         let producer = handle.producer::<u64>("r").unwrap();
         let consumer = Arc::new(handle.consumer::<u64>("r").unwrap());
-        let (tell, told) = mpsc::channel();
+        let (sender, outcomes) = mpsc::channel();
         thread::spawn(move || {
             LAST.with(|last| {
                 let consumer = Arc::clone(&consumer);
-                *last.0.borrow_mut() = Some(Box::new(move || tell.send(consumer.get()).unwrap()));
+                *last.0.borrow_mut() = Some(Box::new(move || sender.send(consumer.get()).unwrap()));
             });
             assert_eq!(consumer.get_with_timeout(Duration::from_millis(1)), Err(GetError::Timeout));
         });
         thread::sleep(A_WHILE);
         producer.set(1).unwrap();
-        assert_eq!(told.recv().unwrap(), Ok(1));
+        assert_eq!(outcomes.recv().unwrap(), Ok(1));
     });
 }

@@ -1,4 +1,4 @@
-//! The end of a database, at its hardest moments.
+//! Detaching and shutting down: blocked threads, dropped handles, panics, unresponsive stages.
 
 mod common;
 
@@ -73,7 +73,7 @@ fn detach_wakes_eight_threads_that_are_blocked_in_get_and_set() {
             for (setter, n) in setters.into_iter().zip(100..) {
                 assert_eq!(setter.join().unwrap(), Err(SetError::Closed(n)));
             }
-            assert_eq!(stalled.iter().count(), 4, "what the record held stays readable");
+            assert_eq!(stalled.iter().count(), 4, "the values in the record stay readable");
         }
     });
 }
@@ -124,7 +124,7 @@ fn shutdown_and_then_detach_give_the_same_report() {
 }
 
 #[test]
-fn after_detach_producers_give_the_value_back_and_consumers_what_is_left() {
+fn after_detach_producers_return_the_value_and_consumers_the_remaining_values() {
     watched(|| {
         for cfg in KINDS {
             let handle = record(cfg);
@@ -165,7 +165,7 @@ fn handles_outlive_the_sync_handle() {
 }
 
 #[test]
-fn a_sync_handle_dropped_under_load_lets_everybody_go() {
+fn dropping_a_sync_handle_under_load_unblocks_every_thread() {
     watched(|| {
         for _ in 0..20 {
             let handle = full_and_empty();
@@ -188,7 +188,7 @@ fn a_sync_handle_dropped_under_load_lets_everybody_go() {
 }
 
 #[test]
-fn a_thread_that_panics_with_a_handle_takes_nobody_with_it() {
+fn a_thread_that_panics_with_a_handle_does_not_affect_the_others() {
     watched(|| {
         let handle = record(BufferCfg::SpmcQueue { capacity: 1 });
         let producer = handle.producer::<u64>("r").unwrap();
@@ -214,45 +214,45 @@ fn a_thread_that_panics_with_a_handle_takes_nobody_with_it() {
 }
 
 #[test]
-fn a_tap_that_panics_is_named_and_the_others_go_on() {
+fn a_tap_that_panics_is_named_and_the_other_readers_continue() {
     watched(|| {
-        async fn burns(_ctx: RuntimeContext<TokioAdapter>, consumer: Consumer) {
+        async fn fails(_ctx: RuntimeContext<TokioAdapter>, consumer: Consumer) {
             let mut reader = consumer.subscribe().unwrap();
             let n = reader.recv().await.unwrap();
-            panic!("burnt by {n}");
+            panic!("failed at {n}");
         }
         let mut builder = builder();
         builder.configure::<u64>("r", |reg| {
-            reg.buffer(BufferCfg::SpmcQueue { capacity: 1 }).tap(burns);
+            reg.buffer(BufferCfg::SpmcQueue { capacity: 1 }).tap(fails);
         });
         let handle = builder.attach().unwrap();
         let consumer = handle.consumer::<u64>("r").unwrap();
         let producer = handle.producer::<u64>("r").unwrap();
-        // Blocked, as the caller's own consumer is slow, when the tap fails.
+        // The writer is blocked when the tap fails, because the test's own consumer is slow.
         let writer = thread::spawn(move || producer.set_many(7..107));
-        eventually("it has failed", || {
+        eventually("the tap has failed", || {
             let health = handle.health();
-            health.stage("r", "burns").unwrap().state == StageState::Failed
+            health.stage("r", "fails").unwrap().state == StageState::Failed
         });
-        assert_eq!(handle.health().failures()[0].cause, "panicked: burnt by 7");
+        assert_eq!(handle.health().failures()[0].cause, "panicked: failed at 7");
         for n in 7..107 {
             assert_eq!(consumer.get(), Ok(n));
         }
         assert_eq!(writer.join().unwrap(), Ok(100));
         let report = handle.detach().unwrap();
-        assert_eq!(report.failures[0].cause, "panicked: burnt by 7");
+        assert_eq!(report.failures[0].cause, "panicked: failed at 7");
     });
 }
 
 #[test]
-fn where_a_failure_stops_the_database_callers_get_closed() {
+fn a_failure_that_stops_the_database_closes_blocked_calls() {
     watched(|| {
         let mut builder = builder();
         builder.stop_on_failure();
         builder.configure::<u64>("r", |reg| {
             reg.buffer(QUEUE).tap(|_ctx, consumer| async move {
                 consumer.subscribe().unwrap().recv().await.ok();
-                panic!("that was it");
+                panic!("the tap fails");
             });
         });
         builder.configure::<u64>("other", |reg| {
@@ -269,7 +269,7 @@ fn where_a_failure_stops_the_database_callers_get_closed() {
         assert_eq!(queued.join().unwrap(), Err(GetError::Closed));
         eventually("producers too", || bridge.set(1) == Err(SetError::Closed(1)));
         let report = handle.detach().unwrap();
-        assert_eq!(report.failures[0].cause, "panicked: that was it");
+        assert_eq!(report.failures[0].cause, "panicked: the tap fails");
     });
 }
 
@@ -299,7 +299,7 @@ fn a_stage_may_shut_the_database_down() {
     });
 }
 
-/// A tap `blocks` on `slow`, a source that does the same, or neither; and another record `other`.
+/// A record `slow` with a stage that blocks its thread (a source or a tap), and another record `other`.
 fn with_a_stage_that_blocks(
     latch: &Latch,
     source: bool,
@@ -332,12 +332,12 @@ fn with_a_stage_that_blocks(
     if !source {
         handle.producer::<u64>("slow").unwrap().set(1).unwrap();
     }
-    eventually("it blocks", || entered.load(Relaxed) == 1);
+    eventually("the stage blocks", || entered.load(Relaxed) == 1);
     (handle, entered)
 }
 
 #[test]
-fn detach_gives_a_stage_that_keeps_the_thread_to_itself_up_by_name_and_in_time() {
+fn detach_reports_an_unresponsive_stage_by_name_and_in_time() {
     watched(|| {
         for (source, name) in [(false, "slow/tap"), (true, "slow/source")] {
             let latch = Latch::default();
@@ -359,14 +359,18 @@ fn detach_gives_a_stage_that_keeps_the_thread_to_itself_up_by_name_and_in_time()
             };
             assert_eq!(stages, [name]);
             assert_eq!(report.unresponsive, [name]);
-            // Deadline and two seconds, and what a loaded machine adds.
+            // The deadline, two seconds, and a margin for a loaded machine.
             assert!(took < Duration::from_secs(8), "{took:?}");
             let [direct, bridge, setter] = blocked;
-            assert_eq!(direct.join().unwrap(), 0, "woken though the thread is stuck");
+            assert_eq!(
+                direct.join().unwrap(),
+                0,
+                "woken though the runtime thread is unresponsive"
+            );
             let again = handle.detach().unwrap_err();
             assert!(again.to_string().contains(name), "{again}");
             latch.open();
-            // These hang on tasks of the runtime thread, which goes on now.
+            // These two depend on tasks of the runtime thread, which continues now.
             bridge.join().unwrap();
             setter.join().unwrap();
             let _after = handle.shutdown(LONG);
@@ -375,19 +379,23 @@ fn detach_gives_a_stage_that_keeps_the_thread_to_itself_up_by_name_and_in_time()
 }
 
 #[test]
-fn shutdown_says_who_keeps_the_thread_busy_and_detach_is_clean_when_it_has_gone_on() {
+fn shutdown_names_an_unresponsive_stage_and_detach_succeeds_once_the_stage_continues() {
     watched(|| {
         let latch = Latch::default();
         let (handle, _) = with_a_stage_that_blocks(&latch, false, AttachOptions::new());
-        let stuck = handle.shutdown(Duration::from_millis(100)).unwrap_err();
-        assert!(stuck.to_string().contains("slow/tap"), "{stuck}");
+        let unresponsive = handle.shutdown(Duration::from_millis(100)).unwrap_err();
+        assert!(unresponsive.to_string().contains("slow/tap"), "{unresponsive}");
         latch.open();
-        assert_eq!(handle.detach().unwrap().unresponsive, ["slow/tap"], "as it was then");
+        assert_eq!(
+            handle.detach().unwrap().unresponsive,
+            ["slow/tap"],
+            "the report of the shutdown"
+        );
     });
 }
 
 #[test]
-fn dropping_a_handle_whose_thread_is_stuck_ends() {
+fn dropping_a_handle_whose_thread_is_unresponsive_returns() {
     watched(|| {
         let latch = Latch::default();
         let options = AttachOptions::new().drop_deadline(Duration::from_millis(100));
@@ -400,7 +408,7 @@ fn dropping_a_handle_whose_thread_is_stuck_ends() {
 }
 
 #[test]
-fn a_tap_that_never_reads_is_cut_off_and_what_it_left_is_counted() {
+fn a_tap_that_stops_reading_is_aborted_and_its_undelivered_values_are_counted() {
     watched(|| {
         let mut builder = builder();
         builder.configure::<u64>("r", |reg| {
@@ -413,7 +421,7 @@ fn a_tap_that_never_reads_is_cut_off_and_what_it_left_is_counted() {
         let handle = builder.attach().unwrap();
         let producer = handle.producer::<u64>("r").unwrap();
         producer.set_many(0..5).unwrap();
-        eventually("one is in the tap's hand", || producer.try_set(5).is_err());
+        eventually("one value is in progress in the tap", || producer.try_set(5).is_err());
         let report = handle.detach_with_timeout(Duration::from_millis(100)).unwrap();
         assert_eq!(report.aborted, ["r/tap"]);
         assert_eq!(
@@ -446,7 +454,7 @@ fn a_handle_dropped_by_a_stage_on_the_runtime_thread_ends_the_database() {
         producer.set(1).unwrap();
         assert_eq!((consumer.get(), consumer.get()), (Ok(1), Err(GetError::Closed)));
         eventually("producers too", || producer.set(2) == Err(SetError::Closed(2)));
-        eventually("its thread has gone", || {
+        eventually("its thread has exited", || {
             let named = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm"));
             let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
             tasks.filter_map(|task| named(task).ok()).all(|name| name.trim() != "from-inside")

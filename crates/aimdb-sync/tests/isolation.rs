@@ -1,4 +1,4 @@
-//! A stalled record holds up nobody but its own callers. One test at a time, as they measure.
+//! A stalled record holds up its own callers only. One test at a time, because the tests measure.
 
 mod common;
 
@@ -13,7 +13,7 @@ use common::*;
 const ROUNDS: usize = 41;
 const TRIPS: usize = 40;
 
-/// `stalled` with nobody who reads on; `in` → transform → `out`; and `plain`.
+/// A record `stalled` whose reader does not read on; `in` → transform → `out`; and `plain`.
 fn database() -> SyncHandle {
     let mut builder = builder();
     for key in ["stalled", "idle", "in", "plain", "back"] {
@@ -64,8 +64,8 @@ impl Drop for Stall {
     }
 }
 
-/// The same calls on another record, which stall nothing: values come, are read, and as many threads wait, for the
-/// next. Without them the comparison would measure the machine's scheduler: threads that come and go move others
+/// The same calls on another record, without a stall: values are written and read, and as many threads wait for the next
+/// value. Without them the comparison would measure the machine's scheduler: threads that start and end move others
 /// between cores, which costs several times what a round trip on one core does.
 struct Bystanders {
     release: SyncProducer<u64>,
@@ -102,14 +102,14 @@ impl Drop for Bystanders {
     }
 }
 
-/// What a batch takes when little else comes between: other programs make batches longer, never shorter, and on a busy
-/// machine they meet half of the batches and more. A stalled record that slows others slows every batch.
+/// The time of a batch with little interference. Other programs make batches longer, never shorter, and on a busy machine
+/// they delay half of the batches and more. A stalled record that slows others slows every batch.
 fn lower_quartile(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times[times.len() / 4]
 }
 
-/// A batch's time while `stalled` is stalled, over that when it is not, batches taken in turn.
+/// The ratio of a batch's time while `stalled` is stalled to its time otherwise. The two kinds of batches alternate.
 fn slowdown(handle: &SyncHandle, queued: bool, mut trip: impl FnMut()) -> f64 {
     let mut batch = || {
         let began = Instant::now();
@@ -129,7 +129,7 @@ fn slowdown(handle: &SyncHandle, queued: bool, mut trip: impl FnMut()) -> f64 {
     lower_quartile(stalled).as_secs_f64() / lower_quartile(free).as_secs_f64()
 }
 
-/// A machine may be busy with something else just then; it treats the two kinds of batches unlike a few times, not always.
+/// Measures up to six times: a busy machine delays one kind of batches more than the other a few times, not always.
 #[track_caller]
 fn stays_within(limit: f64, mut measure: impl FnMut() -> f64) {
     let mut seen = Vec::new();
@@ -200,7 +200,7 @@ fn a_stalled_record_does_not_slow_two_threads_at_others() {
 }
 
 #[test]
-fn health_names_who_holds_whom_back() {
+fn health_names_the_reader_that_holds_a_writer_back() {
     watched(|| {
         let mut builder = builder();
         builder.configure::<u64>("r", |reg| {
@@ -213,7 +213,7 @@ fn health_names_who_holds_whom_back() {
         let producer = handle.producer::<u64>("r").unwrap();
         producer.set(1).unwrap();
         let writer = thread::spawn(move || producer.set(2).is_ok());
-        eventually("it is seen", || {
+        eventually("health shows the blocked writer", || {
             let health = handle.health();
             health.blocked.first().is_some_and(|b| b.key == "r" && b.blocked.held_back_by == "tap")
         });

@@ -1,4 +1,4 @@
-//! The value behind a lag that was reported: every call gives it, and no account misses it.
+//! The value behind a reported lag: every call returns it, and every counter includes it.
 
 mod common;
 
@@ -13,9 +13,9 @@ use common::*;
 
 const RING_OF_ONE: BufferCfg = BufferCfg::SpmcRing { capacity: 1 };
 
-/// One thread is told of a lag while another one reads: neither says that there is nothing while a value is left.
+/// One thread receives a lag while another one reads: neither may return `Closed` while a value remains.
 #[test]
-fn closed_means_that_everything_has_been_read() {
+fn get_returns_closed_only_when_everything_has_been_read() {
     for many in [false, true] {
         watched(move || {
             for _ in 0..2000 {
@@ -47,27 +47,28 @@ fn closed_means_that_everything_has_been_read() {
 }
 
 #[test]
-fn a_tap_that_returns_between_a_lag_and_its_value_has_left_one_unread() {
+fn a_tap_that_returns_between_a_lag_and_its_value_leaves_one_value_unread() {
     for cfg in [RING_OF_ONE, BufferCfg::SingleLatest, BufferCfg::Mailbox] {
         watched(move || {
-            let (go, told) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-            let (may, tells) = (Arc::clone(&go), Arc::clone(&told));
+            let (start, lagged) =
+                (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+            let (may_start, has_lagged) = (Arc::clone(&start), Arc::clone(&lagged));
             let mut builder = builder();
             builder.configure::<u64>("r", |reg| {
                 reg.buffer(cfg).tap(move |ctx, r| async move {
                     let mut reader = r.subscribe().unwrap();
-                    while !may.load(Relaxed) {
+                    while !may_start.load(Relaxed) {
                         ctx.time().sleep(Duration::from_millis(1)).await;
                     }
                     assert_eq!(reader.next_event().await, Ok(Event::Lagged(2)));
-                    tells.store(true, Relaxed);
+                    has_lagged.store(true, Relaxed);
                 });
             });
             let handle = builder.attach().unwrap();
             let producer = handle.producer::<u64>("r").unwrap();
             (0..3).for_each(|n| producer.set(n).unwrap());
-            go.store(true, Relaxed);
-            eventually("the tap was told of its lag", || told.load(Relaxed));
+            start.store(true, Relaxed);
+            eventually("the tap has received its lag", || lagged.load(Relaxed));
             let report = handle.detach().unwrap();
             assert_eq!(report.undelivered.len(), 1, "{cfg}: {report}");
             assert_eq!(
@@ -80,7 +81,7 @@ fn a_tap_that_returns_between_a_lag_and_its_value_has_left_one_unread() {
 }
 
 #[test]
-fn a_command_goes_back_when_its_taker_leaves_before_it_was_handed_out() {
+fn a_command_returns_to_the_mailbox_when_its_taker_is_dropped_before_taking_it() {
     let handle = record(BufferCfg::Mailbox);
     let producer = handle.producer::<u64>("r").unwrap();
     let [one, other] = [(); 2].map(|()| handle.consumer::<u64>("r").unwrap());
@@ -91,7 +92,7 @@ fn a_command_goes_back_when_its_taker_leaves_before_it_was_handed_out() {
     assert_eq!(other.try_get(), Ok(2));
     assert_eq!(handle.metrics().record("r").unwrap().overwritten, 1);
 
-    // A newer command replaces it.
+    // A newer command replaces the returned one.
     let one = handle.consumer::<u64>("r").unwrap();
     (3..=4).for_each(|n| producer.set(n).unwrap());
     assert_eq!(one.try_next_event(), Ok(Event::Lagged(1)));
@@ -101,7 +102,7 @@ fn a_command_goes_back_when_its_taker_leaves_before_it_was_handed_out() {
     assert_eq!(other.try_get(), Ok(5));
     assert_eq!(handle.metrics().record("r").unwrap().overwritten, 3);
 
-    // So does one that has been taken by then: commands do not come out of order.
+    // A newer command replaces the returned one even if it has been taken by then: takers never see commands out of order.
     let one = handle.consumer::<u64>("r").unwrap();
     (6..=7).for_each(|n| producer.set(n).unwrap());
     assert_eq!(one.try_next_event(), Ok(Event::Lagged(1)));
@@ -114,7 +115,7 @@ fn a_command_goes_back_when_its_taker_leaves_before_it_was_handed_out() {
 }
 
 #[test]
-fn metrics_count_the_value_behind_a_lag_as_waiting() {
+fn metrics_count_the_value_behind_a_lag_as_pending() {
     for cfg in [RING_OF_ONE, BufferCfg::SingleLatest] {
         let handle = record(cfg);
         let producer = handle.producer::<u64>("r").unwrap();

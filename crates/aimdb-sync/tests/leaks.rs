@@ -1,4 +1,4 @@
-//! What stays behind: threads, files, values. One test at a time, as they count those of the whole process.
+//! Leaks of threads, files and values. One test at a time, because the tests count those of the whole process.
 
 mod common;
 
@@ -11,45 +11,46 @@ use std::time::Duration;
 use aimdb_sync::{Attach, SetError, SyncHandle};
 use common::*;
 
-/// Threads of tests that have begun and wait for their turn, and the one whose turn it is. The harness starts them whenever
-/// it likes.
+/// Threads of tests that have begun: those that wait for the lock, and the one that holds it. The harness starts them at any
+/// time.
 static TESTS: AtomicUsize = AtomicUsize::new(0);
 
-struct Waiting;
+struct TestThread;
 
-impl Waiting {
+impl TestThread {
     fn begin() -> Self {
         TESTS.fetch_add(1, SeqCst);
         Self
     }
 }
 
-impl Drop for Waiting {
+impl Drop for TestThread {
     fn drop(&mut self) {
         TESTS.fetch_sub(1, SeqCst);
     }
 }
 
-/// One that has just begun or is about to end may be counted still: for a moment.
-fn threads_but_the_harnesss() -> usize {
+/// Threads that no test of the harness runs on. A test thread that has just started or is about to exit may be counted
+/// briefly.
+fn threads_without_tests() -> usize {
     threads().saturating_sub(TESTS.load(SeqCst))
 }
 
-/// Counts threads and files, runs `body`, and wants them back where they were.
+/// Runs `body` and asserts that the process has no more threads and files afterwards.
 #[track_caller]
 fn leaving_nothing_behind(body: impl FnOnce() + Send + 'static) {
-    let _waiting = Waiting::begin();
+    let _counted = TestThread::begin();
     let _alone = alone();
-    // Whatever is made once, is made now.
+    // Threads and files that the process makes once are made here.
     watched(|| drop(record(QUEUE).detach().unwrap()));
     thread::sleep(A_WHILE);
-    let before = (threads_but_the_harnesss(), files());
+    let before = (threads_without_tests(), files());
     watched(body);
-    eventually("threads are back where they were", || threads_but_the_harnesss() <= before.0);
+    eventually("there are no more threads than before", || threads_without_tests() <= before.0);
     assert!(files() <= before.1, "{} files, there were {}", files(), before.1);
 }
 
-/// A record whose tap counts what it sees.
+/// A record whose tap counts the values it reads.
 fn counted(seen: &Arc<AtomicU64>) -> SyncHandle {
     let seen = Arc::clone(seen);
     let mut builder = builder();
@@ -144,7 +145,7 @@ fn a_detach_under_load_loses_nothing_that_was_accepted() {
 }
 
 #[test]
-fn values_that_nobody_reads_are_dropped_with_the_last_handle() {
+fn unread_values_are_dropped_with_the_last_handle() {
     leaving_nothing_behind(|| {
         let payload = Arc::new(());
         for cfg in KINDS {
@@ -158,7 +159,7 @@ fn values_that_nobody_reads_are_dropped_with_the_last_handle() {
             (0..4).for_each(|_| producer.set(Arc::clone(&payload)).unwrap());
             handle.detach().unwrap();
             drop((handle, producer, direct));
-            eventually("all are gone", || Arc::strong_count(&payload) == 1);
+            eventually("all values are dropped", || Arc::strong_count(&payload) == 1);
         }
     });
 }

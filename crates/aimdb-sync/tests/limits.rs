@@ -1,4 +1,4 @@
-//! How long calls wait, who ends their waits, and waiting for several records at once.
+//! Limits on waiting: times, deadlines, cancellation; and waiting for several records at once.
 
 mod common;
 
@@ -13,7 +13,7 @@ use aimdb_sync::{
 };
 use common::*;
 
-/// A reader on the buffer, and one behind a queue.
+/// A direct consumer and a queued one.
 fn consumers(handle: &SyncHandle) -> [SyncConsumer<u64>; 2] {
     [handle.consumer("r").unwrap(), handle.consumer_with_capacity("r", 2).unwrap()]
 }
@@ -45,9 +45,9 @@ fn a_cancelled_call_ends_at_once_and_takes_nothing() {
             let mut into = Vec::new();
             assert_eq!(consumer.get_many_within(&mut into, 2, limit), Err(GetError::Cancelled));
             assert_eq!(wait_any(&[consumer], limit), Err(GetError::Cancelled));
-            // What need not wait is done all the same.
+            // A call that need not wait succeeds despite the cancellation.
             producer(&handle).set(7).unwrap();
-            eventually("it arrives", || consumer.get_within(limit) == Ok(7));
+            eventually("the value arrives", || consumer.get_within(limit) == Ok(7));
             cancel.reset();
             producer(&handle).set(8).unwrap();
             assert_eq!(consumer.get_within(limit), Ok(8));
@@ -56,13 +56,13 @@ fn a_cancelled_call_ends_at_once_and_takes_nothing() {
 }
 
 #[test]
-fn a_writer_that_waits_for_room_can_be_cancelled_and_has_its_value_back() {
+fn a_writer_that_waits_for_room_can_be_cancelled_and_receives_its_value_back() {
     watched(|| {
         let handle = record(QUEUE);
         let reader = handle.consumer::<u64>("r").unwrap();
         let producers = [producer(&handle), handle.producer_with_capacity("r", 1).unwrap()];
-        // Four in the record; then one in the task's hand and one in its queue. A queue that refuses is not full for good
-        // before that: its task may not have run yet.
+        // Four values fit into the record; then one is in progress in the bridge's task and one is in its queue. A queue that
+        // refuses a value earlier may have room again soon: its task may not have run yet.
         for (producer, room) in producers.into_iter().zip([4, 2]) {
             (0..room).for_each(|_| producer.set(0).unwrap());
             let cancel = CancelToken::new();
@@ -82,7 +82,7 @@ fn a_writer_that_waits_for_room_can_be_cancelled_and_has_its_value_back() {
 }
 
 #[test]
-fn a_cancelled_writer_fills_the_room_there_is_however_many_values_it_has() {
+fn a_cancelled_writer_of_many_values_fills_all_the_room_there_is() {
     let handle = record(RING);
     let cancel = CancelToken::new();
     cancel.cancel();
@@ -113,7 +113,7 @@ fn a_batch_that_runs_out_of_time_says_how_much_was_accepted() {
 }
 
 #[test]
-fn a_limit_that_is_over_tries_once() {
+fn an_expired_limit_tries_once() {
     let handle = record(RING);
     let producer = producer(&handle);
     let consumer = handle.consumer::<u64>("r").unwrap();
@@ -127,7 +127,7 @@ fn a_limit_that_is_over_tries_once() {
 }
 
 #[test]
-fn the_first_of_several_with_something_to_read_is_named() {
+fn wait_any_returns_the_index_of_the_first_ready_consumer() {
     watched(|| {
         let (a, b) = (record(RING), record(QUEUE));
         let [first, queued] = consumers(&a);
@@ -140,7 +140,7 @@ fn the_first_of_several_with_something_to_read_is_named() {
             producer(&b).set(1).unwrap();
             assert_eq!(waiting.join().unwrap(), Ok(2));
         });
-        // Nothing was taken.
+        // `wait_any` has taken nothing.
         assert_eq!(second.try_get(), Ok(1));
         producer(&a).set(2).unwrap();
         assert_eq!(wait_any(&[&second, &queued], WaitLimit::none()), Ok(1));
@@ -151,7 +151,7 @@ fn the_first_of_several_with_something_to_read_is_named() {
 }
 
 #[test]
-fn a_cancellation_is_something_to_wait_for_beside_records_though_it_is_reset_at_once() {
+fn wait_any_returns_for_a_cancellation_that_is_reset_at_once() {
     watched(|| {
         let handle = record(RING);
         let consumer = handle.consumer::<u64>("r").unwrap();
@@ -171,7 +171,7 @@ fn a_cancellation_is_something_to_wait_for_beside_records_though_it_is_reset_at_
 }
 
 #[test]
-fn a_record_that_ends_is_something_to_wait_for_too() {
+fn wait_any_returns_for_a_record_that_closes() {
     watched(|| {
         let handle = record(RING);
         let all = consumers(&handle);
@@ -189,7 +189,7 @@ fn a_record_that_ends_is_something_to_wait_for_too() {
 }
 
 #[test]
-fn more_consumers_than_a_wait_has_places_for_are_waited_for_all_the_same() {
+fn wait_any_waits_for_more_consumers_than_it_has_tickets_on_the_stack() {
     watched(|| {
         let handles: Vec<_> = (0..20).map(|_| record(RING)).collect();
         let all: Vec<_> = handles.iter().map(|one| one.consumer::<u64>("r").unwrap()).collect();
@@ -199,9 +199,9 @@ fn more_consumers_than_a_wait_has_places_for_are_waited_for_all_the_same() {
     });
 }
 
-/// An onlooker must not swallow the wake-up of a thread that would take the value.
+/// `wait_any` takes no value, so it must pass its wake-up on to a thread that does.
 #[test]
-fn a_value_that_an_onlooker_was_woken_for_reaches_the_thread_that_takes_it() {
+fn a_value_that_wakes_wait_any_reaches_the_thread_that_takes_it() {
     watched(|| {
         for queued in [false, true] {
             let handle = record(QUEUE);
@@ -242,7 +242,7 @@ fn an_event_loop_polls_a_consumer_with_a_waker_of_its_own() {
             Poll::Pending
         );
         producer(&handle).set(1).unwrap();
-        eventually("it is told", || flag.0.load(std::sync::atomic::Ordering::SeqCst));
+        eventually("the waker is woken", || flag.0.load(std::sync::atomic::Ordering::SeqCst));
         consumer.cancel_wait(&mut ticket);
         assert_eq!(consumer.get(), Ok(1));
     }

@@ -1,4 +1,4 @@
-//! What callers do that they should not, and what they are told.
+//! Misuse of the sync API, and the errors that report it.
 
 mod common;
 
@@ -24,7 +24,7 @@ fn handles_are_send_and_sync() {
 }
 
 #[test]
-fn an_unknown_key_is_named_with_those_there_are() {
+fn the_error_for_an_unknown_key_names_the_known_keys() {
     let handle = record(RING);
     let refused = [
         handle.producer::<u64>("typo").unwrap_err(),
@@ -41,7 +41,7 @@ fn an_unknown_key_is_named_with_those_there_are() {
 }
 
 #[test]
-fn a_wrong_type_is_named_with_the_right_one() {
+fn the_error_for_a_wrong_type_names_the_right_one() {
     let handle = record(RING);
     let refused = [
         handle.producer::<String>("r").unwrap_err(),
@@ -57,7 +57,7 @@ fn a_wrong_type_is_named_with_the_right_one() {
 }
 
 #[test]
-fn attach_gives_every_finding_and_leaves_nothing_running() {
+fn attach_returns_every_finding_and_leaves_nothing_running() {
     let mut builder = builder();
     builder.configure::<u64>("zero", |reg| {
         reg.buffer(BufferCfg::SpmcQueue { capacity: 0 });
@@ -69,7 +69,7 @@ fn attach_gives_every_finding_and_leaves_nothing_running() {
         reg.buffer(RING).buffer(QUEUE);
     });
     let DbError::Build(findings) = builder.attach().unwrap_err() else {
-        panic!("not the findings")
+        panic!("expected findings")
     };
     for key in ["zero", "bare", "twice"] {
         assert!(findings.iter().any(|finding| finding.record == key), "{key} in {findings}");
@@ -84,7 +84,7 @@ fn an_empty_graph_can_be_attached_and_detached() {
 }
 
 #[test]
-fn the_longest_timeout_there_is_waits_and_does_not_overflow() {
+fn the_longest_timeout_waits_and_does_not_overflow() {
     watched(|| {
         let handle = record(QUEUE);
         let direct = handle.consumer::<u64>("r").unwrap();
@@ -119,7 +119,7 @@ fn the_longest_timeout_there_is_waits_and_does_not_overflow() {
 }
 
 #[test]
-fn a_database_may_be_given_for_ever_to_end() {
+fn a_shutdown_accepts_the_longest_deadline() {
     watched(|| {
         let handle = record(QUEUE);
         assert!(handle.detach_with_timeout(Duration::MAX).unwrap().is_clean());
@@ -131,7 +131,7 @@ fn a_database_may_be_given_for_ever_to_end() {
 }
 
 #[test]
-fn a_database_may_be_given_no_time_at_all_to_end() {
+fn a_shutdown_accepts_a_deadline_of_zero() {
     watched(|| {
         let handle = record(QUEUE);
         let consumer = handle.consumer::<u64>("r").unwrap();
@@ -142,7 +142,7 @@ fn a_database_may_be_given_no_time_at_all_to_end() {
 }
 
 #[test]
-fn a_thread_name_that_cannot_be_is_refused() {
+fn an_invalid_thread_name_is_refused() {
     watched(|| {
         let options = AttachOptions::new().thread_name("na\0me");
         let refused = builder().attach_with(options).unwrap_err();
@@ -158,11 +158,11 @@ fn the_runtime_thread_has_the_name_it_was_given() {
             (AttachOptions::new().thread_name("plant"), "plant"),
             (AttachOptions::new().thread_name("many").workers(NonZeroUsize::MIN), "many"),
         ] {
-            let (tell, name) = std::sync::mpsc::channel();
+            let (sender, name) = std::sync::mpsc::channel();
             let mut builder = builder();
             builder.configure::<u64>("r", |reg| {
                 reg.buffer(QUEUE).source(move |_ctx, _producer| async move {
-                    tell.send(std::thread::current().name().map(String::from)).unwrap();
+                    sender.send(std::thread::current().name().map(String::from)).unwrap();
                 });
             });
             let handle = builder.attach_with(options).unwrap();
@@ -173,7 +173,7 @@ fn the_runtime_thread_has_the_name_it_was_given() {
 }
 
 #[test]
-fn errors_print_what_happened_and_never_the_value() {
+fn errors_print_the_reason_and_never_the_value() {
     let handle = record(QUEUE);
     let _stalled = handle.consumer::<u64>("r").unwrap();
     let producer = handle.producer::<u64>("r").unwrap();

@@ -12,8 +12,8 @@ use aimdb_core::{BufferCfg, Event};
 use aimdb_sync::{Attach, GetError, OpenError, SetError, SyncHandle, SyncProducer};
 use common::*;
 
-/// A queue record of four whose only consumer stands still, a queued producer of two, and everything full: four values
-/// in the record, one in the task's hand, two in the queue.
+/// A queue record of four whose only consumer does not read, and a queued producer of two. Everything is full: four values
+/// in the record, one in progress in the task, two in the queue.
 fn full() -> (SyncHandle, SyncProducer<u64>, aimdb_sync::SyncConsumer<u64>) {
     let handle = record(QUEUE);
     let stalled = handle.consumer("r").unwrap();
@@ -26,7 +26,7 @@ fn full() -> (SyncHandle, SyncProducer<u64>, aimdb_sync::SyncConsumer<u64>) {
 }
 
 #[test]
-fn a_full_queue_refuses_times_out_and_blocks_its_caller() {
+fn a_full_queue_refuses_times_out_or_blocks_its_caller() {
     watched(|| {
         let (_handle, producer, stalled) = full();
         assert_eq!(producer.try_set(8), Err(SetError::Full(8)));
@@ -44,7 +44,7 @@ fn a_full_queue_refuses_times_out_and_blocks_its_caller() {
 }
 
 #[test]
-fn a_full_queue_holds_back_nobody_else() {
+fn a_full_queue_holds_back_its_own_callers_only() {
     watched(|| {
         let mut builder = builder();
         for key in ["stalled", "free"] {
@@ -78,7 +78,7 @@ fn clones_of_a_queued_producer_share_its_queue() {
 }
 
 #[test]
-fn what_a_queue_has_accepted_is_drained_on_detach() {
+fn detach_drains_the_values_that_a_queue_has_accepted() {
     watched(|| {
         let seen = Arc::new(AtomicU64::new(0));
         let tapped = Arc::clone(&seen);
@@ -95,7 +95,7 @@ fn what_a_queue_has_accepted_is_drained_on_detach() {
         let handle = builder.attach().unwrap();
         let producer = handle.producer_with_capacity::<u64>("r", 500).unwrap();
         assert_eq!(producer.set_many(0..400), Ok(400));
-        // Nobody holds the queue any more when it is drained.
+        // The queue has no producer any more when the detach drains it.
         drop(producer);
         let report = handle.detach().unwrap();
         assert!(report.is_clean(), "{report}");
@@ -104,12 +104,12 @@ fn what_a_queue_has_accepted_is_drained_on_detach() {
 }
 
 #[test]
-fn what_a_queue_could_not_move_in_time_is_reported_to_the_last_value() {
+fn the_report_counts_every_value_that_a_queue_could_not_forward_in_time() {
     watched(|| {
         for keep_the_handle in [true, false] {
             let handle = stalled_tap();
             let producer = handle.producer_with_capacity::<u64>("r", 10).unwrap();
-            // Four in the record, one in the task's hand, ten in the queue.
+            // Four values in the record, one in progress in the task, ten in the queue.
             assert_eq!(producer.set_many(0..15), Ok(15));
             let kept = keep_the_handle.then_some(producer);
             let report = handle.detach_with_timeout(Duration::from_millis(300)).unwrap();
@@ -158,7 +158,7 @@ fn a_stage_that_shuts_the_database_down_loses_nothing_a_queue_has_accepted() {
 }
 
 #[test]
-fn a_queued_ring_consumer_keeps_order_and_says_where_it_lagged() {
+fn a_queued_ring_consumer_keeps_the_order_and_reports_lags_in_place() {
     watched(|| {
         let handle = record(RING);
         let producer = handle.producer::<u64>("r").unwrap();
@@ -194,7 +194,7 @@ fn a_queued_queue_consumer_holds_producers_back_only_when_it_and_the_record_are_
 }
 
 #[test]
-fn a_queued_consumer_never_serves_what_a_newer_value_has_replaced() {
+fn a_queued_consumer_never_returns_a_value_that_a_newer_one_has_replaced() {
     watched(|| {
         for cfg in [BufferCfg::SingleLatest, BufferCfg::Mailbox] {
             let handle = record(cfg);
@@ -214,7 +214,7 @@ fn a_queued_consumer_never_serves_what_a_newer_value_has_replaced() {
 }
 
 #[test]
-fn after_detach_a_queued_consumer_gives_everything_left_and_then_closed() {
+fn after_detach_a_queued_consumer_returns_the_remaining_values_and_then_closed() {
     watched(|| {
         let handle = record(BufferCfg::SpmcQueue { capacity: 64 });
         let producer = handle.producer_with_capacity::<u64>("r", 8).unwrap();
@@ -269,7 +269,7 @@ fn a_queued_get_times_out_and_does_not_wait_with_a_limit_of_zero() {
 }
 
 #[test]
-fn a_queue_of_nothing_is_refused_by_name() {
+fn a_capacity_of_zero_is_refused_with_the_key() {
     let handle = record(QUEUE);
     let refused = [
         handle.producer_with_capacity::<u64>("r", 0).unwrap_err(),
@@ -282,14 +282,14 @@ fn a_queue_of_nothing_is_refused_by_name() {
 }
 
 #[test]
-fn a_queue_into_the_engine_may_be_as_large_as_anybody_asks() {
+fn a_queued_producer_accepts_any_capacity() {
     let handle = record(QUEUE);
     let producer = handle.producer_with_capacity::<u64>("r", usize::MAX).unwrap();
     producer.set(1).unwrap();
 }
 
 #[test]
-fn a_queue_out_of_the_engine_that_there_is_no_memory_for_is_refused_by_name() {
+fn a_queued_consumer_that_there_is_no_memory_for_is_refused_with_the_key() {
     let handle = record(QUEUE);
     for capacity in [usize::MAX, usize::MAX / 64] {
         let refused = handle.consumer_with_capacity::<u64>("r", capacity).unwrap_err();
@@ -298,7 +298,7 @@ fn a_queue_out_of_the_engine_that_there_is_no_memory_for_is_refused_by_name() {
     }
 }
 
-/// A payload that says, by its strong count, whether anybody still holds the record it was put in.
+/// The strong count of the payload shows whether a queue or a record still holds a value.
 #[test]
 fn a_dropped_queued_handle_ends_its_task() {
     watched(|| {
@@ -311,7 +311,7 @@ fn a_dropped_queued_handle_ends_its_task() {
         let payload = Arc::new(());
         let producer = handle.producer_with_capacity::<Arc<()>>("r", 2).unwrap();
         for _ in 0..50 {
-            // Idle, with values in its queue, and with its queue full.
+            // With an empty queue, with values in the queue, and with a full queue.
             for values in [0, 1, 7] {
                 let consumer = handle.consumer_with_capacity::<Arc<()>>("r", 2).unwrap();
                 for _ in 0..values.min(5) {
@@ -320,10 +320,10 @@ fn a_dropped_queued_handle_ends_its_task() {
                 drop(consumer);
             }
         }
-        // The task holds the subscription: when it has left, the task has ended.
-        eventually("every reader has left", || readers() == 0);
+        // The task owns the subscription: once the record has no reader, the task has ended.
+        eventually("every reader is gone", || readers() == 0);
         drop(producer);
-        eventually("no value is left anywhere", || Arc::strong_count(&payload) == 1);
+        eventually("every value is dropped", || Arc::strong_count(&payload) == 1);
         assert!(handle.detach().unwrap().is_clean());
     });
 }
@@ -362,7 +362,7 @@ fn a_queued_consumer_whose_clone_panics_does_not_leave_its_caller_waiting() {
         let consumer = handle.consumer_with_capacity::<Moody>("r", 4).unwrap();
         let reader = thread::spawn(move || {
             let first = consumer.get().unwrap().0;
-            // The value is where it was; whoever asks for it meets the panic.
+            // The record still has the value, and a call that reads it panics too.
             let second = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| consumer.get()));
             (first, second.is_err())
         });
@@ -374,7 +374,7 @@ fn a_queued_consumer_whose_clone_panics_does_not_leave_its_caller_waiting() {
 }
 
 #[test]
-fn a_queued_consumer_whose_clone_once_panicked_goes_on_waiting_for_values() {
+fn a_queued_consumer_whose_clone_once_panicked_still_waits_for_values() {
     /// Panics in its first clone anywhere.
     #[derive(Debug)]
     struct Once(u64, Arc<AtomicU64>);
@@ -403,7 +403,7 @@ fn a_queued_consumer_whose_clone_once_panicked_goes_on_waiting_for_values() {
 }
 
 #[test]
-fn a_bridge_opened_while_the_database_is_being_detached_does_not_hold_it_up() {
+fn a_bridge_opened_during_a_detach_does_not_hold_it_up() {
     watched(|| {
         for _ in 0..50 {
             let handle = Arc::new(record(QUEUE));
@@ -431,7 +431,7 @@ fn a_queued_producer_opened_after_detach_is_closed_and_shutdown_does_not_wait_fo
         let handle = record(QUEUE);
         handle.detach().unwrap();
         let producer = handle.producer_with_capacity::<u64>("r", 4).unwrap();
-        eventually("it is closed", || producer.try_set(1) == Err(SetError::Closed(1)));
+        eventually("the producer is closed", || producer.try_set(1) == Err(SetError::Closed(1)));
         let began = std::time::Instant::now();
         handle.shutdown(LONG * 10).unwrap();
         assert!(began.elapsed() < LONG);

@@ -1,4 +1,4 @@
-//! Which public handles may cross threads. A line here is a promise.
+//! The auto traits of every public handle and error. Each line is a promise.
 
 use std::marker::PhantomPinned;
 use std::rc::Rc;
@@ -10,7 +10,7 @@ use aimdb_sync::{
 
 /// A value that is `Clone + Send + Sync` and not `Unpin`.
 #[derive(Clone)]
-#[allow(dead_code, reason = "it only has to have a type")]
+#[allow(dead_code, reason = "only its type is used")]
 struct Value(PhantomPinned);
 
 aimdb_testing::auto_traits! {

@@ -1,4 +1,5 @@
-//! A detach joins the shutdown under way, whoever began it: records close, blocked calls return, there is a report.
+//! A detach joins a shutdown that a handle, a stage or a failure has begun: records close, blocked calls return, and there is
+//! a report.
 
 mod common;
 
@@ -13,7 +14,7 @@ use aimdb_core::{BufferCfg, DbError, input};
 use aimdb_sync::{Attach, AttachOptions, DetachError, GetError, SetError, SyncHandle};
 use common::*;
 
-/// How a shutdown is asked for before the detach.
+/// The origin of the shutdown that precedes the detach.
 #[derive(Clone, Copy, Debug)]
 enum Request {
     Handle,
@@ -23,9 +24,9 @@ enum Request {
 
 const REQUESTS: [Request; 3] = [Request::Handle, Request::Stage, Request::Failure];
 
-/// `a → transform → b (queue of 1, slow tap) → transform → c`, and a record whose stage asks for the shutdown when
-/// `told` says so. Five values are in `a`.
-fn slow_graph(request: Request, pause: Duration, told: &Arc<AtomicBool>) -> SyncHandle {
+/// `a → transform → b (queue of 1, slow tap) → transform → c`, and a record whose stage requests the shutdown once `trigger`
+/// is set. Five values are in `a`.
+fn slow_graph(request: Request, pause: Duration, trigger: &Arc<AtomicBool>) -> SyncHandle {
     let mut builder = builder();
     builder.stop_on_failure();
     builder.configure::<u64>("a", |reg| {
@@ -44,10 +45,10 @@ fn slow_graph(request: Request, pause: Duration, told: &Arc<AtomicBool>) -> Sync
     builder.configure::<u64>("c", |reg| {
         reg.buffer(QUEUE).transform(input::<u64>("b"), |n| n);
     });
-    let told = Arc::clone(told);
-    builder.configure::<u64>("asks", |reg| {
+    let trigger = Arc::clone(trigger);
+    builder.configure::<u64>("requests", |reg| {
         reg.buffer(RING).source(move |ctx, _| async move {
-            while !told.load(Relaxed) {
+            while !trigger.load(Relaxed) {
                 ctx.time().sleep(Duration::from_millis(5)).await;
             }
             match request {
@@ -66,12 +67,12 @@ fn slow_graph(request: Request, pause: Duration, told: &Arc<AtomicBool>) -> Sync
 fn a_detach_after_a_requested_shutdown_is_in_time_with_a_report_and_closed_records() {
     for request in REQUESTS {
         watched(move || {
-            let told = Arc::default();
-            let handle = slow_graph(request, Duration::from_secs(60), &told);
+            let trigger = Arc::default();
+            let handle = slow_graph(request, Duration::from_secs(60), &trigger);
             let (reader, writer) =
                 (handle.consumer::<u64>("c").unwrap(), handle.producer::<u64>("c").unwrap());
             let blocked = thread::spawn(move || reader.iter().count());
-            told.store(true, Relaxed);
+            trigger.store(true, Relaxed);
             if matches!(request, Request::Handle) {
                 handle.request_shutdown();
             }
@@ -93,13 +94,13 @@ fn a_detach_after_a_requested_shutdown_is_in_time_with_a_report_and_closed_recor
 }
 
 #[test]
-fn a_detach_with_more_time_than_the_requested_shutdown_has_lets_everything_through() {
+fn a_detach_with_a_longer_deadline_than_the_requested_shutdown_drains_everything() {
     watched(|| {
-        let told = Arc::default();
-        let handle = slow_graph(Request::Stage, Duration::from_millis(300), &told);
-        told.store(true, Relaxed);
+        let trigger = Arc::default();
+        let handle = slow_graph(Request::Stage, Duration::from_millis(300), &trigger);
+        trigger.store(true, Relaxed);
         eventually("the shutdown has begun", || handle.is_closed());
-        // Another caller has no time, but comes first.
+        // Another caller, with a deadline of its own, is first.
         let report = thread::scope(|scope| {
             scope.spawn(|| handle.shutdown(Duration::from_millis(1_000_000)));
             handle.detach_with_timeout(Duration::MAX)
@@ -110,7 +111,7 @@ fn a_detach_with_more_time_than_the_requested_shutdown_has_lets_everything_throu
 }
 
 #[test]
-fn queues_drain_for_as_long_as_the_caller_says_though_a_stage_asked_for_the_shutdown() {
+fn queues_drain_until_the_callers_deadline_after_a_requested_shutdown() {
     watched(|| {
         let mut builder = builder();
         let seen = Arc::new(Mutex::new(0));
@@ -133,17 +134,17 @@ fn queues_drain_for_as_long_as_the_caller_says_though_a_stage_asked_for_the_shut
     });
 }
 
-/// A stage on a worker has the handle and uses it as `call` says.
+/// Runs `call` with the handle in a stage on a worker.
 fn from_a_stage_on_a_worker<O: Send + 'static>(
     call: impl FnOnce(SyncHandle) -> O + Send + 'static,
 ) -> O {
-    let (give, take) = mpsc::channel::<SyncHandle>();
+    let (handles, handed) = mpsc::channel::<SyncHandle>();
     let (answers, answer) = mpsc::channel();
     let mut builder = builder();
     builder.configure::<u64>("r", |reg| {
         reg.buffer(RING).source(move |ctx, _| async move {
             let handle = loop {
-                match take.try_recv() {
+                match handed.try_recv() {
                     Ok(handle) => break handle,
                     Err(_) => ctx.time().sleep(Duration::from_millis(5)).await,
                 }
@@ -153,7 +154,7 @@ fn from_a_stage_on_a_worker<O: Send + 'static>(
     });
     let workers = AttachOptions::new().workers(NonZeroUsize::new(2).unwrap());
     let workers = workers.drop_deadline(Duration::from_secs(50));
-    give.send(builder.attach_with(workers).unwrap()).unwrap();
+    handles.send(builder.attach_with(workers).unwrap()).unwrap();
     answer.recv_timeout(LONG).expect("the stage does not wait for itself")
 }
 
@@ -178,26 +179,26 @@ fn a_stage_on_a_worker_that_drops_the_handle_does_not_wait() {
 #[test]
 fn a_blocking_thread_of_the_runtime_may_detach() {
     watched(|| {
-        let (give, take) = mpsc::channel::<SyncHandle>();
+        let (handles, handed) = mpsc::channel::<SyncHandle>();
         let (answers, answer) = mpsc::channel();
         let mut builder = builder();
         builder.configure::<u64>("r", |reg| {
             reg.buffer(RING).source(move |_, _| async move {
-                // Not awaited: the stage ends, the blocking thread goes on.
+                // The stage does not await the blocking thread: the stage ends and the thread continues.
                 tokio::task::spawn_blocking(move || {
-                    answers.send(take.recv().unwrap().detach()).unwrap();
+                    answers.send(handed.recv().unwrap().detach()).unwrap();
                 });
             });
         });
         let workers = AttachOptions::new().workers(NonZeroUsize::new(2).unwrap());
-        give.send(builder.attach_with(workers).unwrap()).unwrap();
+        handles.send(builder.attach_with(workers).unwrap()).unwrap();
         let outcome = answer.recv_timeout(LONG).unwrap();
         assert!(!matches!(outcome, Err(DetachError::WouldDeadlock)), "{outcome:?}");
     });
 }
 
 #[test]
-fn what_a_queue_holds_is_in_the_report_though_its_last_handle_has_gone_and_the_runtime_is_stuck() {
+fn the_report_counts_a_queue_whose_last_handle_is_dropped_while_the_runtime_is_unresponsive() {
     for more in [0, 3] {
         watched(move || {
             let (entered, has_entered) = mpsc::channel();
@@ -209,7 +210,7 @@ fn what_a_queue_holds_is_in_the_report_though_its_last_handle_has_gone_and_the_r
                     let mut reader = r.subscribe().unwrap();
                     let _first = reader.recv().await;
                     entered.send(()).unwrap();
-                    // Blocks the runtime's only thread.
+                    // The tap blocks the runtime's only thread.
                     _ = released.lock().unwrap().recv();
                 });
             });
@@ -235,9 +236,9 @@ fn what_a_queue_holds_is_in_the_report_though_its_last_handle_has_gone_and_the_r
 
 const NO_THREADS: &str = "AIMDB_TEST_NO_THREADS";
 
-/// Runs itself again in a process in which no thread can be made, because each would have a stack beyond all memory.
+/// Runs this test again in a process that cannot start a thread, because each would need a stack larger than all memory.
 #[test]
-fn without_a_thread_to_be_had_attach_says_so() {
+fn attach_returns_an_error_where_no_thread_can_be_started() {
     if std::env::var_os(NO_THREADS).is_some() {
         let inside = tokio::runtime::Builder::new_current_thread().build().unwrap();
         for options in
@@ -251,7 +252,7 @@ fn without_a_thread_to_be_had_attach_says_so() {
         }
         return;
     }
-    let name = "without_a_thread_to_be_had_attach_says_so";
+    let name = "attach_returns_an_error_where_no_thread_can_be_started";
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", name, "--test-threads=1", "--nocapture"])
         .env(NO_THREADS, "1")
@@ -264,7 +265,7 @@ fn without_a_thread_to_be_had_attach_says_so() {
 }
 
 #[test]
-fn a_consumer_that_is_closed_by_a_detach_says_so() {
+fn a_consumer_returns_closed_after_a_detach() {
     watched(|| {
         let handle = record(RING);
         let consumer = handle.consumer::<u64>("r").unwrap();
@@ -274,7 +275,7 @@ fn a_consumer_that_is_closed_by_a_detach_says_so() {
     });
 }
 
-/// A queue of one whose tap takes 50 ms for each value and reads so many before it hangs.
+/// A queue of one whose tap takes 50 ms for each value and hangs after `reads` values.
 fn a_slow_tap_behind_a_queue(reads: usize) -> SyncHandle {
     let mut builder = builder();
     builder.configure::<u64>("r", |reg| {
@@ -293,14 +294,14 @@ fn a_slow_tap_behind_a_queue(reads: usize) -> SyncHandle {
 }
 
 #[test]
-fn the_last_deadline_asked_for_holds_while_queues_drain() {
+fn the_deadline_of_the_last_caller_holds_while_queues_drain() {
     watched(|| {
         let handle = a_slow_tap_behind_a_queue(usize::MAX);
-        // Three seconds' worth, of which the first caller gives half.
+        // Draining takes three seconds; the first caller's deadline is half of that.
         handle.producer_with_capacity::<u64>("r", 64).unwrap().set_many(0..60).unwrap();
         thread::scope(|scope| {
             let first = scope.spawn(|| handle.shutdown(Duration::from_millis(1500)));
-            eventually("the first has begun", || {
+            eventually("the first shutdown has begun", || {
                 handle.producer_with_capacity::<u64>("r", 1).unwrap().try_set(0).is_err()
             });
             let report = handle.shutdown(LONG).unwrap();
@@ -316,9 +317,9 @@ fn a_later_caller_with_less_time_is_not_held_up_by_an_earlier_one() {
         let handle = a_slow_tap_behind_a_queue(3);
         handle.producer_with_capacity::<u64>("r", 8).unwrap().set_many(0..4).unwrap();
         thread::scope(|scope| {
-            // The watchdog would notice that this deadline holds.
+            // If this deadline held, the watchdog would fail the test.
             scope.spawn(|| handle.shutdown(Duration::from_secs(3600)));
-            eventually("the first has begun", || {
+            eventually("the first shutdown has begun", || {
                 handle.producer_with_capacity::<u64>("r", 1).unwrap().try_set(0).is_err()
             });
             let report = handle.shutdown(Duration::from_millis(300)).unwrap();

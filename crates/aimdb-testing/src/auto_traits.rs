@@ -1,6 +1,8 @@
-//! A table of what may cross threads.
+//! A table of auto traits.
 
-/// Checks at compile time which of `Send`, `Sync` and `Unpin` types and values have, and which they lack.
+/// Asserts at compile time which of `Send`, `Sync` and `Unpin` types have and lack.
+///
+/// A line is a promise: a change of an auto trait no longer compiles.
 ///
 /// ```
 /// use std::cell::Cell;
@@ -11,7 +13,7 @@
 ///     Ready<u8>: has Send, has Sync, has Unpin;
 /// }
 ///
-/// // Futures of async functions have no name.
+/// // The future of an async function has no name: the table takes a value.
 /// aimdb_testing::auto_traits! {
 ///     async { ready(1).await } => has Send, has Sync, lacks Unpin;
 /// }
@@ -56,7 +58,7 @@ macro_rules! __auto_trait {
     }};
 }
 
-/// `_` in `Ambiguous<_>` cannot be inferred if both impls apply, that is, if the type has the trait.
+/// The compiler infers `_` in `Ambiguous<_>` only if one impl applies: if the type lacks the trait.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __ambiguous {

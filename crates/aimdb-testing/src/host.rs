@@ -1,4 +1,4 @@
-//! A runtime that the suites can run stages on.
+//! The bounds that the suites need of a runtime.
 
 use alloc::boxed::Box;
 use core::future::Future;
@@ -7,13 +7,13 @@ use core::pin::Pin;
 use aimdb_core::stages::{Filtered, JoinInputs, JoinStage, MapStage, Mapped, Restarting, Scanned};
 use aimdb_core::{Consumer, Input, Producer, Runtime, RuntimeContext, Spawn};
 
-/// A stage's future, boxed so that code generic over the runtime can name it.
+/// A stage's future, boxed: code that is generic over the runtime can name its type.
 pub type BoxStage = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A tap that can be started again.
+/// A tap with a restart policy: the function that starts one attempt.
 pub type TapFn<R> = Box<dyn Fn(RuntimeContext<R>, Consumer<u64, R>) -> BoxStage + Send>;
 
-/// A source that can be started again.
+/// A source with a restart policy: the function that starts one attempt.
 pub type SourceFn<R> = Box<dyn Fn(RuntimeContext<R>, Producer<u64, R>) -> BoxStage + Send>;
 
 pub(crate) type MapFn = fn(u64) -> u64;
@@ -22,8 +22,10 @@ pub(crate) type ScanFn = fn(&mut u64, u64) -> Option<u64>;
 pub(crate) type JoinFn = fn((u64, u64)) -> u64;
 pub(crate) type Pair = (Input<u64>, Input<u64>);
 
-/// A runtime on which the [`engine`](crate::engine) and [`runtime`](crate::runtime) suites run: it spawns each kind of
-/// stage they are made of. An adapter whose `Spawn` takes every future (or every `Send` one) is one by itself.
+/// A runtime on which the [`engine`](crate::engine) and [`runtime`](crate::runtime) suites run.
+///
+/// It spawns each kind of stage in the suites. A runtime whose [`Spawn`] accepts every future, or every `Send` one,
+/// implements this trait through a blanket impl.
 pub trait Host:
     Runtime<Sleep: Send>
     + Spawn<BoxStage>

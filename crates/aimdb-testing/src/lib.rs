@@ -1,28 +1,28 @@
-//! AimDB's contract as code that whoever implements a part of it can run.
+//! Conformance suites for runtime adapters and record APIs, and a runtime with a virtual clock.
 //!
-//! | suite | what it is run on | how |
+//! | suite | subject | macro |
 //! |---|---|---|
-//! | [`buffers`] | a [`Door`](buffers::Door): a way to write and read a record | [`buffer_conformance!`] |
+//! | [`buffers`] | a [`RecordApi`](buffers::RecordApi): a way to write and read a record | [`buffer_conformance!`] |
 //! | [`runtime`] | a [`Host`]: a runtime's clock, timers and log | [`runtime_conformance!`] |
 //! | [`engine`] | a [`Host`]: the engine with its stages, on that runtime | [`engine_conformance!`] |
 //!
-//! [`auto_traits!`] is a table of what may cross threads.
+//! [`auto_traits!`] is a table of the auto traits that types promise.
 //!
-//! Each case is a public function named after what it promises, panics when the promise is broken, and stands in the
-//! suite's `run_all` and in its macro. The macros make one `#[test]` of each case; `run_all` is for where there is no
-//! test harness, as in firmware. Numbers are exact; nothing is asserted of real time but that a timer is not early.
+//! Each case is a public function named after its promise. It panics if the promise is broken. The macros expand to one
+//! `#[test]` for each case; each suite's `run_all` is for places without a test harness, such as firmware. Numbers are
+//! exact. No case asserts how much real time has passed, except that a timer is not early.
 //!
 //! ```
 //! mod on_the_test_runtime {
 //!     use std::sync::Arc;
-//!     use aimdb_testing::{TestRuntime, buffers::HandleDoor};
+//!     use aimdb_testing::{TestRuntime, buffers::AsyncApi};
 //!
-//!     aimdb_testing::buffer_conformance!(HandleDoor(Arc::new(TestRuntime::new())));
+//!     aimdb_testing::buffer_conformance!(AsyncApi(Arc::new(TestRuntime::new())));
 //! }
 //! ```
 //!
-//! [`TestRuntime`] (with `std`) runs a database on one thread with a virtual clock, in the order of wake-ups or in one
-//! that a seed chooses. [`MemoryPeer`] (with `std`) is the other end of links that need no broker.
+//! [`TestRuntime`] (with `std`) runs a database on one thread with a virtual clock, in the order of wake-ups or in an
+//! order that a seed chooses. [`MemoryPeer`] (with `std`) is the remote end of links that need no broker.
 //!
 //! # Features
 //!
@@ -36,20 +36,25 @@ extern crate alloc;
 
 mod auto_traits;
 pub mod buffers;
+mod counted;
 pub mod engine;
 mod host;
 #[cfg(feature = "std")]
 mod memory;
-mod notes;
-mod payload;
+mod recorder;
 pub mod runtime;
 #[cfg(feature = "std")]
 mod test_runtime;
 
+pub use counted::{Counted, InstanceCounter};
 pub use host::{BoxStage, Host, SourceFn, TapFn};
 #[cfg(feature = "std")]
 pub use memory::{Fault, MemoryConnector, MemoryPeer, PeerCounts};
-pub use notes::Notes;
-pub use payload::{Census, Counted};
+pub use recorder::Recorder;
 #[cfg(feature = "std")]
 pub use test_runtime::{LogLine, TestRuntime, VirtualSleep};
+
+/// The README's program, compiled.
+#[cfg(all(doctest, feature = "std"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,4 +1,4 @@
-//! A connector without a broker: its peer is a table in memory that the test holds.
+//! A connector without a broker: its peer is a table in memory that the test controls.
 
 use aimdb_core::Arc;
 use alloc::borrow::ToOwned;
@@ -19,15 +19,17 @@ use aimdb_core::{Connector, Finding, Incoming, Rule, Runtime, RuntimeContext, Sp
 
 use crate::host::BoxStage;
 
-/// The first pause after a refused connection, and the longest.
-const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(64)];
+/// The first and the longest backoff after a refused connection.
+const BACKOFF: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(64)];
 
-/// The peer of links whose scheme is `memory`: topics in memory, an acknowledgement for each message, and a connection
-/// that fails where the test says. Clones are the same peer.
+/// The remote end of links whose scheme is `memory`, for tests without a broker.
 ///
-/// The connector that [`connector`](Self::connector) gives keeps the contract of [`Connector`]: it connects again after
-/// a pause, it sends again what was not acknowledged, and it acknowledges what came in when the record has it. So a
-/// message may arrive twice, and none is lost while the peer comes back.
+/// The peer keeps topics in memory and acknowledges each message. Its connection fails at the points that the test
+/// [plans](Self::fail). Clones share one peer.
+///
+/// The [`connector`](Self::connector) keeps the contract of [`Connector`]: it connects again after a backoff, sends
+/// unacknowledged messages again, and acknowledges a received message when the record has it. So a message may arrive
+/// twice, and no message is lost as long as the peer accepts connections again.
 ///
 /// ```
 /// use std::{sync::Arc, time::Duration};
@@ -63,143 +65,151 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(6
 #[derive(Clone)]
 pub struct MemoryPeer(Arc<Mutex<Peer>>);
 
-/// Where the connection to a [`MemoryPeer`] fails. Everything is counted from 1, over all links and connections.
+/// A point at which the connection to a [`MemoryPeer`] fails.
+///
+/// Attempts and messages are counted from 1, over all links and connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Fault {
-    /// The connector reports a failure and returns, before it has connected.
+    /// The connector reports a failure and returns before it has connected.
     Start,
-    /// The nth attempt to connect is refused.
+    /// The peer refuses the nth attempt to connect.
     Connect(u64),
-    /// The connection breaks instead of the nth message that a record sends; the peer does not get it.
+    /// The connection breaks at the nth message of a record; the peer does not receive it.
     Send(u64),
-    /// The peer gets the nth message that a record sends, and the connection breaks before the acknowledgement. The
-    /// message comes again.
+    /// The peer receives the nth message of a record, and the connection breaks before the acknowledgement. The
+    /// connector sends the message again.
     SendAcknowledgement(u64),
-    /// The connection breaks instead of the nth message that the peer sends.
+    /// The connection breaks at the nth message of the peer; the connector does not receive it.
     Receive(u64),
-    /// The record gets the nth message that the peer sends, and the connection breaks before the acknowledgement. The
-    /// peer sends the message again.
+    /// The record receives the nth message of the peer, and the connection breaks before the acknowledgement. The peer
+    /// sends the message again.
     ReceiveAcknowledgement(u64),
-    /// The peer sends the nth message twice though it was acknowledged.
+    /// The peer sends its nth message again although the connector acknowledged it.
     Repeat(u64),
 }
 
-/// The counts of a [`MemoryPeer`] so far.
+/// Counters of a [`MemoryPeer`], as returned by [`MemoryPeer::counts`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PeerCounts {
     /// Connections made.
     pub connections: u64,
-    /// Attempts to connect that were refused.
+    /// Attempts to connect that the peer refused.
     pub refused: u64,
-    /// Messages that came from records, those that came again included.
+    /// Messages received from records, repetitions included.
     pub received: u64,
-    /// Messages given to the connector, those that were given again included.
-    pub given: u64,
+    /// Messages sent to the connector, repetitions included.
+    pub sent: u64,
     /// Messages that the connector has acknowledged, once for each [`publish`](MemoryPeer::publish).
     pub acknowledged: u64,
 }
 
 struct Peer {
-    /// Whether it accepts connections.
-    up: bool,
-    /// The number of the connection there is.
+    accepts_connections: bool,
+    /// The number of the open connection.
     connection: Option<u64>,
     counts: PeerCounts,
-    /// How many times a connection was asked for, and a message was sent, whatever came of it.
-    attempts: [u64; 2],
+    /// Attempts to connect, successful or not.
+    connect_attempts: u64,
+    /// Attempts of records to send a message, successful or not.
+    send_attempts: u64,
     faults: Vec<Fault>,
     received: BTreeMap<String, Vec<Vec<u8>>>,
     /// The messages that are not acknowledged, oldest first.
     published: BTreeMap<String, VecDeque<Vec<u8>>>,
     /// The wakers of the tasks that wait for a change.
-    waiting: Vec<Waker>,
+    wakers: Vec<Waker>,
 }
 
-/// The connection is gone.
-struct Broken;
+/// The error of an operation on a connection that is no longer open.
+struct Disconnected;
 
 impl MemoryPeer {
-    /// A peer that accepts connections and has no messages.
+    /// Creates a peer that accepts connections and has no messages.
     #[must_use]
     pub fn new() -> Self {
         Self(Arc::new(Mutex::new(Peer {
-            up: true,
+            accepts_connections: true,
             connection: None,
             counts: PeerCounts::default(),
-            attempts: [0; 2],
+            connect_attempts: 0,
+            send_attempts: 0,
             faults: Vec::new(),
             received: BTreeMap::new(),
             published: BTreeMap::new(),
-            waiting: Vec::new(),
+            wakers: Vec::new(),
         })))
     }
 
-    /// The connector of the scheme `memory`. A peer may have one at a time.
+    /// Returns the connector of the scheme `memory`. A peer serves one connector at a time.
     #[must_use]
     pub fn connector(&self) -> MemoryConnector {
         MemoryConnector(self.clone())
     }
 
-    /// Makes the connection fail at this point, once.
+    /// Plans a failure: the connection fails at this point, once.
     pub fn fail(&self, fault: Fault) {
         self.change(|peer| peer.faults.push(fault));
     }
 
-    /// Breaks the connection and refuses every other one, until [`accept`](Self::accept).
+    /// Closes the connection and refuses new ones until [`accept`](Self::accept).
     pub fn disconnect(&self) {
         self.change(|peer| {
-            peer.up = false;
+            peer.accepts_connections = false;
             peer.connection = None;
         });
     }
 
-    /// Accepts connections again.
+    /// Accepts connections again after [`disconnect`](Self::disconnect).
     pub fn accept(&self) {
-        self.change(|peer| peer.up = true);
+        self.change(|peer| peer.accepts_connections = true);
     }
 
-    /// Sends a message to the record that is linked from `topic`; one link at most. It is kept until the connector acknowledges it.
+    /// Sends a message to the record that is linked from `topic`.
+    ///
+    /// The peer keeps the message until the connector acknowledges it. At most one link may read a topic.
     pub fn publish(&self, topic: &str, payload: impl Into<Vec<u8>>) {
         let payload = payload.into();
         self.change(|peer| peer.published.entry(topic.to_owned()).or_default().push_back(payload));
     }
 
-    /// The messages that came under `topic`, oldest first.
+    /// Returns the messages received under `topic`, oldest first.
     #[must_use]
     pub fn received(&self, topic: &str) -> Vec<Vec<u8>> {
-        self.look(|peer| peer.received.get(topic).cloned().unwrap_or_default())
+        self.with(|peer| peer.received.get(topic).cloned().unwrap_or_default())
     }
 
-    /// How many messages under `topic` are not acknowledged.
+    /// Returns the number of published messages under `topic` that are not acknowledged.
     #[must_use]
     pub fn unacknowledged(&self, topic: &str) -> usize {
-        self.look(|peer| peer.published.get(topic).map_or(0, VecDeque::len))
+        self.with(|peer| peer.published.get(topic).map_or(0, VecDeque::len))
     }
 
-    /// The counts so far.
+    /// Returns the counters.
     #[must_use]
     pub fn counts(&self) -> PeerCounts {
-        self.look(|peer| peer.counts)
+        self.with(|peer| peer.counts)
     }
 
-    fn look<O>(&self, at: impl FnOnce(&mut Peer) -> O) -> O {
-        at(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with<O>(&self, work: impl FnOnce(&mut Peer) -> O) -> O {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Changes the peer and wakes the tasks that wait for a change.
-    fn change<O>(&self, make: impl FnOnce(&mut Peer) -> O) -> O {
-        let (outcome, waiting) = self.look(|peer| (make(peer), core::mem::take(&mut peer.waiting)));
-        waiting.into_iter().for_each(Waker::wake);
+    /// Changes the peer, then wakes the tasks that wait for a change, outside of the lock.
+    fn change<O>(&self, work: impl FnOnce(&mut Peer) -> O) -> O {
+        let (outcome, wakers) = self.with(|peer| (work(peer), core::mem::take(&mut peer.wakers)));
+        wakers.into_iter().for_each(Waker::wake);
         outcome
     }
 
-    /// Waits until `ready` gives something, which changes the peer.
-    async fn until<O>(&self, ready: impl Fn(&mut Peer) -> Option<O>) -> O {
+    /// Waits until `ready` returns an outcome. It may change the peer when it does.
+    async fn wait_until<O>(&self, ready: impl Fn(&mut Peer) -> Option<O>) -> O {
         poll_fn(|cx| {
-            let outcome = self.look(|peer| {
+            let outcome = self.with(|peer| {
                 let outcome = ready(peer);
-                if outcome.is_none() && !peer.waiting.iter().any(|w| w.will_wake(cx.waker())) {
-                    peer.waiting.push(cx.waker().clone());
+                if outcome.is_none() && !peer.wakers.iter().any(|w| w.will_wake(cx.waker())) {
+                    peer.wakers.push(cx.waker().clone());
                 }
                 outcome
             });
@@ -211,16 +221,17 @@ impl MemoryPeer {
         .await
     }
 
-    /// Tries to connect, unless there is a connection. Gives its number.
-    fn connect(&self) -> Result<u64, Broken> {
+    /// Returns the number of the open connection, or of a new one.
+    fn connect(&self) -> Result<u64, Disconnected> {
         self.change(|peer| {
             if let Some(connection) = peer.connection {
                 return Ok(connection);
             }
-            peer.attempts[0] += 1;
-            if !peer.up | peer.fails(Fault::Connect(peer.attempts[0])) {
+            peer.connect_attempts += 1;
+            let fails = peer.take_fault(Fault::Connect(peer.connect_attempts));
+            if fails || !peer.accepts_connections {
                 peer.counts.refused += 1;
-                return Err(Broken);
+                return Err(Disconnected);
             }
             peer.counts.connections += 1;
             peer.connection = Some(peer.counts.connections);
@@ -228,39 +239,39 @@ impl MemoryPeer {
         })
     }
 
-    /// Sends one message and waits for the acknowledgement, which comes at once.
-    fn send(&self, connection: u64, topic: &str, payload: &[u8]) -> Result<(), Broken> {
+    /// Sends one message to the peer, which acknowledges it at once.
+    fn send(&self, connection: u64, topic: &str, payload: &[u8]) -> Result<(), Disconnected> {
         self.change(|peer| {
-            peer.holds(connection)?;
-            peer.attempts[1] += 1;
-            let nth = peer.attempts[1];
-            peer.breaks(Fault::Send(nth))?;
+            peer.check_connection(connection)?;
+            peer.send_attempts += 1;
+            let nth = peer.send_attempts;
+            peer.break_at(Fault::Send(nth))?;
             peer.counts.received += 1;
             peer.received.entry(topic.to_owned()).or_default().push(payload.to_owned());
-            peer.breaks(Fault::SendAcknowledgement(nth))
+            peer.break_at(Fault::SendAcknowledgement(nth))
         })
     }
 
-    /// The oldest message under `topic` that is not acknowledged, and its number among those given.
-    async fn next(&self, connection: u64, topic: &str) -> Result<(u64, Vec<u8>), Broken> {
-        self.until(|peer| {
+    /// Waits for the oldest unacknowledged message under `topic`. Returns it with its number among those sent.
+    async fn next(&self, connection: u64, topic: &str) -> Result<(u64, Vec<u8>), Disconnected> {
+        self.wait_until(|peer| {
             if peer.connection != Some(connection) {
-                return Some(Err(Broken));
+                return Some(Err(Disconnected));
             }
             let payload = peer.published.get(topic)?.front()?.clone();
-            peer.counts.given += 1;
-            let nth = peer.counts.given;
-            Some(peer.breaks(Fault::Receive(nth)).map(|()| (nth, payload)))
+            peer.counts.sent += 1;
+            let nth = peer.counts.sent;
+            Some(peer.break_at(Fault::Receive(nth)).map(|()| (nth, payload)))
         })
         .await
     }
 
-    /// Acknowledges the `nth` message given, which is the oldest under `topic`.
-    fn acknowledge(&self, connection: u64, topic: &str, nth: u64) -> Result<(), Broken> {
+    /// Acknowledges the `nth` message sent, which is the oldest under `topic`.
+    fn acknowledge(&self, connection: u64, topic: &str, nth: u64) -> Result<(), Disconnected> {
         self.change(|peer| {
-            peer.holds(connection)?;
-            peer.breaks(Fault::ReceiveAcknowledgement(nth))?;
-            if !peer.fails(Fault::Repeat(nth)) {
+            peer.check_connection(connection)?;
+            peer.break_at(Fault::ReceiveAcknowledgement(nth))?;
+            if !peer.take_fault(Fault::Repeat(nth)) {
                 peer.counts.acknowledged += 1;
                 peer.published.get_mut(topic).and_then(VecDeque::pop_front);
             }
@@ -268,20 +279,20 @@ impl MemoryPeer {
         })
     }
 
-    /// Waits for the end of this connection.
-    async fn broken(&self, connection: u64) {
-        self.until(|peer| (peer.connection != Some(connection)).then_some(())).await;
+    /// Waits until this connection is closed.
+    async fn disconnected(&self, connection: u64) {
+        self.wait_until(|peer| (peer.connection != Some(connection)).then_some(())).await;
     }
 }
 
 impl Peer {
-    /// Whether this is the connection that there is.
-    fn holds(&self, connection: u64) -> Result<(), Broken> {
-        if self.connection == Some(connection) { Ok(()) } else { Err(Broken) }
+    /// Fails unless this connection is open.
+    fn check_connection(&self, connection: u64) -> Result<(), Disconnected> {
+        if self.connection == Some(connection) { Ok(()) } else { Err(Disconnected) }
     }
 
-    /// Whether it must fail here.
-    fn fails(&mut self, here: Fault) -> bool {
+    /// Whether a failure is planned at this point. Removes it from the plan.
+    fn take_fault(&mut self, here: Fault) -> bool {
         let planned = self.faults.iter().position(|&fault| fault == here);
         planned.is_some_and(|planned| {
             self.faults.swap_remove(planned);
@@ -289,13 +300,13 @@ impl Peer {
         })
     }
 
-    /// Breaks the connection if it must fail here.
-    fn breaks(&mut self, here: Fault) -> Result<(), Broken> {
-        if !self.fails(here) {
+    /// Closes the connection if a failure is planned at this point.
+    fn break_at(&mut self, here: Fault) -> Result<(), Disconnected> {
+        if !self.take_fault(here) {
             return Ok(());
         }
         self.connection = None;
-        Err(Broken)
+        Err(Disconnected)
     }
 }
 
@@ -311,7 +322,7 @@ impl fmt::Debug for MemoryPeer {
     }
 }
 
-/// The connector of a [`MemoryPeer`]; made by [`MemoryPeer::connector`].
+/// The connector of a [`MemoryPeer`], created by [`MemoryPeer::connector`].
 #[derive(Debug)]
 pub struct MemoryConnector(MemoryPeer);
 
@@ -330,34 +341,40 @@ where
     }
 
     fn check(&self, links: &[LinkRequest<'_>]) -> Vec<Finding> {
-        let odd = links.iter().filter(|link| !link.address.options.is_empty());
-        odd.map(|link| {
-            let problem = alloc::format!("its link `{}` has options", link.address);
-            Finding::new(Rule::BadOption, link.record, problem, "a link in memory has none")
-        })
-        .collect()
+        let with_options = links.iter().filter(|link| !link.address.options.is_empty());
+        with_options
+            .map(|link| {
+                let problem = alloc::format!("its link `{}` has options", link.address);
+                Finding::new(
+                    Rule::BadOption,
+                    link.record,
+                    problem,
+                    "remove them: the connector `memory` has none",
+                )
+            })
+            .collect()
     }
 
     fn run(self, links: Links, context: RuntimeContext<R>) -> BoxStage {
         Box::pin(async move {
-            if self.0.look(|peer| peer.fails(Fault::Start)) {
+            if self.0.with(|peer| peer.take_fault(Fault::Start)) {
                 return context.fail("the peer in memory refuses to start");
             }
             let Links { outbound, inbound, .. } = links;
-            let mut served: Vec<BoxStage> = Vec::new();
+            let mut tasks: Vec<BoxStage> = Vec::new();
             for link in outbound {
-                served.push(Box::pin(send(self.0.clone(), link, context.clone())));
+                tasks.push(Box::pin(send(self.0.clone(), link, context.clone())));
             }
             for link in inbound {
-                served.push(Box::pin(receive(self.0.clone(), link, context.clone())));
+                tasks.push(Box::pin(receive(self.0.clone(), link, context.clone())));
             }
-            all(served).await;
+            join_all(tasks).await;
         })
     }
 }
 
-/// Runs them side by side until all have ended.
-async fn all(mut futures: Vec<Pin<Box<dyn Future<Output = ()> + Send>>>) {
+/// Runs all futures to their ends, in one task.
+async fn join_all(mut futures: Vec<Pin<Box<dyn Future<Output = ()> + Send>>>) {
     poll_fn(|cx| {
         futures.retain_mut(|future| future.as_mut().poll(cx).is_pending());
         if futures.is_empty() { Poll::Ready(()) } else { Poll::Pending }
@@ -365,56 +382,56 @@ async fn all(mut futures: Vec<Pin<Box<dyn Future<Output = ()> + Send>>>) {
     .await;
 }
 
-/// Waits for a connection, and notes it in the link's counters.
-async fn connected<R: Runtime>(
+/// Waits for a connection, and sets the link's status.
+async fn connect<R: Runtime>(
     peer: &MemoryPeer,
     status: &LinkStatus,
     context: &RuntimeContext<R>,
 ) -> u64 {
     status.set_disconnected();
-    let [mut pause, longest] = PAUSES;
+    let [mut backoff, longest] = BACKOFF;
     loop {
         if let Ok(connection) = peer.connect() {
             status.set_connected();
             return connection;
         }
         status.set_error("the peer refused the connection");
-        context.time().sleep(pause).await;
-        pause = longest.min(pause * 2);
+        context.time().sleep(backoff).await;
+        backoff = longest.min(backoff * 2);
     }
 }
 
-/// Brings a record's values to the peer, until the record is closed and each of them was acknowledged.
+/// Sends a record's values to the peer. Returns when the record is drained and the peer has acknowledged each value.
 async fn send<R: Runtime>(peer: MemoryPeer, mut link: OutboundLink, context: RuntimeContext<R>) {
     let status = Arc::clone(link.status());
     let topic = link.address().topic.clone();
     let mut payload = Vec::new();
     loop {
-        let ready = connected(&peer, &status, &context);
+        let ready = connect(&peer, &status, &context);
         let Either::First(mut connection) = race(ready, link.drained()).await else { return };
-        // A value is taken only while there is a connection to send it by.
-        let outgoing = match race(link.next(&mut payload), peer.broken(connection)).await {
+        // The link takes a value only while a connection is open.
+        let outgoing = match race(link.next(&mut payload), peer.disconnected(connection)).await {
             Either::First(Ok(outgoing)) => outgoing,
             Either::First(Err(_closed)) => return,
             Either::Second(()) => continue,
         };
         status.set_in_flight(1);
         let topic = outgoing.topic.as_ref().unwrap_or(&topic);
-        while let Err(Broken) = peer.send(connection, topic, &payload) {
-            connection = connected(&peer, &status, &context).await;
+        while let Err(Disconnected) = peer.send(connection, topic, &payload) {
+            connection = connect(&peer, &status, &context).await;
         }
         status.count_sent();
         status.set_in_flight(0);
     }
 }
 
-/// Brings the peer's messages into a record, until a shutdown begins.
+/// Delivers the peer's messages to a record. Returns when a shutdown begins or the record is closed.
 async fn receive<R: Runtime>(peer: MemoryPeer, mut link: InboundLink, context: RuntimeContext<R>) {
     let status = Arc::clone(link.status());
     let topic = link.address().topic.clone();
     loop {
         let next = async {
-            let connection = connected(&peer, &status, &context).await;
+            let connection = connect(&peer, &status, &context).await;
             (connection, peer.next(connection, &topic).await)
         };
         let (connection, message) = match race(context.stopping(), next).await {
@@ -426,7 +443,7 @@ async fn receive<R: Runtime>(peer: MemoryPeer, mut link: InboundLink, context: R
         if link.deliver(incoming).await.is_err() {
             return;
         }
-        // A peer that gets no acknowledgement gives the message again.
-        let _again = peer.acknowledge(connection, &topic, nth);
+        // Without an acknowledgement the peer sends the message again.
+        let _disconnected = peer.acknowledge(connection, &topic, nth);
     }
 }

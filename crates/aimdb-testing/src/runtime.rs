@@ -1,4 +1,4 @@
-//! What a runtime's clock, timers and log promise.
+//! The promises of a runtime's clock, timers and log.
 //!
 //! ```
 //! mod on_my_runtime {
@@ -14,8 +14,8 @@
 //! }
 //! ```
 //!
-//! A clock that is paused will do: nothing here waits for anything but the runtime's own timers. On a clock that runs,
-//! the cases take a few dozen milliseconds, and they assert that timers are not early, never that they are not late.
+//! The clock may be paused: the cases wait for the runtime's own timers alone. On a running clock they take a few dozen
+//! milliseconds. They assert that timers are not early, never that timers are not late.
 
 use aimdb_core::Arc;
 use alloc::boxed::Box;
@@ -29,8 +29,8 @@ use aimdb_core::{AimDbBuilder, BufferCfg, Elapsed, Instant, LogLevel, RuntimeCon
 
 use crate::host::{BoxStage, Host};
 
-/// Longer than any of this takes on a busy machine.
-const AGES: Duration = Duration::from_secs(3600);
+/// A deadline that no case reaches.
+const LONG: Duration = Duration::from_secs(3600);
 
 #[doc(hidden)]
 #[macro_export]
@@ -39,16 +39,16 @@ macro_rules! __runtime_cases {
         $crate::$with! { $head runtime
             the_clock_never_goes_back
             a_sleep_is_not_early
-            a_deadline_that_has_passed_is_not_waited_for
+            a_sleep_to_a_past_deadline_ends_at_once
             sleeps_end_in_the_order_of_their_deadlines
             a_sleep_may_be_dropped_at_any_time
-            a_sleep_to_the_end_of_time_is_only_a_long_one
+            a_sleep_to_the_last_instant_stays_pending
             an_interval_ticks_at_once_and_stays_on_its_grid
             an_interval_counts_the_ticks_it_missed
-            an_interval_keeps_a_tick_that_was_not_waited_for_to_the_end
-            a_timeout_gives_what_came_in_time
-            a_timeout_ends_what_takes_too_long
-            the_log_takes_every_level
+            an_interval_keeps_a_tick_whose_wait_was_cancelled
+            a_timeout_returns_an_output_that_is_in_time
+            a_timeout_ends_a_future_that_takes_too_long
+            the_log_accepts_every_level
         }
     };
 }
@@ -73,8 +73,9 @@ macro_rules! __await_cases {
     )*};
 }
 
-/// One `#[test]` for each case of the [runtime suite](crate::runtime). `run(case)` calls `case` with the runtime and
-/// drives the future it gives.
+/// Expands to one `#[test]` for each case of the [runtime suite](crate::runtime).
+///
+/// `run(case)` calls `case` with the runtime and drives the future that `case` returns.
 #[macro_export]
 macro_rules! runtime_conformance {
     ($run:path) => {
@@ -82,12 +83,18 @@ macro_rules! runtime_conformance {
     };
 }
 
-/// Runs every case on `runtime`, after telling `report` its name. A broken promise is a panic.
+/// Runs every case on `runtime`, for firmware and other places without a test harness.
+///
+/// Calls `report` with the name of each case before the case runs.
+///
+/// # Panics
+///
+/// If a case fails.
 pub async fn run_all<R: Host>(runtime: Arc<R>, report: &mut dyn FnMut(&'static str)) {
     crate::__runtime_cases! { __await_cases! (runtime, report) }
 }
 
-/// Runs `body` as a stage, which is where time and log are at hand, and passes its failure on.
+/// Runs `body` as a stage, which has a clock and a log, and returns after it.
 async fn in_a_stage<R: Host, F>(
     runtime: Arc<R>,
     body: impl FnOnce(RuntimeContext<R>) -> F + 'static,
@@ -98,14 +105,14 @@ async fn in_a_stage<R: Host, F>(
     builder.configure::<u64>("case", |reg| {
         reg.buffer(BufferCfg::SingleLatest).source(|ctx, _| Box::pin(body(ctx)) as BoxStage);
     });
-    builder.run().await.expect("the case runs to its end");
+    builder.run().await.expect("the case does not fail");
 }
 
 const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// Each look at the clock is at or after the one before.
+/// Each reading of the clock is at or after the one before.
 pub async fn the_clock_never_goes_back<R: Host>(runtime: Arc<R>) {
     let mut last = runtime.now();
     for round in 0..200 {
@@ -118,7 +125,7 @@ pub async fn the_clock_never_goes_back<R: Host>(runtime: Arc<R>) {
     }
 }
 
-/// It completes at or after its deadline by the runtime's own clock.
+/// A sleep ends at or after its deadline by the runtime's own clock.
 pub async fn a_sleep_is_not_early<R: Host>(runtime: Arc<R>) {
     let odd_lengths =
         [Duration::from_nanos(1), Duration::from_micros(1500), millis(1), millis(3), millis(7)];
@@ -129,43 +136,43 @@ pub async fn a_sleep_is_not_early<R: Host>(runtime: Arc<R>) {
     }
 }
 
-/// The past is over.
-pub async fn a_deadline_that_has_passed_is_not_waited_for<R: Host>(runtime: Arc<R>) {
+/// A sleep whose deadline is in the past, or now, ends without a wait.
+pub async fn a_sleep_to_a_past_deadline_ends_at_once<R: Host>(runtime: Arc<R>) {
     runtime.sleep_until(runtime.now() + millis(2)).await;
     for past in [Instant::from_nanos(0), runtime.now()] {
-        let ages = runtime.sleep_until(runtime.now() + AGES);
-        assert!(first_is_ready(runtime.sleep_until(past), ages).await);
+        let long = runtime.sleep_until(runtime.now() + LONG);
+        assert!(first_is_ready(runtime.sleep_until(past), long).await);
     }
 }
 
-/// Whichever was made first.
+/// The order in which the sleeps were made does not matter.
 pub async fn sleeps_end_in_the_order_of_their_deadlines<R: Host>(runtime: Arc<R>) {
     let now = runtime.now();
-    for lengths in [[millis(3), AGES], [AGES, millis(3)]] {
+    for lengths in [[millis(3), LONG], [LONG, millis(3)]] {
         let [a, b] = lengths.map(|length| runtime.sleep_until(now + length));
         assert_eq!(first_is_ready(a, b).await, lengths[0] < lengths[1]);
     }
 }
 
-/// Unpolled, polled, and after it has ended.
+/// A sleep may be dropped before its first poll, and while it is pending.
 pub async fn a_sleep_may_be_dropped_at_any_time<R: Host>(runtime: Arc<R>) {
-    drop(runtime.sleep_until(runtime.now() + AGES));
+    drop(runtime.sleep_until(runtime.now() + LONG));
     {
-        // With the task's own waker: Embassy's timers know no other.
-        let mut sleep = pin!(runtime.sleep_until(runtime.now() + AGES));
+        // With the task's own waker: Embassy's timers accept no other.
+        let mut sleep = pin!(runtime.sleep_until(runtime.now() + LONG));
         assert!(poll_fn(|cx| Poll::Ready(sleep.as_mut().poll(cx))).await.is_pending());
     }
     runtime.sleep_until(runtime.now() + millis(1)).await;
 }
 
-/// The last instant there is can be asked for.
-pub async fn a_sleep_to_the_end_of_time_is_only_a_long_one<R: Host>(runtime: Arc<R>) {
+/// A deadline at the last instant does not overflow the timer.
+pub async fn a_sleep_to_the_last_instant_stays_pending<R: Host>(runtime: Arc<R>) {
     let end = runtime.sleep_until(Instant::from_nanos(u64::MAX));
-    let soon = runtime.sleep_until(runtime.now() + millis(1));
-    assert!(!first_is_ready(end, soon).await);
+    let short = runtime.sleep_until(runtime.now() + millis(1));
+    assert!(!first_is_ready(end, short).await);
 }
 
-/// Ticks are due at the first one plus whole periods.
+/// Each tick is due at the first one plus a multiple of the period.
 pub async fn an_interval_ticks_at_once_and_stays_on_its_grid<R: Host>(runtime: Arc<R>) {
     in_a_stage(runtime, |ctx| async move {
         let (time, period) = (ctx.time(), millis(2));
@@ -186,7 +193,7 @@ pub async fn an_interval_ticks_at_once_and_stays_on_its_grid<R: Host>(runtime: A
     .await;
 }
 
-/// A stage that sleeps over three ticks is told of them, and goes on with the next that is due.
+/// A stage that sleeps through three ticks finds them counted, and receives the next one that is due.
 pub async fn an_interval_counts_the_ticks_it_missed<R: Host>(runtime: Arc<R>) {
     in_a_stage(runtime, |ctx| async move {
         let (time, period) = (ctx.time(), millis(4));
@@ -194,7 +201,7 @@ pub async fn an_interval_counts_the_ticks_it_missed<R: Host>(runtime: Arc<R>) {
         let first = interval.tick().await;
         let missed = interval.missed();
         time.sleep_until(first + period * 4 + period / 2).await;
-        // The tick that was due first is given late; the three after it are skipped.
+        // The tick that was due first is late; the three ticks after it are skipped.
         assert_eq!(interval.tick().await, first + period * u32::try_from(missed + 1).expect("few"));
         let skipped = interval.missed() - missed;
         assert!(skipped + missed >= 3, "{skipped} skipped");
@@ -204,34 +211,34 @@ pub async fn an_interval_counts_the_ticks_it_missed<R: Host>(runtime: Arc<R>) {
     .await;
 }
 
-/// A `tick` that is dropped while it waits has not ticked.
-pub async fn an_interval_keeps_a_tick_that_was_not_waited_for_to_the_end<R: Host>(runtime: Arc<R>) {
+/// A `tick` that is dropped while pending has not ticked.
+pub async fn an_interval_keeps_a_tick_whose_wait_was_cancelled<R: Host>(runtime: Arc<R>) {
     in_a_stage(runtime, |ctx| async move {
-        let mut interval = ctx.time().interval(AGES);
+        let mut interval = ctx.time().interval(LONG);
         let first = interval.tick().await;
         for _ in 0..3 {
             assert!(ctx.time().timeout(millis(1), interval.tick()).await.is_err());
         }
         assert_eq!(interval.missed(), 0);
-        assert!(ctx.time().now() < first + AGES);
+        assert!(ctx.time().now() < first + LONG);
     })
     .await;
 }
 
-/// Also when it is ready at once and the limit is zero.
-pub async fn a_timeout_gives_what_came_in_time<R: Host>(runtime: Arc<R>) {
+/// A future that is ready at once is in time, although the limit is zero.
+pub async fn a_timeout_returns_an_output_that_is_in_time<R: Host>(runtime: Arc<R>) {
     in_a_stage(runtime, |ctx| async move {
         let time = ctx.time();
-        assert_eq!(time.timeout(AGES, ready(1)).await, Ok(1));
+        assert_eq!(time.timeout(LONG, ready(1)).await, Ok(1));
         assert_eq!(time.timeout(Duration::ZERO, ready(2)).await, Ok(2));
-        assert_eq!(time.timeout(AGES, time.sleep(millis(2))).await, Ok(()));
+        assert_eq!(time.timeout(LONG, time.sleep(millis(2))).await, Ok(()));
         assert_eq!(time.timeout(Duration::MAX, time.sleep(millis(1))).await, Ok(()));
     })
     .await;
 }
 
-/// Not before the limit.
-pub async fn a_timeout_ends_what_takes_too_long<R: Host>(runtime: Arc<R>) {
+/// The timeout ends at or after its limit.
+pub async fn a_timeout_ends_a_future_that_takes_too_long<R: Host>(runtime: Arc<R>) {
     in_a_stage(runtime, |ctx| async move {
         let (time, limit) = (ctx.time(), millis(3));
         let began = time.now();
@@ -242,8 +249,8 @@ pub async fn a_timeout_ends_what_takes_too_long<R: Host>(runtime: Arc<R>) {
     .await;
 }
 
-/// Text of any kind, from the runtime and from a stage.
-pub async fn the_log_takes_every_level<R: Host>(runtime: Arc<R>) {
+/// The log accepts any text, from the runtime and from a stage.
+pub async fn the_log_accepts_every_level<R: Host>(runtime: Arc<R>) {
     let levels =
         [LogLevel::Trace, LogLevel::Debug, LogLevel::Info, LogLevel::Warn, LogLevel::Error];
     for level in levels {
@@ -257,7 +264,7 @@ pub async fn the_log_takes_every_level<R: Host>(runtime: Arc<R>) {
     .await;
 }
 
-/// Waits for either; whether it was the first. The first is asked first.
+/// Waits for either future; returns whether the first one is ready. It is polled first.
 async fn first_is_ready(a: impl Future<Output = ()>, b: impl Future<Output = ()>) -> bool {
     let (mut a, mut b) = (pin!(a), pin!(b));
     poll_fn(|cx| match a.as_mut().poll(cx) {

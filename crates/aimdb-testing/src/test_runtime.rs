@@ -1,4 +1,4 @@
-//! One thread, a clock that only moves when it is told to, and a log that is kept.
+//! A runtime on one thread with a virtual clock.
 
 use aimdb_core::Arc;
 use alloc::boxed::Box;
@@ -18,26 +18,28 @@ use aimdb_core::runtime::SpawnError;
 use aimdb_core::stages::Stage;
 use aimdb_core::{Instant, LogLevel, Runtime, Spawn};
 
-/// With a seed, one poll in this many is a poll that no wake-up asked for.
-const UNASKED: u32 = 16;
+/// With a seed, one poll in this many is spurious.
+const SPURIOUS_POLL_ODDS: u32 = 16;
 
-/// With a seed that has favourites, one choice in this many is made without regard to them.
-const IMPARTIAL: u32 = 8;
+/// With a seed that prefers some tasks, one choice in this many ignores the preference.
+const UNBIASED_CHOICE_ODDS: u32 = 8;
 
-/// Polls in a row after which a program that never comes to rest is taken for a bug.
-const RESTLESS: u32 = 1_000_000;
+/// The number of polls in a row after which the runtime reports a live-lock.
+const MAX_POLLS: u32 = 1_000_000;
 
-/// A runtime for tests: every task on the thread that drives it, in the order it was woken, and time that is a number.
+/// A runtime for tests: all tasks run on one thread, and time is virtual.
 ///
-/// The same program gives the same run, every time. Two ways to drive it:
+/// Tasks run in the order of their wake-ups, so the same program makes the same run, every time. A test drives it in
+/// one of two ways:
 ///
-/// - [`block_on`](Self::block_on) runs a future and all tasks; when nothing can go on, the clock jumps to the next timer.
-/// - [`run_until_idle`](Self::run_until_idle) and [`advance`](Self::advance) leave time to the test.
+/// - [`block_on`](Self::block_on) runs a future and all tasks. When none of them is ready, the clock jumps to the next
+///   timer.
+/// - [`run_until_idle`](Self::run_until_idle) and [`advance`](Self::advance) let the test move the clock.
 ///
-/// [`seeded`](Self::seeded) gives up the order in which tasks were woken for one that a number chooses.
+/// With [`seeded`](Self::seeded), a number chooses the order in which tasks run.
 ///
-/// Tasks that have not ended live as long as the process, because they hold the runtime and the runtime holds them.
-/// [`drop_tasks`](Self::drop_tasks) ends that.
+/// Tasks and the runtime hold each other: a task that has not ended lives as long as the process, or until
+/// [`drop_tasks`](Self::drop_tasks).
 ///
 /// ```
 /// use std::{sync::Arc, time::Duration};
@@ -64,25 +66,26 @@ pub struct TestRuntime {
     tasks: Mutex<Tasks>,
     ready: Arc<ReadyQueue>,
     log: Mutex<Vec<LogLine>>,
-    /// `None`: tasks run in the order in which they were woken.
-    dice: Option<Mutex<Dice>>,
+    /// `None`: tasks run in the order of their wake-ups.
+    schedule: Option<Mutex<Schedule>>,
 }
 
-/// One line that went to [`Runtime::log`].
+/// A line of a [`TestRuntime`]'s log.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LogLine {
-    /// When.
+    /// The virtual time of the call.
     pub at: Instant,
-    /// How much it matters.
+    /// The severity.
     pub level: LogLevel,
-    /// A record key, a stage or a connector.
+    /// The record key, the stage or the connector that logged.
     pub origin: String,
     /// The text.
     pub message: String,
 }
 
 impl TestRuntime {
-    /// A runtime without tasks, at time zero.
+    /// Creates a runtime without tasks, at time zero.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -90,34 +93,33 @@ impl TestRuntime {
             tasks: Mutex::default(),
             ready: Arc::default(),
             log: Mutex::default(),
-            dice: None,
+            schedule: None,
         }
     }
 
-    /// [`new`](Self::new), with a schedule that `seed` chooses. The same program with the same seed gives the same run;
-    /// with another seed it gives another one that a runtime is allowed to give:
+    /// Creates a runtime whose schedule `seed` chooses.
     ///
-    /// - The task that runs next is any of those that were woken. The future of [`block_on`](Self::block_on) is one of
-    ///   them. With one half of the seeds all are equally likely; with the other half some tasks are favourites, which
-    ///   run before the others most of the time.
-    /// - Of the timers that are due at the same instant any is the first to fire, and several of them may fire before a
-    ///   task runs.
-    /// - With one half of the seeds a task is now and then polled without a wake-up, or twice in a row. The other half
-    ///   has no such polls, because they would make up for a wake-up that was lost.
-    /// - With one half of the seeds a task gets a new waker at each poll, and the wakers of its earlier polls wake
-    ///   nothing: a future must wake the waker that it was given last.
+    /// The same program with the same seed makes the same run. Each schedule is one that a real runtime may choose:
     ///
-    /// Time moves only when no task is ready, as with [`new`](Self::new). A choice is never the same for ever, so a task
-    /// that wakes itself again and again does not keep the others from running.
+    /// - The task that runs next is any woken task; the future of [`block_on`](Self::block_on) counts as one. With half
+    ///   of the seeds all woken tasks are equally likely; with the other half some tasks are preferred mostly.
+    /// - Of several timers that are due at the same instant, any fires first. Several may fire before a task runs.
+    /// - With half of the seeds some polls are spurious: the task was not woken, or is polled twice in a row. The other
+    ///   half has no spurious polls, because they hide lost wake-ups.
+    /// - With half of the seeds each poll of a task has a new waker, and wakers of its earlier polls have no effect: a
+    ///   future must wake the waker of its last poll.
+    ///
+    /// As with [`new`](Self::new), time moves only when no task is ready. The choices vary, so a task that wakes itself
+    /// in every poll does not starve the others.
     ///
     /// ```
     /// use std::{sync::Arc, time::Duration};
     /// use aimdb_core::{AimDbBuilder, BufferCfg};
-    /// use aimdb_testing::{Notes, TestRuntime};
+    /// use aimdb_testing::{Recorder, TestRuntime};
     ///
     /// for seed in 0..100 {
     ///     let runtime = Arc::new(TestRuntime::seeded(seed));
-    ///     let seen = Notes::new();
+    ///     let seen = Recorder::new();
     ///     let mut builder = AimDbBuilder::new().runtime(Arc::clone(&runtime));
     ///     builder.configure::<u64>("record", |reg| {
     ///         reg.buffer(BufferCfg::SpmcQueue { capacity: 2 }).source(|_ctx, record| async move {
@@ -129,59 +131,67 @@ impl TestRuntime {
     ///         reg.tap(|_ctx, record| async move {
     ///             let mut reader = record.subscribe().unwrap();
     ///             while let Ok(value) = reader.recv().await {
-    ///                 seen.add(value);
+    ///                 seen.push(value);
     ///             }
     ///         });
     ///     });
     ///     runtime.block_on(builder.run()).unwrap();
-    ///     assert_eq!(seen.all(), Vec::from_iter(0..10), "with the seed {seed}");
+    ///     assert_eq!(seen.values(), Vec::from_iter(0..10), "with the seed {seed}");
     ///     runtime.drop_tasks();
     /// }
     /// ```
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
-        Self { dice: Some(Mutex::new(Dice::new(seed))), ..Self::new() }
+        Self { schedule: Some(Mutex::new(Schedule::new(seed))), ..Self::new() }
     }
 
-    /// Runs tasks until none can go on without time or the test doing something.
+    /// Runs tasks until none is ready. The clock does not move.
     ///
     /// # Panics
     ///
-    /// After a million polls without rest.
+    /// If a task is still ready after a million polls.
     #[track_caller]
     pub fn run_until_idle(&self) {
-        for _ in 0..RESTLESS {
+        for _ in 0..MAX_POLLS {
             if !self.run_one() {
                 return;
             }
         }
-        panic!("the tasks do not come to rest: {RESTLESS} polls without an idle moment");
+        panic!("a task is ready after each of {MAX_POLLS} polls: the tasks never become idle");
     }
 
-    /// Lets `duration` go by: every timer on the way fires at its own time, in order, and what it sets free runs
-    /// before the next.
+    /// Moves the clock by `duration`.
+    ///
+    /// Each timer on the way fires at its own time, in order, and the tasks it wakes run before the next one fires.
+    ///
+    /// # Panics
+    ///
+    /// As [`run_until_idle`](Self::run_until_idle).
     #[track_caller]
     pub fn advance(&self, duration: Duration) {
         let end = self.now() + duration;
         self.run_until_idle();
-        while self.jump_to_next(end) {
+        while self.jump_to_next_timer(end) {
             self.run_until_idle();
         }
         self.clock.jump_to(end);
     }
 
-    /// Runs `future` to its end, with all tasks. The clock jumps to the next timer whenever nothing else can go on.
+    /// Runs `future` to its end, together with all tasks.
+    ///
+    /// The clock jumps to the next timer whenever neither the future nor a task is ready.
     ///
     /// # Panics
     ///
-    /// If nothing can go on and there is no timer either.
+    /// If the future is pending, no task is ready and there is no timer: a deadlock. If the future is pending after a
+    /// million steps.
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
-        let mut woken = Arc::new(Flag(AtomicBool::new(true)));
-        for _ in 0..RESTLESS {
-            if self.is_turn_of(&woken) {
-                if self.roll(Dice::renews_wakers) {
+        let mut woken = Arc::new(WakeFlag(AtomicBool::new(true)));
+        for _ in 0..MAX_POLLS {
+            if self.polls_main_future(&woken) {
+                if self.chance(Schedule::renews_wakers) {
                     woken = Arc::default();
                 }
                 woken.0.store(false, SeqCst);
@@ -191,33 +201,32 @@ impl TestRuntime {
                     return output;
                 }
             }
-            let goes_on = self.run_one() || woken.0.load(SeqCst);
-            if !goes_on && !self.jump_to_next(Instant::from_nanos(u64::MAX)) {
-                panic!(
-                    "nothing can go on: the future waits, every task waits, and there is no timer"
-                );
+            let ready = self.run_one() || woken.0.load(SeqCst);
+            if !ready && !self.jump_to_next_timer(Instant::from_nanos(u64::MAX)) {
+                panic!("deadlock: the future and all tasks are pending, and there is no timer");
             }
         }
-        panic!("the future does not end: {RESTLESS} steps");
+        panic!("the future is pending after {MAX_POLLS} steps");
     }
 
-    /// The log so far.
+    /// Returns the lines logged so far.
     #[must_use]
     pub fn log_lines(&self) -> Vec<LogLine> {
         lock(&self.log).clone()
     }
 
-    /// How many tasks have not ended.
+    /// Returns the number of tasks that have not ended.
     #[must_use]
     pub fn tasks(&self) -> usize {
         lock(&self.tasks).waiting.len()
     }
 
-    /// Drops all tasks that have not ended, as a runtime does that goes away. Without it they live as long as the
-    /// process, which a test with thousands of runtimes cannot afford.
+    /// Drops all tasks that have not ended, as a runtime does when it is dropped.
+    ///
+    /// Without this call such tasks live as long as the process: too much memory for a test with thousands of runtimes.
     pub fn drop_tasks(&self) {
         loop {
-            // Outside of the lock: a task that is dropped may wake and spawn others.
+            // Tasks are dropped outside of the lock: their destructors may wake and spawn other tasks.
             let tasks = std::mem::take(&mut lock(&self.tasks).waiting);
             lock(&self.ready.0).clear();
             if tasks.is_empty() {
@@ -226,21 +235,21 @@ impl TestRuntime {
         }
     }
 
-    /// Polls a task that was woken: the one that was woken first, or the one that the dice choose.
+    /// Polls one woken task: the first one, or the choice of the schedule. Returns whether there was one.
     fn run_one(&self) -> bool {
         let next = lock(&self.ready.0).take(|ready| self.choose(ready));
         let Some(id) = next else { return false };
-        if self.roll(Dice::polls_unasked) {
+        if self.chance(Schedule::polls_spuriously) {
             self.poll_any();
         }
         self.poll_task(id, true);
-        if self.roll(Dice::polls_unasked) {
+        if self.chance(Schedule::polls_spuriously) {
             self.poll_task(id, false);
         }
         true
     }
 
-    /// Polls a task that may have no reason to run.
+    /// Polls any task, woken or not.
     fn poll_any(&self) {
         let ids: Vec<u64> = lock(&self.tasks).waiting.keys().copied().collect();
         if !ids.is_empty() {
@@ -248,10 +257,10 @@ impl TestRuntime {
         }
     }
 
-    /// Polls a task, if it has not ended. It is out of the table meanwhile, so that it may spawn others.
+    /// Polls a task, if it has not ended. The table is not locked meanwhile: the task may spawn others.
     fn poll_task(&self, id: u64, woken: bool) {
         let Some(mut task) = lock(&self.tasks).waiting.remove(&id) else { return };
-        if self.roll(Dice::renews_wakers) {
+        if self.chance(Schedule::renews_wakers) {
             task.wake = task.wake.replaced();
         }
         if woken {
@@ -263,36 +272,40 @@ impl TestRuntime {
         }
     }
 
-    /// Whether the future of `block_on` is polled now: always if it was woken, or when the dice say so.
-    fn is_turn_of(&self, woken: &Flag) -> bool {
+    /// Whether the future of `block_on` is polled now. Without a schedule: if it was woken.
+    fn polls_main_future(&self, woken: &WakeFlag) -> bool {
         let woken = woken.0.load(SeqCst);
-        match &self.dice {
+        match &self.schedule {
             None => woken,
-            Some(dice) => {
+            Some(schedule) => {
                 let others = lock(&self.ready.0).len();
-                let mut dice = lock(dice);
-                if woken { dice.below(others + 1) == 0 } else { others > 0 && dice.polls_unasked() }
+                let mut schedule = lock(schedule);
+                match woken {
+                    true => schedule.below(others + 1) == 0,
+                    false => others > 0 && schedule.polls_spuriously(),
+                }
             }
         }
     }
 
-    /// The place of the next one among `ids`.
+    /// The index in `ids` of the task that is polled next.
     fn choose(&self, ids: &[u64]) -> usize {
-        self.dice.as_ref().map_or(0, |dice| lock(dice).choose(ids))
+        self.schedule.as_ref().map_or(0, |schedule| lock(schedule).choose(ids))
     }
 
-    /// The answer of the dice; no without dice.
-    fn roll(&self, question: impl FnOnce(&mut Dice) -> bool) -> bool {
-        self.dice.as_ref().is_some_and(|dice| question(&mut lock(dice)))
+    /// The schedule's decision; `false` without a schedule.
+    fn chance(&self, decide: impl FnOnce(&mut Schedule) -> bool) -> bool {
+        self.schedule.as_ref().is_some_and(|schedule| decide(&mut lock(schedule)))
     }
 
-    /// Moves on to the next instant at which a timer is due, up to `end`, and fires one, or several if the dice say so.
-    fn jump_to_next(&self, end: Instant) -> bool {
-        let mut pick = |due| self.dice.as_ref().map_or(0, |dice| lock(dice).below(due));
+    /// Moves the clock to the next deadline of a timer, if it is not after `end`, and fires one timer or, with a
+    /// schedule, several. Returns whether a timer fired.
+    fn jump_to_next_timer(&self, end: Instant) -> bool {
+        let mut pick = |due| self.schedule.as_ref().map_or(0, |schedule| lock(schedule).below(due));
         let fired = self.clock.fire_next(end, &mut pick);
         if fired {
             let now = self.now();
-            while self.roll(Dice::is_heads) && self.clock.fire_next(now, &mut pick) {}
+            while self.chance(Schedule::flips_heads) && self.clock.fire_next(now, &mut pick) {}
         }
         fired
     }
@@ -352,7 +365,7 @@ impl<F: Future<Output = ()> + Send + 'static> Spawn<F> for TestRuntime {
 pub struct VirtualSleep {
     clock: Arc<VirtualClock>,
     deadline: Instant,
-    /// Its number among the timers once it has been polled.
+    /// The number of its timer, which the first poll registers.
     timer: Option<u64>,
 }
 
@@ -398,12 +411,13 @@ struct VirtualClock {
 struct Timers {
     now: Instant,
     made: u64,
-    /// By deadline, and among equals by the order in which they began to wait.
+    /// By deadline and, for the same deadline, in the order of registration.
     waiting: BTreeMap<(Instant, u64), Waker>,
 }
 
 impl VirtualClock {
-    /// Moves on to the first timers that are due by `end` and fires that one of them which `pick` chooses.
+    /// Moves the clock to the earliest deadline, if it is not after `end`, and fires the timer of that deadline that
+    /// `pick` chooses. Returns whether a timer fired.
     fn fire_next(&self, end: Instant, pick: &mut dyn FnMut(usize) -> usize) -> bool {
         let mut timers = lock(&self.timers);
         let Some((&(deadline, _), _)) = timers.waiting.first_key_value() else { return false };
@@ -411,8 +425,8 @@ impl VirtualClock {
             return false;
         }
         let due = timers.waiting.range(..=(deadline, u64::MAX));
-        let picked = *due.clone().nth(pick(due.count())).expect("one of those that are due").0;
-        let waker = timers.waiting.remove(&picked).expect("it was there just now");
+        let picked = *due.clone().nth(pick(due.count())).expect("pick returns a valid index").0;
+        let waker = timers.waiting.remove(&picked).expect("the map has the picked timer");
         timers.now = timers.now.max(deadline);
         drop(timers);
         waker.wake();
@@ -435,7 +449,7 @@ struct Task {
     wake: Arc<TaskWake>,
 }
 
-/// The tasks that were woken, in the order in which they were.
+/// The woken tasks, in the order of their wake-ups.
 #[derive(Default)]
 struct ReadyQueue(Mutex<Ready>);
 
@@ -451,13 +465,13 @@ impl Ready {
         self.0.clear();
     }
 
-    /// Takes out that one which `choose` gives the place of.
+    /// Removes the task whose index `choose` returns.
     fn take(&mut self, choose: impl FnOnce(&[u64]) -> usize) -> Option<u64> {
         match self.0.is_empty() {
             true => None,
             false => {
-                let place = choose(self.0.make_contiguous());
-                self.0.remove(place)
+                let index = choose(self.0.make_contiguous());
+                self.0.remove(index)
             }
         }
     }
@@ -470,45 +484,45 @@ impl ReadyQueue {
 }
 
 /// The choices of a seed.
-struct Dice {
+struct Schedule {
     rng: fastrand::Rng,
-    /// Whether tasks are polled without a wake-up.
-    unasked: bool,
-    /// Whether a poll comes with a new waker.
+    /// Whether some polls are spurious.
+    spurious_polls: bool,
+    /// Whether each poll has a new waker.
     new_wakers: bool,
-    /// Orders tasks by how much they are preferred, if they are.
-    favourites: Option<u64>,
+    /// The seed of the tasks' priorities; `None` if all woken tasks are equally likely.
+    priorities: Option<u64>,
 }
 
-impl Dice {
+impl Schedule {
     fn new(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let [unasked, new_wakers, favourites] = std::array::from_fn(|_| rng.bool());
-        Self { unasked, new_wakers, favourites: favourites.then(|| rng.u64(..)), rng }
+        let [spurious_polls, new_wakers, priorities] = std::array::from_fn(|_| rng.bool());
+        Self { spurious_polls, new_wakers, priorities: priorities.then(|| rng.u64(..)), rng }
     }
 
     fn below(&mut self, end: usize) -> usize {
         self.rng.usize(..end)
     }
 
-    fn is_heads(&mut self) -> bool {
+    fn flips_heads(&mut self) -> bool {
         self.rng.bool()
     }
 
-    fn polls_unasked(&mut self) -> bool {
-        self.unasked && self.rng.u32(..UNASKED) == 0
+    fn polls_spuriously(&mut self) -> bool {
+        self.spurious_polls && self.rng.u32(..SPURIOUS_POLL_ODDS) == 0
     }
 
     fn renews_wakers(&mut self) -> bool {
         self.new_wakers
     }
 
-    /// The place of one of `ids`.
+    /// The index in `ids` of the task that is polled next.
     fn choose(&mut self, ids: &[u64]) -> usize {
-        match self.favourites {
-            Some(order) if self.rng.u32(..IMPARTIAL) > 0 => {
-                let rank = |id: u64| fastrand::Rng::with_seed(order ^ id).u64(..);
-                (0..ids.len()).min_by_key(|&place| rank(ids[place])).unwrap_or(0)
+        match self.priorities {
+            Some(seed) if self.rng.u32(..UNBIASED_CHOICE_ODDS) > 0 => {
+                let rank = |id: u64| fastrand::Rng::with_seed(seed ^ id).u64(..);
+                (0..ids.len()).min_by_key(|&index| rank(ids[index])).unwrap_or(0)
             }
             _ => self.below(ids.len()),
         }
@@ -522,7 +536,7 @@ struct TaskWake {
 }
 
 impl TaskWake {
-    /// A new one in the place of this one, which wakes nothing any more: for ever it counts as having done so.
+    /// A new waker of the same task. This one has no effect from now on: it stays marked as queued.
     fn replaced(&self) -> Arc<Self> {
         let queued = AtomicBool::new(self.queued.swap(true, SeqCst));
         Arc::new(Self { id: self.id, queued, ready: Arc::clone(&self.ready) })
@@ -538,15 +552,15 @@ impl Wake for TaskWake {
 }
 
 #[derive(Default)]
-struct Flag(AtomicBool);
+struct WakeFlag(AtomicBool);
 
-impl Wake for Flag {
+impl Wake for WakeFlag {
     fn wake(self: Arc<Self>) {
         self.0.store(true, SeqCst);
     }
 }
 
-/// A test that panicked elsewhere leaves plain data behind.
+/// Ignores poisoning: a panic leaves the data behind these locks valid.
 fn lock<S>(mutex: &Mutex<S>) -> MutexGuard<'_, S> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -568,7 +582,7 @@ mod tests {
     }
 
     #[test]
-    fn advancing_ends_exactly_where_it_was_told_to() {
+    fn advance_moves_the_clock_by_exactly_its_duration() {
         let runtime = TestRuntime::new();
         runtime.advance(Duration::from_nanos(7));
         assert_eq!(runtime.now(), Instant::from_nanos(7));
@@ -584,36 +598,36 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "nothing can go on")]
+    #[should_panic(expected = "deadlock")]
     fn a_deadlock_is_a_panic() {
         TestRuntime::new().block_on(core::future::pending::<()>());
     }
 
-    /// The order in which four tasks with three steps each run, as numbers of tasks.
+    /// The order in which four tasks of three steps each run, as task numbers.
     fn order(runtime: &Arc<TestRuntime>) -> Vec<usize> {
-        let steps = crate::Notes::new();
+        let steps = crate::Recorder::new();
         let mut builder = aimdb_core::AimDbBuilder::new().runtime(Arc::clone(runtime));
         for task in 0..4 {
             let steps = steps.clone();
             builder.configure::<u64>(std::format!("{task}"), |reg| {
                 reg.buffer(aimdb_core::BufferCfg::SingleLatest).source(move |_, _| async move {
                     for _ in 0..3 {
-                        steps.add(task);
-                        give_way().await;
+                        steps.push(task);
+                        yield_now().await;
                     }
                 });
             });
         }
         runtime.block_on(builder.run()).unwrap();
-        steps.all()
+        steps.values()
     }
 
     /// Pending once, and woken at once.
-    async fn give_way() {
-        let mut given = false;
+    async fn yield_now() {
+        let mut yielded = false;
         core::future::poll_fn(|cx| {
             cx.waker().wake_by_ref();
-            if core::mem::replace(&mut given, true) { Poll::Ready(()) } else { Poll::Pending }
+            if core::mem::replace(&mut yielded, true) { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }
@@ -636,19 +650,19 @@ mod tests {
     }
 
     #[test]
-    fn every_task_runs_though_others_never_rest() {
+    fn every_task_runs_though_the_others_wake_themselves_in_every_poll() {
         for seed in 0..64 {
             let runtime = Arc::new(TestRuntime::seeded(seed));
-            let ran = crate::Notes::new();
+            let ran = crate::Recorder::new();
             let mut builder = aimdb_core::AimDbBuilder::new().runtime(Arc::clone(&runtime));
             for task in 0..8 {
                 let ran = ran.clone();
                 builder.configure::<u64>(std::format!("{task}"), |reg| {
                     let buffer = aimdb_core::BufferCfg::SingleLatest;
                     reg.buffer(buffer).source(move |_, _| async move {
-                        ran.add(task);
+                        ran.push(task);
                         loop {
-                            give_way().await;
+                            yield_now().await;
                         }
                     });
                 });
@@ -656,8 +670,8 @@ mod tests {
             let db = builder.build().unwrap();
             db.start();
             runtime.block_on(async {
-                while ran.count() < 8 {
-                    give_way().await;
+                while ran.len() < 8 {
+                    yield_now().await;
                 }
             });
             runtime.drop_tasks();
@@ -668,7 +682,7 @@ mod tests {
     fn timers_that_are_due_at_the_same_instant_fire_in_any_order() {
         let first = |seed| {
             let runtime = Arc::new(TestRuntime::seeded(seed));
-            let fired = crate::Notes::new();
+            let fired = crate::Recorder::new();
             let mut builder = aimdb_core::AimDbBuilder::new().runtime(Arc::clone(&runtime));
             for task in 0..3 {
                 let fired = fired.clone();
@@ -676,13 +690,13 @@ mod tests {
                     let buffer = aimdb_core::BufferCfg::SingleLatest;
                     reg.buffer(buffer).source(move |ctx, _| async move {
                         ctx.time().sleep(Duration::from_millis(1)).await;
-                        fired.add(task);
+                        fired.push(task);
                     });
                 });
             }
             runtime.block_on(builder.run()).unwrap();
             assert_eq!(runtime.now(), Instant::from_nanos(1_000_000));
-            fired.all()[0]
+            fired.values()[0]
         };
         let firsts: alloc::collections::BTreeSet<_> = (0..64).map(first).collect();
         assert_eq!(firsts.len(), 3);
@@ -710,7 +724,7 @@ mod tests {
     }
 
     #[test]
-    fn dropped_tasks_let_go_of_the_runtime() {
+    fn dropped_tasks_no_longer_hold_the_runtime() {
         let runtime = Arc::new(TestRuntime::new());
         let mut builder = aimdb_core::AimDbBuilder::new().runtime(Arc::clone(&runtime));
         builder.configure::<u64>("record", |reg| {

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use aimdb_testing::TestRuntime;
-use aimdb_testing::buffers::HandleDoor;
+use aimdb_testing::buffers::AsyncApi;
 
 fn run<F: Future<Output = ()>>(case: impl FnOnce(Arc<TestRuntime>) -> F) {
     let runtime = Arc::new(TestRuntime::new());
@@ -14,7 +14,7 @@ fn run<F: Future<Output = ()>>(case: impl FnOnce(Arc<TestRuntime>) -> F) {
 mod buffers {
     use super::*;
 
-    aimdb_testing::buffer_conformance!(HandleDoor(Arc::new(TestRuntime::new())));
+    aimdb_testing::buffer_conformance!(AsyncApi(Arc::new(TestRuntime::new())));
 }
 
 mod runtime {

@@ -1,6 +1,7 @@
-//! After start, a message costs no allocation, through whichever door it goes.
+//! After the start, a message costs no allocation, in any call of the async API.
 //!
-//! One test, because the counter counts everything in the process: test threads would count each other.
+//! This file has one test, because the counter counts every allocation of the process: tests on other threads would add
+//! theirs.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::future::poll_fn;
@@ -16,22 +17,22 @@ struct Counting;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
-// SAFETY: everything is handed to the system's allocator as it came.
+// SAFETY: every call is forwarded unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Relaxed);
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps the contract of this method.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps the contract of this method.
         unsafe { System.dealloc(ptr, layout) }
     }
 
     unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Relaxed);
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps the contract of this method.
         unsafe { System.realloc(ptr, layout, size) }
     }
 }
@@ -49,12 +50,12 @@ const BUFFERS: [BufferCfg; 4] = [
     BufferCfg::Mailbox,
 ];
 
-/// Runs `message` until everything has grown as far as it will, then counts.
-async fn assert_free(what: &str, mut message: impl AsyncFnMut(u64)) {
+/// Runs `message` until all buffers have grown to their final size, then counts its allocations.
+async fn assert_no_allocation(what: &str, mut message: impl AsyncFnMut(u64)) {
     for n in 0..WARM_UP {
         message(n).await;
     }
-    // Other threads are counted too, and one of them may start late: what a message costs shows in every attempt.
+    // The allocations of other threads, which may start late, are counted too; those of a message are in every attempt.
     let mut fewest = u64::MAX;
     for _ in 0..4 {
         let before = ALLOCATIONS.load(Relaxed);
@@ -73,7 +74,7 @@ fn builder() -> AimDbBuilder<TokioAdapter> {
     AimDbBuilder::new().runtime(Arc::new(TokioAdapter::new().unwrap()))
 }
 
-/// A started database with a tap that counts what it gets, so that a test can wait for it.
+/// A started database with a tap that counts its values, so that a test can wait for them.
 fn database(buffer: BufferCfg) -> (AimDb<TokioAdapter>, Arc<AtomicU64>) {
     let seen = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&seen);
@@ -96,7 +97,7 @@ fn database(buffer: BufferCfg) -> (AimDb<TokioAdapter>, Arc<AtomicU64>) {
     (db, seen)
 }
 
-/// A record with nothing but handles, so that a test has both ends in its hands.
+/// A record without stages, and a handle to each end.
 fn bare(buffer: BufferCfg) -> (AimDb<TokioAdapter>, Producer<u64, TokioAdapter>, Reader<u64>) {
     let mut builder = builder();
     builder.configure::<u64>("bare", |reg| {
@@ -109,11 +110,11 @@ fn bare(buffer: BufferCfg) -> (AimDb<TokioAdapter>, Producer<u64, TokioAdapter>,
     (db, producer, reader)
 }
 
-async fn through_the_engine(buffer: BufferCfg) {
+async fn a_transform_and_a_tap(buffer: BufferCfg) {
     let (db, seen) = database(buffer);
     let producer = db.producer::<u64>("in").unwrap();
     let mut expected = 0;
-    assert_free(&format!("produce, a transform and a tap on a {buffer}"), async |n| {
+    assert_no_allocation(&format!("produce, a transform and a tap on a {buffer}"), async |n| {
         producer.produce(n).await.unwrap();
         expected += 1;
         while seen.load(Relaxed) < expected {
@@ -121,49 +122,49 @@ async fn through_the_engine(buffer: BufferCfg) {
         }
     })
     .await;
-    end(db).await;
+    shut_down(db).await;
 }
 
-/// The stages of one database must not end, which may allocate, while the next one is measured.
-async fn end(db: AimDb<TokioAdapter>) {
+/// Ends the stages, which may allocate, before the next database is measured.
+async fn shut_down(db: AimDb<TokioAdapter>) {
     db.shutdown(std::time::Duration::from_secs(10)).await;
 }
 
-async fn behind_a_full_buffer(buffer: BufferCfg) {
+async fn produce_without_a_pause(buffer: BufferCfg) {
     let (db, _seen) = database(buffer);
     let producer = db.producer::<u64>("in").unwrap();
-    assert_free(&format!("produce without a pause on a {buffer}"), async |n| {
+    assert_no_allocation(&format!("produce without a pause on a {buffer}"), async |n| {
         producer.produce(n).await.unwrap();
     })
     .await;
-    end(db).await;
+    shut_down(db).await;
 }
 
-async fn through_handles(buffer: BufferCfg) {
+async fn all_calls_of_handles(buffer: BufferCfg) {
     let (_db, producer, mut reader) = bare(buffer);
-    assert_free(&format!("recv on a {buffer}"), async |n| {
+    assert_no_allocation(&format!("recv on a {buffer}"), async |n| {
         producer.produce(n).await.unwrap();
         assert_eq!(reader.recv().await, Ok(n));
     })
     .await;
-    assert_free(&format!("try_produce and try_recv on a {buffer}"), async |n| {
+    assert_no_allocation(&format!("try_produce and try_recv on a {buffer}"), async |n| {
         producer.try_produce(n).unwrap();
         assert_eq!(reader.try_recv(), Ok(n));
         assert!(reader.try_recv().is_err());
     })
     .await;
-    assert_free(&format!("next_event on a {buffer}"), async |n| {
+    assert_no_allocation(&format!("next_event on a {buffer}"), async |n| {
         producer.produce(n).await.unwrap();
         assert_eq!(reader.next_event().await, Ok(Event::Value(n)));
     })
     .await;
-    assert_free(&format!("Stream on a {buffer}"), async |n| {
+    assert_no_allocation(&format!("Stream on a {buffer}"), async |n| {
         producer.produce(n).await.unwrap();
         assert_eq!(poll_fn(|cx| Pin::new(&mut reader).poll_next(cx)).await, Some(n));
     })
     .await;
     let mut values = Vec::with_capacity(16);
-    assert_free(&format!("produce_many and recv_many on a {buffer}"), async |n| {
+    assert_no_allocation(&format!("produce_many and recv_many on a {buffer}"), async |n| {
         producer.produce_many(n..n + 8).await.unwrap();
         while values.last() != Some(&(n + 7)) {
             reader.recv_many(&mut values, 8).await.unwrap();
@@ -172,7 +173,7 @@ async fn through_handles(buffer: BufferCfg) {
     })
     .await;
     let (_db, producer, reader) = bare(buffer);
-    assert_free(&format!("latest, lagged and pending on a {buffer}"), async |n| {
+    assert_no_allocation(&format!("latest, lagged and pending on a {buffer}"), async |n| {
         if reader.pending() < 16 || buffer != (BufferCfg::SpmcQueue { capacity: 16 }) {
             producer.produce(n).await.unwrap();
         }
@@ -181,8 +182,8 @@ async fn through_handles(buffer: BufferCfg) {
     .await;
 }
 
-/// Reader and writer take turns waiting for each other, each on a task of its own.
-async fn with_a_wait_for_each_message(buffer: BufferCfg) {
+/// A reader and a writer, each on a task of its own, wait for each other in turn.
+async fn a_wait_for_each_message(buffer: BufferCfg) {
     let (there, ping, mut pings) = bare(buffer);
     let (back, pong, mut pongs) = bare(buffer);
     let echo = tokio::spawn(async move {
@@ -190,22 +191,22 @@ async fn with_a_wait_for_each_message(buffer: BufferCfg) {
             pong.produce(n).await.unwrap();
         }
     });
-    assert_free(&format!("a round trip between tasks on a {buffer}"), async |n| {
+    assert_no_allocation(&format!("a round trip between tasks on a {buffer}"), async |n| {
         ping.produce(n).await.unwrap();
         assert_eq!(pongs.recv().await, Ok(n));
     })
     .await;
-    end(there).await;
-    end(back).await;
+    shut_down(there).await;
+    shut_down(back).await;
     echo.await.unwrap();
 }
 
 async fn everything() {
     for buffer in BUFFERS {
-        through_the_engine(buffer).await;
-        behind_a_full_buffer(buffer).await;
-        through_handles(buffer).await;
-        with_a_wait_for_each_message(buffer).await;
+        a_transform_and_a_tap(buffer).await;
+        produce_without_a_pause(buffer).await;
+        all_calls_of_handles(buffer).await;
+        a_wait_for_each_message(buffer).await;
     }
 }
 

@@ -1,4 +1,5 @@
-//! One process, several Tokio runtimes, several clocks. A file of its own: what is asked first matters here.
+//! One process, several Tokio runtimes, several clocks. A file of its own: the first call of `now` in the process
+//! matters.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use aimdb_tokio_adapter::TokioAdapter;
 use tokio::runtime::Builder;
 
 #[test]
-fn a_clock_that_was_advanced_does_not_stop_those_that_were_not() {
+fn an_advanced_clock_does_not_stop_the_clock_of_a_later_runtime() {
     const HOUR: Duration = Duration::from_secs(3600);
     let paused = || Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     paused().block_on(async {

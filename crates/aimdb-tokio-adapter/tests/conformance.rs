@@ -1,9 +1,9 @@
-//! Every suite, on Tokio: one thread with a paused clock, and several with a running one.
+//! Every suite, on Tokio: on one thread with a paused clock, and on several threads with a running clock.
 
 use std::future::Future;
 use std::sync::Arc;
 
-use aimdb_testing::buffers::HandleDoor;
+use aimdb_testing::buffers::AsyncApi;
 use aimdb_tokio_adapter::TokioAdapter;
 use tokio::runtime::{Builder, Runtime};
 
@@ -34,7 +34,7 @@ fn in_tokio(case: impl FnOnce()) {
 mod buffers {
     use super::*;
 
-    aimdb_testing::buffer_conformance!(HandleDoor(adapter()), around = in_tokio);
+    aimdb_testing::buffer_conformance!(AsyncApi(adapter()), around = in_tokio);
 }
 
 mod runtime_on_one_thread {

@@ -1,4 +1,4 @@
-//! A value's `Clone` is user code and may block. Closing, measuring and other writers do not wait for it.
+//! A value's `Clone` is user code and may block its thread. Closing, metrics and other writers do not wait for it.
 
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread;
@@ -7,13 +7,13 @@ use std::time::Duration;
 use aimdb_core::{AimDb, AimDbBuilder, BufferCfg, TryProduceError};
 use aimdb_tokio_adapter::TokioAdapter;
 
-/// More than anything here takes on a busy machine. A test that waits this long has failed.
+/// A deadline that a busy machine keeps. A test that waits this long has failed.
 const AMPLE: Duration = Duration::from_secs(20);
 
 const RING: fn(usize) -> BufferCfg = |capacity| BufferCfg::SpmcRing { capacity };
 const QUEUE: BufferCfg = BufferCfg::SpmcQueue { capacity: 4 };
 
-/// Clones of a gated value wait until the gate is opened.
+/// Blocks every clone of a [`Gated`] value until it is opened.
 #[derive(Default)]
 struct Gate {
     state: Mutex<State>,
@@ -27,14 +27,14 @@ struct State {
 }
 
 impl Gate {
-    fn pass(&self) {
+    fn wait_until_open(&self) {
         let mut state = self.state.lock().unwrap();
         state.entered += 1;
         self.changed.notify_all();
         drop(self.changed.wait_while(state, |state| !state.open).unwrap());
     }
 
-    /// Waits until a clone is under way.
+    /// Waits until a clone is blocked.
     fn wait_for_a_clone(&self) {
         let state = self.state.lock().unwrap();
         let (_state, late) =
@@ -52,21 +52,21 @@ struct Gated(Arc<Gate>, u32);
 
 impl Clone for Gated {
     fn clone(&self) -> Self {
-        self.0.pass();
+        self.0.wait_until_open();
         Self(Arc::clone(&self.0), self.1)
     }
 }
 
-/// Opens the gate when the test ends, in whatever way, so that blocked threads end too.
-struct Opened(Arc<Gate>);
+/// Opens the gate when the test returns or panics, so that blocked threads end too.
+struct OpenOnDrop(Arc<Gate>);
 
-impl Drop for Opened {
+impl Drop for OpenOnDrop {
     fn drop(&mut self) {
         self.0.open();
     }
 }
 
-/// What `work` gives, unless it takes until the test has failed.
+/// Returns the result of `work`. Panics if it takes longer than `AMPLE`.
 fn in_time<O: Send + 'static>(what: &str, work: impl FnOnce() -> O + Send + 'static) -> O {
     let (done, is_done) = mpsc::channel();
     thread::spawn(move || done.send(work()));
@@ -86,11 +86,11 @@ fn shut_down(db: &AimDb<TokioAdapter>, deadline: Duration) -> aimdb_core::Shutdo
     })
 }
 
-/// A record of gated values with so many taps, not started.
+/// A record of gated values with this many taps, not started.
 fn gated(
     cfg: BufferCfg,
     taps: usize,
-) -> (Arc<Gate>, Opened, AimDb<TokioAdapter>, tokio::runtime::Runtime) {
+) -> (Arc<Gate>, OpenOnDrop, AimDb<TokioAdapter>, tokio::runtime::Runtime) {
     let gate = Arc::new(Gate::default());
     let tokio = runtime();
     let inside = tokio.enter();
@@ -106,15 +106,15 @@ fn gated(
     });
     let db = builder.build().unwrap();
     drop(inside);
-    (Arc::clone(&gate), Opened(gate), db, tokio)
+    (Arc::clone(&gate), OpenOnDrop(gate), db, tokio)
 }
 
-/// A record without stages, and a thread that is in the middle of a clone of one of its values. The thread reads, or
-/// looks at the newest value of a mailbox.
-fn a_clone_under_way(
+/// A record without stages, and a thread that is blocked in the clone of one of its values. The thread receives the
+/// value or, of a mailbox, calls `latest`.
+fn a_blocked_clone(
     cfg: BufferCfg,
     produced: u32,
-) -> (AimDb<TokioAdapter>, Opened, tokio::runtime::Runtime) {
+) -> (AimDb<TokioAdapter>, OpenOnDrop, tokio::runtime::Runtime) {
     let (gate, opened, db, tokio) = gated(cfg, 0);
     db.start();
     let consumer = db.consumer::<Gated>("gated").unwrap();
@@ -123,14 +123,14 @@ fn a_clone_under_way(
     for n in 0..produced {
         producer.try_produce(Gated(Arc::clone(&gate), n)).ok().unwrap();
     }
-    let looks = cfg == BufferCfg::Mailbox;
-    thread::spawn(move || if looks { consumer.latest() } else { reader.try_recv().ok() });
+    let latest = cfg == BufferCfg::Mailbox;
+    thread::spawn(move || if latest { consumer.latest() } else { reader.try_recv().ok() });
     gate.wait_for_a_clone();
     (db, opened, tokio)
 }
 
-/// The slot that a writer wants next is the one being cloned: always on a latest record and a ring of one, and on a
-/// ring whose reader has fallen behind.
+/// Records in which the next write needs the slot that is being cloned: a latest record, a ring of one, and a ring
+/// whose reader lags.
 fn cases() -> [(BufferCfg, u32); 5] {
     let latest = BufferCfg::SingleLatest;
     [(latest, 1), (RING(1), 1), (RING(1), 3), (RING(2), 5), (BufferCfg::Mailbox, 2)]
@@ -139,7 +139,7 @@ fn cases() -> [(BufferCfg, u32); 5] {
 #[test]
 fn a_shutdown_does_not_wait_for_a_clone() {
     for (cfg, produced) in cases() {
-        let (db, _opened, _tokio) = a_clone_under_way(cfg, produced);
+        let (db, _opened, _tokio) = a_blocked_clone(cfg, produced);
         let report = shut_down(&db, Duration::from_millis(200));
         assert!(report.unresponsive.is_empty(), "{cfg}: {report}");
         assert!(db.is_closed());
@@ -147,9 +147,9 @@ fn a_shutdown_does_not_wait_for_a_clone() {
 }
 
 #[test]
-fn measuring_does_not_wait_for_a_clone() {
+fn metrics_and_health_do_not_wait_for_a_clone() {
     for (cfg, produced) in cases() {
-        let (db, _opened, _tokio) = a_clone_under_way(cfg, produced);
+        let (db, _opened, _tokio) = a_blocked_clone(cfg, produced);
         let seen = in_time("metrics()", {
             let db = db.clone();
             move || db.metrics().record("gated").cloned().unwrap()
@@ -165,9 +165,9 @@ fn measuring_does_not_wait_for_a_clone() {
 }
 
 #[test]
-fn a_writer_that_waits_for_a_clone_gets_its_value_back_when_the_record_closes() {
+fn a_writer_that_waits_for_a_clone_receives_its_value_back_when_the_record_closes() {
     for (cfg, produced) in cases() {
-        let (db, opened, _tokio) = a_clone_under_way(cfg, produced);
+        let (db, opened, _tokio) = a_blocked_clone(cfg, produced);
         let producer = db.producer::<Gated>("gated").unwrap();
         let value = Gated(Arc::clone(&opened.0), 99);
         let (begins, has_begun) = mpsc::channel();
@@ -183,9 +183,9 @@ fn a_writer_that_waits_for_a_clone_gets_its_value_back_when_the_record_closes() 
 }
 
 #[test]
-fn a_stage_whose_clone_never_returns_is_reported_as_stuck() {
+fn a_stage_whose_clone_never_returns_is_reported_as_unresponsive() {
     for (cfg, produced) in [(BufferCfg::SingleLatest, 1), (RING(1), 3), (RING(4), 2), (QUEUE, 2)] {
-        // Two taps: on a queue the first of them clones.
+        // Two taps: of a queue, the first one clones.
         let (gate, opened, db, tokio) = gated(cfg, 2);
         let producer = db.producer::<Gated>("gated").unwrap();
         for n in 0..produced {
@@ -205,48 +205,50 @@ fn a_stage_whose_clone_never_returns_is_reported_as_stuck() {
 }
 
 #[test]
-fn writers_of_a_queue_do_not_wait_for_an_onlooker_that_waits_for_a_clone() {
+fn writers_of_a_queue_do_not_wait_for_a_latest_call_that_waits_for_a_clone() {
     let (gate, opened, db, _tokio) = gated(QUEUE, 0);
     db.start();
     let consumer = db.consumer::<Gated>("gated").unwrap();
     let mut readers = [(); 2].map(|()| consumer.subscribe().unwrap());
     let producer = db.producer::<Gated>("gated").unwrap();
     producer.try_produce(Gated(Arc::clone(&gate), 0)).ok().unwrap();
-    let onlooker = consumer.clone();
+    let observer = consumer.clone();
     thread::spawn(move || readers.each_mut().map(|reader| reader.try_recv().ok()));
     gate.wait_for_a_clone();
     let (begins, has_begun) = mpsc::channel();
-    let looking = thread::spawn(move || {
+    let observing = thread::spawn(move || {
         begins.send(()).unwrap();
-        onlooker.latest().map(|seen| seen.1)
+        observer.latest().map(|seen| seen.1)
     });
     has_begun.recv().unwrap();
-    // Time for the onlooker to get to its wait. Too little only makes this test weaker.
+    // Time for the observer to reach its wait. Too little only makes this test weaker.
     thread::sleep(Duration::from_millis(50));
     let value = Gated(Arc::clone(&gate), 1);
     in_time("a writer", move || producer.try_produce(value).ok().unwrap());
     drop(opened);
-    assert!(in_time("the onlooker", move || looking.join().unwrap()).is_some_and(|seen| seen <= 1));
+    let seen = in_time("the observer", move || observing.join().unwrap());
+    assert!(seen.is_some_and(|seen| seen <= 1));
 }
 
-/// The onlooker has the cursor of a reader that leaves. The reader waits for it, and holds up no one else.
+/// A call of `latest` holds the cursor of a reader that is dropped. The drop waits for the call, and delays no other
+/// caller.
 #[test]
-fn closing_and_writing_a_queue_do_not_wait_for_a_reader_that_leaves_behind_an_onlooker() {
+fn closing_and_writing_a_queue_do_not_wait_for_the_drop_of_a_reader_that_waits_for_a_latest_call() {
     let (gate, opened, db, _tokio) = gated(QUEUE, 0);
     db.start();
     let consumer = db.consumer::<Gated>("gated").unwrap();
     let reader = consumer.subscribe().unwrap();
     let producer = db.producer::<Gated>("gated").unwrap();
     producer.try_produce(Gated(Arc::clone(&gate), 0)).ok().unwrap();
-    let looking = thread::spawn(move || consumer.latest().map(|seen| seen.1));
+    let observing = thread::spawn(move || consumer.latest().map(|seen| seen.1));
     gate.wait_for_a_clone();
-    let leaving = thread::spawn(move || drop(reader));
-    // Time for the reader to get to its wait. Too little only makes this test weaker.
+    let dropping = thread::spawn(move || drop(reader));
+    // Time for the drop to reach its wait. Too little only makes this test weaker.
     thread::sleep(Duration::from_millis(50));
     let value = Gated(Arc::clone(&gate), 1);
     in_time("a writer", move || producer.try_produce(value).ok().unwrap());
     shut_down(&db, Duration::from_millis(100));
     drop(opened);
-    in_time("the reader that leaves", move || leaving.join().unwrap());
-    assert_eq!(in_time("the onlooker", move || looking.join().unwrap()), Some(0));
+    in_time("the drop of the reader", move || dropping.join().unwrap());
+    assert_eq!(in_time("the observer", move || observing.join().unwrap()), Some(0));
 }

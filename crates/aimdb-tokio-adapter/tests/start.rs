@@ -1,4 +1,4 @@
-//! A program whose sources end delivers everything they produced, every time, and then ends by itself.
+//! A program whose sources return delivers every value they produced, in each of a thousand runs, and then ends.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,7 +19,7 @@ async fn count(_ctx: RuntimeContext<TokioAdapter>, numbers: Producer<u32, TokioA
 }
 
 async fn collect(numbers: Consumer<u32, TokioAdapter>, seen: Seen) {
-    let mut reader = numbers.subscribe().expect("a tap's reader waits for it");
+    let mut reader = numbers.subscribe().expect("a tap may read");
     while let Ok(n) = reader.recv().await {
         seen.lock().unwrap().push(n);
     }
@@ -29,9 +29,9 @@ fn builder() -> AimDbBuilder<TokioAdapter> {
     AimDbBuilder::new().runtime(Arc::new(TokioAdapter::new().unwrap()))
 }
 
-async fn run_to_its_end(builder: AimDbBuilder<TokioAdapter>) {
+async fn run_to_end(builder: AimDbBuilder<TokioAdapter>) {
     let ended = tokio::time::timeout(Duration::from_secs(60), builder.run()).await;
-    ended.expect("run() ends when the sources have").expect("nothing failed");
+    ended.expect("run() returns after the sources").expect("no stage fails");
 }
 
 /// source → record → tap
@@ -42,11 +42,11 @@ async fn direct(buffer: BufferCfg) -> Vec<u32> {
     builder.configure::<u32>("numbers", |reg| {
         reg.source(count).tap(move |_, numbers| collect(numbers, list)).buffer(buffer);
     });
-    run_to_its_end(builder).await;
-    Arc::into_inner(seen).expect("every stage has let go").into_inner().unwrap()
+    run_to_end(builder).await;
+    Arc::into_inner(seen).expect("every stage is dropped").into_inner().unwrap()
 }
 
-/// source → record → transform → record → tap, with the end registered before the beginning.
+/// source → record → transform → record → tap. The output is configured before the input.
 async fn transformed(buffer: BufferCfg) -> Vec<u32> {
     let seen = Seen::default();
     let mut builder = builder();
@@ -59,8 +59,8 @@ async fn transformed(buffer: BufferCfg) -> Vec<u32> {
     builder.configure::<u32>("numbers", |reg| {
         reg.buffer(buffer).source(count);
     });
-    run_to_its_end(builder).await;
-    Arc::into_inner(seen).expect("every stage has let go").into_inner().unwrap()
+    run_to_end(builder).await;
+    Arc::into_inner(seen).expect("every stage is dropped").into_inner().unwrap()
 }
 
 fn one_thread() -> Runtime {
@@ -71,7 +71,7 @@ fn two_threads() -> Runtime {
     Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap()
 }
 
-fn a_thousand_times(expected: &[u32], program: impl AsyncFn() -> Vec<u32>) {
+fn assert_each_run(expected: &[u32], program: impl AsyncFn() -> Vec<u32>) {
     for runtime in [one_thread(), two_threads()] {
         runtime.block_on(async {
             for run in 0..RUNS {
@@ -94,22 +94,22 @@ const QUEUE: BufferCfg = BufferCfg::SpmcQueue { capacity: 1 };
 
 #[test]
 fn a_ring_that_is_large_enough_delivers_every_value() {
-    a_thousand_times(&all(), || direct(RING));
+    assert_each_run(&all(), || direct(RING));
 }
 
 #[test]
 fn a_queue_of_one_delivers_every_value() {
-    a_thousand_times(&all(), || direct(QUEUE));
+    assert_each_run(&all(), || direct(QUEUE));
 }
 
 #[test]
 fn a_transform_between_rings_delivers_every_value() {
-    a_thousand_times(&all_doubled(), || transformed(RING));
+    assert_each_run(&all_doubled(), || transformed(RING));
 }
 
 #[test]
 fn a_transform_between_queues_of_one_delivers_every_value() {
-    a_thousand_times(&all_doubled(), || transformed(QUEUE));
+    assert_each_run(&all_doubled(), || transformed(QUEUE));
 }
 
 #[test]
@@ -136,13 +136,13 @@ fn run_waits_for_every_source() {
                 reg.buffer(QUEUE).source(count).tap(move |_, numbers| collect(numbers, list));
             });
         }
-        run_to_its_end(builder).await;
+        run_to_end(builder).await;
         let mut seen = Arc::into_inner(seen).unwrap().into_inner().unwrap();
         seen.sort_unstable();
         seen
     };
     let twice: Vec<u32> = (0..VALUES).flat_map(|n| [n, n]).collect();
-    a_thousand_times(&twice, program);
+    assert_each_run(&twice, program);
 }
 
 #[tokio::test(start_paused = true)]

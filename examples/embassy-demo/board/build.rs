@@ -1,4 +1,4 @@
-//! Puts `memory.x` where the linker finds it.
+//! Copies `memory.x` into a directory that the linker searches.
 
 use std::{env, fs, path::Path};
 

@@ -1,8 +1,8 @@
 //! Run with `tools/firmware run embassy-demo`.
 //!
 //! The graph of `tokio-mqtt-connector-demo` on a microcontroller: the same records, keys and stage functions, from the same
-//! crate (`sensor-graph`), on Embassy. Where that demo has a broker, this one has an operator who commands a faster sampling
-//! after two seconds, and taps that print. After five seconds it shuts down in order and shows its report.
+//! crate (`sensor-graph`), on Embassy. Instead of a broker, this demo has a source that commands a faster sampling after two
+//! seconds, and taps that print. After five seconds the database shuts down, and the demo prints the report.
 #![no_std]
 #![no_main]
 
@@ -37,7 +37,7 @@ async fn demo(spawner: Spawner) {
     console::line(format_args!("{}\nheap: {} bytes in use\n", db.graph(), board::heap::used()));
     db.start();
     Timer::after_secs(1).await;
-    // Everything has run once by now; from here on nothing is allocated.
+    // Every stage has run once by now; from here on no stage allocates.
     let allocations = board::heap::allocations();
     Timer::after_secs(4).await;
     let allocated = board::heap::allocations() - allocations;
@@ -46,16 +46,16 @@ async fn demo(spawner: Spawner) {
     console::exit(u32::from(allocated != 0))
 }
 
-/// The graph: this is all there is to it.
+/// Declares the whole graph and builds the database.
 fn build(spawner: Spawner) -> DbResult<AimDb<EmbassyAdapter>> {
     let mut builder = AimDbBuilder::new().runtime(Arc::new(EmbassyAdapter::new(spawner, log)));
 
     let settings = Settings::new(SamplingPeriod { millis: 500 });
-    for place in SensorKey::THERMOMETERS {
+    for sensor in SensorKey::THERMOMETERS {
         let settings = Arc::clone(&settings);
-        builder.configure::<Temperature>(place, |reg| {
+        builder.configure::<Temperature>(sensor, |reg| {
             reg.buffer(BufferCfg::SpmcRing { capacity: 32 })
-                .source(move |ctx, producer| thermometer(ctx, producer, place, settings));
+                .source(move |ctx, producer| thermometer(ctx, producer, sensor, settings));
         });
     }
     builder.configure::<Mean>(SensorKey::Mean, |reg| {
@@ -92,7 +92,7 @@ async fn operator(ctx: Context, commands: Producer<SamplingPeriod, EmbassyAdapte
     commands.produce(SamplingPeriod { millis: 100 }).await.ok();
 }
 
-/// A source: how temperatures are to be shown.
+/// A source: commands the unit in which temperatures are shown.
 async fn display(_: Context, display: Producer<Display, EmbassyAdapter>) {
     display.produce(Display { unit: Unit::Celsius }).await.ok();
 }

@@ -1,4 +1,4 @@
-//! An MQTT broker inside the process, on a free loopback port, with nothing on disk. For demos and tests.
+//! An MQTT broker inside the process, for demos and tests: on a free loopback port, without files.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use mqtt5::broker::config::{AuthConfig, StorageBackend, StorageConfig};
 use mqtt5::broker::{BrokerConfig, MqttBroker};
 use tokio::task::JoinHandle;
 
-/// A running broker for MQTT 3.1.1 and 5. Dropped without [`stop`](Self::stop), it goes with its runtime.
+/// A running broker for MQTT 3.1.1 and 5. Dropped without [`stop`](Self::stop), it ends with its runtime.
 #[derive(Debug)]
 pub struct EmbeddedBroker {
     port: u16,
@@ -15,7 +15,7 @@ pub struct EmbeddedBroker {
     running: JoinHandle<()>,
 }
 
-/// The library's own handle, whose type it does not name.
+/// The shutdown handle of the broker library, whose type has no public name.
 trait Stop: std::fmt::Debug + Send {
     fn stop(&self);
 }
@@ -35,20 +35,21 @@ impl<F: Fn() + Send> Stop for StopWith<F> {
 }
 
 impl EmbeddedBroker {
-    /// A broker that lets everybody in.
+    /// Starts a broker that accepts every client.
     ///
     /// # Errors
     ///
-    /// When no loopback port can be bound.
+    /// If no loopback port can be bound.
     pub async fn start() -> io::Result<Self> {
         Self::with_auth(AuthConfig::new().with_allow_anonymous(true)).await
     }
 
-    /// A broker that asks for this user and password. The hash is kept in a file that is removed again.
+    /// Starts a broker that requires this user and password. It writes the password's hash into a temporary file and removes
+    /// the file again.
     ///
     /// # Errors
     ///
-    /// When no loopback port can be bound or the file cannot be written.
+    /// If no loopback port can be bound or the file cannot be written.
     pub async fn start_with_password(user: &str, password: &str) -> io::Result<Self> {
         let hash = PasswordAuthProvider::hash_password(password).map_err(io::Error::other)?;
         let file = std::env::temp_dir().join(format!("aimdb-broker-{}-{user}", std::process::id()));
@@ -63,9 +64,9 @@ impl EmbeddedBroker {
         let config = BrokerConfig::new()
             .with_bind_address(([127, 0, 0, 1], 0))
             .with_max_packet_size(8 << 20)
-            // Above this many waiting messages for one client the library drops those at QoS 0.
+            // With more waiting messages for one client, the library drops those at QoS 0.
             .with_client_channel_capacity(100_000)
-            // The default writes files into the working folder.
+            // The default storage writes files into the working directory.
             .with_storage(StorageConfig::new().with_backend(StorageBackend::Memory))
             .with_sys_topics_enabled(false)
             .with_auth(auth);
@@ -77,7 +78,7 @@ impl EmbeddedBroker {
         let stop = broker.shutdown_handle();
         let mut ready = broker.ready_receiver();
         let running = tokio::spawn(async move {
-            // It ends when it is told to, or with the runtime.
+            // `run` returns after a shutdown request; the end of the runtime drops it.
             let _ended = broker.run().await;
         });
         while !*ready.borrow() {
@@ -86,19 +87,19 @@ impl EmbeddedBroker {
         Ok(Self { port, stop: Box::new(StopWith(move || stop.shutdown())), running })
     }
 
-    /// The loopback port it listens on.
+    /// The loopback port that the broker listens on.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Its URL, `mqtt://127.0.0.1:port`.
+    /// The broker's URL, `mqtt://127.0.0.1:port`.
     #[must_use]
     pub fn url(&self) -> String {
         format!("mqtt://127.0.0.1:{}", self.port)
     }
 
-    /// Ends it and waits until it has.
+    /// Stops the broker and waits until it has stopped.
     pub async fn stop(self) {
         self.stop.stop();
         let _ended = self.running.await;

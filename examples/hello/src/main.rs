@@ -1,4 +1,4 @@
-#![allow(missing_docs, clippy::print_stdout)] // The README shows this file; what follows stands there word for word.
+#![allow(missing_docs, clippy::print_stdout)] // The README shows the rest of this file word for word.
 use aimdb::prelude::*;
 
 #[tokio::main]

@@ -1,4 +1,4 @@
-//! Between the serial line and the broker: every record has a link to each.
+//! The gateway between the serial line and the broker: every record has a link to each.
 
 use std::net::TcpListener;
 
@@ -8,7 +8,7 @@ use sensor_graph::{CommandKey, SamplingPeriod, SensorKey, Temperature, serial_ad
 
 pub(crate) struct Gateway {
     pub(crate) db: AimDb<TokioAdapter>,
-    /// What the line has lost, doubled, corrupted.
+    /// Counters of the records that the serial line has lost, doubled and corrupted.
     pub(crate) status: SerialStatus,
 }
 
@@ -18,11 +18,11 @@ impl Gateway {
         let serial = SerialConnector::listener(line);
         let status = serial.status();
         builder.connector(serial).connector(MqttConnector::new(broker));
-        for place in SensorKey::THERMOMETERS {
-            builder.configure::<Temperature>(place, |reg| {
+        for sensor in SensorKey::THERMOMETERS {
+            builder.configure::<Temperature>(sensor, |reg| {
                 reg.buffer(BufferCfg::SpmcRing { capacity: 64 })
-                    .link_from(serial_address(&place).as_str(), Postcard)
-                    .link_to(mqtt_address(&place), Json);
+                    .link_from(serial_address(&sensor).as_str(), Postcard)
+                    .link_to(mqtt_address(&sensor), Json);
             });
         }
         builder.configure::<SamplingPeriod>(CommandKey::Period, |reg| {

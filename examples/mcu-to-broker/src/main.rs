@@ -1,14 +1,15 @@
 //! Run with `cargo run -p mcu-to-broker`; end with Ctrl-C or `-- --seconds 10`. Needs what `tools/firmware install` installs.
 //!
 //! ```text
-//! microcontroller (QEMU)          gateway (this process)           broker (this process)   outsider
+//! microcontroller (QEMU)          gateway (this process)           broker (this process)   remote client
 //! thermometers ─▶ serial:// ═══ TCP ═══▶ records ─▶ mqtt:// ───▶ sensors/temp/+ ───▶ reads
 //! set_period ◀── serial:// ◀═══ TCP ════ record ◀── mqtt:// ◀─── commands/period ◀─── writes
 //! ```
 //!
-//! After three seconds the outsider commands faster sampling; after six the microcontroller's power is cut. Every reading is
-//! counted on its way. With `--seconds` of at least nine it ends with status 0 if all of that went as it should.
-#![allow(clippy::print_stdout, clippy::print_stderr)] // It is a demo: it talks.
+//! After three seconds the remote client commands faster sampling; after six the demo cuts the microcontroller's power. The
+//! serial line and the remote client count every reading. With `--seconds` of at least nine, the exit status is 0 only if the
+//! counts show all of that.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // A demo prints.
 
 use std::process::ExitCode;
 
@@ -20,11 +21,11 @@ use tokio::time::{Instant, interval, sleep_until};
 
 mod gateway;
 mod microcontroller;
-mod outsider;
+mod remote;
 
 use gateway::Gateway;
 use microcontroller::Microcontroller;
-use outsider::Outsider;
+use remote::RemoteClient;
 
 const COMMAND_AT: Duration = Duration::from_secs(3);
 const POWER_CUT_AT: Duration = Duration::from_secs(6);
@@ -76,7 +77,7 @@ async fn demo(seconds: Option<Duration>) -> Outcome<()> {
     let line = std::net::TcpListener::bind("127.0.0.1:0")?;
     let address = line.local_addr()?;
     let gateway = Gateway::start(&broker.url(), line)?;
-    let outsider = Outsider::start(&broker.url())?;
+    let remote = RemoteClient::start(&broker.url())?;
     println!(
         "{}\nserial line: tcp {address}; broker: 127.0.0.1:{}",
         gateway.db.graph(),
@@ -88,19 +89,19 @@ async fn demo(seconds: Option<Duration>) -> Outcome<()> {
         broker.port()
     );
     let mut mcu = Microcontroller::start(&firmware, address)?;
-    let story = tell(&gateway, &outsider, &mut mcu, &firmware, address, seconds).await;
+    let outcome = run_demo(&gateway, &remote, &mut mcu, &firmware, address, seconds).await;
     mcu.stop().await?;
-    outsider.db.shutdown(Duration::from_secs(5)).await;
+    remote.db.shutdown(Duration::from_secs(5)).await;
     println!("\ngateway: {}", gateway.db.shutdown(Duration::from_secs(5)).await);
     println!("serial line: {}", gateway.status.counters());
     broker.stop().await;
-    story
+    outcome
 }
 
-/// Shows what flows, commands and cuts the power at their times, and judges at the end.
-async fn tell(
+/// Prints the readings, sends the command and cuts the power at their times, and checks the counts at the end.
+async fn run_demo(
     gateway: &Gateway,
-    outsider: &Outsider,
+    remote: &RemoteClient,
     mcu: &mut Microcontroller,
     firmware: &std::path::Path,
     line: std::net::SocketAddr,
@@ -111,65 +112,66 @@ async fn tell(
     let mut ticks = interval(Duration::from_millis(500));
     loop {
         tokio::select! {
-            _ = ticks.tick() => show(began, gateway, outsider)?,
+            _ = ticks.tick() => show(began, gateway, remote)?,
             () = sleep_until(began + COMMAND_AT), if commanded.is_none() => {
-                commanded = Some(outsider.readings());
-                println!("        the outsider publishes {{\"millis\":100}} on commands/period");
-                outsider.period.produce(SamplingPeriod { millis: 100 }).await?;
+                commanded = Some(remote.readings());
+                println!("        the remote client publishes {{\"millis\":100}} on commands/period");
+                remote.period.produce(SamplingPeriod { millis: 100 }).await?;
             }
             () = sleep_until(began + POWER_CUT_AT), if cut.is_none() => {
-                cut = Some((outsider.readings(), gateway.status.counters()));
-                println!("        the microcontroller loses its power, and has it back");
+                cut = Some((remote.readings(), gateway.status.counters()));
+                println!("        the microcontroller loses its power and starts again");
                 mcu.stop().await?;
                 *mcu = Microcontroller::start(firmware, line)?;
             }
-            exited = mcu.exited() => return Err(format!("the microcontroller ended by itself: {exited}").into()),
+            exited = mcu.exited() => return Err(format!("the microcontroller exited: {exited}").into()),
             _ = tokio::signal::ctrl_c() => return Ok(()),
             () = sleep_until(began + seconds.unwrap_or_default()), if seconds.is_some() => break,
         }
     }
     match (commanded, cut) {
-        (Some(slow), Some((fast, before))) => judge(
+        (Some(slow), Some((fast, before))) => check_counts(
             slow,
             fast - slow,
-            outsider.readings() - fast,
+            remote.readings() - fast,
             gateway.status.counters().since(&before),
         ),
         _ => Ok(()),
     }
 }
 
-fn show(began: Instant, gateway: &Gateway, outsider: &Outsider) -> DbResult<()> {
+fn show(began: Instant, gateway: &Gateway, remote: &RemoteClient) -> DbResult<()> {
     let mut now = String::new();
-    for place in SensorKey::THERMOMETERS {
-        let latest = gateway.db.consumer::<sensor_graph::Temperature>(place)?.latest();
+    for sensor in SensorKey::THERMOMETERS {
+        let latest = gateway.db.consumer::<sensor_graph::Temperature>(sensor)?.latest();
         let celsius =
             latest.map_or_else(|| "–".into(), |reading| format!("{:.1}", reading.celsius));
         now += &format!("{celsius:>5} ");
     }
     let SerialCounters { received, lost, peer_restarts, .. } = gateway.status.counters();
     println!(
-        "{:4.1} s  {now}°C   over the line {received:>4}, lost {lost}, restarts {peer_restarts}   at the outsider {:>4}",
+        "{:4.1} s  {now}°C   over the line {received:>4}, lost {lost}, restarts {peer_restarts}   at the remote client {:>4}",
         began.elapsed().as_secs_f32(),
-        outsider.readings()
+        remote.readings()
     );
     Ok(())
 }
 
-/// Readings before the command, from the command to the power cut, and after it; what the line counted since then.
-fn judge(slow: u64, fast: u64, after: u64, line: SerialCounters) -> Outcome<()> {
+/// Checks the readings before the command, from the command to the power cut, and after the cut; and the counters of the serial
+/// line since the cut.
+fn check_counts(slow: u64, fast: u64, after: u64, line: SerialCounters) -> Outcome<()> {
     println!(
-        "\nreadings at the outsider: {slow} in the first {COMMAND_AT:?}, {fast} in the next, {after} since the power cut"
+        "\nreadings at the remote client: {slow} in the first {COMMAND_AT:?}, {fast} in the next, {after} since the power cut"
     );
-    let as_it_should = [
-        (slow > 0, "no reading came through"),
-        (fast > 2 * slow, "the command did not make it measure faster"),
-        (after > 0, "nothing came after the power cut"),
+    let checks = [
+        (slow > 0, "no reading reached the remote client"),
+        (fast > 2 * slow, "the microcontroller did not measure faster after the command"),
+        (after > 0, "no reading reached the remote client after the power cut"),
         (line.peer_restarts == 1, "the gateway did not notice exactly one restart"),
-        (line.corrupted + line.doubled == 0, "something came twice or corrupted"),
+        (line.corrupted + line.doubled == 0, "the line counted doubled or corrupted records"),
     ];
-    match as_it_should.iter().find(|(kept, _)| !kept) {
-        Some((_, what)) => Err((*what).into()),
+    match checks.iter().find(|(holds, _)| !holds) {
+        Some((_, problem)) => Err((*problem).into()),
         None => Ok(()),
     }
 }

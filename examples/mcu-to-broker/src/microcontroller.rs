@@ -1,4 +1,4 @@
-//! QEMU with the firmware `sensor-node`, its serial line on a TCP connection.
+//! QEMU with the firmware `sensor-node`; a TCP connection carries its serial line.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use tokio::process::{Child, Command};
 
 use crate::Outcome;
 
-/// Builds the firmware and says where it is.
+/// Builds the firmware and returns its path.
 pub(crate) async fn build() -> Outcome<PathBuf> {
     let tool = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tools/firmware");
     println!("building the firmware: tools/firmware build sensor-node");
@@ -24,7 +24,7 @@ pub(crate) async fn build() -> Outcome<PathBuf> {
     Ok(PathBuf::from(String::from_utf8(built.stdout)?.trim()))
 }
 
-/// A running one. It ends when it is dropped.
+/// A running microcontroller. Dropping it ends QEMU.
 pub(crate) struct Microcontroller(Child);
 
 impl Microcontroller {
@@ -43,7 +43,7 @@ impl Microcontroller {
         Ok(Self(child))
     }
 
-    /// Ready when it ends by itself, which it should not.
+    /// Waits until QEMU exits without a request, which is an error, and returns its status.
     pub(crate) async fn exited(&mut self) -> String {
         self.0
             .wait()
@@ -51,7 +51,7 @@ impl Microcontroller {
             .map_or_else(|error| error.to_string(), |status: ExitStatus| status.to_string())
     }
 
-    /// Takes its power.
+    /// Cuts the power: kills QEMU.
     pub(crate) async fn stop(&mut self) -> std::io::Result<()> {
         self.0.kill().await
     }

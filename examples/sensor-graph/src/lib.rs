@@ -1,7 +1,6 @@
 //! A house with three thermometers: the record types, keys and stages that the demos share.
 //!
-//! Nothing here knows its runtime: stages are generic over `R: Runtime`, so the same functions run on Tokio and on a
-//! microcontroller.
+//! The stages are generic over `R: Runtime`, so the same functions run on Tokio and on a microcontroller.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -22,11 +21,11 @@ use serde::{Deserialize, Serialize};
 pub struct Temperature {
     /// Degrees Celsius.
     pub celsius: f32,
-    /// Milliseconds on the clock of whoever measured.
+    /// Milliseconds on the clock of the thermometer's device.
     pub at_ms: u64,
 }
 
-/// What the thermometers say together.
+/// The mean of the thermometers, with their extremes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mean {
     /// Degrees Celsius.
@@ -37,14 +36,14 @@ pub struct Mean {
     pub max: f32,
 }
 
-/// How often to measure.
+/// A command: how often to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SamplingPeriod {
     /// Milliseconds from one reading to the next, 20 at least.
     pub millis: u32,
 }
 
-/// In which unit to show temperatures.
+/// A command: the unit in which to show temperatures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Display {
     /// The unit.
@@ -73,7 +72,7 @@ impl Unit {
     }
 }
 
-/// What is measured.
+/// The records of the thermometers.
 #[derive(RecordKey, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[key_prefix = "sensor.temp."]
 pub enum SensorKey {
@@ -99,7 +98,7 @@ impl SensorKey {
     /// The thermometers.
     pub const THERMOMETERS: [Self; 3] = [Self::Indoor, Self::Outdoor, Self::Attic];
 
-    /// Around which temperature, and how far from it, in degrees Celsius.
+    /// The centre of the temperatures and their swing around it, in degrees Celsius.
     const fn climate(self) -> (f32, f32) {
         match self {
             Self::Indoor | Self::Mean => (21.0, 0.8),
@@ -109,7 +108,7 @@ impl SensorKey {
     }
 }
 
-/// What can be commanded.
+/// The records of commands.
 #[derive(RecordKey, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[key_prefix = "command."]
 pub enum CommandKey {
@@ -123,44 +122,44 @@ pub enum CommandKey {
     Display,
 }
 
-/// A key's link over a serial line; both ends make it from the key.
+/// The address of a key's link over a serial line. Both ends derive it from the key.
 #[must_use]
 pub fn serial_address(key: &impl RecordKey) -> String {
     format!("serial://{}", key.as_str())
 }
 
-/// What commands have set, for the sources to look at.
+/// Settings that commands change and sources read.
 #[derive(Debug)]
 pub struct Settings {
     period_millis: AtomicU32,
 }
 
 impl Settings {
-    /// Shortest time between two readings, in milliseconds. What is commanded below it is raised to it.
+    /// Shortest time between two readings, in milliseconds. A shorter period in a command is raised to it.
     pub const SHORTEST_PERIOD: u32 = 20;
 
-    /// With this sampling period to begin with.
+    /// Settings with this initial sampling period.
     #[must_use]
     pub fn new(period: SamplingPeriod) -> Arc<Self> {
         Arc::new(Self { period_millis: AtomicU32::new(period.millis.max(Self::SHORTEST_PERIOD)) })
     }
 
-    /// The period now.
+    /// The current sampling period.
     #[must_use]
     pub fn period(&self) -> Duration {
         Duration::from_millis(u64::from(self.period_millis.load(Relaxed)))
     }
 }
 
-/// A source: measures every period.
+/// A source: measures once in every period.
 pub async fn thermometer<R: Runtime>(
     ctx: RuntimeContext<R>,
     producer: Producer<Temperature, R>,
-    place: SensorKey,
+    sensor: SensorKey,
     settings: Arc<Settings>,
 ) {
     let time = ctx.time();
-    let mut weather = Weather::new(place);
+    let mut weather = Weather::new(sensor);
     loop {
         let at_ms = time.now().as_nanos() / 1_000_000;
         if producer.produce(Temperature { celsius: weather.measure(), at_ms }).await.is_err() {
@@ -170,7 +169,7 @@ pub async fn thermometer<R: Runtime>(
     }
 }
 
-/// A tap: carries out commands for the sampling period.
+/// A tap: applies commands for the sampling period.
 pub async fn set_period<R: Runtime>(
     ctx: RuntimeContext<R>,
     commands: Consumer<SamplingPeriod, R>,
@@ -183,7 +182,7 @@ pub async fn set_period<R: Runtime>(
     }
 }
 
-/// A tap: says in which unit temperatures are shown from now on.
+/// A tap: logs the unit in which temperatures are shown from now on.
 pub async fn announce_unit<R: Runtime>(ctx: RuntimeContext<R>, display: Consumer<Display, R>) {
     let Ok(mut reader) = display.subscribe() else { return };
     while let Ok(Display { unit }) = reader.recv().await {
@@ -191,7 +190,7 @@ pub async fn announce_unit<R: Runtime>(ctx: RuntimeContext<R>, display: Consumer
     }
 }
 
-/// A join's step: the mean of three readings, and their extremes.
+/// The function of a join: the mean of three readings, and their extremes.
 #[must_use]
 pub fn mean(readings: [Temperature; 3]) -> Mean {
     let celsius = readings.map(|reading| reading.celsius);
@@ -202,7 +201,7 @@ pub fn mean(readings: [Temperature; 3]) -> Mean {
     }
 }
 
-/// Temperatures that wander around a place's climate, the same in every run.
+/// Pseudo-random temperatures around the climate of a sensor, the same in every run.
 #[derive(Debug)]
 pub struct Weather {
     centre: f32,
@@ -212,16 +211,16 @@ pub struct Weather {
 }
 
 impl Weather {
-    /// The weather at a place.
+    /// The weather at a sensor.
     #[must_use]
-    pub fn new(place: SensorKey) -> Self {
-        let (centre, swing) = place.climate();
-        Self { centre, swing, celsius: centre, seed: 0x9E37_79B9 ^ place as u32 }
+    pub fn new(sensor: SensorKey) -> Self {
+        let (centre, swing) = sensor.climate();
+        Self { centre, swing, celsius: centre, seed: 0x9E37_79B9 ^ sensor as u32 }
     }
 
     /// The next temperature, in degrees Celsius.
     pub fn measure(&mut self) -> f32 {
-        // Marsaglia's xorshift: good enough for weather.
+        // Marsaglia's xorshift is good enough for a demo's weather.
         self.seed ^= self.seed << 13;
         self.seed ^= self.seed >> 17;
         self.seed ^= self.seed << 5;
@@ -237,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mean_comes_with_its_extremes() {
+    fn the_mean_has_its_extremes() {
         let at = |celsius| Temperature { celsius, at_ms: 0 };
         assert_eq!(
             mean([at(10.0), at(20.0), at(30.0)]),

@@ -1,18 +1,18 @@
 //! Run with `cargo run -p sync-api-demo`.
 //!
-//! The blocking door as a tutorial. There is no `async fn main`, no Tokio in sight: plain threads write and read the
-//! records of a workshop, one of each buffer kind, and the same engine runs behind it.
+//! The sync API as a tutorial. The program has no `async fn main` and does not name Tokio: plain threads write and read the
+//! records of a workshop, one of each buffer kind. The engine is the one of the async API.
 //!
-//! 1. [`build`] declares the graph, as for `run()`, and attaches.
+//! 1. [`build`] declares the graph, as for `run()`, and attaches the database.
 //! 2. [`readings`]: several producers, three ways of reading, a ring.
-//! 3. [`orders`]: a queue holds a fast writer back; nothing is lost.
-//! 4. [`setpoint`]: latest shows the newest, a mailbox gives each command to one taker.
+//! 3. [`orders`]: a queue holds a fast writer back and loses no value.
+//! 4. [`setpoint`]: a latest record shows the newest value, a mailbox delivers each command to one taker.
 //! 5. [`burst`]: a queued bridge, where a burst waits in its own queue.
-//! 6. [`main`] detaches: what was accepted is drained, and a report says so.
+//! 6. [`main`] detaches: the database drains the accepted values and returns a report.
 //!
-//! `examples/ffi/c` and `examples/ffi/cpp` are the same program in C and in C++, and print the same lines: `examples/ffi/run`
+//! `examples/ffi/c` and `examples/ffi/cpp` are the same program in C and in C++ and print the same lines: `examples/ffi/run`
 //! compares them. Only the graph, on standard error, names the types as each language does.
-#![allow(clippy::print_stdout, clippy::print_stderr)] // It is a demo: it talks.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // A demo prints.
 
 use std::error::Error;
 use std::thread;
@@ -38,20 +38,20 @@ fn main() -> Outcome {
     setpoint(&handle)?;
     burst(&handle)?;
 
-    // Everything accepted flows through to the taps, blocked calls get `Closed`, the runtime thread is joined.
+    // Accepted values flow through to the taps, blocked calls return `Closed`, and the runtime thread is joined.
     let report = handle.detach()?;
     println!("6. detached: {} left, clean: {}", report.total_undelivered(), report.is_clean());
     Ok(())
 }
 
-/// The graph. `attach()` checks all of it and starts it on a thread of its own.
+/// Declares the graph. `attach()` checks all of it and starts it on a thread of its own.
 fn build() -> DbResult<SyncHandle> {
     let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter));
     builder.configure::<Reading>("workshop.reading", |reg| {
         reg.buffer(BufferCfg::SpmcRing { capacity: 64 });
     });
     builder.configure::<u32>("workshop.order", |reg| {
-        // A tap is async code, and does not care who called `configure`.
+        // A tap is async code, also behind the sync API.
         reg.buffer(BufferCfg::SpmcQueue { capacity: 4 }).tap(|_ctx, orders| async move {
             let mut reader = orders.subscribe().unwrap();
             let mut total = 0;
@@ -70,13 +70,13 @@ fn build() -> DbResult<SyncHandle> {
     builder.attach()
 }
 
-/// Three threads write a ring; one reader waits for ever, one looks without waiting, one waits for a while.
+/// Three threads write a ring. One reader waits without limit, one does not wait, one waits with a timeout.
 fn readings(handle: &SyncHandle) -> Outcome {
     let waiting = handle.consumer::<Reading>("workshop.reading")?;
-    let looking = handle.consumer::<Reading>("workshop.reading")?;
-    let patient = handle.consumer::<Reading>("workshop.reading")?;
+    let polling = handle.consumer::<Reading>("workshop.reading")?;
+    let timed = handle.consumer::<Reading>("workshop.reading")?;
 
-    println!("1. before anything was written, try_get says: {}", looking.try_get().unwrap_err());
+    println!("1. before anything was written, try_get says: {}", polling.try_get().unwrap_err());
 
     let producer = handle.producer::<Reading>("workshop.reading")?;
     thread::scope(|scope| {
@@ -91,7 +91,7 @@ fn readings(handle: &SyncHandle) -> Outcome {
         }
     });
 
-    // Each consumer has a position of its own and sees all fifteen.
+    // Each consumer has a cursor of its own and sees all fifteen readings.
     let first = waiting.get()?;
     let warmest = first
         .celsius
@@ -99,14 +99,14 @@ fn readings(handle: &SyncHandle) -> Outcome {
     println!("2. get: 15 readings, the warmest {warmest:.1} °C");
 
     let mut of_sensor_0 = 0;
-    while let Ok(reading) = looking.try_get() {
+    while let Ok(reading) = polling.try_get() {
         of_sensor_0 += usize::from(reading.sensor == 0);
     }
     println!("   try_get: {of_sensor_0} of them from sensor 0");
 
     let mut count = 0;
     let end = loop {
-        match patient.get_with_timeout(Duration::from_millis(50)) {
+        match timed.get_with_timeout(Duration::from_millis(50)) {
             Ok(_) => count += 1,
             Err(end) => break end,
         }
@@ -122,7 +122,7 @@ fn orders(handle: &SyncHandle) -> Outcome {
     let consumer = handle.consumer::<u32>("workshop.order")?;
 
     let taken: u32 = thread::scope(|scope| {
-        // Threads that share a consumer divide the values: each order is taken once.
+        // Threads that share a consumer divide the values: one thread takes each order.
         let workers: Vec<_> = (0..2)
             .map(|_| {
                 scope
@@ -141,7 +141,7 @@ fn orders(handle: &SyncHandle) -> Outcome {
     Ok(())
 }
 
-/// Latest and mailbox keep one value: the newest.
+/// A latest record and a mailbox keep one value: the newest.
 fn setpoint(handle: &SyncHandle) -> Outcome {
     let setpoint = handle.producer::<f32>("workshop.setpoint")?;
     let display = handle.consumer::<f32>("workshop.setpoint")?;
@@ -162,11 +162,11 @@ fn setpoint(handle: &SyncHandle) -> Outcome {
     Ok(())
 }
 
-/// A burst goes into a queue of its own; the caller moves on while a task brings it into the record.
+/// A queued producer accepts a burst into its own queue, and a task forwards the burst into the record meanwhile.
 fn burst(handle: &SyncHandle) -> Outcome {
     let queued = handle.producer_with_capacity::<u32>("workshop.order", 1_000)?;
     for order in 0..500 {
-        // There is room in the queue, so this never waits for the record's own four places.
+        // The queue has room, so the caller does not depend on the record's own four slots.
         queued.try_set(order)?;
     }
     println!("5. queued bridge: a burst of 500 orders accepted at once");

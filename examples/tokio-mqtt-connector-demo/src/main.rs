@@ -1,8 +1,8 @@
 //! Run with `cargo run -p tokio-mqtt-connector-demo`; end with Ctrl-C or `-- --seconds 5`.
 //!
-//! Three thermometers, their mean, and two commands, linked to an MQTT broker in both directions. With nothing
-//! configured the broker runs inside this process; `MQTT_BROKER_URL=mqtt://host:port` names another one.
-#![allow(clippy::print_stdout, clippy::print_stderr)] // It is a demo: it talks.
+//! Three thermometers, their mean, and two commands, linked to an MQTT broker in both directions. By default the broker runs
+//! inside this process; `MQTT_BROKER_URL=mqtt://host:port` names another one.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // A demo prints.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -19,7 +19,7 @@ mod view;
 
 use options::Options;
 
-/// Everything the thermometers sent, as it comes back from the broker.
+/// The record of the readings that the broker sends back.
 const ECHO: &str = "broker.echo";
 
 #[tokio::main]
@@ -51,7 +51,7 @@ async fn demo(options: Options) -> Result<(), Box<dyn std::error::Error>> {
     let db = build(&url)?;
     view::introduce(&db, &url, embedded.is_some());
     let view = tokio::spawn(view::show(db.clone(), std::io::stdout().is_terminal()));
-    let outcome = db.run_until(end(options.seconds)).await;
+    let outcome = db.run_until(stop_request(options.seconds)).await;
     view.abort();
     if let Some(broker) = embedded {
         broker.stop().await;
@@ -60,19 +60,19 @@ async fn demo(options: Options) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// The graph: this is all there is to it.
+/// Declares the whole graph and builds the database.
 fn build(url: &str) -> DbResult<AimDb<TokioAdapter>> {
     let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter::new()?));
     let broker = MqttConnector::new(url).require_connection(Duration::from_secs(5));
     builder.connector(broker).stop_on_failure();
 
     let settings = Settings::new(SamplingPeriod { millis: 500 });
-    for place in SensorKey::THERMOMETERS {
+    for sensor in SensorKey::THERMOMETERS {
         let settings = Arc::clone(&settings);
-        builder.configure::<Temperature>(place, |reg| {
+        builder.configure::<Temperature>(sensor, |reg| {
             reg.buffer(BufferCfg::SpmcRing { capacity: 32 })
-                .source(move |ctx, producer| thermometer(ctx, producer, place, settings))
-                .link_to(link(&place), Json);
+                .source(move |ctx, producer| thermometer(ctx, producer, sensor, settings))
+                .link_to(link(&sensor), Json);
         });
     }
     builder.configure::<Mean>(SensorKey::Mean, |reg| {
@@ -98,13 +98,13 @@ fn build(url: &str) -> DbResult<AimDb<TokioAdapter>> {
     builder.build()
 }
 
-/// The link that belongs to a key.
+/// The address of a key's link.
 fn link(key: &impl RecordKey) -> &str {
     key.link_address().expect("every key of the house has a link")
 }
 
-/// Ctrl-C, a request to terminate, or the time the user gave.
-async fn end(seconds: Option<Duration>) {
+/// Waits for Ctrl-C, a termination signal, or the end of the requested time.
+async fn stop_request(seconds: Option<Duration>) {
     let time_is_up = async {
         match seconds {
             Some(limit) => tokio::time::sleep(limit).await,
@@ -132,7 +132,7 @@ async fn terminate() {
     std::future::pending().await
 }
 
-/// Warnings and errors, or what `RUST_LOG` asks for.
+/// Logs warnings and errors, or the levels that `RUST_LOG` selects.
 fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| "warn,mqtt5=off".into());

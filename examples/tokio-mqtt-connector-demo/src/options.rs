@@ -1,4 +1,4 @@
-//! What the user asks for.
+//! Command-line arguments and environment variables.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ Three thermometers, their mean and two commands, linked to an MQTT broker.
 
 usage: tokio-mqtt-connector-demo [--seconds N]
 
-  --seconds N        stop by itself after N seconds, in order
+  --seconds N        shut down after N seconds
   --help             show this
 
 environment:
   MQTT_BROKER_URL    use this broker (mqtt://host:port, mqtts://user:password@host:port);
-                     without it one is started inside the process
+                     without it the demo starts one inside the process
   RUST_LOG           what to log on stderr, for instance `info`";
 
 pub(crate) struct Options {
@@ -23,7 +23,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// `None` if help was asked for and given.
+    /// Parses the arguments. `None` if it has printed the help instead.
     pub(crate) fn from_args() -> Result<Option<Self>, lexopt::Error> {
         let mut options = Self { seconds: None, broker: broker_from_environment() };
         let mut args = lexopt::Parser::from_env();

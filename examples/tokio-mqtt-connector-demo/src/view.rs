@@ -1,4 +1,4 @@
-//! What a person sees: a table that renews itself on a terminal, plain lines elsewhere.
+//! The output: a table that is redrawn in place on a terminal, plain lines elsewhere.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use aimdb::prelude::*;
 use aimdb::{CodecError, Decode, Incoming};
 use sensor_graph::{CommandKey, Display, Mean, SensorKey, Temperature, Unit};
 
-/// The graph, and how to look at it from outside.
+/// Prints the graph, and commands that watch and control it through the broker.
 pub(crate) fn introduce(db: &AimDb<TokioAdapter>, url: &str, embedded: bool) {
     let host = url.split_once("://").map_or(url, |(_, rest)| rest);
     let host = host.rsplit_once('@').map_or(host, |(_, host)| host).trim_end_matches('/');
@@ -21,20 +21,20 @@ pub(crate) fn introduce(db: &AimDb<TokioAdapter>, url: &str, embedded: bool) {
     );
 }
 
-/// Shows values until it is aborted.
+/// Prints values until the task is aborted.
 pub(crate) async fn show(db: AimDb<TokioAdapter>, live: bool) {
-    let shown = if live { table(db).await } else { lines(db).await };
-    if let Err(problem) = shown {
+    let outcome = if live { table(db).await } else { lines(db).await };
+    if let Err(problem) = outcome {
         eprintln!("error: {problem}");
     }
 }
 
-/// Renewed in place, ten times a second.
+/// Redraws the table in place, ten times a second.
 async fn table(db: AimDb<TokioAdapter>) -> DbResult<()> {
     let mut height = 0;
     loop {
         let table = render(&db)?;
-        // Up to the first line, and every line to its end.
+        // The cursor moves up to the first line; each line clears the rest of its own row.
         print!("{}{}", if height > 0 { format!("\x1b[{height}A") } else { String::new() }, table);
         _ = std::io::Write::flush(&mut std::io::stdout());
         height = table.lines().count();
@@ -81,12 +81,12 @@ fn render(db: &AimDb<TokioAdapter>) -> DbResult<String> {
     let broker = if connected { "connected" } else { "not connected" };
     _ = writeln!(
         out,
-        "broker {broker}; {received} readings came back from it, {commands} commands\x1b[K"
+        "broker {broker}; {received} readings and {commands} commands received from it\x1b[K"
     );
     Ok(out)
 }
 
-/// A line for each reading of the mean, and for each command that changes the unit.
+/// Prints a line for each mean, in the unit that the last command has set.
 async fn lines(db: AimDb<TokioAdapter>) -> DbResult<()> {
     let Ok(mut means) = db.consumer::<Mean>(SensorKey::Mean)?.subscribe() else { return Ok(()) };
     while let Ok(Mean { celsius, min, max }) = means.recv().await {
@@ -94,7 +94,7 @@ async fn lines(db: AimDb<TokioAdapter>) -> DbResult<()> {
         let echoes = db.metrics().record(crate::ECHO).map_or(0, |record| record.produced);
         let [celsius, min, max] = [celsius, min, max].map(|celsius| in_unit(unit, celsius));
         println!(
-            "mean {celsius}, from {min} to {max}; {echoes} readings came back from the broker"
+            "mean {celsius}, from {min} to {max}; {echoes} readings received back from the broker"
         );
     }
     Ok(())
@@ -113,7 +113,7 @@ fn in_unit(unit: Unit, celsius: f32) -> String {
     format!("{value:.1} {sign}")
 }
 
-/// Decodes a thermometer's reading, and a mean as a reading without a time: both come by the same filter.
+/// Decodes a thermometer's reading, and a mean as a reading without a time: the topic filter matches both.
 pub(crate) fn reading() -> impl Decode<Temperature> {
     aimdb::decode_with(|message: &Incoming<'_>| {
         let mut json = Json;
@@ -125,7 +125,7 @@ pub(crate) fn reading() -> impl Decode<Temperature> {
     })
 }
 
-/// A tap that only takes: the metrics count.
+/// A tap that discards the values; the metrics count them.
 pub(crate) async fn count_echo(
     _ctx: RuntimeContext<TokioAdapter>,
     echo: Consumer<Temperature, TokioAdapter>,

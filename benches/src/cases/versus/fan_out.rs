@@ -1,4 +1,4 @@
-//! One writer, many readers, each of which gets every value.
+//! One writer and many readers; every reader receives every value.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -8,35 +8,37 @@ use std::time::{Duration, Instant};
 use aimdb_core::BufferCfg;
 use tokio::runtime::Builder;
 
-use crate::kit::{Case, Fate, Run, Scale, on_threads, spin_until, time};
+use crate::kit::{Case, Delivery, Run, Scale, on_threads, spin_until, time};
 use crate::payload::{Value, stream, sum};
 use crate::peers::{self, Read, TryRead, TryWrite};
 use crate::table::Table;
 
 const CAPACITY: usize = 1024;
 const RING: BufferCfg = BufferCfg::SpmcRing { capacity: CAPACITY };
-/// How far the writer goes before it looks how far the readers are.
+/// The number of values that the writer sends before it checks the readers' progress.
 const BURST: u64 = 256;
 
 pub(super) fn awake<const READERS: usize>(scale: Scale) -> Table {
     let values = scale.operations(800_000 / READERS as u64);
     Case::against("aimdb ring", format!("1 → {READERS}, awake"))
-        .contestant("aimdb ring", || going_round(values, peers::record(RING, READERS)))
-        .contestant("tokio broadcast", || going_round(values, peers::broadcast(CAPACITY, READERS)))
+        .contestant("aimdb ring", || polled_in_turn(values, peers::record(RING, READERS)))
+        .contestant("tokio broadcast", || {
+            polled_in_turn(values, peers::broadcast(CAPACITY, READERS))
+        })
         .contestant("async-broadcast", || {
-            going_round(values, peers::overwriting(CAPACITY, READERS))
+            polled_in_turn(values, peers::async_broadcast_overflowing(CAPACITY, READERS))
         })
         .contestant("embassy pubsub", || {
-            going_round(values, peers::pubsub::<Value, CAPACITY, READERS>())
+            polled_in_turn(values, peers::pubsub::<Value, CAPACITY, READERS>())
         })
         .contestant("disruptor, spinning", || {
-            going_round(values, peers::disruptor(CAPACITY, READERS))
+            polled_in_turn(values, peers::disruptor(CAPACITY, READERS))
         })
         .run(scale)
 }
 
-/// One thread takes what is there for each reader in turn; the writer stays less than a ring ahead.
-pub fn going_round<W: TryWrite, R: TryRead>(
+/// One thread polls all readers in turn; the writer stays less than one ring ahead of the slowest.
+pub fn polled_in_turn<W: TryWrite, R: TryRead>(
     values: u64,
     (mut writer, readers): (W, Vec<R>),
 ) -> Run {
@@ -50,42 +52,49 @@ pub fn going_round<W: TryWrite, R: TryRead>(
             writer.try_write(black_box(value));
         }
     };
-    let flow = on_threads(vec![write], vec![|| go_round(values, readers, all_have)]);
-    let fate: Fate = flow.outcomes.into_iter().sum();
+    let flow = on_threads(vec![write], vec![|| poll_in_turn(values, readers, all_have)]);
+    let delivery: Delivery = flow.outcomes.into_iter().sum();
     let expected = sum::<Value>(values).wrapping_mul(count);
-    assert_eq!((fate.delivered, fate.sum), (values * count, expected), "all got all");
+    assert_eq!((delivery.delivered, delivery.sum), (values * count, expected), "all got all");
     Run::new(values, flow.read)
 }
 
-fn go_round<R: TryRead>(values: u64, mut readers: Vec<R>, all_have: &AtomicU64) -> Fate {
-    let mut fates = vec![Fate::default(); readers.len()];
+fn poll_in_turn<R: TryRead>(values: u64, mut readers: Vec<R>, all_have: &AtomicU64) -> Delivery {
+    let mut deliveries = vec![Delivery::default(); readers.len()];
     spin_until(|| {
-        for (reader, fate) in readers.iter_mut().zip(&mut fates) {
+        for (reader, delivery) in readers.iter_mut().zip(&mut deliveries) {
             while let Some(value) = reader.try_read() {
-                fate.take(&black_box(value));
+                delivery.take(&black_box(value));
             }
         }
-        let slowest = fates.iter().map(|fate| fate.delivered).min().unwrap_or(values);
+        let slowest = deliveries.iter().map(|delivery| delivery.delivered).min().unwrap_or(values);
         all_have.store(slowest, Ordering::Release);
-        (slowest == values).then(|| fates.iter().copied().sum())
+        (slowest == values).then(|| deliveries.iter().copied().sum())
     })
 }
 
 pub(super) fn asleep<const READERS: usize>(scale: Scale) -> Table {
     let values = scale.operations(160_000 / READERS as u64);
     Case::against("aimdb ring", format!("1 → {READERS}, asleep: the writer's time for a send"))
-        .contestant("aimdb ring", || waking(values, peers::record(RING, READERS)))
-        .contestant("tokio broadcast", || waking(values, peers::broadcast(CAPACITY, READERS)))
-        .contestant("async-broadcast", || waking(values, peers::overwriting(CAPACITY, READERS)))
+        .contestant("aimdb ring", || wake_parked_tasks(values, peers::record(RING, READERS)))
+        .contestant("tokio broadcast", || {
+            wake_parked_tasks(values, peers::broadcast(CAPACITY, READERS))
+        })
+        .contestant("async-broadcast", || {
+            wake_parked_tasks(values, peers::async_broadcast_overflowing(CAPACITY, READERS))
+        })
         .contestant("embassy pubsub", || {
-            waking(values, peers::pubsub::<Value, CAPACITY, READERS>())
+            wake_parked_tasks(values, peers::pubsub::<Value, CAPACITY, READERS>())
         })
         .run(scale)
 }
 
-/// All on one thread, so that everybody is asleep when a value comes: the writer waits until the readers have had it, and
-/// each goes back to sleep before it gives way.
-pub fn waking<W: TryWrite, R: Read>(values: u64, (mut writer, readers): (W, Vec<R>)) -> Run {
+/// Measures the writer's time to send while all readers are parked. All tasks share one thread: the writer yields until
+/// every reader has taken the value and is parked again.
+pub fn wake_parked_tasks<W: TryWrite, R: Read>(
+    values: u64,
+    (mut writer, readers): (W, Vec<R>),
+) -> Run {
     let count = readers.len() as u64;
     let received = Arc::new(AtomicU64::new(0));
     let reached = async |goal| {
@@ -97,7 +106,7 @@ pub fn waking<W: TryWrite, R: Read>(values: u64, (mut writer, readers): (W, Vec<
     let elapsed = runtime.block_on(async {
         let read = |reader| tokio::spawn(counting(reader, Arc::clone(&received)));
         let tasks: Vec<_> = readers.into_iter().map(read).collect();
-        // Everybody says that it is about to wait.
+        // Each reader counts itself before its first wait.
         reached(count).await;
         let mut elapsed = Duration::ZERO;
         for (sent, value) in (1..).zip(stream::<Value>(values)) {
@@ -115,20 +124,23 @@ pub fn waking<W: TryWrite, R: Read>(values: u64, (mut writer, readers): (W, Vec<
 }
 
 async fn counting(mut reader: impl Read, received: Arc<AtomicU64>) -> u64 {
-    let mut fate = Fate::default();
+    let mut delivery = Delivery::default();
     received.fetch_add(1, Ordering::Relaxed);
-    while fate.take(&black_box(reader.read().await)) {
+    while delivery.take(&black_box(reader.read().await)) {
         received.fetch_add(1, Ordering::Relaxed);
     }
     received.fetch_add(1, Ordering::Relaxed);
-    fate.delivered
+    delivery.delivered
 }
 
 pub(super) fn idle<const READERS: usize>(scale: Scale) -> Table {
     Case::against("aimdb ring", format!("1 → {READERS} that never read"))
         .contestant("aimdb ring", unread(scale, peers::record(RING, READERS)))
         .contestant("tokio broadcast", unread(scale, peers::broadcast(CAPACITY, READERS)))
-        .contestant("async-broadcast", unread(scale, peers::overwriting(CAPACITY, READERS)))
+        .contestant(
+            "async-broadcast",
+            unread(scale, peers::async_broadcast_overflowing(CAPACITY, READERS)),
+        )
         .contestant("embassy pubsub", unread(scale, peers::pubsub::<Value, CAPACITY, READERS>()))
         .run(scale)
 }

@@ -1,4 +1,4 @@
-//! Two sides answer each other with a time stamp: how long a value is under way.
+//! Two ends exchange time stamps: the time that a value takes from one end to the other.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use aimdb_core::BufferCfg;
 use tokio::runtime::Runtime;
 
-use crate::cases::sync::alone;
+use crate::cases::sync::single_reader;
 use crate::cases::wake::runtime;
-use crate::kit::{Case, Run, Scale, Tail, on_threads};
+use crate::kit::{Case, Percentiles, Run, Scale, on_threads};
 use crate::payload::{Payload, Value};
 use crate::peers::{self, Get, Read, Set, Write};
 use crate::table::Table;
@@ -16,43 +16,57 @@ use crate::table::Table;
 const DEPTH: usize = 16;
 const QUEUE: BufferCfg = BufferCfg::SpmcQueue { capacity: DEPTH };
 const RING: BufferCfg = BufferCfg::SpmcRing { capacity: DEPTH };
-/// Long enough for the other side to spin, give up and park.
+/// Longer than the other end spins before it parks.
 const PAUSE: Duration = Duration::from_micros(30);
 
 pub(super) fn threads(scale: Scale) -> Table {
     Case::against("aimdb-sync queue", "parked threads")
-        .contestant("aimdb-sync queue", || parked(scale, || alone(peers::door(QUEUE))))
-        .contestant("aimdb-sync ring", || parked(scale, || alone(peers::door(RING))))
-        .contestant("std sync_channel", || parked(scale, || alone(peers::sync_channel(DEPTH))))
-        .contestant("crossbeam", || parked(scale, || alone(peers::crossbeam(DEPTH))))
-        .contestant("flume", || parked(scale, || alone(peers::flume(DEPTH))))
-        .contestant("kanal", || parked(scale, || alone(peers::kanal(DEPTH))))
-        .contestant("async-channel", || parked(scale, || alone(peers::async_channel(DEPTH))))
-        .contestant("tokio broadcast", || parked(scale, || alone(peers::broadcast(DEPTH, 1))))
+        .contestant("aimdb-sync queue", || {
+            thread_latency(scale, || single_reader(peers::sync_record(QUEUE)))
+        })
+        .contestant("aimdb-sync ring", || {
+            thread_latency(scale, || single_reader(peers::sync_record(RING)))
+        })
+        .contestant("std sync_channel", || {
+            thread_latency(scale, || single_reader(peers::sync_channel(DEPTH)))
+        })
+        .contestant("crossbeam", || {
+            thread_latency(scale, || single_reader(peers::crossbeam(DEPTH)))
+        })
+        .contestant("flume", || thread_latency(scale, || single_reader(peers::flume(DEPTH))))
+        .contestant("kanal", || thread_latency(scale, || single_reader(peers::kanal(DEPTH))))
+        .contestant("async-channel", || {
+            thread_latency(scale, || single_reader(peers::async_channel(DEPTH)))
+        })
+        .contestant("tokio broadcast", || {
+            thread_latency(scale, || single_reader(peers::broadcast(DEPTH, 1)))
+        })
         .run(scale)
 }
 
 pub(super) fn tasks(scale: Scale) -> Table {
     let on = &runtime(2);
     Case::against("aimdb queue", "Tokio tasks")
-        .contestant("aimdb queue", || spawned(on, scale, || peers::record(QUEUE, 1)))
-        .contestant("aimdb ring", || spawned(on, scale, || peers::record(RING, 1)))
+        .contestant("aimdb queue", || task_latency(on, scale, || peers::record(QUEUE, 1)))
+        .contestant("aimdb ring", || task_latency(on, scale, || peers::record(RING, 1)))
         .contestant("aimdb latest", || {
-            spawned(on, scale, || peers::record(BufferCfg::SingleLatest, 1))
+            task_latency(on, scale, || peers::record(BufferCfg::SingleLatest, 1))
         })
-        .contestant("tokio mpsc", || spawned(on, scale, || peers::mpsc(DEPTH)))
-        .contestant("tokio broadcast", || spawned(on, scale, || peers::broadcast(DEPTH, 1)))
-        .contestant("tokio watch", || spawned(on, scale, peers::watch))
-        .contestant("flume", || spawned(on, scale, || peers::flume(DEPTH)))
-        .contestant("kanal", || spawned(on, scale, || peers::kanal_async(DEPTH)))
-        .contestant("async-channel", || spawned(on, scale, || peers::async_channel(DEPTH)))
-        .contestant("async-broadcast", || spawned(on, scale, || peers::async_broadcast(DEPTH, 1)))
-        .contestant("thingbuf", || spawned(on, scale, || peers::thingbuf(DEPTH)))
-        .contestant("embassy pubsub", || spawned(on, scale, peers::pubsub::<Value, DEPTH, 1>))
+        .contestant("tokio mpsc", || task_latency(on, scale, || peers::mpsc(DEPTH)))
+        .contestant("tokio broadcast", || task_latency(on, scale, || peers::broadcast(DEPTH, 1)))
+        .contestant("tokio watch", || task_latency(on, scale, peers::watch))
+        .contestant("flume", || task_latency(on, scale, || peers::flume(DEPTH)))
+        .contestant("kanal", || task_latency(on, scale, || peers::kanal_async(DEPTH)))
+        .contestant("async-channel", || task_latency(on, scale, || peers::async_channel(DEPTH)))
+        .contestant("async-broadcast", || {
+            task_latency(on, scale, || peers::async_broadcast(DEPTH, 1))
+        })
+        .contestant("thingbuf", || task_latency(on, scale, || peers::thingbuf(DEPTH)))
+        .contestant("embassy pubsub", || task_latency(on, scale, peers::pubsub::<Value, DEPTH, 1>))
         .run(scale)
 }
 
-/// A clock both sides read, and what one of them found.
+/// The clock that both ends read, and the latencies that one end measured.
 struct Stamps {
     start: Instant,
     nanos: Vec<u64>,
@@ -76,14 +90,14 @@ impl Stamps {
     }
 }
 
-/// The median stands for the run: one long stall would outweigh all the rest.
+/// The run's time is the median of both directions: one long stall would dominate a mean.
 fn one_way(there: Stamps, back: Stamps) -> Run {
-    let tail = Tail::of([there.nanos, back.nanos].concat());
-    Run::new(1, Duration::from_nanos(tail.p50)).with_tail(tail)
+    let tail = Percentiles::of([there.nanos, back.nanos].concat());
+    Run::new(1, Duration::from_nanos(tail.p50)).with_percentiles(tail)
 }
 
-/// Two threads that wait a moment before they answer, so that each is parked when a value comes for it.
-pub fn parked<S: Set, G: Get>(scale: Scale, make: impl Fn() -> (S, G)) -> Run {
+/// Two threads that pause before they answer, so that the receiver of each value is parked.
+pub fn thread_latency<S: Set, G: Get>(scale: Scale, make: impl Fn() -> (S, G)) -> Run {
     let trips = scale.operations(1_000);
     let (start, ends) = (Instant::now(), (make(), make()));
     let ((mut ping, mut pinged), (mut pong, mut ponged)) = ends;
@@ -102,7 +116,7 @@ pub fn parked<S: Set, G: Get>(scale: Scale, make: impl Fn() -> (S, G)) -> Run {
             thread::sleep(PAUSE);
             pong.set(back.stamp());
         }
-        // Kept open until the other side has read the last one.
+        // The sender stays open until the other end has read its last value.
         (back, pong)
     };
     let mut flow = on_threads(vec![serve], vec![back]);
@@ -110,14 +124,14 @@ pub fn parked<S: Set, G: Get>(scale: Scale, make: impl Fn() -> (S, G)) -> Run {
     one_way(there, back)
 }
 
-/// Two tasks that answer at once.
-pub fn spawned<W: Write, R: Read>(
+/// Two tasks that answer without a pause.
+pub fn task_latency<W: Write, R: Read>(
     runtime: &Runtime,
     scale: Scale,
     make: impl Fn() -> (W, Vec<R>),
 ) -> Run {
     let trips = scale.operations(50_000);
-    let (start, ends) = (Instant::now(), (alone(make()), alone(make())));
+    let (start, ends) = (Instant::now(), (single_reader(make()), single_reader(make())));
     let ((mut ping, mut pinged), (mut pong, mut ponged)) = ends;
     let there = runtime.spawn(async move {
         let mut there = Stamps::since(start, trips);

@@ -1,7 +1,7 @@
-//! AimDB next to everything that a user would otherwise pick, in groups that the report has a section for.
+//! AimDB compared with its alternatives, in groups; the report has one section for each group.
 //!
-//! AimDB is the baseline of each comparison: a ratio is the other's time over AimDB's in the same round, so above one
-//! the other is slower.
+//! AimDB is the baseline of each comparison: a ratio is the contestant's time over AimDB's in the same round, so above
+//! one the contestant is slower.
 
 mod blocking;
 pub(super) mod fan_out;
@@ -22,19 +22,19 @@ pub struct Group {
     pub name: &'static str,
     /// A heading.
     pub title: &'static str,
-    /// What is measured, and what the contestants have to do.
+    /// The work of the contestants and the measured time, for the report.
     pub about: &'static str,
     /// The comparisons.
     pub cases: &'static [NamedCase],
 }
 
-/// All of them, in the order of the report.
+/// All groups, in the order of the report.
 pub const GROUPS: &[Group] = &[
     Group {
         name: "same_thread",
         title: "One thread: write, read back",
-        about: "One thread writes a value and takes it out again, without waiting: what the data structure itself \
-                costs. Capacity 64.",
+        about: "One thread writes a value and reads it back without waiting: the cost of the data structure alone. \
+                Capacity 64.",
         cases: &[
             ("same_thread::ring", same_thread::ring::<Value>),
             ("same_thread::ring_1k", same_thread::ring::<Block>),
@@ -66,8 +66,8 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "blocking",
         title: "One writer, one reader: blocking threads",
-        about: "The same through the blocking door (`aimdb-sync`), next to channels for threads. Those without batches \
-                send one by one in both.",
+        about: "The same through the sync API (`aimdb-sync`), next to channels for threads. Contestants without \
+                batches send one by one in both.",
         cases: &[
             ("blocking::single", blocking::single::<Value>),
             ("blocking::single_1k", blocking::single::<Block>),
@@ -78,10 +78,10 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "fan_out",
         title: "One writer, many readers",
-        about: "Every reader gets every value. *Awake*: a thread goes round all readers and takes what is there, while \
-                the writer stays less than a ring ahead; the time is for a send and all its receives. *Asleep*: every \
-                reader is a parked task when the value comes; the time is the writer's alone, with all wake-ups. *Idle*: \
-                256 readers that never read; the writer overwrites. Capacity 1024.",
+        about: "Every reader receives every value. *Awake*: one thread polls all readers in turn, while the writer \
+                stays less than a ring ahead; the time is for a send and all its receives. *Asleep*: every reader is \
+                a parked task when the writer sends; the time is the writer's alone, with all wake-ups. *Idle*: 256 \
+                readers that never read; the writer overwrites. Capacity 1024.",
         cases: &[
             ("fan_out::awake_4", fan_out::awake::<4>),
             ("fan_out::awake_16", fan_out::awake::<16>),
@@ -102,27 +102,27 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "overload",
         title: "A writer that never waits, four readers that cannot keep up",
-        about: "Five threads. The writer sends as fast as it can, and each send is timed for itself; *longest* is the \
-                worst stall of all rounds. Times hold the reading of the clock. *Delivered* is what readers got of what they could have got; a faster writer \
-                leaves them less time. Capacity 1024.",
+        about: "Five threads. The writer sends as fast as it can, and each send is timed for itself; *longest* is \
+                the worst stall of all rounds. Times include the reading of the clock. *Delivered* is the share of \
+                the values that the readers received; a faster writer leaves them less time. Capacity 1024.",
         cases: &[("overload::ring", overload::ring)],
     },
     Group {
         name: "latency",
         title: "Latency, one way",
-        about: "From before the send until the reader has the value, taken from a time stamp in it; *ns/op* is the median. *Threads* are parked: \
-                both sides sleep a moment before they answer. *Tasks* answer at once, on a Tokio runtime with two \
-                workers, which as a rule keeps both on one.",
+        about: "From before the send until the reader has the value, taken from a time stamp in it; *ns/op* is the \
+                median. *Threads* are parked: both sides sleep a moment before they answer. *Tasks* answer at once, \
+                on a Tokio runtime with two workers, which as a rule keeps both on one.",
         cases: &[("latency::threads", latency::threads), ("latency::tasks", latency::tasks)],
     },
     Group {
         name: "scale",
         title: "Many records",
-        about: "A ring of 16 values of 32 bytes and one tap for each record, on a Tokio runtime with two workers, in a \
-                process of its own. *Memory* is the growth of the resident set from before the first `configure` until \
-                all taps wait. *Value through each* is from the first send until all taps have counted. *Idle CPU* is \
-                what the process used in the seconds after that, in steps of 10 ms: \
-                one step may be rounding.",
+        about: "A ring of 16 values of 32 bytes and one tap for each record, on a Tokio runtime with two workers, in \
+                a process of its own. *Memory* is the growth of the resident set from before the first `configure` \
+                until all taps wait. *Value through each* is from the first send until all taps have counted. *Idle \
+                CPU* is the processor time of the idle seconds after that, in steps of 10 ms: one step may be \
+                rounding.",
         cases: &[("scale::records", scale::records)],
     },
 ];

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use aimdb_core::BufferCfg;
 
-use crate::kit::{Case, Fate, Run, Scale, Tail, driven, on_threads};
+use crate::kit::{Case, Delivery, Percentiles, Run, Scale, blocking_on, on_threads};
 use crate::payload::{Value, stream};
 use crate::peers::{self, Read, TryWrite, drain};
 use crate::table::Table;
@@ -18,7 +18,9 @@ pub(super) fn ring(scale: Scale) -> Table {
     Case::against("aimdb ring", "1 → 4, writer's time for a send")
         .contestant("aimdb ring", || flood(scale, peers::record(RING, READERS)))
         .contestant("tokio broadcast", || flood(scale, peers::broadcast(CAPACITY, READERS)))
-        .contestant("async-broadcast", || flood(scale, peers::overwriting(CAPACITY, READERS)))
+        .contestant("async-broadcast", || {
+            flood(scale, peers::async_broadcast_overflowing(CAPACITY, READERS))
+        })
         .contestant("embassy pubsub", || flood(scale, peers::pubsub::<Value, CAPACITY, READERS>()))
         .run(scale)
 }
@@ -36,9 +38,13 @@ pub fn flood<W: TryWrite, R: Read>(scale: Scale, (mut writer, readers): (W, Vec<
             before = after;
         }
     };
-    let readers = readers.into_iter().map(|reader| driven(drain(reader))).collect();
+    let readers = readers.into_iter().map(|reader| blocking_on(drain(reader))).collect();
     let flow = on_threads(vec![write], readers);
-    let fate: Fate = flow.outcomes.into_iter().sum();
-    assert_eq!(fate.delivered + fate.lagged, values * READERS as u64, "each value has a fate");
-    Run::new(values, flow.written).with_fate(fate).with_tail(Tail::of(nanos))
+    let delivery: Delivery = flow.outcomes.into_iter().sum();
+    assert_eq!(
+        delivery.delivered + delivery.lagged,
+        values * READERS as u64,
+        "each value has a fate"
+    );
+    Run::new(values, flow.written).with_delivery(delivery).with_percentiles(Percentiles::of(nanos))
 }

@@ -2,7 +2,7 @@
 
 use aimdb_core::BufferCfg;
 
-use crate::cases::same_thread::there_and_back;
+use crate::cases::same_thread::write_then_read;
 use crate::kit::{Case, Run, Scale};
 use crate::payload::Payload;
 use crate::peers::{self, TryRead, TryWrite};
@@ -24,15 +24,18 @@ fn run<P: Payload, W: TryWrite<P>, R: TryRead<P>>(
     scale: Scale,
     ends: (W, Vec<R>),
 ) -> impl FnMut() -> Run {
-    there_and_back(scale, ends)
+    write_then_read(scale, ends)
 }
 
 pub(super) fn ring<P: Payload>(scale: Scale) -> Table {
     let buffer = BufferCfg::SpmcRing { capacity: CAPACITY };
     against_ours::<P>(scale, "aimdb ring", "broadcast channels", buffer)
-        .contestant("aimdb-sync ring", run::<P, _, _>(scale, peers::door(buffer)))
+        .contestant("aimdb-sync ring", run::<P, _, _>(scale, peers::sync_record(buffer)))
         .contestant("tokio broadcast", run::<P, _, _>(scale, peers::broadcast(CAPACITY, 1)))
-        .contestant("async-broadcast", run::<P, _, _>(scale, peers::overwriting(CAPACITY, 1)))
+        .contestant(
+            "async-broadcast",
+            run::<P, _, _>(scale, peers::async_broadcast_overflowing(CAPACITY, 1)),
+        )
         .contestant("embassy pubsub", run::<P, _, _>(scale, peers::pubsub::<P, CAPACITY, 1>()))
         .contestant("disruptor", run::<P, _, _>(scale, peers::disruptor(CAPACITY, 1)))
         .run(scale)
@@ -48,7 +51,7 @@ pub(super) fn latest<P: Payload>(scale: Scale) -> Table {
 pub(super) fn queue<P: Payload>(scale: Scale) -> Table {
     let buffer = BufferCfg::SpmcQueue { capacity: CAPACITY };
     against_ours::<P>(scale, "aimdb queue", "bounded queues", buffer)
-        .contestant("aimdb-sync queue", run::<P, _, _>(scale, peers::door(buffer)))
+        .contestant("aimdb-sync queue", run::<P, _, _>(scale, peers::sync_record(buffer)))
         .contestant("tokio mpsc", run::<P, _, _>(scale, peers::mpsc(CAPACITY)))
         .contestant("std sync_channel", run::<P, _, _>(scale, peers::sync_channel(CAPACITY)))
         .contestant("crossbeam", run::<P, _, _>(scale, peers::crossbeam(CAPACITY)))
@@ -62,6 +65,6 @@ pub(super) fn queue<P: Payload>(scale: Scale) -> Table {
 
 pub(super) fn mailbox<P: Payload>(scale: Scale) -> Table {
     against_ours::<P>(scale, "aimdb mailbox", "Mutex<Option<T>> + Notify", BufferCfg::Mailbox)
-        .contestant("Mutex + Notify", run::<P, _, _>(scale, peers::slot()))
+        .contestant("Mutex + Notify", run::<P, _, _>(scale, peers::notify_slot()))
         .run(scale)
 }

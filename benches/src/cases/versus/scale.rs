@@ -1,5 +1,5 @@
-//! Many records with a tap each: what they cost to build, to keep, and to end. Each size runs in a process of its own, so
-//! that no memory of an earlier one is used again.
+//! Many records with one tap each: the cost to build them, to keep them and to shut them down. Each size runs in a
+//! process of its own, so that no size reuses memory of an earlier one.
 
 use std::fs;
 use std::process::Command;
@@ -16,19 +16,19 @@ use crate::kit::Scale;
 use crate::payload::{Payload, Value};
 use crate::table::{Bar, Table};
 
-/// Tells a process that it is there for one size. `main` asks [`child`] first.
+/// The environment variable that makes a process measure one size. `main` calls [`child`] first.
 const SIZE: &str = "AIMDB_BENCH_RECORDS";
-/// How long it is watched while nothing happens, in milliseconds.
+/// The environment variable with the length of the idle measurement, in milliseconds.
 const IDLE: &str = "AIMDB_BENCH_IDLE";
 const BUFFER: BufferCfg = BufferCfg::SpmcRing { capacity: 16 };
-/// Whatever the last values have set going may come to rest before it is watched.
+/// The pause between the last value and the idle measurement.
 const SETTLE: Duration = Duration::from_millis(100);
-/// Of the kernel's clock for processor time: a hundred a second, wherever Linux runs.
+/// The unit of the kernel's processor times: 10 ms on every Linux.
 const TICK: Duration = Duration::from_millis(10);
 
-/// What one size found. Between processes it is a line of numbers.
+/// The measurements of one size. The child prints them as one line of numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Found {
+struct Measurement {
     records: u64,
     build_micros: u64,
     bytes: u64,
@@ -37,8 +37,8 @@ struct Found {
     shutdown_micros: u64,
 }
 
-/// The numbers in the order of the line.
-impl Found {
+/// The line has the fields in this order.
+impl Measurement {
     fn to_line(self) -> String {
         let Self { records, build_micros, bytes, through_micros, idle_micros, shutdown_micros } =
             self;
@@ -79,7 +79,7 @@ impl Found {
     }
 }
 
-/// Whether this process is there for one size only; then it has printed what it found.
+/// Measures one size and prints the result if the environment asks for it; returns whether it did.
 #[expect(clippy::print_stdout, reason = "the parent reads it")]
 #[must_use]
 pub fn child() -> bool {
@@ -92,9 +92,9 @@ pub fn child() -> bool {
 
 pub(super) fn records(scale: Scale) -> Table {
     let found: Vec<_> = match scale {
-        Scale::Full => [1_000, 10_000, 100_000].map(|n| elsewhere(n, "2000")).into(),
-        Scale::Quick => [1_000, 10_000].map(|n| elsewhere(n, "500")).into(),
-        // A test's program has a main of its own, and cannot be a child.
+        Scale::Full => [1_000, 10_000, 100_000].map(|n| measure_in_child(n, "2000")).into(),
+        Scale::Quick => [1_000, 10_000].map(|n| measure_in_child(n, "500")).into(),
+        // The program of a unit test has another `main`, so it cannot be the child.
         Scale::Smoke => vec![measure(100, Duration::ZERO)],
     };
     Table {
@@ -102,11 +102,11 @@ pub(super) fn records(scale: Scale) -> Table {
         title: "records with a tap each: build time per record, memory per record".into(),
         columns: vec!["build and start", "B/record", "value through each", "idle CPU", "shutdown"],
         rows: found.iter().map(|one| (one.records.to_string(), one.cells())).collect(),
-        bars: found.into_iter().map(Found::bar).collect(),
+        bars: found.into_iter().map(Measurement::bar).collect(),
     }
 }
 
-fn elsewhere(records: u64, idle: &str) -> Found {
+fn measure_in_child(records: u64, idle: &str) -> Measurement {
     let program = std::env::current_exe().expect("it runs");
     let output = Command::new(program)
         .env(SIZE, records.to_string())
@@ -114,10 +114,10 @@ fn elsewhere(records: u64, idle: &str) -> Found {
         .output()
         .expect("it runs once more");
     let line = String::from_utf8_lossy(&output.stdout);
-    Found::from_line(&line).unwrap_or_else(|| panic!("{records} records: {output:?}"))
+    Measurement::from_line(&line).unwrap_or_else(|| panic!("{records} records: {output:?}"))
 }
 
-fn measure(records: u64, idle: Duration) -> Found {
+fn measure(records: u64, idle: Duration) -> Measurement {
     let keys: Vec<_> = (0..records).map(|n| format!("plant.line{}.sensor{n}", n % 16)).collect();
     let counted = Arc::new(AtomicU64::new(0));
     let ready = Arc::new(AtomicU64::new(0));
@@ -158,7 +158,7 @@ fn measure(records: u64, idle: Duration) -> Found {
         let idle = processor_time() - used;
         let start = Instant::now();
         db.shutdown(Duration::from_secs(60)).await;
-        Found {
+        Measurement {
             records,
             build_micros: build.as_micros() as u64,
             bytes,
@@ -175,17 +175,17 @@ async fn until(count: &AtomicU64, goal: u64) {
     }
 }
 
-/// Bytes of memory that this process holds.
+/// The resident memory of this process, in bytes.
 fn resident() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
-/// What this process has used of the processor, in user and kernel mode.
+/// The processor time of this process, user and kernel mode.
 fn processor_time() -> Duration {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The program's name stands in parentheses and may hold anything; the fields are counted behind it.
+    // The program's name is in parentheses and may contain any character; the fields follow it.
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
     let ticks: u32 = fields.skip(11).take(2).filter_map(|field| field.parse::<u32>().ok()).sum();
     TICK * ticks
@@ -196,8 +196,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_child_prints_its_parent_reads() {
+    fn the_parent_reads_the_line_that_the_child_prints() {
         let found = measure(10, Duration::ZERO);
-        assert_eq!(Found::from_line(&found.to_line()), Some(found));
+        assert_eq!(Measurement::from_line(&found.to_line()), Some(found));
     }
 }

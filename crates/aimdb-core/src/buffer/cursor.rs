@@ -1,62 +1,83 @@
-//! Where one reader stands, for itself, for writers that must not pass it, and for whoever measures.
+//! The position of one reader, for the reader itself, for writers that must not pass it, and for metrics.
 //!
-//! The word of a cursor is the position its reader wants next, and a bit that a reader holds while it reads. Several
-//! threads may share one cursor; the bit makes them take turns. Everything else in here is written by whoever has the
-//! turn, so plain stores do; it is atomic because metrics look at it from outside.
+//! The word of a cursor holds the position that its reader reads next, and a lock bit that a reader sets while it reads.
+//! Several threads may share one cursor; the lock bit makes them take turns. All other fields are written by the thread
+//! that has locked the cursor, so plain stores suffice; they are atomic because metrics load them from other threads.
+//!
+//! # Orderings
+//!
+//! | operation | ordering | pairs with |
+//! |---|---|---|
+//! | [`Cursor::lock`] | `AcqRel` | the `Release` store in the drop of the [`CursorGuard`] before |
+//! | [`Cursor::next`] | `Acquire` | the same: a writer that sees a reader past a position sees its read finished |
+//! | [`Cursor::revalidate`] | `AcqRel` | [`Cursor::lock`]: the next read sees what the caller wrote before |
+//! | [`Cursor::snapshot`] | `Acquire` load and fence | the `Release` fence and store in `CursorGuard::change` |
 
 use crate::sync::Arc;
-
 use crate::sync::atomic::{
     AtomicBool, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
     fence,
 };
-use crate::sync::{Padded, Spin};
+use crate::sync::{CachePadded, Spin};
 
-/// A reader has its turn.
-const HELD: u64 = 1;
-/// Several numbers are changing. A mark lasts for a few stores, never for user code, so a measurer waits for its end.
-const MARKED: u64 = 2;
+/// A reader has locked the cursor.
+const LOCKED: u64 = 1;
+/// Several fields are changing. The mark lasts for a few stores, never for user code, so `snapshot` spins until it ends.
+const CHANGING: u64 = 2;
+/// One position, in the bits above the flags.
 const ONE: u64 = 4;
 
+/// The position of one reader.
 pub(super) struct Cursor {
     pub(super) name: Arc<str>,
-    /// The graph made this reader: what it leaves behind is reported.
+    /// The reader belongs to a stage of the graph: a shutdown reports its undelivered values.
     pub(super) of_stage: bool,
-    /// Several threads wait through this cursor, so a value left over must wake the next of them.
+    /// Several threads read through this cursor, so a remaining value must wake another one of them.
     shared: AtomicBool,
-    /// What it takes is counted by whom it is handed to.
-    hands_on: AtomicBool,
-    place: Padded<Place>,
+    /// A connector counts the values taken through this cursor as in flight, so none of them is in progress here.
+    delegates_accounting: AtomicBool,
+    state: CachePadded<CursorState>,
 }
 
-struct Place {
-    /// The position wanted next, above the bit [`HELD`].
+struct CursorState {
+    /// The position read next, above the flags.
     word: AtomicU64,
-    /// Positions that did not give a value: where it began, and what it had to skip. The others were delivered, so
-    /// that delivering counts nothing but the position.
-    passed: AtomicU64,
+    /// Positions that gave no value: those before the reader subscribed, and those it skipped. All others were delivered,
+    /// so that a delivery changes the position only.
+    skipped: AtomicU64,
     lagged: AtomicU64,
-    /// The part of `lagged` that events have reported, or that reads without events have passed over.
-    told: AtomicU64,
-    /// Not zero while a value that was read is in the reader's stash, behind the lag that was reported before it: the
-    /// number that its buffer gave it.
+    /// The part of `lagged` that events have reported, or that reads without events have ignored.
+    reported: AtomicU64,
+    /// The number that the buffer gave the value in the reader's stash; zero if the stash is empty.
     stashed: AtomicU64,
-    /// Its reader has done with everything before this position: it came back for more. From here to the word's
-    /// position values are in its hand. A position rather than a count: a measurer that sees one of the two stores and
-    /// not yet the other counts no value twice.
-    done: AtomicU64,
+    /// The reader has finished with all values before this position. Values from here up to the word's position are in
+    /// progress. A position, not a count: a snapshot between the two stores counts no value twice.
+    finished: AtomicU64,
 }
 
-/// A cursor's numbers at one moment, consistent in themselves.
+/// The numbers of a cursor at one moment, consistent in themselves.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Standing {
+pub(super) struct CursorSnapshot {
+    /// The position read next.
     pub(super) next: u64,
+    /// Values lost.
     pub(super) lagged: u64,
+    /// Values received.
     pub(super) delivered: u64,
-    pub(super) in_hand: u64,
-    /// Read and not handed out yet: the value behind a reported lag.
+    /// Values received that the reader has not finished with.
+    pub(super) in_progress: u64,
+    /// Values read and not yet received: the one behind a reported lag.
     pub(super) stashed: u64,
+}
+
+/// Whether a thread has a cursor to itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// No other thread reads through the cursor.
+    Exclusive,
+    /// Several threads may read through the cursor.
+    Shared,
 }
 
 impl Cursor {
@@ -65,19 +86,21 @@ impl Cursor {
             name,
             of_stage,
             shared: AtomicBool::new(false),
-            hands_on: AtomicBool::new(false),
-            place: Padded::new(Place {
+            delegates_accounting: AtomicBool::new(false),
+            state: CachePadded::new(CursorState {
                 word: AtomicU64::new(next * ONE),
-                passed: AtomicU64::new(next),
+                skipped: AtomicU64::new(next),
                 lagged: AtomicU64::new(0),
-                told: AtomicU64::new(0),
+                reported: AtomicU64::new(0),
                 stashed: AtomicU64::new(0),
-                done: AtomicU64::new(next),
+                finished: AtomicU64::new(next),
             }),
         }
     }
 
+    /// Declares that several threads read through the cursor.
     pub(super) fn share(&self) {
+        // `Relaxed`: called before the subscription reaches another thread.
         self.shared.store(true, Relaxed);
     }
 
@@ -85,218 +108,236 @@ impl Cursor {
         self.shared.load(Relaxed)
     }
 
-    /// Its only reader has done with what was handed out, without a further read.
+    /// Declares that its only reader has finished with the values it received, without a further read.
     pub(super) fn finish(&self) {
-        self.place.done.store(self.next(), Relaxed);
+        // `Relaxed`: a counter for snapshots.
+        self.state.finished.store(self.next(), Relaxed);
     }
 
-    pub(super) fn hand_on(&self) {
-        self.hands_on.store(true, Relaxed);
+    /// Declares that a connector accounts for the values taken through the cursor.
+    pub(super) fn delegate_accounting(&self) {
+        // `Relaxed`: called before anything is read.
+        self.delegates_accounting.store(true, Relaxed);
     }
 
-    pub(super) fn hands_on(&self) -> bool {
-        self.hands_on.load(Relaxed)
+    pub(super) fn delegates_accounting(&self) -> bool {
+        self.delegates_accounting.load(Relaxed)
     }
 
-    /// The position wanted next. The reader may be on its way past it; everything before it, it has done with.
+    /// The position read next. The reader may be reading it; it has finished with all positions before.
     #[inline]
     pub(super) fn next(&self) -> u64 {
-        self.place.word.load(Acquire) / ONE
+        // Pairs with the `Release` store in the drop of a `CursorGuard`.
+        self.state.word.load(Acquire) / ONE
     }
 
-    /// [`next`](Self::next), nothing older, and with the caller's earlier writes visible to the reader's next step.
-    /// `None` while the reader is under way.
-    pub(super) fn settled(&self) -> Option<u64> {
-        let word = self.place.word.load(Relaxed);
-        let current = word & HELD == 0
-            && self.place.word.compare_exchange(word, word, AcqRel, Relaxed).is_ok();
+    /// The current position, for a task that is about to sleep: the next read sees everything the caller wrote before.
+    /// `None` while a reader has locked the cursor.
+    pub(super) fn revalidate(&self) -> Option<u64> {
+        let word = self.state.word.load(Relaxed);
+        // A read-modify-write reads the newest value of the word; its `Release` half pairs with the `Acquire` in `try_lock`.
+        let current = word & LOCKED == 0
+            && self.state.word.compare_exchange(word, word, AcqRel, Relaxed).is_ok();
         current.then_some(word / ONE)
     }
 
-    /// Whether a reader has its turn at this moment.
-    pub(super) fn is_held(&self) -> bool {
-        self.place.word.load(Relaxed) & HELD != 0
+    /// Whether a reader has locked the cursor at this moment.
+    pub(super) fn is_locked(&self) -> bool {
+        // `Relaxed`: a hint.
+        self.state.word.load(Relaxed) & LOCKED != 0
     }
 
-    /// Takes the turn to read.
+    /// Locks the cursor.
     #[inline(always)]
-    pub(super) fn hold(&self) -> Held<'_> {
-        match self.try_hold() {
-            Some(held) => held,
-            None => self.hold_in_turn(),
+    pub(super) fn lock(&self) -> CursorGuard<'_> {
+        match self.try_lock() {
+            Some(guard) => guard,
+            None => self.lock_contended(),
         }
     }
 
-    /// [`hold`](Self::hold), if no other reader has its turn.
+    /// Locks the cursor, if no other reader has locked it.
     #[inline(always)]
-    pub(super) fn try_hold(&self) -> Option<Held<'_>> {
-        let place = &*self.place;
-        let word = place.word.load(Relaxed);
-        let held = word & HELD == 0
-            && place.word.compare_exchange(word, word | HELD, AcqRel, Relaxed).is_ok();
-        if held { Some(Held { place, next: word / ONE }) } else { None }
+    pub(super) fn try_lock(&self) -> Option<CursorGuard<'_>> {
+        let state = &*self.state;
+        let word = state.word.load(Relaxed);
+        // Pairs with the `Release` store in the drop of the guard before, and with `revalidate`.
+        let locked = word & LOCKED == 0
+            && state.word.compare_exchange(word, word | LOCKED, AcqRel, Relaxed).is_ok();
+        if locked { Some(CursorGuard { state, next: word / ONE }) } else { None }
     }
 
     #[cold]
-    fn hold_in_turn(&self) -> Held<'_> {
+    fn lock_contended(&self) -> CursorGuard<'_> {
         let mut spin = Spin::new();
         loop {
-            if let Some(held) = self.try_hold() {
-                return held;
+            if let Some(guard) = self.try_lock() {
+                return guard;
             }
             spin.wait();
         }
     }
 
-    /// [`hold`](Self::hold) for the only reader of a cursor whose buffer does not look at cursors: nobody else would
-    /// take the turn, so it need not be marked as taken.
+    /// [`lock`](Self::lock) without the lock bit, for a reader with [`Access::Exclusive`] in a buffer whose writers do not
+    /// read cursors: no other thread would lock it.
     #[inline(always)]
-    pub(super) fn hold_alone(&self) -> Held<'_> {
-        Held { place: &self.place, next: self.place.word.load(Relaxed) / ONE }
+    pub(super) fn lock_unshared(&self) -> CursorGuard<'_> {
+        // `Relaxed`: this thread wrote the word, or received the subscription through a synchronizing move.
+        CursorGuard { state: &self.state, next: self.state.word.load(Relaxed) / ONE }
     }
 
-    /// Its numbers, without disturbing the reader: looks again until nothing moved in between.
-    pub(super) fn standing(&self) -> Standing {
-        let place = &*self.place;
+    /// Its numbers, without disturbing the reader: retries until nothing changed in between.
+    pub(super) fn snapshot(&self) -> CursorSnapshot {
+        let state = &*self.state;
         let mut spin = Spin::new();
         loop {
-            let word = place.word.load(Acquire);
+            // Pairs with the `Release` store of the word in `change` and in the drop of a guard.
+            let word = state.word.load(Acquire);
             let next = word / ONE;
-            let stashed = u64::from(place.stashed.load(Relaxed) != 0);
-            let standing = Standing {
+            let stashed = u64::from(state.stashed.load(Relaxed) != 0);
+            let snapshot = CursorSnapshot {
                 next,
-                lagged: place.lagged.load(Relaxed),
-                delivered: next.saturating_sub(place.passed.load(Relaxed) + stashed),
-                in_hand: next.saturating_sub(place.done.load(Relaxed)),
+                lagged: state.lagged.load(Relaxed),
+                delivered: next.saturating_sub(state.skipped.load(Relaxed) + stashed),
+                in_progress: next.saturating_sub(state.finished.load(Relaxed)),
                 stashed,
             };
+            // Pairs with the `Release` fence in `change`: if one of the loads above saw a store of a change, the load below
+            // sees its mark or a later word.
             fence(Acquire);
-            let after = place.word.load(Relaxed);
-            if (word | after) & MARKED == 0 && after / ONE == next {
-                return standing;
+            let after = state.word.load(Relaxed);
+            if (word | after) & CHANGING == 0 && after / ONE == next {
+                return snapshot;
             }
             spin.wait();
         }
     }
 }
 
-/// The turn to read through a cursor. Where it got to becomes visible when it is dropped.
-pub(super) struct Held<'c> {
-    place: &'c Place,
+/// A locked cursor. The drop publishes the new position.
+pub(super) struct CursorGuard<'c> {
+    state: &'c CursorState,
     next: u64,
 }
 
-impl Held<'_> {
+impl CursorGuard<'_> {
+    /// The position read next.
     #[inline(always)]
     pub(super) fn next(&self) -> u64 {
         self.next
     }
 
-    /// Whether the last read gave a value.
+    /// Whether the value of the last read is in progress.
     #[inline(always)]
-    pub(super) fn has_hand(&self) -> bool {
-        self.place.done.load(Relaxed) != self.next
+    pub(super) fn is_in_progress(&self) -> bool {
+        // `Relaxed`, here and below: the lock of the cursor orders the fields for readers; `snapshot` says what it needs.
+        self.state.finished.load(Relaxed) != self.next
     }
 
-    /// Its reader has done with the values handed out before: it came back for more.
+    /// The reader has finished with the values it received before: it reads again.
     #[inline(always)]
-    pub(super) fn empty_hand(&mut self) {
-        if self.has_hand() {
-            self.place.done.store(self.next, Relaxed);
+    pub(super) fn finish_previous(&mut self) {
+        if self.is_in_progress() {
+            self.state.finished.store(self.next, Relaxed);
         }
     }
 
-    /// The `nth` value is handed out by this read.
+    /// Delivers the value at the position, the `nth` of this read.
     #[inline(always)]
-    pub(super) fn deliver(&mut self, nth: u64) {
+    pub(super) fn advance(&mut self, nth: u64) {
         if nth == 1 {
-            self.place.done.store(self.next, Relaxed);
+            self.state.finished.store(self.next, Relaxed);
         }
         self.next += 1;
     }
 
-    /// Goes over values that its reader gives up.
-    pub(super) fn pass(&mut self, left: u64) {
-        self.go_over(left, 0);
+    /// Skips `unread` values that the reader leaves behind.
+    pub(super) fn discard(&mut self, unread: u64) {
+        self.move_by(unread, 0);
     }
 
-    /// Goes over values that are lost.
-    pub(super) fn skip(&mut self, missed: u64) {
-        self.go_over(missed, missed);
+    /// Skips `missed` values that are lost.
+    pub(super) fn skip_lagged(&mut self, missed: u64) {
+        self.move_by(missed, missed);
     }
 
-    /// Counts values that are lost without going anywhere.
-    pub(super) fn charge(&mut self, missed: u64) {
-        self.go_over(0, missed);
+    /// Counts `missed` values as lost at the same position.
+    pub(super) fn count_lagged(&mut self, missed: u64) {
+        self.move_by(0, missed);
     }
 
-    /// Moves on by `left` positions that give no value and counts `missed`, as one change to
-    /// [measurers](Cursor::standing). The change is complete here and not at the end of the turn, because the turn may
-    /// go on with a `Clone`.
-    fn go_over(&mut self, left: u64, missed: u64) {
-        self.change(|place, next| {
-            *next += left;
-            add(&place.passed, left);
-            add(&place.done, left);
-            add(&place.lagged, missed);
+    /// Skips `positions` that give no value and counts `missed`, as one change to a [snapshot](Cursor::snapshot). The change
+    /// is complete before this returns, because the read may continue with a `Clone`.
+    fn move_by(&mut self, positions: u64, missed: u64) {
+        self.change(|state, next| {
+            *next += positions;
+            increase(&state.skipped, positions);
+            increase(&state.finished, positions);
+            increase(&state.lagged, missed);
         });
     }
 
-    /// The value of the last read is not handed out yet.
-    pub(super) fn stash_one(&mut self, number: u64) {
-        self.change(|place, next| {
-            place.done.store(*next, Relaxed);
-            place.stashed.store(number, Relaxed);
+    /// Notes that the value of this read, which the buffer numbers `number`, is in the stash.
+    pub(super) fn stash(&mut self, number: u64) {
+        self.change(|state, next| {
+            state.finished.store(*next, Relaxed);
+            state.stashed.store(number, Relaxed);
         });
     }
 
-    /// The value in the stash is handed out; or, with `lost`, it is not and never will be. Gives its number.
-    pub(super) fn unstash_one(&mut self, lost: bool) -> u64 {
-        let number = self.place.stashed.load(Relaxed);
-        self.change(|place, next| {
-            place.stashed.store(0, Relaxed);
-            if lost {
-                add(&place.passed, 1);
-            } else {
-                place.done.store(*next - 1, Relaxed);
-            }
+    /// Notes that the reader receives the value of the stash. Returns the value's number.
+    pub(super) fn unstash(&mut self) -> u64 {
+        self.empty_stash(|state, next| state.finished.store(next - 1, Relaxed))
+    }
+
+    /// Notes that the value of the stash is not delivered. Returns the value's number.
+    pub(super) fn discard_stash(&mut self) -> u64 {
+        self.empty_stash(|state, _| increase(&state.skipped, 1))
+    }
+
+    fn empty_stash(&mut self, account: impl FnOnce(&CursorState, u64)) -> u64 {
+        let number = self.state.stashed.load(Relaxed);
+        self.change(|state, next| {
+            state.stashed.store(0, Relaxed);
+            account(state, *next);
         });
         number
     }
 
-    /// Changes several numbers at once, as a measurer sees it.
-    fn change(&mut self, change: impl FnOnce(&Place, &mut u64)) {
-        let place = self.place;
-        let held = place.word.load(Relaxed) & HELD;
-        // Not visible before it is over: the position of the last read, too.
-        place.word.store(place.word.load(Relaxed) | MARKED, Relaxed);
-        // Pairs with the `Acquire` fence in `standing`: a measurer that sees one of the stores below sees the mark.
+    /// Changes several fields as one step for a [snapshot](Cursor::snapshot).
+    fn change(&mut self, change: impl FnOnce(&CursorState, &mut u64)) {
+        let state = self.state;
+        let locked = state.word.load(Relaxed) & LOCKED;
+        state.word.store(state.word.load(Relaxed) | CHANGING, Relaxed);
+        // Pairs with the `Acquire` fence in `snapshot`: a thread that sees one of the stores below sees the mark.
         fence(Release);
-        change(place, &mut self.next);
-        // Pairs with the `Acquire` load of the word in `standing`.
-        place.word.store((self.next * ONE) | held, Release);
+        change(state, &mut self.next);
+        // Pairs with the `Acquire` load of the word in `snapshot`.
+        state.word.store((self.next * ONE) | locked, Release);
     }
 
     /// The lost values that no event has reported. They count as reported from now on.
-    pub(super) fn take_untold(&mut self) -> u64 {
-        let lagged = self.place.lagged.load(Relaxed);
-        let untold = lagged - self.place.told.load(Relaxed);
-        if untold > 0 {
-            self.place.told.store(lagged, Relaxed);
+    pub(super) fn take_unreported(&mut self) -> u64 {
+        let lagged = self.state.lagged.load(Relaxed);
+        let unreported = lagged - self.state.reported.load(Relaxed);
+        if unreported > 0 {
+            self.state.reported.store(lagged, Relaxed);
         }
-        untold
+        unreported
     }
 }
 
-/// For a counter that one thread at a time writes.
+/// Increases a counter that one thread at a time writes.
 #[inline(always)]
-pub(super) fn add(counter: &AtomicU64, more: u64) {
-    counter.store(counter.load(Relaxed) + more, Relaxed);
+pub(super) fn increase(counter: &AtomicU64, by: u64) {
+    // `Relaxed`: no other thread writes it at the same time, and no reader derives more than the count from it.
+    counter.store(counter.load(Relaxed) + by, Relaxed);
 }
 
-impl Drop for Held<'_> {
+impl Drop for CursorGuard<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.place.word.store(self.next * ONE, Release);
+        // Pairs with the `Acquire` in `Cursor::lock`, `next` and `snapshot`.
+        self.state.word.store(self.next * ONE, Release);
     }
 }

@@ -1,5 +1,5 @@
-//! Real threads at the race that a model explores: the last command of a closed mailbox is taken by one taker while
-//! another one falls asleep until the end. `AIMDB_ENDS` says how often; 20,000 unless set.
+//! Real threads in the race that a model explores: one taker takes the last command of a closed mailbox while another one
+//! falls asleep until the drain. `AIMDB_ENDS` is the number of rounds, 20,000 unless set.
 
 use alloc::sync::Arc;
 use alloc::task::Wake;
@@ -11,7 +11,9 @@ use core::task::{Context, Poll, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use super::{Buffer, BufferCfg, Subscription, WaitTicket};
+use super::Subscription;
+use super::buffer::Buffer;
+use super::cfg::BufferCfg;
 use crate::clock::Clock;
 
 /// Longer than any wake-up takes on a busy machine.
@@ -33,22 +35,20 @@ impl Wake for Unpark {
     }
 }
 
-fn wait_for_the_end(subscription: &Subscription<u64>) {
-    let mut ticket = WaitTicket::default();
+fn wait_drained(subscription: &mut Subscription<u64>) {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut cx = Context::from_waker(&waker);
-    let mut end = pin!(poll_fn(|cx| subscription.poll_drained(&mut ticket, cx)));
+    let mut end = pin!(poll_fn(|cx| subscription.poll_drained(cx)));
     let began = Instant::now();
     while end.as_mut().poll(&mut cx) == Poll::Pending {
         assert!(began.elapsed() < LOST, "the wake-up is lost");
         thread::park_timeout(LOST);
-        // A wake-up that comes with the limit is one that was lost: what is polled then is ready, and this is late.
+        // A poll that is ready only now, after the limit, means that the wake-up was lost.
         assert!(began.elapsed() < LOST, "the wake-up is lost");
     }
-    subscription.cancel_drain_wait(&mut ticket);
 }
 
-/// Both sides are here.
+/// Waits until both threads have arrived in this round.
 fn meet(arrived: &AtomicUsize, round: usize) {
     let began = Instant::now();
     arrived.fetch_add(1, SeqCst);
@@ -59,7 +59,7 @@ fn meet(arrived: &AtomicUsize, round: usize) {
 }
 
 #[test]
-fn no_end_of_a_shared_mailbox_is_lost() {
+fn no_drain_of_a_shared_mailbox_is_missed() {
     let ends = std::env::var("AIMDB_ENDS").map_or(20_000, |ends| ends.parse().expect("a number"));
     let arrived = AtomicUsize::new(0);
     let (hand_over, take_over) = std::sync::mpsc::sync_channel::<Subscription<u64>>(1);
@@ -67,21 +67,23 @@ fn no_end_of_a_shared_mailbox_is_lost() {
         let arrived = &arrived;
         scope.spawn(move || {
             for round in 1..=ends {
-                let subscription = take_over.recv().expect("a record for each round");
+                let mut subscription = take_over.recv().expect("a record for each round");
                 meet(arrived, round);
-                wait_for_the_end(&subscription);
+                wait_drained(&mut subscription);
             }
         });
         for round in 1..=ends {
             let record = Buffer::new(BufferCfg::Mailbox, Arc::new(Still)).expect("one value");
-            let mut taker = Buffer::subscribe(&record, "taker".into(), true);
-            hand_over.send(Buffer::subscribe(&record, "waiter".into(), true)).expect("it waits");
+            let mut taker = Subscription::of_stage(&record, "taker".into());
+            hand_over
+                .send(Subscription::of_stage(&record, "waiter".into()))
+                .expect("the thread waits");
             record.try_produce(1).expect("an open mailbox");
             record.close();
             meet(arrived, round);
-            // Now sooner, now later.
+            // A different delay in each round.
             (0..round % 64).for_each(|_| core::hint::spin_loop());
-            assert_eq!(taker.try_value_mut(), Ok(1));
+            assert_eq!(taker.try_value(), Ok(1));
         }
     });
 }

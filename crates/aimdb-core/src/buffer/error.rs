@@ -1,8 +1,8 @@
-//! What can go wrong with one operation. Each error hands back what it did not use.
+//! The errors of one operation. Each returns the values that it did not use.
 
 use core::fmt;
 
-/// The record is closed and, for a reader, has been read to its end.
+/// The record is closed and, for a reader, drained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed;
 
@@ -14,7 +14,7 @@ impl fmt::Display for Closed {
 
 impl core::error::Error for Closed {}
 
-/// The record is closed; the value was not accepted and is handed back.
+/// The record is closed. The value was not accepted and is returned.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ProduceError<T>(pub T);
 
@@ -47,12 +47,12 @@ impl fmt::Display for ProduceManyError {
 
 impl core::error::Error for ProduceManyError {}
 
-/// Why a value was not accepted at once. Both variants hand it back.
+/// Why a value was not accepted at once. Both variants return it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum TryProduceError<T> {
-    /// A queue without room; another attempt may succeed when its slowest reader has gone on.
+    /// The queue is full. Another attempt may succeed once its slowest reader has received a value.
     Full(T),
-    /// The record is closed; no attempt will succeed.
+    /// The record is closed. No attempt will succeed.
     Closed(T),
 }
 
@@ -79,7 +79,7 @@ impl<T> fmt::Display for TryProduceError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Full(_) => {
-                "the value was not accepted: the queue is full until its slowest reader goes on"
+                "the value was not accepted: the queue is full until its slowest reader receives a value"
             }
             Self::Closed(_) => "the value was not accepted: the record is closed",
         })
@@ -91,17 +91,17 @@ impl<T> core::error::Error for TryProduceError<T> {}
 /// Why there is no value at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TryRecvError {
-    /// Nothing new; a value may come later.
+    /// There is no value yet; one may follow.
     Empty,
-    /// The record is closed and read to its end; no value will come.
+    /// The record is closed and drained; no value will follow.
     Closed,
 }
 
 impl fmt::Display for TryRecvError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Empty => "nothing new to read",
-            Self::Closed => "the record is closed and read to its end",
+            Self::Empty => "there is no value to read",
+            Self::Closed => "the record is closed and drained",
         })
     }
 }

@@ -1,12 +1,12 @@
 //! What a reader receives.
 
-/// What [`Reader::next_event`] and [`Subscription`] yield.
+/// A value, or the number of values lost before it.
 ///
 /// [`Reader::next_event`]: crate::handle::Reader::next_event
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<T> {
     /// The next value.
     Value(T),
-    /// This many values were overwritten before this reader came to them; the next event is the oldest that is left.
+    /// This many values were overwritten before this reader received them. The next event is the oldest value still held.
     Lagged(u64),
 }

@@ -1,8 +1,8 @@
-//! Whether writers may write: the word that every writer asks once it has claimed its slot.
+//! Whether writers may write: a word that each writer checks once it has claimed its slot.
 //!
-//! Closing must not wait for a reader that has a slot, because a `Clone` may last or never return; and once a record is
-//! closed no value may come any more. So the two sides of a claim are told apart ([`Word::is_being_written`]), and the
-//! closer waits for a writer alone:
+//! Closing must not wait for a reader that has claimed a slot, because a `Clone` may take long or never return. Once a
+//! record is closed, no value may be added. So a writer's claim differs from a reader's
+//! ([`SlotState::is_being_written`]), and the closer waits for a writer only:
 //!
 //! ```text
 //!   writer                                     closer
@@ -11,12 +11,12 @@
 //! ```
 //!
 //! Each side writes its own word and then loads the other's. The four operations are sequentially consistent, so in
-//! their common order either the writer's claim comes before the closer's load, and the closer waits for it, or the
-//! closer's mark comes before the writer's load, and the writer gives its claim back unused. Acquire and release would
-//! allow both to miss each other. On x86 this costs a writer nothing (its compare-and-swap and a plain load are
-//! sequentially consistent already), on Arm a load with acquire.
+//! their common order either the writer's claim precedes the closer's load, and the closer waits for it, or the closer's
+//! mark precedes the writer's load, and the writer drops its claim unused. With acquire and release both could miss each
+//! other. On x86 this costs a writer nothing (its compare-and-swap and a plain load are sequentially consistent already),
+//! on Arm a load with acquire.
 //!
-//! [`Word::is_being_written`]: super::slot::Word::is_being_written
+//! [`SlotState::is_being_written`]: super::slot::SlotState::is_being_written
 
 use crate::sync::atomic::{
     AtomicUsize,
@@ -24,13 +24,14 @@ use crate::sync::atomic::{
 };
 use crate::sync::{Spin, seq_cst_for_loom};
 
-/// Writers are refused. One that had its claim before may still be writing.
+/// Writers are refused. A writer that had its claim before may still be writing.
 const REFUSING: usize = 1;
-/// No value will come any more.
+/// No value will be added any more.
 const CLOSED: usize = 2;
-/// One reader that makes writers wait.
+/// One reader that pauses the writers; the bits from here on count such readers.
 const PAUSE: usize = 4;
 
+/// The gate that a writer passes between its claim and its write.
 pub(super) struct WriteGate {
     word: AtomicUsize,
 }
@@ -40,28 +41,32 @@ impl WriteGate {
         Self { word: AtomicUsize::new(0) }
     }
 
-    /// Whether a writer that holds its claim may write: the record is open and no reader has paused it.
+    /// Whether a writer that has its claim may write: the record is open and no reader has paused the writers.
     #[inline(always)]
     pub(super) fn is_open(&self) -> bool {
-        // Pairs with the read-modify-writes in `close` and `pause`.
         seq_cst_for_loom();
+        // Pairs with the `SeqCst` read-modify-writes in `close` and `pause`.
         self.word.load(SeqCst) == 0
     }
 
     /// Whether writers are refused, for a writer that waits for its claim.
-    pub(super) fn refuses(&self) -> bool {
+    pub(super) fn is_refusing(&self) -> bool {
+        // `Relaxed`: only ends the wait; `is_open` decides.
         self.word.load(Relaxed) & REFUSING != 0
     }
 
-    /// Whether a reader makes writers wait.
+    /// Whether a reader pauses the writers.
     pub(super) fn is_paused(&self) -> bool {
+        // `Relaxed`: only a reason to wait; `is_open` decides.
         self.word.load(Relaxed) >= PAUSE
     }
 
-    /// Refuses writers, waits for the one that `is_being_written` still sees at work, and closes.
+    /// Refuses writers, waits for the one that `is_being_written` still reports, and closes.
     ///
-    /// `is_being_written` must look at the writer's slot with [`look_in_order`](super::slot::Slot::look_in_order).
+    /// `is_being_written` must read the state of the writer's slot with
+    /// [`load_seq_cst`](super::slot::Slot::load_seq_cst).
     pub(super) fn close(&self, is_being_written: impl Fn() -> bool) {
+        // Pairs with the `SeqCst` load in `is_open`.
         self.word.fetch_or(REFUSING, SeqCst);
         let mut spin = Spin::new();
         while is_being_written() {
@@ -71,23 +76,27 @@ impl WriteGate {
         self.word.fetch_or(CLOSED, Release);
     }
 
+    /// Whether the record is closed. Every value that was accepted is visible to a caller that receives `true`.
     pub(super) fn is_closed(&self) -> bool {
+        // Pairs with the `Release` in `close`.
         self.word.load(Acquire) & CLOSED != 0
     }
 
-    /// Makes writers wait until the pause is dropped. A writer that has asked the gate before still writes its value.
+    /// Pauses the writers until the [`Pause`] is dropped. A writer that has passed the gate still writes its value.
     pub(super) fn pause(&self) -> Pause<'_> {
+        // Pairs with the `SeqCst` load in `is_open`.
         self.word.fetch_add(PAUSE, SeqCst);
         seq_cst_for_loom();
         Pause(self)
     }
 }
 
-/// While it lives, no writer asks the gate and is let in.
+/// While it exists, no writer passes the gate.
 pub(super) struct Pause<'g>(&'g WriteGate);
 
 impl Drop for Pause<'_> {
     fn drop(&mut self) {
+        // `Relaxed`: writers acquire the slot, not the gate.
         self.0.word.fetch_sub(PAUSE, Relaxed);
     }
 }

@@ -1,137 +1,167 @@
-//! What the four kinds of buffer have in common: the questions every one of them answers.
+//! What the four kinds of buffer have in common.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::cursor::{Cursor, Held};
+use super::cursor::{Access, Cursor, CursorGuard};
 use super::slot::Claim;
 
-/// How values get into a buffer and out of it. All methods may be called from many threads at once.
-pub(super) trait Kind<T: Clone> {
-    /// Writers wait for readers, so they look at where those are.
-    const GATED: bool = false;
-
-    /// The right to write the next value.
-    type Turn<'k>: Turn<T>
-    where
-        Self: 'k;
-
-    /// [`turn`](Self::turn) in the common case: at the first attempt, without asking anybody. This and
-    /// [`try_read`](Self::try_read) are what a value costs; everything rarer stays out of their way, in `turn` and `read`.
-    fn try_turn(&self) -> Option<Self::Turn<'_>>;
-
-    /// Waits for other writers that are half-way, never for room. `slowest` says where the last reader stands.
-    fn turn(&self, slowest: impl FnOnce() -> u64) -> Result<Self::Turn<'_>, Refused>;
-
-    /// [`read`](Self::read) in the common case: the next value, if it is there and nobody is busy with it.
-    fn try_read(&self, held: &mut Held<'_>, out: &mut Outlet<T>) -> bool;
-
-    /// Gives the reader the next value that is still there. The cursor counts the values lost before it.
-    fn read(&self, held: &mut Held<'_>, out: &mut Outlet<T>) -> Taken;
-
-    /// A second look by a reader that found nothing and is about to sleep: whether it may. If not, there is something
-    /// by now, or somebody is half-way and it must look again.
-    ///
-    /// Whoever changes this afterwards sees everything the caller wrote before.
-    fn may_sleep(&self, next: u64) -> bool;
-
-    /// A second look by a task that waits for the reader of `cursor` to have read everything: whether it has not.
-    /// `None` if a step is under way that may change the answer, so the task must look again.
-    ///
-    /// The step that changes the answer afterwards sees everything the caller wrote before.
-    fn has_unread(&self, cursor: &Cursor) -> Option<bool> {
-        Some(self.readable(cursor.settled()?) > 0)
-    }
-
-    /// Where a new reader starts.
-    fn start(&self) -> u64;
-
-    /// What the reader at `next` has lost without having been told.
-    fn missed(&self, next: u64) -> u64;
-
-    /// How many values wait for the reader at `next`.
-    fn readable(&self, next: u64) -> u64;
-
-    /// How many values it holds; `slowest` as for [`turn`](Self::turn), `None` without readers.
-    fn depth(&self, slowest: Option<u64>) -> usize;
-
-    /// Values accepted.
+/// The state of a buffer, independent of the type of its values.
+///
+/// The caller must be inside a critical section or hold a lock, as for every access to a buffer's words.
+pub(crate) trait BufferState {
+    /// The number of values accepted.
     fn produced(&self) -> u64;
 
-    /// Values that left before any reader had taken them.
+    /// The number of values that left before any reader received them.
     fn overwritten(&self) -> u64;
 
-    /// Lets nothing in any more. A value whose writer has its turn already gets in before. It waits for such a writer,
-    /// never for a reader, whose `Clone` may last.
-    fn close(&self);
+    /// The number of values held. `slowest` is the position of the slowest reader, `None` without readers.
+    fn depth(&self, slowest: Option<u64>) -> usize;
 
+    /// The number of values that the reader at `next` can receive.
+    fn readable(&self, next: u64) -> u64;
+
+    /// The number of values that the reader at `next` has lost and not yet counted.
+    fn missed(&self, next: u64) -> u64;
+
+    /// The number of values that can be accepted, if the slowest reader is at `slowest`.
+    fn room(&self, _slowest: Option<u64>) -> u64 {
+        u64::MAX
+    }
+
+    /// Whether the record is closed.
     fn is_closed(&self) -> bool;
 }
 
-/// The right to write one value; given back unused when it is dropped.
-pub(super) trait Turn<T> {
-    fn write(self, value: T) -> Pushed<T>;
+/// How values enter and leave a buffer. Many threads may call all methods at once.
+pub(super) trait Kind<T: Clone>: BufferState {
+    /// Writers wait for readers, so writers read cursors.
+    const GATED: bool = false;
+
+    /// The right to write the next value.
+    type Permit<'k>: WritePermit<T>
+    where
+        Self: 'k;
+
+    /// Reserves the next position at the first attempt, if no other writer is active and there certainly is room.
+    ///
+    /// This and [`try_read`](Self::try_read) are the cost of a value. Everything rarer is in [`reserve`](Self::reserve) and
+    /// [`read`](Self::read).
+    fn try_reserve(&self) -> Option<Self::Permit<'_>>;
+
+    /// Reserves the next position. Waits for other writers that are active, never for room. `slowest` returns the position
+    /// of the slowest reader.
+    fn reserve(&self, slowest: impl FnOnce() -> u64) -> Result<Self::Permit<'_>, ReserveError>;
+
+    /// Locks a cursor for reading.
+    #[inline(always)]
+    fn lock<'c>(&self, cursor: &'c Cursor, access: Access) -> CursorGuard<'c> {
+        if access == Access::Exclusive && !Self::GATED {
+            cursor.lock_unshared()
+        } else {
+            cursor.lock()
+        }
+    }
+
+    /// Reads the next value, if it is present and no other thread has it.
+    fn try_read(&self, guard: &mut CursorGuard<'_>, out: &mut ReadResult<T>) -> bool;
+
+    /// Reads the next value that is still present. The cursor counts the values lost before it.
+    fn read(&self, guard: &mut CursorGuard<'_>, out: &mut ReadResult<T>) -> ReadOutcome;
+
+    /// Whether a reader at `next` that found nothing, and has registered its waker, may sleep. Otherwise there is a value by
+    /// now, or a writer is active, and the reader must retry.
+    ///
+    /// A writer that adds a value afterwards sees everything that the caller wrote before.
+    fn may_sleep(&self, next: u64) -> bool;
+
+    /// Whether the reader of `cursor` has values to read, for a task that waits until the record is drained and has
+    /// registered its waker. `None` if an active reader or writer may change the answer, so that the task must retry.
+    ///
+    /// A reader that changes the answer afterwards sees everything that the caller wrote before.
+    fn has_unread(&self, cursor: &Cursor) -> Option<bool> {
+        Some(self.readable(cursor.revalidate()?) > 0)
+    }
+
+    /// The position of a new reader.
+    fn start(&self) -> u64;
+
+    /// Accepts no more values, except those of writers that have their permit. Waits for such a writer, never for a reader,
+    /// whose `Clone` may take long.
+    fn close(&self);
 }
 
-/// What a write came to.
-pub(super) struct Pushed<T> {
-    /// What had to leave, for the writer to drop when it holds nothing any more.
+/// The right to write one value. Dropped, it is unused.
+pub(super) trait WritePermit<T> {
+    fn write(self, value: T) -> Written<T>;
+}
+
+/// The result of a write.
+pub(super) struct Written<T> {
+    /// The value that was pushed out, for the writer to drop once it holds no lock.
     pub(super) evicted: Option<T>,
-    /// Values accepted so far.
+    /// The number of values accepted so far.
     pub(super) produced: u64,
 }
 
-/// Why a value stayed with its writer.
+/// Why no permit was given.
 #[derive(Clone, Copy)]
-pub(super) enum Refused {
+pub(super) enum ReserveError {
     Full,
     Closed,
 }
 
-/// Where a read puts things. They are moved in place, not through results: see DESIGN.md, "Values move in place".
-pub(super) struct Outlet<T> {
-    /// Which value of this turn of the reader it is, counted from one.
+/// The result of a read. Values are moved in place, not through return values: see DESIGN.md, "Values move in place".
+pub(super) struct ReadResult<T> {
+    /// The index of the value within this read, counted from one.
     pub(super) nth: u64,
     pub(super) value: Option<T>,
-    /// What the buffer calls it, not zero; a mailbox by how many commands there had been.
+    /// The number that the buffer gave the value, not zero. A mailbox numbers its commands.
     pub(super) number: u64,
-    /// An original that nobody wants any more because its last two readers cloned it at once, to be dropped outside.
-    pub(super) spare: Option<T>,
+    /// The original of a value whose last two readers cloned it at the same time, for the reader to drop once it holds no
+    /// lock.
+    pub(super) evicted: Option<T>,
 }
 
-impl<T> Outlet<T> {
+impl<T> ReadResult<T> {
     #[inline(always)]
     pub(super) const fn nth(nth: u64) -> Self {
-        Self { nth, value: None, number: 1, spare: None }
+        Self { nth, value: None, number: 1, evicted: None }
     }
 }
 
-/// Gives a reader a clone of the value that it has claimed.
+/// Clones the claimed value for the reader.
 #[inline(always)]
-pub(super) fn deliver<T: Clone>(mut claim: Claim<'_, T>, held: &mut Held<'_>, out: &mut Outlet<T>) {
+pub(super) fn read_clone<T: Clone>(
+    mut claim: Claim<'_, T>,
+    guard: &mut CursorGuard<'_>,
+    out: &mut ReadResult<T>,
+) {
     out.value = claim.value().cloned();
     claim.mark_read();
-    held.deliver(out.nth);
+    guard.advance(out.nth);
 }
 
-/// What a read came to.
+/// How a read ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Taken {
+pub(super) enum ReadOutcome {
     Value,
     Empty,
     Closed,
 }
 
-/// A ring's place for a position; a mask where the capacity allows, because a division costs as much as the rest.
+/// The index of a position in a ring. Where the capacity is a power of two it is a mask, because a division costs as much
+/// as the rest of a read.
 #[derive(Clone, Copy)]
-pub(super) struct Lap {
+pub(super) struct RingIndex {
     capacity: u64,
     /// All ones if the capacity is no power of two.
     mask: u64,
 }
 
-impl Lap {
-    pub(super) fn of(capacity: usize) -> Self {
+impl RingIndex {
+    pub(super) fn new(capacity: usize) -> Self {
         let capacity = capacity as u64;
         Self { capacity, mask: if capacity.is_power_of_two() { capacity - 1 } else { u64::MAX } }
     }
@@ -142,7 +172,7 @@ impl Lap {
     }
 
     #[inline(always)]
-    pub(super) const fn index(self, position: u64) -> usize {
+    pub(super) const fn of(self, position: u64) -> usize {
         if self.mask == u64::MAX {
             (position % self.capacity) as usize
         } else {
@@ -151,20 +181,20 @@ impl Lap {
     }
 }
 
-/// A buffer asked for more memory than there is.
+/// A buffer asked for more memory than the allocator has.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NoMemory {
     pub(crate) bytes: usize,
 }
 
-/// The places for a buffer's values, in one piece.
-pub(super) fn places<P>(
+/// Allocates the slots of a buffer as one block.
+pub(super) fn allocate_slots<S>(
     capacity: usize,
-    mut place: impl FnMut() -> P,
-) -> Result<Box<[P]>, NoMemory> {
-    let mut places = Vec::new();
-    let bytes = capacity.saturating_mul(size_of::<P>());
-    places.try_reserve_exact(capacity).map_err(|_| NoMemory { bytes })?;
-    places.extend((0..capacity).map(|_| place()));
-    Ok(places.into_boxed_slice())
+    mut slot: impl FnMut() -> S,
+) -> Result<Box<[S]>, NoMemory> {
+    let mut slots = Vec::new();
+    let bytes = capacity.saturating_mul(size_of::<S>());
+    slots.try_reserve_exact(capacity).map_err(|_| NoMemory { bytes })?;
+    slots.extend((0..capacity).map(|_| slot()));
+    Ok(slots.into_boxed_slice())
 }

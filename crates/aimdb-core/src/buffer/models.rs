@@ -1,12 +1,12 @@
-//! The protocols of the buffers, explored by loom: every interleaving of a few steps, and every value that a weak memory
-//! may show them. Each model is named after the race it is about.
+//! The protocols of the buffers, explored by loom: every interleaving of a few operations, and every value that a weak
+//! memory may show them. Each model is named after its race.
 //!
 //! ```sh
 //! RUSTFLAGS="--cfg aimdb_loom" cargo test -p aimdb-core --lib --release models
 //! ```
 //!
-//! Values are loom's `Arc`s, which complain if they are leaked, and loom's cells complain if two threads meet in one. A
-//! wake-up that is lost shows as a deadlock. `tools/mutants` breaks the protocols on purpose and expects these to fail.
+//! Values are loom's `Arc`s, which report leaks, and loom's cells report two threads in one. A lost wake-up shows as a
+//! deadlock. `tools/mutants` breaks the protocols on purpose and expects these models to fail.
 
 use alloc::sync::Arc;
 use alloc::task::Wake;
@@ -19,8 +19,11 @@ use loom::future::block_on;
 use loom::sync::Arc as Value;
 use loom::thread;
 
-use super::{Buffer, Closed, Event, Subscription, TryRecvError, Values, WaitTicket};
-use crate::buffer::cfg::BufferCfg;
+use super::buffer::Buffer;
+use super::cfg::BufferCfg;
+use super::error::{Closed, TryRecvError};
+use super::event::Event;
+use super::{SharedSubscription, Subscription, WaitTicket};
 use crate::clock::{Clock, Instant};
 use crate::metrics::RecordMetrics;
 
@@ -32,7 +35,7 @@ const MAILBOX: BufferCfg = BufferCfg::Mailbox;
 type Record = Arc<Buffer<Value<u64>>>;
 type Reader = Subscription<Value<u64>>;
 
-/// Time stands still.
+/// A clock that does not advance.
 struct Still;
 
 impl Clock for Still {
@@ -41,8 +44,8 @@ impl Clock for Still {
     }
 }
 
-/// Explores `run` with at most three preemptions (`LOOM_MAX_PREEMPTIONS` says otherwise), which is where races of this
-/// size show.
+/// Explores `run` with at most three preemptions, unless `LOOM_MAX_PREEMPTIONS` is set. Races of this size show within
+/// three.
 fn model(run: impl Fn() + Sync + Send + 'static) {
     explore(3, run);
 }
@@ -58,7 +61,11 @@ fn record(cfg: BufferCfg) -> Record {
 }
 
 fn subscribe(record: &Record) -> Reader {
-    Buffer::subscribe(record, "reader".into(), true)
+    Subscription::of_stage(record, "reader".into())
+}
+
+fn subscribe_shared(record: &Record) -> Arc<SharedSubscription<Value<u64>>> {
+    Arc::new(subscribe(record).into_shared())
 }
 
 fn produce(record: &Record, value: u64) -> bool {
@@ -68,36 +75,46 @@ fn produce(record: &Record, value: u64) -> bool {
 /// Waits for room.
 fn produce_waiting(record: &Record, value: u64) -> Result<(), Closed> {
     let mut value = Some(Value::new(value));
-    let mut key = None;
-    let accepted = block_on(poll_fn(|cx| record.poll_produce(&mut value, &mut key, cx)));
-    record.stop_writing(&mut key);
+    let mut ticket = WaitTicket::default();
+    let accepted = block_on(poll_fn(|cx| record.poll_produce(&mut value, &mut ticket, cx)));
+    record.cancel_write_wait(&mut ticket);
     accepted
 }
 
 /// Waits for a value.
-fn read_waiting(reader: &Reader) -> Result<u64, Closed> {
+fn read_waiting(reader: &mut Reader) -> Result<u64, Closed> {
+    block_on(poll_fn(|cx| reader.poll_value(cx))).map(|value| *value)
+}
+
+/// Waits for a value that one of several threads receives.
+fn read_waiting_shared(reader: &SharedSubscription<Value<u64>>) -> Result<u64, Closed> {
     let mut ticket = WaitTicket::default();
     let value = block_on(poll_fn(|cx| reader.poll_value(&mut ticket, cx)));
     reader.cancel_wait(&mut ticket);
     value.map(|value| *value)
 }
 
-fn metrics(record: &Record) -> RecordMetrics {
-    record.reception().metrics(&**record, "")
+/// Waits until the record is closed and drained.
+fn wait_drained(mut reader: Reader) {
+    block_on(poll_fn(|cx| reader.poll_drained(cx)));
 }
 
-/// Everything that is there.
+fn metrics(record: &Record) -> RecordMetrics {
+    record.coordinator().metrics(record.state(), "")
+}
+
+/// Receives every readable value.
 fn drain(reader: &mut Reader) -> Vec<u64> {
-    core::iter::from_fn(|| reader.try_value_mut().ok()).map(|value| *value).collect()
+    core::iter::from_fn(|| reader.try_value().ok()).map(|value| *value).collect()
 }
 
 #[test]
-fn a_value_comes_while_its_reader_falls_asleep() {
+fn a_value_arrives_while_its_reader_falls_asleep() {
     for cfg in [RING(2), QUEUE(2), LATEST, MAILBOX] {
         model(move || {
             let record = record(cfg);
-            let reader = subscribe(&record);
-            let sleeper = thread::spawn(move || read_waiting(&reader));
+            let mut reader = subscribe(&record);
+            let sleeper = thread::spawn(move || read_waiting(&mut reader));
             assert!(produce(&record, 7));
             assert_eq!(sleeper.join().unwrap(), Ok(7));
         });
@@ -105,7 +122,7 @@ fn a_value_comes_while_its_reader_falls_asleep() {
 }
 
 #[test]
-fn room_comes_while_a_writer_falls_asleep() {
+fn a_read_makes_room_while_a_writer_falls_asleep() {
     model(|| {
         let record = record(QUEUE(1));
         let mut reader = subscribe(&record);
@@ -146,7 +163,7 @@ fn an_overwrite_meets_a_read() {
                 move || (1..=3).for_each(|value| assert!(produce(&record, value)))
             });
             let mut seen: Vec<u64> =
-                reader.try_value_mut().ok().map(|value| *value).into_iter().collect();
+                reader.try_value().ok().map(|value| *value).into_iter().collect();
             writer.join().unwrap();
             seen.extend(drain(&mut reader));
             assert!(seen.is_sorted_by(|a, b| a < b), "{seen:?}");
@@ -157,10 +174,10 @@ fn an_overwrite_meets_a_read() {
 }
 
 #[test]
-fn what_is_lost_is_told_before_the_value_behind_it() {
+fn a_lag_is_reported_before_the_value_that_follows_it() {
     model(|| {
         let record = record(RING(1));
-        let reader = subscribe(&record);
+        let mut reader = subscribe(&record);
         let writer = thread::spawn({
             let record = Arc::clone(&record);
             move || (1..=2).for_each(|value| assert!(produce(&record, value)))
@@ -223,20 +240,20 @@ fn two_writers_overwrite_at_once() {
 }
 
 #[test]
-fn a_writer_gives_up_its_place_in_line_while_another_falls_asleep() {
+fn a_writer_cancels_its_wait_while_another_falls_asleep() {
     model(|| {
         let record = record(QUEUE(1));
-        let reader = subscribe(&record);
+        let mut reader = subscribe(&record);
         assert!(produce(&record, 1));
         let sleeper = thread::spawn({
             let record = Arc::clone(&record);
             move || produce_waiting(&record, 2)
         });
-        let (mut value, mut key) = (Some(Value::new(3)), None);
+        let (mut value, mut ticket) = (Some(Value::new(3)), WaitTicket::default());
         let mut cx = core::task::Context::from_waker(core::task::Waker::noop());
-        let waits = record.poll_produce(&mut value, &mut key, &mut cx).is_pending();
+        let waits = record.poll_produce(&mut value, &mut ticket, &mut cx).is_pending();
         assert_eq!(reader.try_value().map(|value| *value), Ok(1));
-        record.stop_writing(&mut key);
+        record.cancel_write_wait(&mut ticket);
         assert!(waits, "there was no room for it yet");
         assert_eq!(sleeper.join().unwrap(), Ok(()));
         assert_eq!(reader.try_value().map(|value| *value), Ok(2));
@@ -248,8 +265,8 @@ fn a_record_closes_while_its_reader_falls_asleep() {
     for cfg in [RING(1), QUEUE(1), LATEST, MAILBOX] {
         model(move || {
             let record = record(cfg);
-            let reader = subscribe(&record);
-            let sleeper = thread::spawn(move || read_waiting(&reader));
+            let mut reader = subscribe(&record);
+            let sleeper = thread::spawn(move || read_waiting(&mut reader));
             record.close();
             assert_eq!(sleeper.join().unwrap(), Err(Closed));
         });
@@ -272,11 +289,11 @@ fn a_record_closes_while_a_writer_falls_asleep() {
 }
 
 #[test]
-fn a_record_closes_while_a_value_comes() {
+fn a_record_closes_while_a_value_arrives() {
     for cfg in [RING(2), QUEUE(2), LATEST, MAILBOX] {
         model(move || {
             let record = record(cfg);
-            let reader = subscribe(&record);
+            let mut reader = subscribe(&record);
             let writer = thread::spawn({
                 let record = Arc::clone(&record);
                 move || produce(&record, 1)
@@ -285,7 +302,7 @@ fn a_record_closes_while_a_value_comes() {
                 let record = Arc::clone(&record);
                 move || record.close()
             });
-            // Whoever is told that nothing will come must have got everything.
+            // A reader that receives `Closed` must have received everything.
             let mut seen = 0;
             let ended = loop {
                 match reader.try_value() {
@@ -305,44 +322,36 @@ fn a_record_closes_while_a_value_comes() {
     }
 }
 
-/// The last command of a closed mailbox is taken by another taker than the one that waits for the end.
+/// Another taker takes the last command of a closed mailbox than the one that waits for the drain.
 #[test]
-fn the_last_command_is_taken_while_another_taker_falls_asleep_until_the_end() {
+fn the_last_command_is_taken_while_another_taker_waits_for_the_drain() {
     model(|| {
         let record = record(MAILBOX);
         let (mut taker, waiter) = (subscribe(&record), subscribe(&record));
         assert!(produce(&record, 1));
         record.close();
-        let waiter = thread::spawn(move || {
-            let mut ticket = WaitTicket::default();
-            block_on(poll_fn(|cx| waiter.poll_drained(&mut ticket, cx)));
-            waiter.cancel_drain_wait(&mut ticket);
-        });
+        let waiter = thread::spawn(move || wait_drained(waiter));
         assert_eq!(drain(&mut taker), [1]);
         waiter.join().unwrap();
     });
 }
 
 #[test]
-fn a_record_closes_while_a_task_falls_asleep_until_the_end() {
+fn a_record_closes_while_a_task_waits_for_the_drain() {
     for cfg in [RING(1), QUEUE(1), LATEST, MAILBOX] {
         model(move || {
             let record = record(cfg);
             let reader = subscribe(&record);
-            let waiter = thread::spawn(move || {
-                let mut ticket = WaitTicket::default();
-                block_on(poll_fn(|cx| reader.poll_drained(&mut ticket, cx)));
-                reader.cancel_drain_wait(&mut ticket);
-            });
+            let waiter = thread::spawn(move || wait_drained(reader));
             record.close();
             waiter.join().unwrap();
         });
     }
 }
 
-/// A reader has the slot that the writer wants. The closer does not wait for the reader, and nothing comes after it.
+/// A reader has claimed the slot that the writer needs. The closer does not wait for the reader, and no value follows.
 #[test]
-fn a_record_closes_while_a_value_comes_and_another_is_read() {
+fn a_record_closes_while_a_value_arrives_and_another_is_read() {
     for cfg in [RING(1), LATEST, MAILBOX] {
         explore(2, move || {
             let record = record(cfg);
@@ -357,10 +366,10 @@ fn a_record_closes_while_a_value_comes_and_another_is_read() {
                 move || produce(&record, 2)
             });
             record.close();
-            let newest = record.produced();
+            let newest = metrics(&record).produced;
             let accepted = writer.join().unwrap();
             assert_eq!(newest, 1 + u64::from(accepted), "it closes once, with everything in it");
-            assert_eq!(record.produced(), newest);
+            assert_eq!(metrics(&record).produced, newest);
             assert!(onlooker.join().unwrap().is_some());
         });
     }
@@ -368,7 +377,7 @@ fn a_record_closes_while_a_value_comes_and_another_is_read() {
 
 /// Without the pause the reader would be overtaken by each value: `Ring::read` asserts that it is not.
 #[test]
-fn an_overtaken_reader_makes_a_writer_wait_that_never_pauses() {
+fn an_overtaken_reader_pauses_a_writer_that_never_stops() {
     explore(2, || {
         let record = record(RING(1));
         let mut reader = subscribe(&record);
@@ -377,26 +386,25 @@ fn an_overtaken_reader_makes_a_writer_wait_that_never_pauses() {
             let record = Arc::clone(&record);
             move || (3..=5).for_each(|value| assert!(produce(&record, value)))
         });
-        assert!(reader.try_value_mut().is_ok());
+        assert!(reader.try_value().is_ok());
         writer.join().unwrap();
     });
 }
 
-/// A lag is reported to one thread while a writer goes on and another thread sleeps on the same place.
+/// A lag is reported to one thread while a writer writes and another thread sleeps on the same subscription.
 #[test]
 fn a_lag_is_reported_while_another_thread_falls_asleep_for_a_value() {
     for cfg in [RING(1), LATEST, MAILBOX] {
         explore(2, move || {
             let record = record(cfg);
-            let reader = Arc::new(subscribe(&record));
-            reader.share();
+            let reader = subscribe_shared(&record);
             (1..=2).for_each(|value| assert!(produce(&record, value)));
             let sleeper = thread::spawn({
                 let reader = Arc::clone(&reader);
-                move || read_waiting(&reader)
+                move || read_waiting_shared(&reader)
             });
             let mine = reader.try_event();
-            // Told of a lag, this thread leaves the value behind it to the other.
+            // Flag of a lag, this thread leaves the value behind it to the other.
             if let Ok(Event::Value(_)) | Err(_) = mine {
                 assert!(produce(&record, 3));
             }
@@ -405,36 +413,35 @@ fn a_lag_is_reported_while_another_thread_falls_asleep_for_a_value() {
     }
 }
 
-/// Two values have woken two threads, which give up. A third one sleeps, and the value behind the lag is left to it.
+/// Two values have woken two threads, which cancel. A third one sleeps, and the value behind the lag remains for it.
 #[test]
-fn a_lag_is_reported_while_the_threads_that_were_woken_give_up() {
+fn a_lag_is_reported_while_the_woken_threads_cancel() {
     model(|| {
         let record = record(RING(1));
-        let reader = subscribe(&record);
-        reader.share();
+        let reader = subscribe_shared(&record);
         let mut deaf = Context::from_waker(Waker::noop());
         let mut quitters = [WaitTicket::default(), WaitTicket::default()];
         for quitter in &mut quitters {
             assert!(reader.poll_value(quitter, &mut deaf).is_pending());
         }
-        let told = Arc::new(Told::default());
-        let waker = Waker::from(Arc::clone(&told));
+        let woken = Arc::new(Flag::default());
+        let waker = Waker::from(Arc::clone(&woken));
         let mut sleeper = WaitTicket::default();
         assert!(reader.poll_value(&mut sleeper, &mut Context::from_waker(&waker)).is_pending());
         (1..=2).for_each(|value| assert!(produce(&record, value)));
         assert_eq!(reader.try_event().map(|event| matches!(event, Event::Lagged(1))), Ok(true));
         quitters.iter_mut().for_each(|quitter| reader.cancel_wait(quitter));
-        assert!(told.0.load(Relaxed), "a value is left for it");
+        assert!(woken.0.load(Relaxed), "a value is left for it");
         reader.cancel_wait(&mut sleeper);
     });
 }
 
 #[test]
-fn a_lag_that_is_reported_is_followed_by_its_value_while_a_writer_goes_on() {
+fn a_reported_lag_is_followed_by_its_value_while_a_writer_writes() {
     for cfg in [RING(1), RING(2), LATEST, MAILBOX] {
         model(move || {
             let record = record(cfg);
-            let reader = subscribe(&record);
+            let mut reader = subscribe(&record);
             (1..=3).for_each(|value| assert!(produce(&record, value)));
             let writer = thread::spawn({
                 let record = Arc::clone(&record);
@@ -452,8 +459,8 @@ fn a_lag_that_is_reported_is_followed_by_its_value_while_a_writer_goes_on() {
 fn a_batch_comes_while_its_reader_falls_asleep() {
     model(|| {
         let record = record(QUEUE(2));
-        let reader = subscribe(&record);
-        let sleeper = thread::spawn(move || read_waiting(&reader));
+        let mut reader = subscribe(&record);
+        let sleeper = thread::spawn(move || read_waiting(&mut reader));
         let mut batch: arrayvec::ArrayVec<_, 2> = [1, 2].into_iter().map(Value::new).collect();
         assert_eq!(record.try_produce_batch(&mut batch), Ok(()));
         assert!(batch.is_empty());
@@ -465,7 +472,7 @@ fn a_batch_comes_while_its_reader_falls_asleep() {
 fn a_batch_is_read_while_a_writer_falls_asleep() {
     model(|| {
         let record = record(QUEUE(2));
-        let reader = subscribe(&record);
+        let mut reader = subscribe(&record);
         assert!(produce(&record, 1) && produce(&record, 2));
         let sleeper = thread::spawn({
             let record = Arc::clone(&record);
@@ -489,7 +496,7 @@ fn two_readers_make_room_while_a_writer_falls_asleep() {
             move || produce_waiting(&record, 2)
         });
         for reader in &mut readers {
-            assert_eq!(reader.try_value_mut().map(|value| *value), Ok(1));
+            assert_eq!(reader.try_value().map(|value| *value), Ok(1));
         }
         assert_eq!(sleeper.join().unwrap(), Ok(()));
     });
@@ -497,7 +504,7 @@ fn two_readers_make_room_while_a_writer_falls_asleep() {
 
 /// The onlooker holds the reader's cursor, at which the writer looks before it sleeps.
 #[test]
-fn somebody_looks_at_the_newest_while_a_writer_falls_asleep() {
+fn latest_is_called_while_a_writer_falls_asleep() {
     model(|| {
         let record = record(QUEUE(1));
         let mut reader = subscribe(&record);
@@ -507,13 +514,13 @@ fn somebody_looks_at_the_newest_while_a_writer_falls_asleep() {
             move || produce_waiting(&record, 2)
         });
         assert_eq!(record.latest().map(|value| *value), Some(1));
-        assert_eq!(reader.try_value_mut().map(|value| *value), Ok(1));
+        assert_eq!(reader.try_value().map(|value| *value), Ok(1));
         assert_eq!(sleeper.join().unwrap(), Ok(()));
     });
 }
 
 #[test]
-fn a_reader_comes_while_a_value_does() {
+fn a_reader_subscribes_while_a_value_arrives() {
     for cfg in [RING(2), QUEUE(2), LATEST] {
         model(move || {
             let record = record(cfg);
@@ -531,7 +538,7 @@ fn a_reader_comes_while_a_value_does() {
 }
 
 #[test]
-fn the_newest_is_asked_for_right_after_a_value_was_had() {
+fn latest_is_called_right_after_a_value_was_received() {
     for cfg in [RING(2), QUEUE(2), LATEST] {
         model(move || {
             let record = record(cfg);
@@ -540,7 +547,7 @@ fn the_newest_is_asked_for_right_after_a_value_was_had() {
                 let record = Arc::clone(&record);
                 move || (1..=2).for_each(|value| assert!(produce(&record, value)))
             });
-            if let Ok(had) = reader.try_value_mut() {
+            if let Ok(had) = reader.try_value() {
                 match record.latest() {
                     Some(newest) => assert!(*newest >= *had),
                     None => assert_eq!(cfg, QUEUE(2), "a queue alone lets go of what was had"),
@@ -552,7 +559,7 @@ fn the_newest_is_asked_for_right_after_a_value_was_had() {
 }
 
 #[test]
-fn a_reader_comes_right_after_another_had_a_value() {
+fn a_reader_subscribes_right_after_another_received_a_value() {
     for cfg in [RING(2), QUEUE(2)] {
         model(move || {
             let record = record(cfg);
@@ -561,11 +568,8 @@ fn a_reader_comes_right_after_another_had_a_value() {
                 let record = Arc::clone(&record);
                 move || assert!(produce(&record, 1))
             });
-            if reader.try_value_mut().is_ok() {
-                assert!(
-                    subscribe(&record).try_value_mut().is_err(),
-                    "it came before the reader did"
-                );
+            if reader.try_value().is_ok() {
+                assert!(subscribe(&record).try_value().is_err(), "it came before the reader did");
             }
             writer.join().unwrap();
         });
@@ -576,7 +580,7 @@ fn a_reader_comes_right_after_another_had_a_value() {
 fn two_readers_want_the_last_of_one_value() {
     model(|| {
         let record = record(QUEUE(1));
-        let (mut one, other) = (subscribe(&record), subscribe(&record));
+        let (mut one, mut other) = (subscribe(&record), subscribe(&record));
         assert!(produce(&record, 1));
         let other = thread::spawn(move || other.try_value().map(|value| *value));
         assert_eq!(drain(&mut one), [1]);
@@ -649,7 +653,7 @@ fn a_reader_comes_while_another_leaves() {
 fn a_slot_is_written_again_after_its_last_reader() {
     model(|| {
         let record = record(QUEUE(1));
-        let reader = subscribe(&record);
+        let mut reader = subscribe(&record);
         let writer = thread::spawn({
             let record = Arc::clone(&record);
             move || [1, 2].map(|value| produce(&record, value))
@@ -662,37 +666,35 @@ fn a_slot_is_written_again_after_its_last_reader() {
 }
 
 #[test]
-fn two_threads_read_through_one_place() {
+fn two_threads_share_a_subscription() {
     for cfg in [RING(2), QUEUE(2), MAILBOX] {
         model(move || {
             let record = record(cfg);
-            let reader = Arc::new(subscribe(&record));
-            reader.share();
+            let reader = subscribe_shared(&record);
             assert!(produce(&record, 1));
             let other = thread::spawn({
                 let reader = Arc::clone(&reader);
                 move || reader.try_value().is_ok()
             });
             let mine = reader.try_value().is_ok();
-            assert!(mine != other.join().unwrap(), "each value goes to one of them");
+            assert!(mine != other.join().unwrap(), "each value is received by one of them");
         });
     }
 }
 
 #[test]
-fn a_value_is_left_over_while_another_thread_falls_asleep_for_it() {
+fn a_value_remains_while_another_thread_falls_asleep_for_it() {
     for cfg in [RING(2), QUEUE(2)] {
         // With three it takes an hour.
         explore(2, move || {
             let record = record(cfg);
-            let reader = Arc::new(subscribe(&record));
-            reader.share();
+            let reader = subscribe_shared(&record);
             let sleeper = thread::spawn({
                 let reader = Arc::clone(&reader);
-                move || read_waiting(&reader)
+                move || read_waiting_shared(&reader)
             });
             assert!(produce(&record, 1) && produce(&record, 2));
-            // Whoever gets there first gets the first.
+            // The first of the two receives the first value.
             let mine = reader.try_value().map(|value| *value);
             let theirs = sleeper.join().unwrap();
             assert!([Ok(1), Ok(2)].contains(&theirs), "{theirs:?}");
@@ -701,19 +703,18 @@ fn a_value_is_left_over_while_another_thread_falls_asleep_for_it() {
     }
 }
 
-/// Told of a value that it does not take, an onlooker passes the word on.
+/// Flag of a value that it does not take, an onlooker passes the word on.
 #[test]
-fn an_onlooker_leaves_the_line_while_it_is_told_of_a_value() {
+fn a_waiter_cancels_while_it_is_woken_for_a_value() {
     for cfg in [RING(1), QUEUE(1), MAILBOX] {
         model(move || {
             let record = record(cfg);
-            let reader = Arc::new(subscribe(&record));
-            reader.share();
-            let told = Arc::new(Told::default());
+            let reader = subscribe_shared(&record);
+            let woken = Arc::new(Flag::default());
             let (mut onlooker, mut taker) = (WaitTicket::default(), WaitTicket::default());
             let mut deaf = Context::from_waker(Waker::noop());
             assert!(reader.poll_ready(&mut onlooker, &mut deaf).is_pending());
-            let waker = Waker::from(Arc::clone(&told));
+            let waker = Waker::from(Arc::clone(&woken));
             let mut cx = Context::from_waker(&waker);
             assert!(reader.poll_value(&mut taker, &mut cx).is_pending());
             let writer = thread::spawn({
@@ -722,24 +723,24 @@ fn an_onlooker_leaves_the_line_while_it_is_told_of_a_value() {
             });
             reader.cancel_wait(&mut onlooker);
             assert!(writer.join().unwrap());
-            assert!(told.0.load(Relaxed), "whoever takes the value is told of it");
+            assert!(woken.0.load(Relaxed), "the taker is woken for the value");
             reader.cancel_wait(&mut taker);
         });
     }
 }
 
-/// A waker that remembers. No thread waits for it, so it is none of loom's.
+/// A waker that records its wake-up. No thread waits for it, so it needs no type of loom.
 #[derive(Default)]
-struct Told(AtomicBool);
+struct Flag(AtomicBool);
 
-impl Wake for Told {
+impl Wake for Flag {
     fn wake(self: Arc<Self>) {
         self.0.store(true, Relaxed);
     }
 }
 
 #[test]
-fn somebody_looks_at_the_newest_while_it_is_taken() {
+fn latest_is_called_while_the_value_is_taken() {
     for cfg in [RING(1), QUEUE(1), LATEST, MAILBOX] {
         model(move || {
             let record = record(cfg);
@@ -757,7 +758,7 @@ fn somebody_looks_at_the_newest_while_it_is_taken() {
 }
 
 #[test]
-fn somebody_measures_while_a_reader_skips() {
+fn metrics_are_taken_while_a_reader_skips() {
     // With three it takes a quarter of an hour.
     explore(2, || {
         let record = record(RING(1));
@@ -774,16 +775,15 @@ fn somebody_measures_while_a_reader_skips() {
 }
 
 #[test]
-fn a_taker_gives_up_its_place_in_line_while_another_falls_asleep() {
+fn a_taker_cancels_its_wait_while_another_falls_asleep() {
     model(|| {
         let record = record(MAILBOX);
-        let (quitter, sleeper) = (subscribe(&record), subscribe(&record));
-        let sleeper = thread::spawn(move || read_waiting(&sleeper));
-        let mut ticket = WaitTicket::default();
-        let mut cx = core::task::Context::from_waker(core::task::Waker::noop());
-        assert!(quitter.poll_value(&mut ticket, &mut cx).is_pending());
+        let (mut quitter, mut sleeper) = (subscribe(&record), subscribe(&record));
+        let sleeper = thread::spawn(move || read_waiting(&mut sleeper));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(quitter.poll_value(&mut cx).is_pending());
         assert!(produce(&record, 1));
-        quitter.cancel_wait(&mut ticket);
+        quitter.cancel_wait();
         assert_eq!(sleeper.join().unwrap(), Ok(1));
     });
 }

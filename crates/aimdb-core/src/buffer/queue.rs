@@ -1,28 +1,29 @@
-//! `SpmcQueue`: every value until every reader has it. A full queue holds its writers back.
+//! `SpmcQueue`: every value until every reader has received it. A full queue holds its writers back.
 //!
-//! The value at position `p` lives in cell `p % capacity`, which then says `p + 1` written. A value costs each side one
-//! compare-and-swap on a word of its own: writers share `head`, a reader has its cursor, and in between only the cells go
-//! from one processor to the other, and a reader that is alone writes none.
+//! The value at position `p` is in cell `p % capacity`, whose word then counts `p + 1` written values. A value costs each
+//! side one compare-and-swap on a word of its own: writers share `head`, each reader has its cursor. Only the cells move
+//! between processors, and a queue's single reader writes no cell.
 //!
-//! | the cell of position `p` | who may touch it |
+//! | the cell of position `p` | may be accessed by |
 //! |---|---|
-//! | says less than `p + 1` | the writer that holds the head's lock, once every reader is past `p - capacity` |
-//! | says `p + 1` | readers whose cursor is at or before `p`, each while it holds its cursor |
+//! | counts less than `p + 1` | the writer that has locked the head, once every reader is past `p - capacity` |
+//! | counts `p + 1` | readers whose cursor is at or before `p`, each while it has its cursor locked |
 //!
 //! # Writing
 //!
-//! The word of `head` is the position to be written next, with a bit that the writer holds. A writer remembers how far
-//! the slowest reader was (`gate`) and asks again only when the queue looks full.
+//! The word of `head` holds the position written next and a lock bit. A writer caches the position of the slowest reader
+//! (`slowest`) and asks for it again only when the queue looks full.
 //!
 //! # Reading
 //!
-//! A cell counts the readers that still want its value. The last one moves it out; those before it clone, several at
-//! once. A reader may be ahead of `head` for a moment, by what a writer has written and not yet let go of.
+//! A cell counts the readers that have not received its value. The last one moves the value out; the others clone it,
+//! several at once. A reader may be ahead of `head` for a moment, by the values that a writer has written and not yet
+//! published.
 //!
-//! # Coming and going
+//! # Subscribing and leaving
 //!
-//! Readers come and go under the head's lock, so that every value knows how many want it. A queue without readers
-//! accepts and counts: "until every reader has it" is true at once.
+//! Readers subscribe and leave under the head's lock, so that every value knows how many readers want it. A queue without
+//! readers accepts and counts values: "until every reader has received it" holds at once.
 #![allow(
     unsafe_code,
     reason = "values are guarded by cursors, which the borrow checker cannot see"
@@ -32,49 +33,56 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::mem::MaybeUninit;
 
-use super::cursor::{Cursor, Held, add};
-use super::kind::{Kind, Lap, NoMemory, Outlet, Pushed, Refused, Taken, Turn, places};
+use super::cursor::{Cursor, CursorGuard, increase};
+use super::kind::{
+    BufferState, Kind, NoMemory, ReadOutcome, ReadResult, ReserveError, RingIndex, WritePermit,
+    Written, allocate_slots,
+};
 use crate::sync::atomic::{
     AtomicBool, AtomicU64, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
-use crate::sync::{Padded, Spin, UnsafeCell};
+use crate::sync::{Arc, CachePadded, Spin, UnsafeCell};
 
-/// The bit of the head's word below the position.
+/// The lock bit of the head's word.
 const LOCKED: u64 = 1;
+/// One position, in the bits above the lock bit.
 const ONE: u64 = 2;
 
-/// Readers that one queue can have.
+/// The number of readers that one queue can have.
 const MOST_READERS: usize = (1 << 24) - 1;
 
-/// A position so far from the first that words may have begun to repeat.
-const LONG_AGO: u64 = 1 << 39;
+/// A position after which the words of unread cells may have begun to repeat.
+const REPEATS_AFTER: u64 = 1 << 39;
 
-/// A value and one word, because every byte of a cell goes from one processor to another and back.
+/// A value and one word, because every byte of a cell moves from one processor to another and back.
 struct Cell<T> {
-    /// One more than the position of the value here, as far as it fits above [`MOST_READERS`], and below it how many
-    /// readers have not had the value yet; the last of them does not count itself out.
+    /// One more than the position of the value, as far as it fits above [`MOST_READERS`]; below it the number of readers
+    /// that have not received the value. The last of them does not decrement it.
     word: AtomicU64,
     value: UnsafeCell<MaybeUninit<T>>,
 }
 
 impl<T> Cell<T> {
-    /// How many readers still want the value at `position`; none if it is not there. Otherwise the word is that of the
-    /// lap before, or of one not long ago, so that the bits a position is short of make no difference.
+    /// The number of readers that have not received the value at `position`; zero if the value is not present. Otherwise
+    /// the word is that of `capacity` positions before, or of a recent one, so that the missing bits of a position make no
+    /// difference.
     #[inline(always)]
-    fn wanted(&self, position: u64) -> usize {
-        let wanted = self.word.load(Acquire).wrapping_sub(written(position));
-        if wanted <= MOST_READERS as u64 { wanted as usize } else { 0 }
+    fn pending_readers(&self, position: u64) -> usize {
+        // Pairs with the `Release` store in `HeadGuard::put`: the value is visible.
+        let pending = self.word.load(Acquire).wrapping_sub(written(position));
+        if pending <= MOST_READERS as u64 { pending as usize } else { 0 }
     }
 
-    /// Counts a reader out. Says whether it was the last.
+    /// Decrements the number of readers. Returns whether this reader was the last one.
     #[inline(always)]
     fn count_out(&self) -> bool {
+        // `Release` publishes the end of this reader's `Clone`; `Acquire` makes the others' visible to the last one.
         self.word.fetch_sub(1, AcqRel) as usize & MOST_READERS == 1
     }
 }
 
-/// The word of a cell with the value at `position`, wanted by nobody.
+/// The word of a cell with the value at `position` that every reader has received.
 #[inline(always)]
 const fn written(position: u64) -> u64 {
     (position + 1).wrapping_mul(MOST_READERS as u64 + 1)
@@ -82,24 +90,25 @@ const fn written(position: u64) -> u64 {
 
 // SAFETY: a cell owns its value.
 unsafe impl<T: Send> Send for Cell<T> {}
-// SAFETY: the module's table: writers are alone with a cell (`Send` moves the value between threads); readers clone
-// through shared references, several at once (`Sync`), and the one that moves the value out is the last.
+// SAFETY: the module's table: writers have exclusive access to a cell (`Send` moves the value between threads); readers
+// clone through shared references, several at once (`Sync`), and the one that moves the value out is the last.
 unsafe impl<T: Send + Sync> Sync for Cell<T> {}
 
+/// The storage of a queue.
 pub(super) struct Queue<T> {
     cells: Box<[Cell<T>]>,
-    lap: Lap,
-    /// Changed under the head's lock, like the one below.
+    index: RingIndex,
+    /// Changed under the head's lock, as the next one.
     readers: AtomicUsize,
     closed: AtomicBool,
-    head: Padded<Head>,
+    head: CachePadded<Head>,
 }
 
-/// What writers change, one after the other.
+/// What writers change, one writer at a time.
 struct Head {
     word: AtomicU64,
     /// No reader is before this position.
-    gate: AtomicU64,
+    slowest: AtomicU64,
     overwritten: AtomicU64,
 }
 
@@ -108,13 +117,13 @@ impl<T: Clone> Queue<T> {
         let cell =
             || Cell { word: AtomicU64::new(0), value: UnsafeCell::new(MaybeUninit::uninit()) };
         Ok(Self {
-            cells: places(capacity, cell)?,
-            lap: Lap::of(capacity),
+            cells: allocate_slots(capacity, cell)?,
+            index: RingIndex::new(capacity),
             readers: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
-            head: Padded::new(Head {
+            head: CachePadded::new(Head {
                 word: AtomicU64::new(0),
-                gate: AtomicU64::new(0),
+                slowest: AtomicU64::new(0),
                 overwritten: AtomicU64::new(0),
             }),
         })
@@ -122,300 +131,321 @@ impl<T: Clone> Queue<T> {
 
     #[inline(always)]
     fn cell(&self, position: u64) -> &Cell<T> {
-        &self.cells[self.lap.index(position)]
+        &self.cells[self.index.of(position)]
     }
 
     fn head(&self) -> u64 {
+        // Pairs with the `Release` store in the drop of a `HeadGuard`.
         self.head.word.load(Acquire) / ONE
     }
 
-    /// Becomes the only writer, at the first attempt.
+    /// Locks the head at the first attempt.
     #[inline(always)]
-    fn try_lock(&self) -> Option<QueueTurn<'_, T>> {
+    fn try_lock_head(&self) -> Option<HeadGuard<'_, T>> {
         let word = self.head.word.load(Relaxed);
+        // Pairs with the `Release` store in the drop of the guard before, and with `may_sleep`.
         if word & LOCKED == 0
             && self.head.word.compare_exchange(word, word | LOCKED, AcqRel, Relaxed).is_ok()
         {
-            return Some(QueueTurn { queue: self, word });
+            return Some(HeadGuard { queue: self, word });
         }
         None
     }
 
-    fn lock(&self) -> QueueTurn<'_, T> {
+    fn lock_head(&self) -> HeadGuard<'_, T> {
         let mut spin = Spin::new();
         loop {
-            if let Some(turn) = self.try_lock() {
-                return turn;
+            if let Some(guard) = self.try_lock_head() {
+                return guard;
             }
             spin.wait();
         }
     }
 
-    /// Counts a reader in that `seat` gives a cursor for the position it is called with.
-    pub(super) fn enter<O, E>(&self, seat: impl FnOnce(u64) -> Result<O, E>) -> Result<O, E> {
-        let turn = self.lock();
+    /// Adds a reader, which `subscribe` gives a cursor at the position that it is called with.
+    pub(super) fn enter<O, E>(&self, subscribe: impl FnOnce(u64) -> Result<O, E>) -> Result<O, E> {
+        let guard = self.lock_head();
+        // `Relaxed`, here and below: the lock of the head orders it.
         let readers = self.readers.load(Relaxed) + 1;
         assert!(readers <= MOST_READERS, "a queue can have {MOST_READERS} readers");
-        let seated = seat(turn.word / ONE)?;
-        if readers == 1 && turn.word / ONE > LONG_AGO {
-            // Nobody used the cells for what may be as many values as a word can tell apart.
+        let subscribed = subscribe(guard.position())?;
+        if readers == 1 && guard.position() > REPEATS_AFTER {
+            // The cells were not used for as many values as a word can tell apart.
             self.cells.iter().for_each(|cell| cell.word.store(0, Relaxed));
         }
         self.readers.store(readers, Relaxed);
-        Ok(seated)
+        Ok(subscribed)
     }
 
-    /// Counts a reader out, lets go of what only it still wanted, and has it `unseat`ed, with how much it left, before
-    /// anybody else writes, comes or goes: who has no seat is no reader any more, whatever its cursor says.
-    pub(super) fn leave(&self, cursor: &Cursor, unseat: impl FnOnce(u64)) -> Vec<T> {
+    /// Removes a reader, returns the values that only it had not received, and calls `remove` with the number of its unread
+    /// values before another thread writes, subscribes or leaves: a reader without an entry is no reader any more, whatever
+    /// its cursor says.
+    pub(super) fn leave(&self, cursor: &Cursor, remove: impl FnOnce(u64)) -> Vec<T> {
         let mut spin = Spin::new();
-        // An onlooker at `latest` may have the cursor, for as long as its `Clone` lasts. The leaving reader waits for it,
-        // but writers and a closer do not.
-        let (turn, mut held) = loop {
-            let turn = self.lock();
-            if let Some(held) = cursor.try_hold() {
-                break (turn, held);
+        // A caller of `latest` may have locked the cursor for as long as its `Clone` takes. The leaving reader waits for it;
+        // writers and a closer do not.
+        let (head, mut guard) = loop {
+            let head = self.lock_head();
+            if let Some(guard) = cursor.try_lock() {
+                break (head, guard);
             }
-            drop(turn);
+            drop(head);
             spin.wait();
         };
-        let left = turn.word / ONE - held.next();
+        let unread = head.position() - guard.next();
         let mut freed = Vec::new();
-        for position in held.next()..held.next() + left {
+        for position in guard.next()..guard.next() + unread {
             let cell = self.cell(position);
-            if cell.wanted(position) == 1 || cell.count_out() {
-                // SAFETY: `position` is before `head` and this reader's cursor, held here, is not past it, so the value
-                // is there; nobody else wants it, so nobody else touches it, and it is not read again.
+            if cell.pending_readers(position) == 1 || cell.count_out() {
+                // SAFETY: `position` is before `head` and this reader's cursor, locked here, is not past it, so the value is
+                // present; no other reader wants it, so no other thread accesses it, and it is not read again.
                 freed.push(cell.value.with_mut(|value| unsafe { (*value).assume_init_read() }));
             }
         }
-        held.pass(left);
-        // The registry looks at cursors, so it must not be waited for while one is held.
-        drop(held);
+        guard.discard(unread);
+        // The subscribers' lock is not taken while a cursor is locked: a thread under that lock waits for cursors.
+        drop(guard);
         self.readers.store(self.readers.load(Relaxed) - 1, Relaxed);
-        unseat(left);
+        remove(unread);
         freed
     }
 
-    /// The newest value, not consumed, if any reader still wants it. `behind` finds the seat of such a reader, one that
-    /// is not reading at this moment if it can.
+    /// A clone of the newest value, if any reader has not received it. `behind` returns the cursor of a reader before a
+    /// position, an unlocked one if it can.
     ///
-    /// It waits for a reader, whose `Clone` may last, only after it has let go of the head: writers go on meanwhile.
-    pub(super) fn latest(
-        &self,
-        behind: impl Fn(u64) -> Option<crate::sync::Arc<Cursor>>,
-    ) -> Option<T> {
+    /// The caller waits for that reader, whose `Clone` may take long, only after it has unlocked the head: writers continue
+    /// meanwhile.
+    pub(super) fn latest(&self, behind: impl Fn(u64) -> Option<Arc<Cursor>>) -> Option<T> {
         let mut spin = Spin::new();
         loop {
-            let turn = self.lock();
-            let head = turn.word / ONE;
+            let guard = self.lock_head();
+            let head = guard.position();
             let cursor = behind(head)?;
-            let held = cursor.try_hold();
-            drop(turn);
-            let Some(_held) = held.filter(|held| held.next() < head) else {
+            let locked = cursor.try_lock();
+            drop(guard);
+            let Some(_reader) = locked.filter(|reader| reader.next() < head) else {
                 spin.wait();
                 continue;
             };
             let newest = self.cell(head - 1);
-            // SAFETY: a reader that had its seat while the head was locked, and is held since, wants the value before
-            // `head`: so it is there, no other reader moves it out, and its cell is not written again. Others may clone
-            // it at the same time.
+            // SAFETY: a reader that had its entry while the head was locked, and whose cursor is locked since, has not
+            // received the value before `head`: so it is present, no other reader moves it out, and its cell is not written
+            // again. Others may clone it at the same time.
             return Some(newest.value.with(|value| unsafe { (*value).assume_init_ref().clone() }));
         }
     }
 
-    /// Room for this many more values; without end while nobody reads.
-    pub(super) fn room(&self, slowest: Option<u64>) -> u64 {
-        match slowest {
-            Some(slowest) => {
-                self.lap.capacity().saturating_sub(self.head().saturating_sub(slowest))
-            }
-            None => u64::MAX,
-        }
-    }
-
-    /// Writes a batch while there is room; one lock, one look at the slowest reader.
+    /// Writes the values of a batch that fit, with one lock and one look at the slowest reader.
     pub(super) fn write_batch<const N: usize>(
         &self,
         batch: &mut arrayvec::ArrayVec<T, N>,
         slowest: impl Fn() -> u64,
         evicted: &mut arrayvec::ArrayVec<T, N>,
-    ) -> Result<u64, Refused> {
-        let mut turn = self.lock();
-        let fits = turn.fits(batch.len() as u64, slowest)?;
-        for value in batch.drain(..fits as usize) {
-            evicted.extend(turn.put(value));
+    ) -> Result<u64, ReserveError> {
+        let mut guard = self.lock_head();
+        let fitting = guard.fitting(batch.len() as u64, slowest)?;
+        for value in batch.drain(..fitting as usize) {
+            evicted.extend(guard.put(value));
         }
-        Ok(turn.word / ONE)
+        Ok(guard.position())
     }
 }
 
-/// The lock of the head. What it wrote becomes visible when it is dropped.
-pub(super) struct QueueTurn<'q, T> {
+/// The locked head of a queue. The drop publishes what it wrote.
+pub(super) struct HeadGuard<'q, T> {
     queue: &'q Queue<T>,
-    /// What the head's word will be.
+    /// The word that the drop stores.
     word: u64,
 }
 
-impl<T> QueueTurn<'_, T> {
-    /// Whether `wanted` values are known to fit: the queue is open, and has room as far as was last seen.
+impl<T> HeadGuard<'_, T> {
+    /// The position written next.
     #[inline(always)]
-    fn surely_fits(&self, wanted: u64) -> bool {
-        let queue = self.queue;
-        let used = (self.word / ONE).saturating_sub(queue.head.gate.load(Relaxed));
-        !queue.closed.load(Relaxed)
-            && (used + wanted <= queue.lap.capacity() || queue.readers.load(Relaxed) == 0)
+    const fn position(&self) -> u64 {
+        self.word / ONE
     }
 
-    /// How many of `wanted` values can be written now, at least one.
-    fn fits(&self, wanted: u64, slowest: impl FnOnce() -> u64) -> Result<u64, Refused> {
+    /// Whether `wanted` values certainly fit: the queue is open, and has room according to the cached position of the
+    /// slowest reader.
+    #[inline(always)]
+    fn certainly_fits(&self, wanted: u64) -> bool {
+        let queue = self.queue;
+        // `Relaxed`, all three: the lock of the head orders them.
+        let used = self.position().saturating_sub(queue.head.slowest.load(Relaxed));
+        !queue.closed.load(Relaxed)
+            && (used + wanted <= queue.index.capacity() || queue.readers.load(Relaxed) == 0)
+    }
+
+    /// How many of `wanted` values fit now, at least one.
+    fn fitting(&self, wanted: u64, slowest: impl FnOnce() -> u64) -> Result<u64, ReserveError> {
+        // `Relaxed`, here and below: the lock of the head orders it.
         if self.queue.closed.load(Relaxed) {
-            return Err(Refused::Closed);
+            return Err(ReserveError::Closed);
         }
-        if self.surely_fits(wanted) {
+        if self.certainly_fits(wanted) {
             return Ok(wanted);
         }
-        let gate = slowest();
-        self.queue.head.gate.store(gate, Relaxed);
-        match self.queue.lap.capacity().saturating_sub((self.word / ONE).saturating_sub(gate)) {
-            0 => Err(Refused::Full),
+        let slowest = slowest();
+        self.queue.head.slowest.store(slowest, Relaxed);
+        match self.queue.index.capacity().saturating_sub(self.position().saturating_sub(slowest)) {
+            0 => Err(ReserveError::Full),
             room => Ok(room.min(wanted)),
         }
     }
 
-    /// Writes a value that [fits](Self::fits); gives it back if nobody reads.
+    /// Writes a value that [fits](Self::fitting). Returns it if the queue has no readers.
     #[inline(always)]
     fn put(&mut self, value: T) -> Option<T> {
         let queue = self.queue;
-        let position = self.word / ONE;
+        let position = self.position();
         self.word += ONE;
+        // `Relaxed`: the lock of the head orders it.
         let readers = queue.readers.load(Relaxed);
         if readers == 0 {
-            add(&queue.head.overwritten, 1);
+            increase(&queue.head.overwritten, 1);
             return Some(value);
         }
-        let cell = &queue.cells[queue.lap.index(position)];
-        // SAFETY: this turn is the only writer. `fits` has seen, with acquire, every cursor past the cell's last value,
-        // which the last reader moved out: nobody touches the cell until it says `position + 1`, and nothing is
-        // overwritten without being dropped.
+        let cell = &queue.cells[queue.index.of(position)];
+        // SAFETY: this guard is the only writer. `fitting` has seen, with acquire, every cursor past the cell's last value,
+        // which the last reader moved out: no thread accesses the cell until it counts `position + 1`, and no value is
+        // overwritten without a drop.
         cell.value.with_mut(|slot| unsafe { (*slot).write(value) });
+        // Pairs with the `Acquire` load in `Cell::pending_readers`.
         cell.word.store(written(position) + readers as u64, Release);
         None
     }
 }
 
-impl<T> Drop for QueueTurn<'_, T> {
+impl<T> Drop for HeadGuard<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
+        // Pairs with the `Acquire` in `try_lock_head`, `head` and `may_sleep`.
         self.queue.head.word.store(self.word, Release);
     }
 }
 
-impl<T> Turn<T> for QueueTurn<'_, T> {
+impl<T> WritePermit<T> for HeadGuard<'_, T> {
     #[inline(always)]
-    fn write(mut self, value: T) -> Pushed<T> {
+    fn write(mut self, value: T) -> Written<T> {
         let evicted = self.put(value);
-        Pushed { evicted, produced: self.word / ONE }
+        Written { evicted, produced: self.position() }
     }
 }
 
-impl<T: Clone> Kind<T> for Queue<T> {
-    const GATED: bool = true;
-
-    type Turn<'k>
-        = QueueTurn<'k, T>
-    where
-        Self: 'k;
-
-    #[inline(always)]
-    fn try_turn(&self) -> Option<QueueTurn<'_, T>> {
-        let turn = self.try_lock()?;
-        if turn.surely_fits(1) { Some(turn) } else { None }
-    }
-
-    fn turn(&self, slowest: impl FnOnce() -> u64) -> Result<QueueTurn<'_, T>, Refused> {
-        let turn = self.lock();
-        turn.fits(1, slowest)?;
-        Ok(turn)
-    }
-
-    #[inline(always)]
-    fn try_read(&self, held: &mut Held<'_>, out: &mut Outlet<T>) -> bool {
-        let next = held.next();
-        let cell = self.cell(next);
-        let wanted = cell.wanted(next);
-        if wanted == 0 {
-            return false;
-        }
-        out.value = Some(if wanted == 1 {
-            // SAFETY: the cell says that the value is there; this reader has not had it, so no writer comes near it; nobody
-            // else wants it, so it is moved out once.
-            cell.value.with_mut(|value| unsafe { (*value).assume_init_read() })
-        } else {
-            // SAFETY: as above, but others want it too: they clone it, perhaps now, and whoever moves it out waits for
-            // this reader to be counted out below.
-            let copy = cell.value.with(|value| unsafe { (*value).assume_init_ref().clone() });
-            if cell.count_out() {
-                // SAFETY: the others were counted out while this one cloned; it is the last, and the only one left.
-                out.spare =
-                    Some(cell.value.with_mut(|value| unsafe { (*value).assume_init_read() }));
-            }
-            copy
-        });
-        held.deliver(out.nth);
-        true
-    }
-
-    fn read(&self, held: &mut Held<'_>, out: &mut Outlet<T>) -> Taken {
-        let closed = self.is_closed();
-        match self.try_read(held, out) {
-            true => Taken::Value,
-            // Nothing is written once it is closed.
-            false if closed => Taken::Closed,
-            false => Taken::Empty,
-        }
-    }
-
-    fn may_sleep(&self, next: u64) -> bool {
-        let word = self.head.word.load(Relaxed);
-        word & LOCKED == 0
-            && word / ONE <= next
-            && self.head.word.compare_exchange(word, word, AcqRel, Relaxed).is_ok()
-            && !self.is_closed()
-    }
-
-    /// A new reader sees what comes after it subscribed.
-    fn start(&self) -> u64 {
+impl<T: Clone> BufferState for Queue<T> {
+    fn produced(&self) -> u64 {
         self.head()
     }
 
-    fn missed(&self, _next: u64) -> u64 {
-        0
-    }
-
-    fn readable(&self, next: u64) -> u64 {
-        self.head().saturating_sub(next)
+    fn overwritten(&self) -> u64 {
+        // `Relaxed`: a count.
+        self.head.overwritten.load(Relaxed)
     }
 
     fn depth(&self, slowest: Option<u64>) -> usize {
         slowest.map_or(0, |slowest| self.head().saturating_sub(slowest) as usize)
     }
 
-    fn produced(&self) -> u64 {
-        self.head()
+    fn readable(&self, next: u64) -> u64 {
+        self.head().saturating_sub(next)
     }
 
-    fn overwritten(&self) -> u64 {
-        self.head.overwritten.load(Relaxed)
+    fn missed(&self, _next: u64) -> u64 {
+        0
     }
 
-    fn close(&self) {
-        let _nobody_writes = self.lock();
-        self.closed.store(true, Release);
+    /// Unlimited without readers.
+    fn room(&self, slowest: Option<u64>) -> u64 {
+        match slowest {
+            Some(slowest) => {
+                self.index.capacity().saturating_sub(self.head().saturating_sub(slowest))
+            }
+            None => u64::MAX,
+        }
     }
 
     fn is_closed(&self) -> bool {
+        // Pairs with the `Release` store in `close`: a reader that sees the mark sees every value.
         self.closed.load(Acquire)
+    }
+}
+
+impl<T: Clone> Kind<T> for Queue<T> {
+    const GATED: bool = true;
+
+    type Permit<'k>
+        = HeadGuard<'k, T>
+    where
+        Self: 'k;
+
+    #[inline(always)]
+    fn try_reserve(&self) -> Option<HeadGuard<'_, T>> {
+        let guard = self.try_lock_head()?;
+        if guard.certainly_fits(1) { Some(guard) } else { None }
+    }
+
+    fn reserve(&self, slowest: impl FnOnce() -> u64) -> Result<HeadGuard<'_, T>, ReserveError> {
+        let guard = self.lock_head();
+        guard.fitting(1, slowest)?;
+        Ok(guard)
+    }
+
+    #[inline(always)]
+    fn try_read(&self, guard: &mut CursorGuard<'_>, out: &mut ReadResult<T>) -> bool {
+        let next = guard.next();
+        let cell = self.cell(next);
+        let pending_readers = cell.pending_readers(next);
+        if pending_readers == 0 {
+            return false;
+        }
+        out.value = Some(if pending_readers == 1 {
+            // SAFETY: the cell shows that the value is present; this reader has not received it, so no writer accesses it; no
+            // other reader wants it, so it is moved out once.
+            cell.value.with_mut(|value| unsafe { (*value).assume_init_read() })
+        } else {
+            // SAFETY: as above, but others want the value too: they may clone it now, and the reader that moves it out waits
+            // until this one has counted itself out below.
+            let copy = cell.value.with(|value| unsafe { (*value).assume_init_ref().clone() });
+            if cell.count_out() {
+                // SAFETY: the others counted themselves out while this one cloned; it is the last, and the only one left.
+                out.evicted =
+                    Some(cell.value.with_mut(|value| unsafe { (*value).assume_init_read() }));
+            }
+            copy
+        });
+        guard.advance(out.nth);
+        true
+    }
+
+    fn read(&self, guard: &mut CursorGuard<'_>, out: &mut ReadResult<T>) -> ReadOutcome {
+        let closed = self.is_closed();
+        match self.try_read(guard, out) {
+            true => ReadOutcome::Value,
+            // No value is written after the close.
+            false if closed => ReadOutcome::Closed,
+            false => ReadOutcome::Empty,
+        }
+    }
+
+    fn may_sleep(&self, next: u64) -> bool {
+        let word = self.head.word.load(Relaxed);
+        // A read-modify-write reads the newest value of the word; its `Release` half pairs with the `Acquire` in
+        // `try_lock_head`: a writer that adds a value afterwards sees the registered waker.
+        word & LOCKED == 0
+            && word / ONE <= next
+            && self.head.word.compare_exchange(word, word, AcqRel, Relaxed).is_ok()
+            && !self.is_closed()
+    }
+
+    /// After the newest value.
+    fn start(&self) -> u64 {
+        self.head()
+    }
+
+    fn close(&self) {
+        let _no_writer = self.lock_head();
+        // Pairs with the `Acquire` load in `is_closed`.
+        self.closed.store(true, Release);
     }
 }
 
@@ -431,8 +461,8 @@ mod tests {
         queue
     }
 
-    /// A cell's word repeats every 2^40 positions. What the last reader of position 0 left behind must not pass for a
-    /// value once a queue that nobody read for so long has a reader again.
+    /// A cell's word repeats every 2^40 positions. The word that the last reader of position 0 left behind must not count as a
+    /// value once a queue without readers for that many positions has a reader again.
     #[test]
     fn a_first_reader_after_very_many_values_finds_nothing() {
         for position in [1 << 40, (1 << 40) + 1, 3 << 40] {
@@ -443,9 +473,9 @@ mod tests {
                 Ok::<_, Infallible>(Cursor::new("reader".into(), false, at))
             });
             let Ok(cursor) = cursor;
-            let mut out = Outlet::nth(1);
-            assert!(queue.read(&mut cursor.hold(), &mut out) == Taken::Empty);
-            assert_eq!(queue.cell(position).wanted(position), 0);
+            let mut out = ReadResult::nth(1);
+            assert!(queue.read(&mut cursor.lock(), &mut out) == ReadOutcome::Empty);
+            assert_eq!(queue.cell(position).pending_readers(position), 0);
             queue.leave(&cursor, |_| {});
         }
     }

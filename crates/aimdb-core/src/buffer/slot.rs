@@ -1,23 +1,33 @@
-//! A place for one value, with a word that says what is in it and who may touch it.
+//! Storage for one value, with an atomic word that says what the slot holds and who may access it.
 //!
-//! The word is the whole protocol. It holds how many values have been written here so far and four bits:
+//! The word holds the number of values written to the slot so far and four bits:
 //!
 //! ```text
-//!             claim (compare-and-swap)                                 drop of the Claim (store)
-//!   word ──────────────────────────────▶ word | BUSY (| WRITING) ──────────────────────────────▶ word, as the claim left it
+//!              claim (compare-and-swap)                               drop of the Claim (store)
+//!   state ──────────────────────────────▶ state | BUSY (| WRITING) ──────────────────────────────▶ state, as the claim left it
 //! ```
 //!
-//! The thread that makes the step to `BUSY` has the value alone until it drops the claim, panics included, so the value
-//! needs no other lock: a writer replaces it, a reader clones it, a taker moves it out. A writer's claim is also
-//! `WRITING`. Such a claim runs no user code, so another thread may wait for its end; a reader's claim lasts for a
+//! The thread that sets `BUSY` has exclusive access to the value until it drops the [`Claim`], panics included, so the
+//! value needs no other lock: a writer replaces it, a reader clones it, a taker moves it out. A writer's claim also sets
+//! `WRITING`. Such a claim runs no user code, so another thread may spin until it ends. A reader's claim lasts for a
 //! `Clone`, so closing and measuring never wait for it.
 //!
-//! Orderings: a claim acquires what the claim before it released. [`Slot::look`] loads with acquire because readers go
-//! on to other fields from the word. [`Slot::second_look`] is a read-modify-write for a task that is about to sleep; the
-//! [module](super) says why. A writer's claim is sequentially consistent for the [`WriteGate`](super::gate::WriteGate).
+//! # Orderings
+//!
+//! | operation | ordering | pairs with |
+//! |---|---|---|
+//! | [`Slot::claim`] | `AcqRel` | the `Release` store in the drop of the claim before: the value is visible |
+//! | [`Slot::claim_to_write`] | `SeqCst` | the load in [`WriteGate::is_open`], against [`WriteGate::close`] |
+//! | drop of a [`Claim`] | `Release` | the next claim, and the `Acquire` in [`Slot::load`] |
+//! | [`Slot::load`] | `Acquire` | the drop of a claim: readers use other fields that its writer changed before |
+//! | [`Slot::revalidate`] | `AcqRel` | a read-modify-write before a task sleeps; the [module](super) draws the race |
+//! | [`Slot::load_seq_cst`] | `SeqCst` | [`Slot::claim_to_write`], for [`WriteGate::close`] |
+//!
+//! [`WriteGate::is_open`]: super::gate::WriteGate::is_open
+//! [`WriteGate::close`]: super::gate::WriteGate::close
 #![allow(
     unsafe_code,
-    reason = "the value is guarded by the word beside it, which the borrow checker cannot see"
+    reason = "the value is guarded by the word next to it, which the borrow checker cannot see"
 )]
 
 use core::mem::MaybeUninit;
@@ -28,71 +38,77 @@ use crate::sync::atomic::{
 };
 use crate::sync::{Spin, UnsafeCell, seq_cst_for_loom};
 
+/// A thread has a claim on the slot.
 const BUSY: u64 = 1;
+/// A reader has received the value.
 const READ: u64 = 1 << 1;
+/// The slot holds a value.
 const FULL: u64 = 1 << 2;
+/// The claim is a writer's.
 const WRITING: u64 = 1 << 3;
+/// One written value, in the bits above the flags.
 const ONE: u64 = 1 << 4;
 
-/// What a slot says of itself.
+/// The word of a slot.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Word(u64);
+pub(super) struct SlotState(u64);
 
-impl Word {
-    /// The word of a slot with the `written`th value, free, and `read` by somebody or not.
+impl SlotState {
+    /// The state of an unclaimed slot that holds the `written`th value.
     #[inline(always)]
-    pub(super) const fn of(written: u64, read: bool) -> Self {
+    pub(super) const fn full(written: u64, read: bool) -> Self {
         Self((written * ONE) | FULL | if read { READ } else { 0 })
     }
 
-    /// In a ring: one more than the position of the value here. In a slot by itself: how many values there have been.
+    /// The number of values written. In a ring: one more than the position of the value in the slot.
     #[inline(always)]
     pub(super) const fn written(self) -> u64 {
         self.0 / ONE
     }
 
-    /// Nobody has claimed the slot, and what is in it is the `written`th value (nothing, if that is zero).
+    /// Whether the slot is unclaimed and holds the `written`th value (or is empty, if `written` is zero).
     #[inline(always)]
-    pub(super) const fn offers(self, written: u64) -> bool {
+    pub(super) const fn is_available(self, written: u64) -> bool {
         let full = if written == 0 { 0 } else { FULL };
         self.0 & !READ == (written * ONE) | full
     }
 
-    /// Somebody has the value to themselves.
+    /// Whether a thread has a claim on the slot.
     #[inline(always)]
     pub(super) const fn is_busy(self) -> bool {
         self.0 & BUSY != 0
     }
 
-    /// A writer has the slot.
+    /// Whether a writer has a claim on the slot.
     pub(super) const fn is_being_written(self) -> bool {
         self.0 & WRITING != 0
     }
 
-    /// There is a value.
+    /// Whether the slot holds a value.
     #[inline(always)]
     pub(super) const fn is_full(self) -> bool {
         self.0 & FULL != 0
     }
 
-    /// Some reader has had the value.
+    /// Whether a reader has received the value.
     #[inline(always)]
     pub(super) const fn is_read(self) -> bool {
         self.0 & READ != 0
     }
 }
 
+/// Storage for one value.
 pub(super) struct Slot<T> {
     word: AtomicU64,
-    /// Holds a value if and only if the word is `FULL`; touched by the owner of the claim alone.
+    /// Initialized if and only if the word is `FULL`. Only the owner of the claim accesses it.
     value: UnsafeCell<MaybeUninit<T>>,
 }
 
 // SAFETY: a slot owns its value like a `Mutex` does.
 unsafe impl<T: Send> Send for Slot<T> {}
-// SAFETY: through a shared slot the value is reached by a `Claim` alone, and there is one at a time: the
-// compare-and-swap to `BUSY` succeeds for one thread, and the next one acquires what this one released. So the value
-// moves between threads (`Send`) but is never used by two at once.
+// SAFETY: through a shared slot only a `Claim` accesses the value, and there is one at a time: the compare-and-swap to
+// `BUSY` succeeds for one thread, and the next one acquires what this one released. So the value moves between threads
+// (`Send`), and two threads never use it at once.
 unsafe impl<T: Send> Sync for Slot<T> {}
 
 impl<T> Slot<T> {
@@ -100,91 +116,98 @@ impl<T> Slot<T> {
         Self { word: AtomicU64::new(0), value: UnsafeCell::new(MaybeUninit::uninit()) }
     }
 
+    /// The state, possibly outdated by the time it is used.
     #[inline(always)]
-    pub(super) fn look(&self) -> Word {
-        Word(self.word.load(Acquire))
+    pub(super) fn load(&self) -> SlotState {
+        // Pairs with the `Release` store in the drop of a `Claim`.
+        SlotState(self.word.load(Acquire))
     }
 
-    /// The word as it is now, nothing older, with the looker's earlier writes visible to whoever changes it next. `None`
-    /// if somebody is busy with the slot.
-    pub(super) fn second_look(&self) -> Option<Word> {
-        let word = self.look();
-        let current =
-            !word.is_busy() && self.word.compare_exchange(word.0, word.0, AcqRel, Relaxed).is_ok();
-        current.then_some(word)
+    /// The current state, for a task that is about to sleep: a thread that changes the state afterwards sees everything
+    /// the caller wrote before. `None` if a thread has a claim, so that the caller must retry.
+    pub(super) fn revalidate(&self) -> Option<SlotState> {
+        let state = self.load();
+        // A read-modify-write reads the newest value of the word. Its `Release` half pairs with the `Acquire` of the next
+        // claim, its `Acquire` half with the `Release` of the claim before.
+        let current = !state.is_busy()
+            && self.word.compare_exchange(state.0, state.0, AcqRel, Relaxed).is_ok();
+        current.then_some(state)
     }
 
-    /// The word for [`WriteGate::close`](super::gate::WriteGate::close): no older than any claim to write that came
-    /// before this load in the order of all sequentially consistent operations.
-    pub(super) fn look_in_order(&self) -> Word {
+    /// The state for [`WriteGate::close`](super::gate::WriteGate::close): not older than any claim to write that precedes
+    /// this load in the order of all sequentially consistent operations.
+    pub(super) fn load_seq_cst(&self) -> SlotState {
         seq_cst_for_loom();
-        Word(self.word.load(SeqCst))
+        // Pairs with the `SeqCst` compare-and-swap in `claim_to_write`.
+        SlotState(self.word.load(SeqCst))
     }
 
-    /// Claims the slot for reading, if the word still is `seen`.
+    /// Claims the slot for reading, if its state still is `expected`.
     #[inline(always)]
-    pub(super) fn claim(&self, seen: Word) -> Option<Claim<'_, T>> {
-        debug_assert!(!seen.is_busy(), "another claim has a busy slot");
-        match self.word.compare_exchange(seen.0, seen.0 | BUSY, AcqRel, Relaxed) {
-            Ok(_) => Some(Claim { slot: self, word: seen }),
+    pub(super) fn claim(&self, expected: SlotState) -> Option<Claim<'_, T>> {
+        debug_assert!(!expected.is_busy(), "another claim has a busy slot");
+        // Pairs with the `Release` store in the drop of the claim before. `Relaxed` on failure: nothing is accessed.
+        match self.word.compare_exchange(expected.0, expected.0 | BUSY, AcqRel, Relaxed) {
+            Ok(_) => Some(Claim { slot: self, state: expected }),
             Err(_) => None,
         }
     }
 
-    /// Claims the slot for writing, if the word still is `seen`.
-    ///
-    /// Sequentially consistent: together with the load in `WriteGate::is_open` it pairs with the read-modify-write and
-    /// the load in `WriteGate::close`.
+    /// Claims the slot for writing, if its state still is `expected`.
     #[inline(always)]
-    pub(super) fn claim_to_write(&self, seen: Word) -> Option<Claim<'_, T>> {
-        debug_assert!(!seen.is_busy(), "another claim has a busy slot");
-        match self.word.compare_exchange(seen.0, seen.0 | BUSY | WRITING, SeqCst, Relaxed) {
-            Ok(_) => Some(Claim { slot: self, word: seen }),
+    pub(super) fn claim_to_write(&self, expected: SlotState) -> Option<Claim<'_, T>> {
+        debug_assert!(!expected.is_busy(), "another claim has a busy slot");
+        // `SeqCst`: with the load in `WriteGate::is_open` it pairs with the read-modify-write and the load in
+        // `WriteGate::close`.
+        match self.word.compare_exchange(expected.0, expected.0 | BUSY | WRITING, SeqCst, Relaxed) {
+            Ok(_) => Some(Claim { slot: self, state: expected }),
             Err(_) => None,
         }
     }
 
-    /// Claims the slot for reading, whatever it holds, if it is free.
+    /// Claims the slot for reading, whatever it holds, if it is unclaimed.
     #[inline(always)]
     pub(super) fn try_claim(&self) -> Option<Claim<'_, T>> {
-        let word = self.look();
-        if word.is_busy() { None } else { self.claim(word) }
+        let state = self.load();
+        if state.is_busy() { None } else { self.claim(state) }
     }
 
-    /// Claims the slot for writing, whatever it holds, if it is free.
+    /// Claims the slot for writing, whatever it holds, if it is unclaimed.
     #[inline(always)]
     pub(super) fn try_claim_to_write(&self) -> Option<Claim<'_, T>> {
-        let word = self.look();
-        if word.is_busy() { None } else { self.claim_to_write(word) }
+        let state = self.load();
+        if state.is_busy() { None } else { self.claim_to_write(state) }
     }
 
-    /// Claims the slot for reading, whatever it holds, as soon as it is free.
+    /// Claims the slot for reading, whatever it holds, as soon as it is unclaimed.
     pub(super) fn claim_any(&self) -> Claim<'_, T> {
         let mut spin = Spin::new();
-        let mut word = self.look();
+        let mut state = self.load();
         loop {
-            if word.is_busy() {
+            if state.is_busy() {
                 spin.wait();
-                word = self.look();
+                state = self.load();
                 continue;
             }
-            // The failed attempt brings the word as it is now, and the cache line with it, so the next attempt follows at
-            // once: after another load a writer that never pauses would hardly ever have left the word alone.
-            match self.word.compare_exchange(word.0, word.0 | BUSY, AcqRel, Relaxed) {
-                Ok(_) => return Claim { slot: self, word },
-                Err(current) => word = Word(current),
+            // A failed attempt returns the current state, and the cache line with it, so the next attempt follows at once:
+            // against a writer that never pauses, a state from another load would nearly always be outdated.
+            // Pairs with the `Release` store in the drop of the claim before.
+            match self.word.compare_exchange(state.0, state.0 | BUSY, AcqRel, Relaxed) {
+                Ok(_) => return Claim { slot: self, state },
+                Err(current) => state = SlotState(current),
             }
         }
     }
 
-    /// Claims the slot for writing, whatever it holds, as soon as it is free. `None` if `is_in_vain` says so first.
-    pub(super) fn claim_any_to_write(&self, is_in_vain: impl Fn() -> bool) -> Option<Claim<'_, T>> {
+    /// Claims the slot for writing, whatever it holds, as soon as it is unclaimed. `None` if `is_refused` returns `true`
+    /// before that.
+    pub(super) fn claim_any_to_write(&self, is_refused: impl Fn() -> bool) -> Option<Claim<'_, T>> {
         let mut spin = Spin::new();
         loop {
             if let Some(claim) = self.try_claim_to_write() {
                 return Some(claim);
             }
-            if is_in_vain() {
+            if is_refused() {
                 return None;
             }
             spin.wait();
@@ -194,67 +217,70 @@ impl<T> Slot<T> {
 
 impl<T> Drop for Slot<T> {
     fn drop(&mut self) {
-        if Word(self.word.load(Relaxed)).is_full() {
-            // SAFETY: full, so there is a value; `&mut self`, so nobody else uses it.
+        // `Relaxed`: `&mut self` is exclusive.
+        if SlotState(self.word.load(Relaxed)).is_full() {
+            // SAFETY: full, so there is a value; `&mut self`, so no other thread uses it.
             self.value.with_mut(|value| unsafe { (*value).assume_init_drop() });
         }
     }
 }
 
-/// The sole access to a slot's value. What it did becomes visible when it is dropped.
+/// Exclusive access to the value of a slot. The drop publishes its changes.
 pub(super) struct Claim<'s, T> {
     slot: &'s Slot<T>,
-    /// What the word will be.
-    word: Word,
+    /// The state that the drop stores.
+    state: SlotState,
 }
 
 impl<T> Claim<'_, T> {
+    /// The value, if there is one.
     #[inline(always)]
     pub(super) fn value(&self) -> Option<&T> {
-        if !self.word.is_full() {
+        if !self.state.is_full() {
             return None;
         }
-        // SAFETY: full, so there is a value; this claim is the only access to it, and hands it out for as long as it
-        // is itself borrowed.
+        // SAFETY: full, so there is a value; this claim is the only access to it, and the reference borrows the claim.
         Some(self.slot.value.with(|value| unsafe { (*value).assume_init_ref() }))
     }
 
-    /// Puts a value in, the `written`th, and gives back the one that was there.
+    /// Stores the `written`th value and returns the one it replaces.
     #[inline(always)]
-    pub(super) fn put(&mut self, value: T, written: u64) -> Option<T> {
+    pub(super) fn replace(&mut self, value: T, written: u64) -> Option<T> {
         let old = self.take();
-        // SAFETY: this claim is the only access; the slot is empty, so nothing is overwritten without being dropped.
+        // SAFETY: this claim is the only access; the slot is empty, so no value is overwritten without a drop.
         self.slot.value.with_mut(|slot| unsafe { (*slot).write(value) });
-        self.word = Word((written * ONE) | FULL);
+        self.state = SlotState((written * ONE) | FULL);
         old
     }
 
     /// Moves the value out.
     #[inline(always)]
     pub(super) fn take(&mut self) -> Option<T> {
-        if !self.word.is_full() {
+        if !self.state.is_full() {
             return None;
         }
-        self.word.0 &= !FULL;
-        // SAFETY: full, so there is a value; this claim is the only access; no longer full, so nobody reads it again.
+        self.state.0 &= !FULL;
+        // SAFETY: full, so there is a value; this claim is the only access; no longer full, so it is not read again.
         Some(self.slot.value.with_mut(|value| unsafe { (*value).assume_init_read() }))
     }
 
-    /// What the word will be.
+    /// The state that the drop stores.
     #[inline(always)]
-    pub(super) fn word(&self) -> Word {
-        self.word
+    pub(super) fn state(&self) -> SlotState {
+        self.state
     }
 
+    /// Notes that a reader has received the value.
     #[inline(always)]
     pub(super) fn mark_read(&mut self) {
-        self.word.0 |= READ;
+        self.state.0 |= READ;
     }
 }
 
 impl<T> Drop for Claim<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.slot.word.store(self.word.0, Release);
+        // Pairs with the `Acquire` of the next claim and of `Slot::load`.
+        self.slot.word.store(self.state.0, Release);
     }
 }

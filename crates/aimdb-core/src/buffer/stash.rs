@@ -1,4 +1,4 @@
-//! A value that waits behind the lag that was reported before it.
+//! Storage for the value that follows a lag which a reader has just received as an event.
 
 use crate::sync::Lock;
 use crate::sync::atomic::{
@@ -6,7 +6,10 @@ use crate::sync::atomic::{
     Ordering::{Acquire, Release},
 };
 
-/// Room for one value. Only the thread that holds the reader's cursor puts one in or takes it out.
+/// Storage for one value. Only the thread that has locked the reader's cursor stores or takes it.
+///
+/// A writer may overwrite the value behind a lag between two calls of the reader. The reader therefore takes that value
+/// together with the lag and keeps it here: a lag that was reported is always followed by a value.
 pub(super) struct Stash<T> {
     full: AtomicBool,
     value: Lock<Option<T>>,
@@ -17,24 +20,28 @@ impl<T> Stash<T> {
         Self { full: AtomicBool::new(false), value: Lock::new(None) }
     }
 
-    /// Pairs with the `Release` store in [`put`](Self::put).
+    /// Whether there is a value, without the lock.
     #[inline(always)]
     pub(super) fn is_full(&self) -> bool {
+        // Pairs with the `Release` store in `put`.
         self.full.load(Acquire)
     }
 
-    /// Puts a value in. The stash must be empty.
+    /// Stores a value. The stash must be empty.
     pub(super) fn put(&self, value: Option<T>) {
         self.value.with(|stashed| {
             debug_assert!(stashed.is_none(), "a stash holds one value");
             *stashed = value;
+            // Pairs with the `Acquire` load in `is_full`.
             self.full.store(true, Release);
         });
     }
 
+    /// Moves the value out.
     #[cold]
     pub(super) fn take(&self) -> Option<T> {
         self.value.with(|stashed| {
+            // Pairs with the `Acquire` load in `is_full`.
             self.full.store(false, Release);
             stashed.take()
         })

@@ -1,6 +1,6 @@
-//! Who waits: a FIFO of wakers in which every waiter keeps its place until it is done or dropped.
+//! The wait list: a FIFO of wakers in which every waiter keeps its place until it is done or dropped.
 //!
-//! A waiter's life, and the function that makes each step:
+//! The states of a waiter, and the function that makes each transition:
 //!
 //! ```text
 //!            register                    notify_*                 remove
@@ -9,41 +9,69 @@
 //!              └────────────── register ───────────────┘   (woken, found nothing, waits again)
 //! ```
 //!
-//! A notified waiter has been taken out of the FIFO but keeps its slot, so that dropping it before it was polled
-//! is noticed ([`Removed::notified`]) and its wake-up is passed on. Nothing here calls user code: wakers are moved
-//! in and out, and whoever holds the lock wakes and drops them after unlocking.
+//! A notified waiter has left the FIFO but keeps its slot. If it is dropped before it was polled, [`WaitList::remove`]
+//! reports that ([`Removed::notified`]), and the caller passes the wake-up on. No function here calls user code: wakers are
+//! moved in and out, and the holder of the lock wakes and drops them after unlocking.
 
 use core::task::Waker;
 
 use arrayvec::ArrayVec;
 
-use crate::panic::catch;
+use crate::panic::Caught;
 
-/// Wakers carried out of a lock at once. Waking more takes another round under the lock.
-pub(crate) type WakeBatch = ArrayVec<Waker, 32>;
+/// The place of a waiter in a wait list; `None` while it does not wait.
+type Place = Option<usize>;
 
-/// A place in a [`WaitList`]; `None` while its owner does not wait.
-pub(crate) type WaitKey = Option<usize>;
+/// A wait: the place of one waiter in a wait list.
+///
+/// It belongs to one record, [`WaitQueue`](crate::wait::WaitQueue) or similar, and to one task or thread. Its owner must
+/// give it back with `cancel_wait` when it gives up; a `poll_*` that returned `Ready` has done so already.
+#[derive(Debug, Default)]
+pub struct WaitTicket {
+    place: Place,
+    /// The owner has registered and has not been ready since, so the list may hold its waker.
+    registered: bool,
+}
+
+impl WaitTicket {
+    /// Whether the ticket has a place in a list.
+    #[inline]
+    pub(crate) fn has_place(&self) -> bool {
+        self.place.is_some()
+    }
+
+    /// Ends the wait and keeps the place for the next one. The waiter must not be in the FIFO.
+    #[inline]
+    pub(crate) fn suspend(&mut self) {
+        self.registered = false;
+    }
+
+    /// Whether the list may hold the owner's waker: a hint that saves a lock.
+    #[inline]
+    pub(crate) fn is_registered(&self) -> bool {
+        self.registered
+    }
+}
 
 enum Waiter {
-    Waiting { waker: Waker, group: usize, prev: WaitKey, next: WaitKey },
+    Waiting { waker: Waker, group: usize, prev: Place, next: Place },
     Notified { group: usize },
 }
 
-/// What [`WaitList::remove`] took out.
+/// The result of [`WaitList::remove`].
 pub(crate) struct Removed {
-    /// It had been woken and did not come to use it.
+    /// The waiter was notified and did not use the wake-up.
     pub(crate) notified: bool,
-    /// To be dropped outside the lock.
+    /// For the caller to drop after unlocking.
     pub(crate) waker: Option<Waker>,
 }
 
-/// A FIFO of waiters. Waiters of one `group` want the same value.
+/// A FIFO of waiters. The waiters of one `group` wait for the same value.
 #[derive(Default)]
 pub(crate) struct WaitList {
     slots: slab::Slab<Waiter>,
-    head: WaitKey,
-    tail: WaitKey,
+    head: Place,
+    tail: Place,
     waiting: usize,
 }
 
@@ -52,49 +80,59 @@ impl WaitList {
         Self { slots: slab::Slab::new(), head: None, tail: None, waiting: 0 }
     }
 
-    /// Makes room for this many waiters, so that their waits allocate nothing.
-    pub(crate) fn make_room_for(&mut self, waiters: usize) {
+    /// Allocates slots for this many waiters, so that their waits allocate nothing.
+    pub(crate) fn reserve(&mut self, waiters: usize) {
         self.slots.reserve(waiters.saturating_sub(self.slots.len()));
     }
 
-    /// How many wait and have not been notified.
+    /// The number of waiters that have not been notified.
     #[inline]
     pub(crate) fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// Puts a new waiter at the end, one that was notified in vain back to the front, and renews the waker of one
-    /// that still waits. Returns the waker it replaced.
+    /// Whether the owner of `ticket` waits with a waker that wakes the same task as `waker`. Then it need not register.
+    pub(crate) fn holds(&self, ticket: &WaitTicket, waker: &Waker) -> bool {
+        let waiter = ticket.place.map(|at| &self.slots[at]);
+        matches!(waiter, Some(Waiter::Waiting { waker: held, .. }) if held.will_wake(waker))
+    }
+
+    /// Adds a new waiter at the end, returns one that was notified to the front, and replaces the waker of one that still
+    /// waits. Returns the replaced waker, for the caller to drop after unlocking.
     pub(crate) fn register(
         &mut self,
-        key: &mut WaitKey,
+        ticket: &mut WaitTicket,
         group: usize,
         waker: Waker,
     ) -> Option<Waker> {
-        match key.map(|at| &mut self.slots[at]) {
-            Some(Waiter::Waiting { waker: old, .. }) => Some(core::mem::replace(old, waker)),
-            Some(Waiter::Notified { .. }) => {
-                self.link_first(key.expect("matched above"), group, waker);
-                None
-            }
+        ticket.registered = true;
+        match ticket.place {
+            Some(at) => match &mut self.slots[at] {
+                Waiter::Waiting { waker: old, .. } => Some(core::mem::replace(old, waker)),
+                Waiter::Notified { .. } => {
+                    self.link_first(at, group, waker);
+                    None
+                }
+            },
             None => {
                 let at = self.slots.insert(Waiter::Notified { group });
                 self.link_last(at, group, waker);
-                *key = Some(at);
+                ticket.place = Some(at);
                 None
             }
         }
     }
 
     /// Ends a wait.
-    pub(crate) fn remove(&mut self, key: &mut WaitKey) -> Option<Removed> {
-        let at = key.take()?;
+    pub(crate) fn remove(&mut self, ticket: &mut WaitTicket) -> Option<Removed> {
+        ticket.registered = false;
+        let at = ticket.place.take()?;
         let waker = self.unlink(at);
         self.slots.remove(at);
         Some(Removed { notified: waker.is_none(), waker })
     }
 
-    /// Takes the waker of the first waiter of `group`.
+    /// Notifies the first waiter of `group` and returns its waker.
     pub(crate) fn notify_one(&mut self, group: usize) -> Option<Waker> {
         let mut at = self.head;
         while let Some(here) = at {
@@ -107,8 +145,8 @@ impl WaitList {
         None
     }
 
-    /// Takes the wakers of all waiters whose group `pick` accepts, in order, until `batch` is full.
-    /// Returns whether it stopped because the batch was full.
+    /// Notifies all waiters whose group `pick` accepts, in order, until `batch` is full. Returns whether it stopped because
+    /// the batch was full.
     pub(crate) fn notify_where(
         &mut self,
         batch: &mut WakeBatch,
@@ -150,7 +188,7 @@ impl WaitList {
         self.waiting += 1;
     }
 
-    /// Waiting → Notified; `None` if it was notified already.
+    /// Waiting → Notified. `None` if it was notified already.
     fn unlink(&mut self, at: usize) -> Option<Waker> {
         let group = match self.slots[at] {
             Waiter::Waiting { group, .. } | Waiter::Notified { group } => group,
@@ -172,70 +210,68 @@ impl WaitList {
         Some(waker)
     }
 
-    fn set_next(&mut self, at: usize, to: WaitKey) {
+    fn set_next(&mut self, at: usize, to: Place) {
         if let Waiter::Waiting { next, .. } = &mut self.slots[at] {
             *next = to;
         }
     }
 
-    fn set_prev(&mut self, at: usize, to: WaitKey) {
+    fn set_prev(&mut self, at: usize, to: Place) {
         if let Waiter::Waiting { prev, .. } = &mut self.slots[at] {
             *prev = to;
         }
     }
 }
 
-/// Wakes every waker of the batch, the rest too if one of them panics.
+/// Wakers that one lock section hands out. To wake more, the caller locks again:
 ///
-/// Wakers are user code, so this runs outside the lock.
-fn wake_all(batch: &mut WakeBatch) {
-    struct Rest<'b>(&'b mut WakeBatch);
+/// ```text
+/// loop { lock; more = fill the batch; unlock; batch.wake_all(); if !more { break } }
+/// ```
+///
+/// Wakers are user code. One that panics keeps no other waiter asleep: the batch catches the panic and resumes it when the
+/// batch is dropped, after the last waker.
+#[derive(Default)]
+pub(crate) struct WakeBatch {
+    wakers: ArrayVec<Waker, 32>,
+    panic: Option<Caught>,
+}
 
-    impl Drop for Rest<'_> {
-        fn drop(&mut self) {
-            wake_in_spite_of_panics(self.0);
-        }
+impl WakeBatch {
+    pub(crate) fn new() -> Self {
+        Self::default()
     }
 
-    while let Some(waker) = batch.pop_at(0) {
-        let rest = Rest(batch);
-        waker.wake();
-        core::mem::forget(rest);
+    fn is_full(&self) -> bool {
+        self.wakers.is_full()
+    }
+
+    /// Adds a waker. The batch must not be full.
+    pub(crate) fn extend(&mut self, waker: Option<Waker>) {
+        self.wakers.extend(waker);
+    }
+
+    /// Wakes all wakers of the batch. The caller must hold no lock.
+    pub(crate) fn wake_all(&mut self) {
+        for waker in self.wakers.drain(..) {
+            let outcome = Caught::by(|| waker.wake());
+            // A second panic would end the process: the first one is enough.
+            self.panic = self.panic.take().or(outcome.err());
+        }
     }
 }
 
-/// For the time after a first panic, which the caller is told of. A second one would end the process.
-fn wake_in_spite_of_panics(batch: &mut WakeBatch) {
-    while let Some(waker) = batch.pop_at(0) {
-        let _panicked_too = catch(|| waker.wake());
+impl Drop for WakeBatch {
+    fn drop(&mut self) {
+        if let Some(panic) = self.panic.take() {
+            panic.resume();
+        }
     }
 }
 
-/// Wakes batch after batch until `fill` says that there are no more, also if a waker panics.
-pub(crate) fn wake_in_batches(mut fill: impl FnMut(&mut WakeBatch) -> bool) {
-    // Not compiled anew for every `fill`.
-    struct Rest<'f> {
-        fill: &'f mut dyn FnMut(&mut WakeBatch) -> bool,
-        more: bool,
-    }
-
-    impl Rest<'_> {
-        fn wake(&mut self, wake_batch: fn(&mut WakeBatch)) {
-            while self.more {
-                let mut batch = WakeBatch::new();
-                self.more = (self.fill)(&mut batch);
-                wake_batch(&mut batch);
-            }
-        }
-    }
-
-    impl Drop for Rest<'_> {
-        fn drop(&mut self) {
-            self.wake(wake_in_spite_of_panics);
-        }
-    }
-
-    Rest { fill: &mut fill, more: true }.wake(wake_all);
+/// Wakes one waker, if there is one. The caller must hold no lock.
+pub(crate) fn wake(waker: Option<Waker>) {
+    waker.into_iter().for_each(Waker::wake);
 }
 
 #[cfg(all(test, not(aimdb_loom)))]
@@ -253,10 +289,10 @@ mod tests {
         seen
     }
 
-    fn register(list: &mut WaitList, group: usize) -> WaitKey {
-        let mut key = None;
-        list.register(&mut key, group, Waker::noop().clone());
-        key
+    fn register(list: &mut WaitList, group: usize) -> WaitTicket {
+        let mut ticket = WaitTicket::default();
+        list.register(&mut ticket, group, Waker::noop().clone());
+        ticket
     }
 
     #[test]
@@ -282,20 +318,20 @@ mod tests {
     #[test]
     fn a_notified_waiter_that_leaves_says_so() {
         let mut list = WaitList::new();
-        let mut key = register(&mut list, 7);
+        let mut ticket = register(&mut list, 7);
         assert!(list.notify_one(7).is_some());
         assert_eq!(list.waiting(), 0);
-        assert!(list.remove(&mut key).unwrap().notified);
+        assert!(list.remove(&mut ticket).unwrap().notified);
     }
 
     #[test]
     fn a_notified_waiter_may_wait_again_in_the_same_slot() {
         let mut list = WaitList::new();
-        let mut key = register(&mut list, 7);
+        let mut ticket = register(&mut list, 7);
         list.notify_one(7);
-        list.register(&mut key, 7, Waker::noop().clone());
+        list.register(&mut ticket, 7, Waker::noop().clone());
         assert_eq!(list.waiting(), 1);
-        assert!(!list.remove(&mut key).unwrap().notified);
+        assert!(!list.remove(&mut ticket).unwrap().notified);
     }
 
     #[test]
@@ -306,8 +342,8 @@ mod tests {
         }
         let mut batch = WakeBatch::new();
         assert!(list.notify_where(&mut batch, |_| true));
-        batch.clear();
+        batch.wakers.clear();
         assert!(!list.notify_where(&mut batch, |_| true));
-        assert_eq!(batch.len(), 8);
+        assert_eq!(batch.wakers.len(), 8);
     }
 }

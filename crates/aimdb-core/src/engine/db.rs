@@ -142,9 +142,9 @@ impl<R: Runtime> AimDb<R> {
     /// `deadline`, counted from this call, and reports them.
     ///
     /// A further call, from any clone, joins the shutdown in progress: it moves the deadline to its own, earlier or
-    /// later, and all calls return the same report. The deadline of the latest call is therefore in force. The builder's
-    /// deadline, which [`run`](Self::run) and [`run_until`](Self::run_until) use, is in force only until a call requests
-    /// another one. A deadline that has passed cannot be moved.
+    /// later, and all calls return the same report. The deadline of the latest call is therefore in force. The
+    /// builder's deadline, which [`run`](Self::run) and [`run_until`](Self::run_until) use, is in force only until a
+    /// call requests another one. A deadline that has passed cannot be moved.
     ///
     /// # Cancel safety
     ///

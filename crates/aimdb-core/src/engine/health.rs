@@ -1,7 +1,7 @@
 //! The health of a database, as plain data.
 //!
-//! [`AimDb::health`](crate::AimDb::health) returns a [`Health`]: the state of the database, of every stage and link, and
-//! of every record whose writers wait.
+//! [`AimDb::health`](crate::AimDb::health) returns a [`Health`]: the state of the database, of every stage and link,
+//! and of every record whose writers wait.
 
 use alloc::string::String;
 use alloc::vec::Vec;

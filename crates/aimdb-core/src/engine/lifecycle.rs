@@ -1,12 +1,12 @@
 //! The lifecycle flags that the stages of a database share.
 
-use super::signal::Signal;
+use super::notify::Notify;
 use crate::sync::atomic::{
     AtomicBool,
     Ordering::{Acquire, Release},
 };
 
-/// The lifecycle of one database: the start gate, the requests to stop, and a signal for every change.
+/// The lifecycle of one database: the start gate, the requests to stop, and a notification of every change.
 ///
 /// Each flag is set once and never cleared. A store with `Release` pairs with the `Acquire` load in the flag's getter.
 pub(crate) struct Engine {
@@ -16,7 +16,7 @@ pub(crate) struct Engine {
     stop_on_failure: bool,
     /// Notified after each change to `stopping` and `shutdown_requested`, at each step of a shutdown, and at the end of
     /// every stage and inbound link.
-    pub(crate) changed: Signal,
+    pub(crate) changed: Notify,
 }
 
 impl Engine {
@@ -26,7 +26,7 @@ impl Engine {
             stopping: AtomicBool::new(false),
             shutdown_requested: AtomicBool::new(false),
             stop_on_failure,
-            changed: Signal::new(),
+            changed: Notify::new(),
         }
     }
 
@@ -53,7 +53,8 @@ impl Engine {
         }
     }
 
-    /// Lets stages run. The caller wakes their tasks afterwards: a task that waits at the gate does not watch `changed`.
+    /// Lets stages run. The caller wakes their tasks afterwards: a task that waits at the gate does not watch
+    /// `changed`.
     pub(super) fn open_gate(&self) {
         self.started.store(true, Release);
     }

@@ -12,9 +12,9 @@ pub(crate) mod inner;
 pub(crate) mod lifecycle;
 #[cfg(all(test, aimdb_loom))]
 mod models;
+pub(crate) mod notify;
 pub(crate) mod report;
 pub(crate) mod restart;
 mod shutdown;
 mod shutdown_state;
-pub(crate) mod signal;
 pub(crate) mod stage;

@@ -1,4 +1,4 @@
-//! Loom models of the engine's handshakes: the start gate of a stage, a signal, and a token that cancels waits.
+//! Loom models of the engine's handshakes: the start gate of a stage, a notification, and a token that cancels waits.
 //!
 //! `buffer::models` has those of the buffers.
 
@@ -12,7 +12,7 @@ use loom::sync::atomic::AtomicBool;
 use loom::thread;
 
 use crate::engine::lifecycle::Engine;
-use crate::engine::signal::Signal;
+use crate::engine::notify::Notify;
 use crate::engine::stage::{GateState, StageCell};
 use crate::graph::node::StageRole;
 use crate::owner::Owner;
@@ -72,7 +72,7 @@ fn a_stage_is_stopped_while_it_comes_to_the_gate() {
 #[test]
 fn a_condition_comes_true_while_two_tasks_begin_to_wait_for_it() {
     model(|| {
-        let shared = Arc::new((Signal::new(), AtomicBool::new(false)));
+        let shared = Arc::new((Notify::new(), AtomicBool::new(false)));
         let other = thread::spawn({
             let shared = Arc::clone(&shared);
             move || block_on(shared.0.until(|| shared.1.load(Relaxed)))

@@ -113,8 +113,8 @@ fn report<R: Runtime>(db: &DbInner<R>) {
     });
     let (Some(baseline), Some(abort)) = (baseline, abort) else { return };
     let id = |cell: &Arc<StageCell>| cell.id();
-    // `abort.stages` also has stages that ended by themselves while the abort was in progress: they have finished. If the
-    // database never started, it has stages that never ran. Neither kind was aborted.
+    // `abort.stages` also has stages that ended by themselves while the abort was in progress: they have finished. If
+    // the database never started, it has stages that never ran. Neither kind was aborted.
     let started = db.engine.is_started();
     let was_aborted = |cell: &&Arc<StageCell>| started && cell.state() == StageState::Stopped;
     let report = ShutdownReport {
@@ -195,15 +195,15 @@ fn abort<R: Runtime>(db: &DbInner<R>) {
 fn undelivered<R: Runtime>(db: &DbInner<R>) -> Vec<Undelivered> {
     let mut undelivered: Vec<Undelivered> = Vec::new();
     for record in &db.records {
-        undelivered.extend(record.abandoned().into_iter().map(|abandoned| Undelivered {
+        undelivered.extend(record.backlog().into_iter().map(|backlog| Undelivered {
             record: record.key.as_ref().into(),
-            stage: abandoned.reader.as_ref().into(),
-            unread: abandoned.left,
+            stage: backlog.reader.as_ref().into(),
+            unread: backlog.unread,
             // A tap that returned by itself has processed the value that it had in progress.
-            interrupted: if has_finished(db, &record.key, &abandoned.reader) {
+            interrupted: if has_finished(db, &record.key, &backlog.reader) {
                 0
             } else {
-                abandoned.interrupted
+                backlog.interrupted
             },
         }));
     }

@@ -9,8 +9,8 @@ use crate::sync::Arc;
 
 /// A shutdown in progress, shared by every caller that waits for it.
 ///
-/// No caller is in charge. All of them drive the same steps, and the caller that reaches a step first performs it, once.
-/// The other callers therefore continue if one of them is dropped or its thread is busy.
+/// No caller is in charge. All of them drive the same steps, and the caller that reaches a step first performs it,
+/// once. The other callers therefore continue if one of them is dropped or its thread is busy.
 #[derive(Default)]
 pub(crate) struct ShutdownState {
     /// Counts the changes to this state, so that a waiting caller detects each of them.

@@ -161,8 +161,8 @@ impl StageCell {
     /// Registers the task's waker and returns whether the task may run the stage.
     ///
     /// The waker is registered before the flags are loaded, and [`stop`](Self::stop) and
-    /// [`AimDb::start`](crate::AimDb::start) set their flag before they wake the task. So either the load sees the flag,
-    /// or the wake-up finds the waker.
+    /// [`AimDb::start`](crate::AimDb::start) set their flag before they wake the task. So either the load sees the
+    /// flag, or the wake-up finds the waker.
     pub(super) fn poll_gate(&self, task: &Waker, started: &mut bool) -> GateState {
         self.task.register(task);
         if self.must_stop() {

@@ -4,7 +4,7 @@ use core::fmt;
 use core::marker::PhantomData;
 
 use super::reader::{InitialReader, Reader};
-use crate::buffer::{Buffer, Subscription};
+use crate::buffer::Subscription;
 use crate::error::SubscribeError;
 use crate::key::Record;
 use crate::record::RecordCell;
@@ -43,7 +43,7 @@ impl<T: Record, R> Consumer<T, R> {
     /// A stage's consumer, subscribed before anything runs. With `restarts`, the reader keeps its position between the
     /// attempts of the stage.
     pub(crate) fn of_stage(record: Arc<RecordCell<T>>, name: Arc<str>, restarts: bool) -> Self {
-        let subscription = Buffer::subscribe(&record.buffer, Arc::clone(&name), true);
+        let subscription = Subscription::of_stage(&record.buffer, Arc::clone(&name));
         let initial = Arc::new(InitialReader::of_stage(name, subscription, restarts));
         Self { record, initial, runtime: PhantomData }
     }

@@ -10,20 +10,37 @@ use arrayvec::ArrayVec;
 use portable_atomic::AtomicU8;
 
 use super::budget::poll_budget;
-use crate::buffer::{
-    Buffer, Closed, ProduceError, ProduceManyError, TryProduceError, WaitKey, WaitTicket,
-};
+use crate::buffer::WaitTicket;
+use crate::buffer::buffer::Buffer;
+use crate::buffer::error::{Closed, ProduceError, ProduceManyError, TryProduceError};
 use crate::key::Record;
 use crate::record::RecordCell;
-use crate::sync::{Arc, Spin};
+use crate::sync::Arc;
+use crate::wait::{CancelWait, WaitGuard};
 
-/// Values that [`Producer::produce_many`] moves in one go.
+/// The number of values that [`Producer::produce_many`] writes under one lock.
 const BATCH: usize = 32;
 
-/// Writes a record. Cheap to clone; several producers of one record are safe.
+/// Writes a record.
+///
+/// Cheap to clone. Several producers may write one record at the same time; each value is accepted as a whole.
+///
+/// ```
+/// use aimdb_core::{Producer, Runtime, RuntimeContext};
+///
+/// async fn thermometer<R: Runtime>(ctx: RuntimeContext<R>, celsius: Producer<f32, R>) {
+///     let mut ticks = ctx.time().interval(ctx.time().secs(1));
+///     loop {
+///         ticks.tick().await;
+///         if celsius.produce(21.5).await.is_err() {
+///             return; // the record is closed
+///         }
+///     }
+/// }
+/// ```
 pub struct Producer<T: Record, R> {
     record: Arc<RecordCell<T>>,
-    /// Values accepted since this handle last gave way; approximate when a handle is shared.
+    /// Operations since this handle last yielded; approximate when threads share a handle.
     spent: AtomicU8,
     runtime: PhantomData<fn() -> R>,
 }
@@ -39,7 +56,7 @@ impl<T: Record, R> Producer<T, R> {
         &self.record.key
     }
 
-    /// Accepts a value. On a queue it waits until there is room; every other buffer takes it at once.
+    /// Produces a value. On a queue the future waits until there is room; every other buffer accepts the value at once.
     ///
     /// # Errors
     ///
@@ -47,13 +64,16 @@ impl<T: Record, R> Producer<T, R> {
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it is ready, the future drops its value, which then was not accepted, and gives up its place in
-    /// line to the next writer.
+    /// A future that is dropped before it is ready drops its value, which was not accepted, and cancels its wait.
     pub fn produce(&self, value: T) -> Produce<'_, T> {
-        Produce { buffer: &self.record.buffer, spent: &self.spent, value: Some(value), key: None }
+        Produce {
+            wait: WaitGuard::new(&*self.record.buffer),
+            spent: &self.spent,
+            value: Some(value),
+        }
     }
 
-    /// Accepts a value if that can be done now.
+    /// Produces a value if there is room now.
     ///
     /// # Errors
     ///
@@ -63,51 +83,55 @@ impl<T: Record, R> Producer<T, R> {
         self.record.buffer.try_produce(value)
     }
 
-    /// Accepts all values, in order, up to 32 in one go, waiting for room where [`produce`](Self::produce) would.
-    /// Returns how many there were.
+    /// Produces all values, in order, in batches of up to 32. Waits for room as [`produce`](Self::produce) does. Returns the
+    /// number of values.
     ///
     /// # Errors
     ///
-    /// [`ProduceManyError`] if the record closed on the way. It says how many were accepted; the others are dropped.
+    /// [`ProduceManyError`] if the record closed meanwhile. It contains the number of values accepted; the others are dropped.
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it is ready, the values accepted so far ([`ProduceMany::accepted`]) stay accepted and the others
-    /// are dropped.
+    /// If the future is dropped before it is ready, the values accepted so far ([`ProduceMany::accepted`]) stay accepted and
+    /// the others are dropped.
     pub fn produce_many<I: IntoIterator<Item = T>>(
         &self,
         values: I,
     ) -> ProduceMany<'_, T, I::IntoIter> {
         ProduceMany {
-            buffer: &self.record.buffer,
+            wait: WaitGuard::new(&*self.record.buffer),
             spent: &self.spent,
             values: values.into_iter(),
             batch: ArrayVec::new(),
             accepted: 0,
-            key: None,
         }
     }
 
-    /// One value at a time by polling, for those who build a front door of their own. The value stays in `value` until
-    /// it is accepted.
+    /// Produces one value by polling, for an API of one's own. The value stays in `value` until it is accepted.
     pub fn poll_produce(
         &self,
         value: &mut Option<T>,
         ticket: &mut WaitTicket,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Closed>> {
-        self.record.buffer.poll_produce(value, &mut ticket.0, cx)
+        self.record.buffer.poll_produce(value, ticket, cx)
     }
 
-    /// Gives up waiting after [`poll_produce`](Self::poll_produce) was pending; the place goes to the next writer.
+    /// Cancels the wait of a [`poll_produce`](Self::poll_produce) that was pending. An unused wake-up passes to the next writer.
     pub fn cancel_wait(&self, ticket: &mut WaitTicket) {
-        self.record.buffer.stop_writing(&mut ticket.0);
+        self.record.buffer.cancel_write_wait(ticket);
     }
 
     /// Whether the record is closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.record.buffer.is_closed()
+    }
+}
+
+impl<T: Record, R> CancelWait for Producer<T, R> {
+    fn cancel_wait(&self, ticket: &mut WaitTicket) {
+        Producer::cancel_wait(self, ticket);
     }
 }
 
@@ -126,10 +150,9 @@ impl<T: Record, R> fmt::Debug for Producer<T, R> {
 /// The future of [`Producer::produce`].
 #[must_use = "nothing is produced until the future is awaited"]
 pub struct Produce<'p, T: Clone> {
-    buffer: &'p Buffer<T>,
+    wait: WaitGuard<&'p Buffer<T>>,
     spent: &'p AtomicU8,
     value: Option<T>,
-    key: WaitKey,
 }
 
 // The value is never pinned: it is moved out when it is accepted.
@@ -139,19 +162,13 @@ impl<T: Clone> Future for Produce<'_, T> {
     type Output = Result<(), ProduceError<T>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        ready!(poll_budget(this.spent, cx));
-        let outcome = ready!(this.buffer.poll_produce(&mut this.value, &mut this.key, cx));
-        Poll::Ready(match (outcome, this.value.take()) {
+        let Self { wait, spent, value } = &mut *self;
+        ready!(poll_budget(spent, cx));
+        let outcome = ready!(wait.on.poll_produce(value, &mut wait.ticket, cx));
+        Poll::Ready(match (outcome, value.take()) {
             (Err(Closed), Some(value)) => Err(ProduceError(value)),
             _ => Ok(()),
         })
-    }
-}
-
-impl<T: Clone> Drop for Produce<'_, T> {
-    fn drop(&mut self) {
-        self.buffer.stop_writing(&mut self.key);
     }
 }
 
@@ -164,43 +181,30 @@ impl<T: Clone> fmt::Debug for Produce<'_, T> {
 /// The future of [`Producer::produce_many`].
 #[must_use = "nothing is produced until the future is awaited"]
 pub struct ProduceMany<'p, T: Clone, I> {
-    buffer: &'p Buffer<T>,
+    wait: WaitGuard<&'p Buffer<T>>,
     spent: &'p AtomicU8,
     values: I,
-    /// Taken from the iterator, which is user code and runs outside the lock, and not accepted yet.
+    /// Values of the iterator that have not been accepted. The iterator is user code and runs outside the lock.
     batch: ArrayVec<T, BATCH>,
     accepted: usize,
-    key: WaitKey,
 }
 
 // Neither the values nor the iterator are ever pinned.
 impl<T: Clone, I> Unpin for ProduceMany<'_, T, I> {}
 
 impl<T: Clone, I> ProduceMany<'_, T, I> {
-    /// How many values have been accepted so far.
+    /// The number of values accepted so far.
     #[must_use]
     pub fn accepted(&self) -> usize {
         self.accepted
     }
 
-    /// Brings the batch into the buffer.
     fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
-        let mut spin = Spin::new();
-        loop {
-            let before = self.batch.len();
-            let outcome = self.buffer.try_produce_batch(&mut self.batch);
-            self.accepted += before - self.batch.len();
-            if outcome.is_err() || self.batch.is_empty() {
-                self.buffer.stop_writing(&mut self.key);
-                return Poll::Ready(outcome);
-            }
-            if self.buffer.wait_for_room(&mut self.key, cx.waker().clone())
-                || crate::buffer::gives_way(&spin, cx)
-            {
-                return Poll::Pending;
-            }
-            spin.wait();
-        }
+        let Self { wait, batch, accepted, .. } = self;
+        let before = batch.len();
+        let outcome = wait.on.poll_produce_batch(batch, &mut wait.ticket, cx);
+        *accepted += before - batch.len();
+        outcome
     }
 }
 
@@ -221,12 +225,6 @@ impl<T: Clone, I: Iterator<Item = T>> Future for ProduceMany<'_, T, I> {
                 return Poll::Ready(Err(ProduceManyError { accepted: this.accepted }));
             }
         }
-    }
-}
-
-impl<T: Clone, I> Drop for ProduceMany<'_, T, I> {
-    fn drop(&mut self) {
-        self.buffer.stop_writing(&mut self.key);
     }
 }
 

@@ -9,8 +9,9 @@ use core::task::{Context, Poll};
 use futures_core::Stream;
 
 use super::budget::BUDGET;
+use crate::buffer::Subscription;
+use crate::buffer::error::{Closed, TryRecvError};
 use crate::buffer::event::Event;
-use crate::buffer::{Closed, Subscription, TryRecvError, WaitTicket};
 use crate::sync::{Arc, Lock};
 
 /// The reader of a stage that was subscribed before the graph started: here until the stage takes it, and between the
@@ -48,29 +49,36 @@ impl<T: Clone> InitialReader<T> {
 
 /// One reader of a record, with a position of its own.
 ///
-/// The idiom `while let Ok(value) = reader.recv().await { … }` survives any burst and ends when the record is closed
-/// and read to its end.
+/// The loop `while let Ok(value) = reader.recv().await { … }` continues through any burst and ends when the record is closed
+/// and drained. A `Reader` is also a [`Stream`] of values.
+///
+/// ```
+/// use aimdb_core::{Consumer, Event, Runtime, RuntimeContext};
+///
+/// async fn watch<R: Runtime>(ctx: RuntimeContext<R>, frames: Consumer<Vec<u8>, R>) {
+///     let Ok(mut reader) = frames.subscribe() else { return };
+///     while let Ok(event) = reader.next_event().await {
+///         match event {
+///             Event::Value(frame) => ctx.log().info(format_args!("{} bytes", frame.len())),
+///             Event::Lagged(missed) => ctx.log().warn(format_args!("{missed} frames lost")),
+///         }
+///     }
+/// }
+/// ```
 pub struct Reader<T: Clone> {
     /// `None` only while the reader is being dropped.
     subscription: Option<Subscription<T>>,
-    ticket: WaitTicket,
-    /// For waiting until the record is drained.
-    drain_ticket: WaitTicket,
     /// Operations since the reader last yielded.
     spent: u8,
     /// Where the subscription returns to for the next attempt of its stage.
     initial: Option<Arc<InitialReader<T>>>,
 }
 
+const SUBSCRIBED: &str = "a reader has its subscription until it is dropped";
+
 impl<T: Clone> Reader<T> {
     pub(super) fn new(subscription: Subscription<T>) -> Self {
-        Self {
-            subscription: Some(subscription),
-            ticket: WaitTicket::default(),
-            drain_ticket: WaitTicket::default(),
-            spent: 0,
-            initial: None,
-        }
+        Self { subscription: Some(subscription), spent: 0, initial: None }
     }
 
     /// The reader that was taken from `initial`.
@@ -81,145 +89,128 @@ impl<T: Clone> Reader<T> {
     }
 
     fn subscription(&self) -> &Subscription<T> {
-        self.subscription.as_ref().expect("a reader has its subscription until it is dropped")
+        self.subscription.as_ref().expect(SUBSCRIBED)
     }
 
-    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event<T>, Closed>> {
-        self.poll(cx, |subscription, ticket, cx| subscription.poll_event(ticket, cx))
+    fn subscription_mut(&mut self) -> &mut Subscription<T> {
+        self.subscription.as_mut().expect(SUBSCRIBED)
     }
 
-    pub(crate) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Closed>> {
-        self.poll(cx, |subscription, ticket, cx| subscription.poll_value_mut(ticket, cx))
-    }
-
-    /// Declares that the stage has done with the values it was given, without a further read.
-    pub(crate) fn finish(&self) {
-        self.subscription().finish();
-    }
-
-    /// Declares that what it takes is handed to somebody who counts it: a connector, for a link.
-    pub(crate) fn hand_on(&self) {
-        self.subscription().hand_on();
-    }
-
-    /// Ready when the record is closed and nothing is left for this reader.
-    pub(crate) fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { subscription, ticket, drain_ticket, .. } = self;
-        let subscription =
-            subscription.as_ref().expect("a reader has its subscription until it is dropped");
-        // Who only waits for the end takes nothing: a value that it was woken for is another's.
-        subscription.cancel_wait(ticket);
-        subscription.poll_drained(drain_ticket, cx)
-    }
-
-    /// Polls the subscription, giving way to other tasks after [`BUDGET`] successes in a row.
-    #[inline]
-    fn poll<O>(
-        &mut self,
-        cx: &mut Context<'_>,
-        attempt: impl FnOnce(&mut Subscription<T>, &mut WaitTicket, &mut Context<'_>) -> Poll<O>,
-    ) -> Poll<O> {
-        if self.spent >= BUDGET {
-            self.spent = 0;
-            // The stage came back for more; only its task gives way.
-            self.subscription().finish();
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let Self { subscription, ticket, .. } = self;
-        let subscription =
-            subscription.as_mut().expect("a reader has its subscription until it is dropped");
-        let outcome = attempt(subscription, ticket, cx);
-        self.spent = if outcome.is_ready() { self.spent + 1 } else { 0 };
-        outcome
-    }
-
-    /// The next value, waiting for it. Values lost on the way are skipped and counted in [`lagged`](Self::lagged).
+    /// Receives the next value, waiting for it. Lost values are skipped and counted in [`lagged`](Self::lagged).
     ///
     /// # Errors
     ///
-    /// [`Closed`] when the record is closed and read to its end.
+    /// [`Closed`] when the record is closed and drained.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future loses no value and no wake-up.
     pub fn recv(&mut self) -> Recv<'_, T> {
-        Recv { reader: self }
+        Recv { reader: PolledReader(self) }
     }
 
-    /// The next value or, before it, how many were lost: [`Event::Lagged`] comes exactly where the gap is.
+    /// Receives the next value or, before it, the number of values lost: [`Event::Lagged`] is exactly where the gap is.
     ///
     /// # Errors
     ///
-    /// [`Closed`] when the record is closed and read to its end.
+    /// [`Closed`] when the record is closed and drained.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future loses no event and no wake-up.
     pub fn next_event(&mut self) -> NextEvent<'_, T> {
-        NextEvent { reader: self }
+        NextEvent { reader: PolledReader(self) }
     }
 
-    /// The next value if there is one.
+    /// Receives the next value if there is one.
     ///
     /// # Errors
     ///
     /// [`TryRecvError::Empty`] and [`TryRecvError::Closed`].
     #[inline]
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
-        let subscription = self.subscription.as_mut();
-        subscription.expect("a reader has its subscription until it is dropped").try_value_mut()
+        self.subscription_mut().try_value()
     }
 
     /// Appends up to `limit` values to `into`, waiting until there is at least one, and returns how many. A `limit` of
-    /// zero returns at once. It may return fewer than are there.
+    /// zero returns at once. It may append fewer values than the reader could receive.
     ///
     /// # Errors
     ///
-    /// [`Closed`] when the record is closed and read to its end.
+    /// [`Closed`] when the record is closed and drained.
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it is ready, it has taken nothing.
+    /// A future that is dropped before it is ready has received nothing.
     pub fn recv_many<'r>(&'r mut self, into: &'r mut Vec<T>, limit: usize) -> RecvMany<'r, T> {
-        RecvMany { reader: self, into, limit }
+        RecvMany { reader: PolledReader(self), into, limit }
     }
 
-    /// How many values this reader has lost so far, those it has not come to yet included. On a mailbox: how many
-    /// commands were replaced by the ones it took.
+    /// The number of values that this reader has lost, those it has not come to yet included. On a mailbox: the number of
+    /// commands that were replaced by those it took.
     #[must_use]
     pub fn lagged(&self) -> u64 {
         self.subscription().lagged()
     }
 
-    /// How many values wait for this reader.
+    /// The number of values that this reader can receive.
     #[must_use]
     pub fn pending(&self) -> u64 {
         self.subscription().pending()
     }
 
-    /// The newest value the buffer holds, without consuming it.
+    /// Returns a clone of the newest value held, without consuming it.
     #[must_use]
     pub fn latest(&self) -> Option<T> {
         self.subscription().latest()
     }
 
-    /// Ends the wait of a future that is ready, or dropped.
-    fn suspend_wait(&mut self) {
-        if let Some(subscription) = &self.subscription {
-            subscription.suspend_wait(&mut self.ticket);
+    pub(crate) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Closed>> {
+        self.poll(cx, |subscription, cx| subscription.poll_value(cx))
+    }
+
+    /// Declares that the stage has finished with the values it received, without a further read.
+    pub(crate) fn finish(&self) {
+        self.subscription().finish();
+    }
+
+    /// Declares that a connector accounts for the values of this reader.
+    pub(crate) fn delegate_accounting(&self) {
+        self.subscription().delegate_accounting();
+    }
+
+    /// Ready when the record is closed and this reader has received everything.
+    pub(crate) fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.subscription_mut().poll_drained(cx)
+    }
+
+    /// Polls the subscription and yields to other tasks after [`BUDGET`] successes in a row.
+    #[inline]
+    fn poll<O>(
+        &mut self,
+        cx: &mut Context<'_>,
+        attempt: impl FnOnce(&mut Subscription<T>, &mut Context<'_>) -> Poll<O>,
+    ) -> Poll<O> {
+        if self.spent >= BUDGET {
+            self.spent = 0;
+            // The stage reads again; only its task yields.
+            self.subscription().finish();
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
+        let outcome = attempt(self.subscription_mut(), cx);
+        self.spent = if outcome.is_ready() { self.spent + 1 } else { 0 };
+        outcome
     }
 }
 
 impl<T: Clone> Drop for Reader<T> {
     fn drop(&mut self) {
-        if let Some(subscription) = &self.subscription {
-            subscription.cancel_wait(&mut self.ticket);
-            subscription.cancel_drain_wait(&mut self.drain_ticket);
-        }
         if let Some(initial) = &self.initial {
-            let subscription = self.subscription.take();
+            let mut subscription = self.subscription.take();
+            if let Some(subscription) = &mut subscription {
+                subscription.cancel_wait();
+            }
             let _replaced =
                 initial.subscription.with(|returned| core::mem::replace(returned, subscription));
         }
@@ -232,7 +223,7 @@ impl<T: Clone> fmt::Debug for Reader<T> {
     }
 }
 
-/// Values as [`Reader::recv`] gives them, ending when the record is closed.
+/// The values that [`Reader::recv`] receives, until the record is closed and drained.
 impl<T: Clone> Stream for Reader<T> {
     type Item = T;
 
@@ -241,52 +232,50 @@ impl<T: Clone> Stream for Reader<T> {
     }
 }
 
+/// A reader in one of its futures. The drop of the future suspends the reader's wait.
+#[derive(Debug)]
+struct PolledReader<'r, T: Clone>(&'r mut Reader<T>);
+
+impl<T: Clone> Drop for PolledReader<'_, T> {
+    fn drop(&mut self) {
+        self.0.subscription_mut().suspend_wait();
+    }
+}
+
 /// The future of [`Reader::recv`].
-#[must_use = "nothing is read until the future is awaited"]
+#[must_use = "nothing is received until the future is awaited"]
 #[derive(Debug)]
 pub struct Recv<'r, T: Clone> {
-    reader: &'r mut Reader<T>,
+    reader: PolledReader<'r, T>,
 }
 
 impl<T: Clone> Future for Recv<'_, T> {
     type Output = Result<T, Closed>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.reader.poll_recv(cx)
-    }
-}
-
-impl<T: Clone> Drop for Recv<'_, T> {
-    fn drop(&mut self) {
-        self.reader.suspend_wait();
+        self.reader.0.poll_recv(cx)
     }
 }
 
 /// The future of [`Reader::next_event`].
-#[must_use = "nothing is read until the future is awaited"]
+#[must_use = "nothing is received until the future is awaited"]
 #[derive(Debug)]
 pub struct NextEvent<'r, T: Clone> {
-    reader: &'r mut Reader<T>,
+    reader: PolledReader<'r, T>,
 }
 
 impl<T: Clone> Future for NextEvent<'_, T> {
     type Output = Result<Event<T>, Closed>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.reader.poll_event(cx)
-    }
-}
-
-impl<T: Clone> Drop for NextEvent<'_, T> {
-    fn drop(&mut self) {
-        self.reader.suspend_wait();
+        self.reader.0.poll(cx, |subscription, cx| subscription.poll_event(cx))
     }
 }
 
 /// The future of [`Reader::recv_many`].
-#[must_use = "nothing is read until the future is awaited"]
+#[must_use = "nothing is received until the future is awaited"]
 pub struct RecvMany<'r, T: Clone> {
-    reader: &'r mut Reader<T>,
+    reader: PolledReader<'r, T>,
     into: &'r mut Vec<T>,
     limit: usize,
 }
@@ -296,13 +285,7 @@ impl<T: Clone> Future for RecvMany<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { reader, into, limit } = &mut *self;
-        reader.poll(cx, |subscription, ticket, cx| subscription.poll_many(into, *limit, ticket, cx))
-    }
-}
-
-impl<T: Clone> Drop for RecvMany<'_, T> {
-    fn drop(&mut self) {
-        self.reader.suspend_wait();
+        reader.0.poll(cx, |subscription, cx| subscription.poll_many(into, *limit, cx))
     }
 }
 

@@ -19,8 +19,8 @@ use core::marker::PhantomData;
 pub struct Incoming<'m> {
     /// The full topic of the message.
     pub topic: &'m str,
-    /// The parts of the topic that the subscription's wildcards match, in order. A multi-level wildcard matches one part,
-    /// which contains slashes.
+    /// The parts of the topic that the subscription's wildcards match, in order. A multi-level wildcard matches one
+    /// part, which contains slashes.
     pub parts: &'m [&'m str],
     /// The message's bytes.
     pub payload: &'m [u8],

@@ -13,17 +13,17 @@ use crate::runtime::adapter::Runtime;
 
 /// A bridge between links and one broker, which runs until the shutdown.
 ///
-/// [`AimDbBuilder::connector`](crate::AimDbBuilder::connector) adds one to a graph. The connector sees messages as bytes.
-/// The [`link`](crate::link) module has a complete example.
+/// [`AimDbBuilder::connector`](crate::AimDbBuilder::connector) adds one to a graph. The connector sees messages as
+/// bytes. The [`link`](crate::link) module has a complete example.
 ///
 /// # Implementing
 ///
 /// - [`check`](Self::check) MUST refuse every option that the connector does not implement.
 /// - [`run`](Self::run) MUST connect, reconnect with backoff, and restore both directions after a reconnect.
 /// - Outbound, the connector MUST take the next value only when it can send it, so that the buffer's semantics hold: a
-///   ring overwrites its oldest values, a queue makes its writers wait, and a latest record sends the newest value after
-///   a reconnect. It MUST NOT lose a value that it took if the link's options require delivery. An outbound link has
-///   ended when [`OutboundLink::next`] returns [`Closed`](crate::Closed) and every value taken has been sent.
+///   ring overwrites its oldest values, a queue makes its writers wait, and a latest record sends the newest value
+///   after a reconnect. It MUST NOT lose a value that it took if the link's options require delivery. An outbound link
+///   has ended when [`OutboundLink::next`] returns [`Closed`](crate::Closed) and every value taken has been sent.
 /// - Inbound, the connector MUST acknowledge a message only after [`InboundLink::deliver`] has returned `Ok`. It MUST
 ///   drop its inbound links soon after [`RuntimeContext::stopping`] completes, once the messages that it accepted have
 ///   been delivered.
@@ -41,8 +41,8 @@ pub trait Connector<R: Runtime>: 'static {
 
     /// Returns the faults of the connector's own configuration and of the links that name the connector.
     ///
-    /// The engine calls it in [`AimDbBuilder::graph`](crate::AimDbBuilder::graph) and when it builds the graph, before it
-    /// starts anything. A finding of severity error prevents the build.
+    /// The engine calls it in [`AimDbBuilder::graph`](crate::AimDbBuilder::graph) and when it builds the graph, before
+    /// it starts anything. A finding of severity error prevents the build.
     fn check(&self, links: &[LinkRequest<'_>]) -> Vec<Finding>;
 
     /// Starts the connector with its links.

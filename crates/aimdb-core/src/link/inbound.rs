@@ -8,13 +8,14 @@ use core::task::{Context, Poll};
 
 use super::codec::{Decode, Incoming};
 use crate::address::Address;
-use crate::buffer::{Closed, WaitTicket};
+use crate::buffer::error::Closed;
 use crate::engine::stage::StageCell;
 use crate::handle::producer::Producer;
 use crate::key::Record;
 use crate::link::status::{LinkInfo, LinkStatus};
 use crate::panic::catch;
 use crate::runtime::adapter::{LogLevel, Runtime};
+use crate::wait::WaitGuard;
 
 /// A message that did not decode, for the dead-letter hook.
 ///
@@ -68,7 +69,8 @@ pub(crate) type DeadLetterHook = Arc<dyn Fn(&DeadLetter<'_>) + Send + Sync>;
 pub struct InboundLink {
     info: LinkInfo,
     messages: Box<dyn MessageSink>,
-    /// The cell of the link's connector. Dropping the link notifies its engine, so that a shutdown can close the record.
+    /// The cell of the link's connector. Dropping the link notifies its engine, so that a shutdown can close the
+    /// record.
     connector: Arc<StageCell>,
 }
 
@@ -83,19 +85,19 @@ impl InboundLink {
 
     /// Decodes `message` and writes the value to the record.
     ///
-    /// If the record's buffer is a queue, the call waits for room. After `Ok` the connector may acknowledge the message,
-    /// even if it did not decode: the message is then a dead letter.
+    /// If the record's buffer is a queue, the call waits for room. After `Ok` the connector may acknowledge the
+    /// message, even if it did not decode: the message is then a dead letter.
     ///
     /// # Errors
     ///
-    /// [`Closed`] if the record is closed: the link did not accept the message, and the connector should not acknowledge
-    /// it.
+    /// [`Closed`] if the record is closed: the link did not accept the message, and the connector should not
+    /// acknowledge it.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped while the message's value waits for room, the value stays
-    /// [pending](Self::has_pending), and the next call delivers it before its own message. If the future is dropped while
-    /// an earlier value is pending, the link has not accepted the message.
+    /// If the future is dropped while the message's value waits for room, the value stays [pending](Self::has_pending),
+    /// and the next call delivers it before its own message. If the future is dropped while an earlier value is
+    /// pending, the link has not accepted the message.
     pub async fn deliver(&mut self, message: Incoming<'_>) -> Result<(), Closed> {
         poll_fn(|cx| self.poll_accept(&message, cx)).await?;
         poll_fn(|cx| self.poll_flush(cx)).await
@@ -103,9 +105,9 @@ impl InboundLink {
 
     /// Accepts `message` unless a value is pending, for connectors that serve several links in one task.
     ///
-    /// With `Pending` the link did not accept the message. With `Ready(Ok(()))` it did: the value is in the record, or is
-    /// [pending](Self::has_pending) until [`poll_flush`](Self::poll_flush) delivers it. The link wakes the waker of the
-    /// latest call.
+    /// With `Pending` the link did not accept the message. With `Ready(Ok(()))` it did: the value is in the record, or
+    /// is [pending](Self::has_pending) until [`poll_flush`](Self::poll_flush) delivers it. The link wakes the waker of
+    /// the latest call.
     ///
     /// # Errors
     ///
@@ -126,8 +128,8 @@ impl InboundLink {
 
     /// Delivers the pending value, if there is one, for connectors that serve several links in one task.
     ///
-    /// With `Ready(Ok(()))` every decoded value is in the record; until then the link accepts no message. The link wakes
-    /// the waker of the latest call.
+    /// With `Ready(Ok(()))` every decoded value is in the record; until then the link accepts no message. The link
+    /// wakes the waker of the latest call.
     ///
     /// # Errors
     ///
@@ -187,10 +189,9 @@ pub(crate) trait MessageSink: Send {
 
 /// The codec, producer and pending value of an inbound link.
 pub(crate) struct InboundQueue<T: Record, R, C> {
-    pub(crate) producer: Producer<T, R>,
+    pub(crate) wait: WaitGuard<Producer<T, R>>,
     pub(crate) codec: C,
     pub(crate) decoded: Option<T>,
-    pub(crate) ticket: WaitTicket,
     pub(crate) dead_letters: Option<DeadLetterHook>,
     pub(crate) runtime: Arc<R>,
 }
@@ -207,9 +208,10 @@ impl<T: Record, R: Runtime, C: Decode<T>> MessageSink for InboundQueue<T, R, C> 
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
-        let outcome = self.producer.poll_produce(&mut self.decoded, &mut self.ticket, cx);
+        let Self { wait, decoded, .. } = self;
+        let outcome = wait.on.poll_produce(decoded, &mut wait.ticket, cx);
         if matches!(outcome, Poll::Ready(Err(Closed))) {
-            self.decoded = None;
+            *decoded = None;
         }
         outcome
     }
@@ -243,11 +245,5 @@ impl<T: Record, R: Runtime, C> InboundQueue<T, R, C> {
                 );
             }
         }
-    }
-}
-
-impl<T: Record, R, C> Drop for InboundQueue<T, R, C> {
-    fn drop(&mut self) {
-        self.producer.cancel_wait(&mut self.ticket);
     }
 }

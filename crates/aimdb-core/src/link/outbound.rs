@@ -11,7 +11,7 @@ use core::task::{Context, Poll};
 use super::codec::Encode;
 use super::target::TopicFn;
 use crate::address::Address;
-use crate::buffer::Closed;
+use crate::buffer::error::Closed;
 use crate::handle::reader::Reader;
 use crate::key::Record;
 use crate::link::status::{LinkInfo, LinkStatus};

@@ -8,7 +8,7 @@ use core::task::{Context, Poll};
 
 use super::input::{Input, Inputs};
 use super::output::PendingOutput;
-use crate::buffer::Closed;
+use crate::buffer::error::Closed;
 use crate::error::DbResult;
 use crate::graph::node::InputNode;
 use crate::handle::reader::Reader;
@@ -58,7 +58,8 @@ pub trait JoinReaders: Unpin + 'static {
 /// The future of a join.
 ///
 /// Whenever an input has a value, the join calls the closure with the latest value of each input, once every input has
-/// had one. A drained input keeps its last value. The join ends when all inputs are drained or its own record is closed.
+/// had one. A drained input keeps its last value. The join ends when all inputs are drained or its own record is
+/// closed.
 pub struct JoinStage<L, T: Record, F> {
     readers: L,
     step: F,

@@ -6,7 +6,7 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 
 use super::output::PendingOutput;
-use crate::buffer::Closed;
+use crate::buffer::error::Closed;
 use crate::handle::reader::Reader;
 use crate::key::Record;
 use crate::record::RecordCell;

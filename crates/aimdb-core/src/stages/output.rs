@@ -2,35 +2,30 @@
 
 use core::task::{Context, Poll};
 
-use crate::buffer::{Closed, WaitTicket};
+use crate::buffer::error::Closed;
 use crate::handle::producer::Producer;
 use crate::key::Record;
 use crate::record::RecordCell;
 use crate::sync::Arc;
+use crate::wait::WaitGuard;
 
 /// The output value that a transform has made and its record has not yet accepted.
 pub(super) struct PendingOutput<T: Record> {
-    producer: Producer<T, ()>,
+    wait: WaitGuard<Producer<T, ()>>,
     pub(super) value: Option<T>,
-    ticket: WaitTicket,
 }
 
 impl<T: Record> PendingOutput<T> {
     pub(super) fn new(record: Arc<RecordCell<T>>) -> Self {
-        Self { producer: Producer::new(record), value: None, ticket: WaitTicket::default() }
+        Self { wait: WaitGuard::new(Producer::new(record)), value: None }
     }
 
     /// Completes when the record has accepted the value, or if no value is pending.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
-        match self.value {
+        let Self { wait, value } = self;
+        match value {
             None => Poll::Ready(Ok(())),
-            Some(_) => self.producer.poll_produce(&mut self.value, &mut self.ticket, cx),
+            Some(_) => wait.on.poll_produce(value, &mut wait.ticket, cx),
         }
-    }
-}
-
-impl<T: Record> Drop for PendingOutput<T> {
-    fn drop(&mut self) {
-        self.producer.cancel_wait(&mut self.ticket);
     }
 }

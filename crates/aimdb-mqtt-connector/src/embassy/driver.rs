@@ -1,14 +1,14 @@
-//! One session's life: connect, serve both directions, connect again.
+//! The driver of one session: it connects, serves both directions, and reconnects.
 //!
 //! ```text
-//!  records ─▶ Outlets ─▶ ┌────────┐
-//!                        │ client │ ─ Gate ─ stream ── broker
-//!                        └────────┘    │
-//!  records ◀─ Inlets ◀────── Hatch ─────┘
+//!  records ─▶ OutboundLinks ─▶ ┌────────┐
+//!                              │ client │ ─ PacketDemux ─ stream ── broker
+//!                              └────────┘        │
+//!  records ◀─ InboundLinks ◀───── Exchange ──────┘
 //! ```
 //!
-//! All of it is one task, which waits for whatever comes first and never for a record. Messages go past the client: it
-//! would acknowledge them before a record has them.
+//! The driver is one task. It waits for the next event of any kind and never for a single record. Incoming messages
+//! bypass the client, because the client would acknowledge them before a record has them.
 
 use aimdb_core::Arc;
 use alloc::collections::VecDeque;
@@ -22,6 +22,7 @@ use core::task::Poll;
 use core::time::Duration;
 
 use aimdb_core::link::{LinkStatus, Links, OutboundLink};
+use aimdb_core::race::{Either, race};
 use aimdb_core::{Runtime, RuntimeContext};
 use embedded_io_async::{Read, Write};
 use minimq::{
@@ -29,267 +30,286 @@ use minimq::{
     ReasonCode, ResourceError, Session, SubscriptionOptions, TopicFilter, Will,
 };
 
-use super::gate::{Gate, Hatch};
-use super::inlets::Inlets;
+use super::config::EmbassyConfig;
+use super::demux::{Exchange, PacketDemux};
+use super::inbound::InboundLinks;
 use super::network::Network;
-use super::outlets::{Outlets, level};
-use super::packet::Packet;
-use super::settings::Settings;
+use super::outbound::{OutboundLinks, client_qos};
+use super::packet::RawPacket;
 use crate::backoff::Backoff;
-use aimdb_core::race::{Either, race};
 
-/// How long the broker may take to close the connection after the goodbye.
-const GOODBYE: Duration = Duration::from_secs(5);
+/// How long the broker may take to close the connection after the DISCONNECT.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Runs until a shutdown has ended every link.
+/// Runs until a shutdown has drained every link.
 pub(crate) async fn run<N: Network, R: Runtime>(
     mut network: N,
-    settings: Settings,
+    config: EmbassyConfig,
     links: Links,
     context: RuntimeContext<R>,
 ) {
-    let (mut receive, mut send) = (vec![0; settings.receive_buffer], vec![0; settings.send_buffer]);
-    let mut session = match session(&settings, Buffers::new(&mut receive, &mut send)) {
+    let (mut receive, mut send) = (vec![0; config.receive_buffer], vec![0; config.send_buffer]);
+    let mut session = match open_session(&config, Buffers::new(&mut receive, &mut send)) {
         Ok(session) => session,
         Err(fault) => return context.fail(fault),
     };
-    let mut driver = Driver::new(&settings, links, context);
-    while let Err(reason) = driver.once(&mut network, &mut session).await {
-        driver.lost(&reason);
+    let mut driver = Driver::new(&config, links, context);
+    while let Err(reason) = driver.run_connection(&mut network, &mut session).await {
+        driver.handle_connection_lost(&reason);
     }
 }
 
-fn session<'s>(
-    settings: &'s Settings,
+fn open_session<'s>(
+    config: &'s EmbassyConfig,
     buffers: Buffers<'s>,
 ) -> Result<Session<'s>, minimq::ConfigError> {
-    // Checked when the graph was built.
+    // `EmbassyConfig::check` has checked that these are whole seconds in range.
     let seconds = |duration: Duration| duration.as_secs();
-    let mut config = ConfigBuilder::new(buffers)
-        .keepalive_interval(u16::try_from(seconds(settings.keep_alive)).unwrap_or(u16::MAX))
-        .session_expiry_interval(
-            u32::try_from(seconds(settings.session_expiry)).unwrap_or(u32::MAX),
-        );
-    if let Some(id) = &settings.client_id {
-        config = config.client_id(id)?;
+    let mut builder = ConfigBuilder::new(buffers)
+        .keepalive_interval(u16::try_from(seconds(config.keep_alive)).unwrap_or(u16::MAX))
+        .session_expiry_interval(u32::try_from(seconds(config.session_expiry)).unwrap_or(u32::MAX));
+    if let Some(id) = &config.client_id {
+        builder = builder.client_id(id)?;
     }
-    if let Some((user, password)) = &settings.credentials {
-        config = config.auth(user, password.as_bytes())?;
+    if let Some((user, password)) = &config.credentials {
+        builder = builder.auth(user, password.as_bytes())?;
     }
-    if let Some(last) = &settings.last_will {
-        let mut will = Will::new(&last.topic, &last.payload, &[])?.qos(level(last.qos));
-        if last.retain {
+    if let Some(last_will) = &config.last_will {
+        let mut will =
+            Will::new(&last_will.topic, &last_will.payload, &[])?.qos(client_qos(last_will.qos));
+        if last_will.retain {
             will = will.retained();
         }
-        config = config.will(will)?;
+        builder = builder.will(will)?;
     }
-    Ok(Session::new(config))
+    Ok(Session::new(builder))
 }
 
 struct Driver<R> {
-    outlets: Outlets<R>,
-    inlets: Inlets<R>,
+    outbound: OutboundLinks<R>,
+    inbound: InboundLinks<R>,
     outbound_statuses: Vec<Arc<LinkStatus>>,
     subscriptions: Subscriptions,
-    hatch: Rc<Hatch>,
-    /// The largest packet that comes in.
+    exchange: Rc<Exchange>,
+    /// The largest incoming packet, in bytes.
     receive_buffer: usize,
     backoff: Backoff,
-    /// Before the next attempt; none before the first.
+    /// The pause before the next attempt; zero before the first.
     pause: Duration,
     connect_timeout: Duration,
     target: String,
-    was_up: bool,
+    was_connected: bool,
     context: RuntimeContext<R>,
 }
 
-/// By the routes' identifiers.
+/// The subscriptions of the session, by the identifiers of their routes.
 #[derive(Default)]
 struct Subscriptions {
-    wanted: VecDeque<usize>,
-    asked: Vec<(usize, Op)>,
+    /// Not sent yet.
+    to_send: VecDeque<usize>,
+    /// Sent, without a SUBACK.
+    pending: Vec<(usize, Op)>,
     granted: Vec<usize>,
 }
 
-/// What the driver has waited for.
-enum Event<E> {
+enum DriverEvent<E> {
     /// A message was taken from a record.
-    Taken,
-    /// The client has got on.
-    Client(Result<(), Error<E>>),
-    /// A packet that is not the client's.
-    Came(Packet),
-    /// There is an answer to one.
-    Answered,
-    /// A shutdown has ended the links.
-    Over,
+    MessageTaken,
+    /// The client has processed a packet.
+    ClientProgress(Result<(), Error<E>>),
+    /// A packet for the inbound links was received.
+    PacketReceived(RawPacket),
+    /// An acknowledgement was queued.
+    AckQueued,
+    /// A shutdown has drained the links.
+    Drained,
 }
 
 impl<R: Runtime> Driver<R> {
-    fn new(settings: &Settings, links: Links, context: RuntimeContext<R>) -> Self {
-        let hatch = Rc::new(Hatch::default());
+    fn new(config: &EmbassyConfig, links: Links, context: RuntimeContext<R>) -> Self {
+        let exchange = Rc::new(Exchange::default());
         let outbound_statuses = links.outbound.iter().map(OutboundLink::status).cloned().collect();
-        let room = settings.message_room();
-        let outlets = Outlets::new(links.outbound, room, Rc::clone(&hatch), context.clone());
+        let max_packet = config.max_message_packet();
+        let outbound =
+            OutboundLinks::new(links.outbound, max_packet, Rc::clone(&exchange), context.clone());
         Self {
-            outlets,
-            inlets: Inlets::new(links.inbound, Rc::clone(&hatch), context.clone()),
+            outbound,
+            inbound: InboundLinks::new(links.inbound, Rc::clone(&exchange), context.clone()),
             outbound_statuses,
             subscriptions: Subscriptions::default(),
-            hatch,
-            receive_buffer: settings.receive_buffer,
-            backoff: Backoff::new(settings.first_pause, settings.longest_pause),
+            exchange,
+            receive_buffer: config.receive_buffer,
+            backoff: Backoff::new(config.first_pause, config.max_pause),
             pause: Duration::ZERO,
-            connect_timeout: settings.connect_timeout,
-            target: settings.target.clone(),
-            was_up: false,
+            connect_timeout: config.connect_timeout,
+            target: config.target.clone(),
+            was_connected: false,
             context,
         }
     }
 
-    /// One connection from the first attempt to its end; the reason is the error. `Ok` when a shutdown has ended the
-    /// links.
-    async fn once<N: Network>(
+    /// Runs one connection, from the backoff before it to its end. Returns `Ok` when a shutdown has drained the links.
+    ///
+    /// # Errors
+    ///
+    /// The reason why there is no connection, or why it is lost.
+    async fn run_connection<N: Network>(
         &mut self,
         network: &mut N,
         session: &mut Session<'_>,
     ) -> Result<(), String> {
         let (time, limit) = (self.context.time(), self.connect_timeout);
-        let (pause, most, hatch) = (self.pause, self.receive_buffer, Rc::clone(&self.hatch));
-        let opening = async {
+        let (pause, max_packet, exchange) =
+            (self.pause, self.receive_buffer, Rc::clone(&self.exchange));
+        let connecting = async {
             time.sleep(pause).await;
-            let connecting = async {
+            let attempt = async {
                 let stream = network.connect().await.map_err(|error| error.to_string())?;
-                let gate = Gate::new(stream, most, hatch);
-                session.connect(gate).await.map_err(|error| error.to_string())
+                let demux = PacketDemux::new(stream, max_packet, exchange);
+                session.connect(demux).await.map_err(|error| error.to_string())
             };
-            let answer = time.timeout(limit, connecting).await;
-            answer.unwrap_or_else(|_| Err(alloc::format!("no answer within {limit:?}")))
+            let outcome = time.timeout(limit, attempt).await;
+            outcome.unwrap_or_else(|_| Err(alloc::format!("no answer within {limit:?}")))
         };
-        let mut connection = match race(opening, self.without_a_connection()).await {
+        let mut connection = match race(connecting, self.serve_disconnected()).await {
             Either::First(Ok(connection)) => connection,
             Either::First(Err(reason)) => return Err(reason),
             Either::Second(()) => return Ok(()),
         };
-        self.opened(&connection);
+        self.handle_connected(&connection);
         self.serve(&mut connection).await?;
-        let _in_time = time.timeout(GOODBYE, goodbye(connection)).await;
+        let _in_time = time.timeout(CLOSE_TIMEOUT, disconnect(connection)).await;
         Ok(())
     }
 
-    /// What goes on meanwhile: values that wait for room, and a shutdown. Ends when that leaves nothing to do.
-    async fn without_a_connection(&mut self) {
-        let Self { outlets, inlets, context, .. } = self;
+    /// Delivers waiting messages while there is no connection. Ready when a shutdown has drained the links.
+    async fn serve_disconnected(&mut self) {
+        let Self { outbound, inbound, context, .. } = self;
         let mut stopping = pin!(context.stopping());
         poll_fn(|cx| {
             let stopping = context.poll_stopping(stopping.as_mut(), cx);
-            inlets.poll_waiting(stopping, cx);
-            // Without room nothing is taken.
-            let _nothing = outlets.poll_take([false; 3], cx);
-            let over = stopping && inlets.are_gone() && outlets.have_ended();
-            if over { Poll::Ready(()) } else { Poll::Pending }
+            inbound.poll_waiting(stopping, cx);
+            // With no level sendable this takes no message and only checks whether the records are drained.
+            let _pending = outbound.poll_take([false; 3], cx);
+            let drained = stopping && inbound.are_drained() && outbound.are_drained();
+            if drained { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }
 
-    fn opened<IO: Io>(&mut self, connection: &Connection<'_, '_, IO>) {
+    fn handle_connected<IO: Io>(&mut self, connection: &Connection<'_, '_, IO>) {
         self.backoff.reset();
-        self.was_up = true;
+        self.was_connected = true;
         self.context.log().info(format_args!("connected to {}", self.target));
         self.outbound_statuses.iter().for_each(|status| status.set_connected());
-        self.outlets.connected(connection);
-        let Self { subscriptions, inlets, .. } = self;
+        self.outbound.handle_connected(connection);
+        let Self { subscriptions, inbound, .. } = self;
         let new_session = connection.connect_event() == ConnectEvent::Connected;
-        inlets.connected(new_session);
+        inbound.handle_connected(new_session);
         if new_session {
-            subscriptions.asked.clear();
+            subscriptions.pending.clear();
             subscriptions.granted.clear();
         }
-        let Subscriptions { wanted, asked, granted } = subscriptions;
-        let known = |id: &usize| granted.contains(id) || asked.iter().any(|(other, _)| other == id);
-        *wanted = inlets.routes.iter().map(|(id, _)| id).filter(|id| !known(id)).collect();
-        for (_, route) in inlets.routes.iter().filter(|(id, _)| granted.contains(id)) {
-            route.links.iter().for_each(|link| inlets.statuses[*link].set_connected());
+        let Subscriptions { to_send, pending, granted } = subscriptions;
+        let known =
+            |id: &usize| granted.contains(id) || pending.iter().any(|(other, _)| other == id);
+        *to_send = inbound.routes.iter().map(|(id, _)| id).filter(|id| !known(id)).collect();
+        for (_, route) in inbound.routes.iter().filter(|(id, _)| granted.contains(id)) {
+            route.links.iter().for_each(|link| inbound.statuses[*link].set_connected());
         }
     }
 
-    /// `Ok` when a shutdown has ended the links; the reason when the connection is lost.
+    /// Serves both directions. Returns `Ok` when a shutdown has drained the links.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the connection is lost.
     async fn serve<IO: Io>(
         &mut self,
         connection: &mut Connection<'_, '_, IO>,
     ) -> Result<(), String> {
         let context = self.context.clone();
         let mut stopping = pin!(context.stopping());
-        // Whose turn it is: neither direction may keep the other waiting.
-        let mut records_first = false;
+        // Alternates the direction that is polled first: neither may starve the other.
+        let mut outbound_first = false;
         loop {
-            self.subscribe(connection).await?;
-            self.outlets.send(connection).await?;
-            let room = self.outlets.room(connection);
+            self.send_subscriptions(connection).await?;
+            self.outbound.send(connection).await?;
+            let sendable = self.outbound.sendable(connection);
             let event = {
-                let Self { outlets, inlets, hatch, .. } = self;
-                let mut polling = pin!(connection.poll());
+                let Self { outbound, inbound, exchange, .. } = self;
+                let mut client = pin!(connection.poll());
                 poll_fn(|cx| {
-                    if records_first && outlets.poll_take(room, cx).is_ready() {
-                        return Poll::Ready(Event::Taken);
+                    if outbound_first && outbound.poll_take(sendable, cx).is_ready() {
+                        return Poll::Ready(DriverEvent::MessageTaken);
                     }
-                    if let Poll::Ready(got_on) = polling.as_mut().poll(cx) {
-                        return Poll::Ready(Event::Client(got_on.map(drop)));
+                    if let Poll::Ready(outcome) = client.as_mut().poll(cx) {
+                        return Poll::Ready(DriverEvent::ClientProgress(outcome.map(drop)));
                     }
-                    if let Some(packet) = inlets.next() {
-                        return Poll::Ready(Event::Came(packet));
+                    if let Some(packet) = inbound.next_packet() {
+                        return Poll::Ready(DriverEvent::PacketReceived(packet));
                     }
                     let stopping = context.poll_stopping(stopping.as_mut(), cx);
-                    if inlets.poll_waiting(stopping, cx) {
-                        return Poll::Ready(Event::Answered);
+                    if inbound.poll_waiting(stopping, cx) {
+                        return Poll::Ready(DriverEvent::AckQueued);
                     }
-                    if outlets.poll_take(room, cx).is_ready() {
-                        return Poll::Ready(Event::Taken);
+                    if outbound.poll_take(sendable, cx).is_ready() {
+                        return Poll::Ready(DriverEvent::MessageTaken);
                     }
-                    let ended = inlets.are_gone() && outlets.have_ended();
-                    if stopping && ended && hatch.has_answered() {
-                        return Poll::Ready(Event::Over);
+                    let drained = inbound.are_drained() && outbound.are_drained();
+                    if stopping && drained && exchange.acks_are_written() {
+                        return Poll::Ready(DriverEvent::Drained);
                     }
                     Poll::Pending
                 })
                 .await
             };
-            records_first = matches!(event, Event::Client(_) | Event::Came(_));
+            outbound_first =
+                matches!(event, DriverEvent::ClientProgress(_) | DriverEvent::PacketReceived(_));
             let refusal = match event {
-                Event::Taken | Event::Answered => continue,
-                Event::Over => return Ok(()),
-                Event::Came(packet) => {
-                    self.inlets.take(packet).await?;
+                DriverEvent::MessageTaken | DriverEvent::AckQueued => continue,
+                DriverEvent::Drained => return Ok(()),
+                DriverEvent::PacketReceived(packet) => {
+                    self.inbound.handle_packet(packet).await?;
                     continue;
                 }
-                Event::Client(Ok(())) => None,
-                Event::Client(Err(Error::Peer(PeerError::Rejected(code)))) => Some(code),
-                Event::Client(Err(error)) => return Err(error.to_string()),
+                DriverEvent::ClientProgress(Ok(())) => None,
+                DriverEvent::ClientProgress(Err(Error::Peer(PeerError::Rejected(code)))) => {
+                    Some(code)
+                }
+                DriverEvent::ClientProgress(Err(error)) => return Err(error.to_string()),
             };
-            // The client handles one packet at a time, so a refusal belongs to what has ended since.
-            self.outlets.settle(connection, refusal);
-            self.settle_subscriptions(connection, refusal);
+            // The client processes one packet at a time, so a refusal belongs to the request that is complete since
+            // then.
+            self.outbound.finish_acknowledged(connection, refusal);
+            self.finish_subscriptions(connection, refusal);
         }
     }
 
-    async fn subscribe<IO: Io>(
+    /// Sends the subscriptions that are not sent, as far as the client has room.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the connection is lost.
+    async fn send_subscriptions<IO: Io>(
         &mut self,
         connection: &mut Connection<'_, '_, IO>,
     ) -> Result<(), String> {
-        let Self { subscriptions: Subscriptions { wanted, asked, .. }, inlets, .. } = self;
-        while let Some(&id) = wanted.front() {
-            let Some((_, route)) = inlets.routes.iter().find(|(other, _)| *other == id) else {
-                wanted.pop_front();
+        let Self { subscriptions: Subscriptions { to_send, pending, .. }, inbound, .. } = self;
+        while let Some(&id) = to_send.front() {
+            let Some((_, route)) = inbound.routes.iter().find(|(other, _)| *other == id) else {
+                to_send.pop_front();
                 continue;
             };
-            let options = SubscriptionOptions::default().maximum_qos(level(route.qos));
+            let options = SubscriptionOptions::default().maximum_qos(client_qos(route.qos));
             let filter = TopicFilter::new(&route.filter).options(options);
             let identifier = Property::SubscriptionIdentifier(u32::try_from(id).unwrap_or(1));
+            // Nothing else is in the send buffer: a packet that does not fit now never fits.
             let alone = connection.session().is_publish_quiescent();
             match connection.subscribe(&[filter], &[identifier]).await {
                 Ok(op) => {
-                    wanted.pop_front();
-                    asked.push((id, op));
+                    to_send.pop_front();
+                    pending.push((id, op));
                 }
                 Err(Error::Resource(ResourceError::InflightExhausted)) => return Ok(()),
                 Err(Error::Resource(ResourceError::BufferTooSmall)) if !alone => return Ok(()),
@@ -299,26 +319,28 @@ impl<R: Runtime> Driver<R> {
         Ok(())
     }
 
-    fn settle_subscriptions<IO: Io>(
+    /// Finishes the subscriptions that the broker has acknowledged or refused since the last call.
+    fn finish_subscriptions<IO: Io>(
         &mut self,
         connection: &Connection<'_, '_, IO>,
         refusal: Option<ReasonCode>,
     ) {
-        let Self { subscriptions: Subscriptions { asked, granted, .. }, inlets, context, .. } =
-            self;
-        asked.retain(|(id, op)| {
+        let Self {
+            subscriptions: Subscriptions { pending, granted, .. }, inbound, context, ..
+        } = self;
+        pending.retain(|(id, op)| {
             if !connection.is_complete(op) {
                 return true;
             }
-            let route = inlets.routes.iter().find(|(other, _)| other == id);
+            let route = inbound.routes.iter().find(|(other, _)| other == id);
             let Some((_, route)) = route else { return false };
-            let statuses = route.links.iter().map(|link| &inlets.statuses[*link]);
+            let statuses = route.links.iter().map(|link| &inbound.statuses[*link]);
             match refusal {
                 None => {
                     granted.push(*id);
                     statuses.for_each(|status| status.set_connected());
                 }
-                // The next connection subscribes anew.
+                // The driver subscribes again on the next connection.
                 Some(code) => {
                     let filter = &route.filter;
                     let reason = alloc::format!(
@@ -332,15 +354,17 @@ impl<R: Runtime> Driver<R> {
         });
     }
 
-    fn lost(&mut self, reason: &str) {
-        self.inlets.lost();
-        for status in self.outbound_statuses.iter().chain(&self.inlets.statuses) {
+    /// Records the loss, and sets the pause before the next attempt.
+    fn handle_connection_lost(&mut self, reason: &str) {
+        self.inbound.handle_connection_lost();
+        for status in self.outbound_statuses.iter().chain(&self.inbound.statuses) {
             status.set_disconnected();
             status.set_error(reason);
         }
-        let what = if self.was_up { "lost the connection to" } else { "no connection to" };
-        self.was_up = false;
-        // Without a source of randomness: clocks of many clients do not stand alike to the microsecond.
+        let what = if self.was_connected { "lost the connection to" } else { "no connection to" };
+        self.was_connected = false;
+        // There is no source of randomness. The clocks of many clients differ by microseconds, which is enough for
+        // jitter.
         let random = (self.context.time().now().as_nanos() >> 10) as u16;
         self.pause = self.backoff.next_pause(random);
         let (target, pause) = (&self.target, self.pause);
@@ -350,12 +374,12 @@ impl<R: Runtime> Driver<R> {
     }
 }
 
-/// Says goodbye after the last acknowledgement, and reads until the broker has closed the connection: a stream that is
-/// dropped with bytes unread may take back what it sent last.
-async fn goodbye<S: Read + Write>(mut connection: Connection<'_, '_, Gate<S>>) {
+/// Sends the DISCONNECT after the last acknowledgement, and reads until the broker has closed the connection: a stream
+/// dropped with unread bytes may discard the bytes it has not sent yet.
+async fn disconnect<S: Read + Write>(mut connection: Connection<'_, '_, PacketDemux<S>>) {
     if connection.disconnect().await.is_ok() {
         let mut stream = connection.into_inner().into_inner();
-        let mut rest = [0; 64];
-        while matches!(stream.read(&mut rest).await, Ok(1..)) {}
+        let mut discard = [0; 64];
+        while matches!(stream.read(&mut discard).await, Ok(1..)) {}
     }
 }

@@ -1,4 +1,4 @@
-//! Streams of embassy-net.
+//! TCP over embassy-net.
 
 use alloc::boxed::Box;
 use core::fmt;
@@ -8,19 +8,31 @@ use embassy_net::{IpEndpoint, Stack};
 use embassy_time::Duration;
 use embedded_io_async::{ErrorType, Read, Write};
 
-use super::{DEFAULT_BUFFER, Network};
+use super::config::DEFAULT_BUFFER;
+use super::network::Network;
 
-/// How long nothing may come from the broker's machine before the connection counts as broken.
+/// The connection counts as broken after this time without a packet from the broker's machine.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often an idle connection is tested: a few times before it counts as broken.
-const TEST: Duration = Duration::from_secs(8);
+/// The interval of TCP keep-alive packets: several before the connection counts as broken.
+const KEEP_ALIVE: Duration = Duration::from_secs(8);
 
-/// TCP to one address, over a stack of embassy-net. Needs one of its sockets, and a buffer of [`DEFAULT_BUFFER`] bytes on
-/// the heap for each direction.
+/// A [`Network`] of TCP connections to one address, over embassy-net.
 ///
-/// A broker's machine that says nothing for 30 s, neither data nor acknowledgements, is taken for gone. When nothing else
-/// is sent TCP asks it every 8 s.
+/// It needs one socket of the stack, and allocates a buffer of [`DEFAULT_BUFFER`] bytes for each direction.
+///
+/// A connection counts as broken when the broker's machine sends nothing for 30 s, neither data nor acknowledgements.
+/// TCP probes an idle connection every 8 s.
+///
+/// ```
+/// use aimdb_mqtt_connector::{EmbassyMqttConnector, TcpNetwork};
+/// use embassy_net::{Ipv4Address, Stack};
+///
+/// fn connector(stack: Stack<'static>) -> EmbassyMqttConnector<TcpNetwork> {
+///     let broker = TcpNetwork::new(stack, (Ipv4Address::new(10, 0, 0, 2), 1883));
+///     EmbassyMqttConnector::new("10.0.0.2:1883", broker)
+/// }
+/// ```
 pub struct TcpNetwork {
     stack: Stack<'static>,
     broker: IpEndpoint,
@@ -29,7 +41,9 @@ pub struct TcpNetwork {
 }
 
 impl TcpNetwork {
-    /// Connections to `broker`. While `stack` has no address there are none, which is tried again like any other failure.
+    /// A network of connections to `broker`.
+    ///
+    /// While `stack` has no address, connecting fails; the connector retries as after any other failure.
     #[must_use]
     pub fn new(stack: Stack<'static>, broker: impl Into<IpEndpoint>) -> Self {
         let buffer = || Box::from([0; DEFAULT_BUFFER]);
@@ -50,8 +64,8 @@ impl Network for TcpNetwork {
     async fn connect(&mut self) -> Result<TcpStream<'_>, NoConnection> {
         let mut socket = TcpSocket::new(self.stack, &mut self.receive, &mut self.send);
         socket.set_timeout(Some(TIMEOUT));
-        socket.set_keep_alive(Some(TEST));
-        // Acknowledgements are small, and wait for nothing.
+        socket.set_keep_alive(Some(KEEP_ALIVE));
+        // Nagle's algorithm would delay the acknowledgements, which are small.
         socket.set_nagle_enabled(false);
         socket.connect(self.broker).await.map_err(NoConnection)?;
         Ok(TcpStream(socket))
@@ -60,8 +74,8 @@ impl Network for TcpNetwork {
 
 /// A connection of [`TcpNetwork`].
 ///
-/// Its `flush` does not wait: what is written goes out by itself. The socket's own waits until the other machine has
-/// acknowledged it, which Linux puts off by 40 ms where it has nothing else to say; every message would wait for that.
+/// Its `flush` returns at once, because the stack sends written bytes by itself. The `flush` of the socket waits for
+/// the TCP acknowledgement, which Linux delays by 40 ms if it has no data to send; every message would wait for it.
 pub struct TcpStream<'n>(TcpSocket<'n>);
 
 impl fmt::Debug for TcpStream<'_> {
@@ -90,7 +104,7 @@ impl Write for TcpStream<'_> {
     }
 }
 
-/// Why [`TcpNetwork`] has no connection.
+/// The reason why [`TcpNetwork`] has no connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoConnection(ConnectError);
 

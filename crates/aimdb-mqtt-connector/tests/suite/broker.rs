@@ -1,4 +1,4 @@
-//! A broker of which every byte is the test's.
+//! A scripted broker: the test determines each of its packets.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,17 +45,17 @@ impl Broker {
         self.listener.local_addr().unwrap().port()
     }
 
-    /// From the next connection on.
+    /// Sets the receive maximum of the following connections.
     pub fn receive_maximum(&mut self, messages: u16) {
         self.receive_maximum = Some(messages);
     }
 
-    /// Lets a client in that subscribes to nothing.
+    /// Accepts a client without subscriptions.
     pub async fn accept_sender(&self) -> Served {
         self.connect(0).await
     }
 
-    /// Lets a client in, and reads its subscription.
+    /// Accepts a client, and reads its subscription.
     pub async fn accept(&self) -> Served {
         let mut served = self.connect(0).await;
         let (kind, body) = served.packet().await;
@@ -64,7 +64,7 @@ impl Broker {
         served
     }
 
-    /// Lets a client in that has been there before, and that goes on with its session.
+    /// Accepts a client that was connected before, and resumes its session.
     pub async fn resume(&self) -> Served {
         self.connect(1).await
     }
@@ -93,10 +93,10 @@ impl Broker {
     }
 }
 
-/// One client's connection, seen from the broker.
+/// The broker's end of one client's connection.
 pub struct Served {
     pub socket: Box<dyn Duplex>,
-    /// None, as this version of MQTT writes it.
+    /// The encoding of "no properties" in this version of MQTT.
     properties: &'static [u8],
     subscription: [u8; 2],
 }
@@ -107,7 +107,7 @@ impl Served {
         self.write(0x90, &id, &[2]).await.unwrap();
     }
 
-    /// `n` as a message at QoS 1 with the identifier `n`, on the topic `in`.
+    /// Publishes `n` at QoS 1 with the packet identifier `n`, on the topic `in`.
     pub async fn publish(&mut self, n: u16) -> std::io::Result<()> {
         self.publish_to("in", n).await
     }
@@ -116,7 +116,7 @@ impl Served {
         self.publish_as(0x32, topic, n, n.to_string().as_bytes()).await
     }
 
-    /// Everything of a message but its length: the first byte says QoS and DUP.
+    /// Publishes a message. `header` is the first byte of its packet, which contains QoS and DUP.
     pub async fn publish_as(
         &mut self,
         header: u8,
@@ -129,28 +129,28 @@ impl Served {
         self.write(header, &start, payload).await
     }
 
-    /// The next packet, which is a message at QoS 1 or 2: its identifier, its topic, its payload.
+    /// Reads a message at QoS 1 or 2: its packet identifier, topic and payload.
     pub async fn message(&mut self) -> (u16, String, Vec<u8>) {
         let (kind, body) = self.packet().await;
         assert_eq!(kind, PUBLISH);
-        self.as_message(&body)
+        self.parse_message(&body)
     }
 
-    /// What follows the header of a message.
-    pub fn as_message(&self, body: &[u8]) -> (u16, String, Vec<u8>) {
+    /// Parses the body of a message at QoS 1 or 2.
+    pub fn parse_message(&self, body: &[u8]) -> (u16, String, Vec<u8>) {
         let (topic, rest) = body[2..].split_at(usize::from(body[1]));
         let id = u16::from_be_bytes([rest[0], rest[1]]);
         let payload = rest[2 + self.properties.len()..].to_vec();
         (id, String::from_utf8(topic.to_vec()).unwrap(), payload)
     }
 
-    /// PUBACK, PUBREC or PUBCOMP.
-    pub async fn answer(&mut self, kind: u8, id: u16) {
+    /// Writes a PUBACK, PUBREC or PUBCOMP.
+    pub async fn acknowledge(&mut self, kind: u8, id: u16) {
         let [high, low] = id.to_be_bytes();
         self.socket.write_all(&[kind << 4, 2, high, low]).await.unwrap();
     }
 
-    /// PUBREL.
+    /// Writes a PUBREL.
     pub async fn release(&mut self, id: u16) {
         let [high, low] = id.to_be_bytes();
         self.socket.write_all(&[0x62, 2, high, low]).await.unwrap();
@@ -167,7 +167,7 @@ impl Served {
         self.socket.flush().await
     }
 
-    /// The next packet: its kind, and what follows the header.
+    /// Reads a packet: its kind and its body.
     pub async fn packet(&mut self) -> (u8, Vec<u8>) {
         within("a packet", self.try_packet()).await.unwrap()
     }
@@ -179,18 +179,19 @@ impl Served {
         Ok((header >> 4, body))
     }
 
-    /// An acknowledgement of the message `n`.
-    pub async fn is_acknowledged(&mut self, n: u16) {
-        self.is_answered(PUBACK, n).await;
+    /// Reads the PUBACK of the message `n`.
+    pub async fn expect_puback(&mut self, n: u16) {
+        self.expect_ack(PUBACK, n).await;
     }
 
-    pub async fn is_answered(&mut self, answer: u8, n: u16) {
+    /// Reads the acknowledgement of the message `n`, of this kind.
+    pub async fn expect_ack(&mut self, expected: u8, n: u16) {
         let (kind, body) = self.packet().await;
-        assert_eq!((kind, &body[..2]), (answer, &n.to_be_bytes()[..]));
+        assert_eq!((kind, &body[..2]), (expected, &n.to_be_bytes()[..]));
     }
 }
 
-/// A database with the one record `in`, linked from the topic `in` at QoS 2, in a session that is kept.
+/// A database with one record, `in`, linked from the topic `in` at QoS 2, in a session that the broker keeps.
 pub fn client<S: Subject>(
     subject: &S,
     port: u16,

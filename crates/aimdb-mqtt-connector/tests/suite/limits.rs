@@ -1,4 +1,4 @@
-//! Where something is at its end: sizes, room, the broker's patience, a codec's.
+//! Limits: sizes, room, refusals of the broker, payloads that do not decode.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,17 +11,17 @@ use super::broker::{Broker, client};
 use super::{Setup, Subject, bytes_in, bytes_out};
 use crate::support::*;
 
-pub async fn payloads_of_no_byte_and_of_the_most_pass_both_ways_and_a_larger_one_is_dropped_and_counted<
+pub async fn empty_and_largest_payloads_pass_both_ways_and_a_larger_one_is_dropped_and_counted<
     S: Subject,
 >(
     subject: S,
 ) {
-    const MOST: usize = 3000;
+    const LARGEST: usize = 3000;
     let Some(broker) = Mosquitto::start("") else { return };
     let mut probe = Probe::connect(broker.port()).await;
     probe.subscribe("out/#", QoS::AtLeastOnce).await;
     let mut builder =
-        subject.builder_with(Setup { largest: Some(MOST), ..Setup::to(broker.port()) });
+        subject.builder_with(Setup { largest: Some(LARGEST), ..Setup::to(broker.port()) });
     for qos in LEVELS {
         let n = qos as u8;
         builder.configure::<Vec<u8>>(format!("out{n}"), |reg| {
@@ -39,11 +39,11 @@ pub async fn payloads_of_no_byte_and_of_the_most_pass_both_ways_and_a_larger_one
     let bytes = |size: usize| (0..size).map(|n| n as u8).collect::<Vec<_>>();
     for (at, qos) in LEVELS.into_iter().enumerate() {
         let out = db.producer::<Vec<u8>>(format!("out{at}")).unwrap();
-        for size in [0, MOST, 2 * MOST + 1, 1] {
+        for size in [0, LARGEST, 2 * LARGEST + 1, 1] {
             out.produce(bytes(size)).await.unwrap();
             probe.publish(&format!("in/{at}"), bytes(size), qos).await;
         }
-        for size in [0, MOST, 1] {
+        for size in [0, LARGEST, 1] {
             assert_eq!(probe.next().await.payload, bytes(size));
             assert_eq!(value(&mut readers[at]).await, bytes(size));
         }
@@ -54,13 +54,13 @@ pub async fn payloads_of_no_byte_and_of_the_most_pass_both_ways_and_a_larger_one
         assert_eq!((out.sent, out.dropped, out.reconnects), (3, 1, 0), "{out}");
         assert!(out.last_error.as_deref().unwrap().contains(" is over the "), "{out:?}");
     }
-    // A broker that knows the limit does not send it.
+    // A broker that knows the limit does not send a larger payload.
     let inbound = metrics.iter().filter(|link| !link.direction.is_outbound());
     assert!(inbound.clone().all(|link| link.received - link.dropped == 3 && link.reconnects == 0));
 }
 
 pub async fn a_packet_over_the_brokers_limit_is_dropped_and_counted<S: Subject>(subject: S) {
-    // MQTT 3.1.1 knows no such limit.
+    // MQTT 3.1.1 has no such limit.
     if S::VERSION != MqttVersion::V5 {
         return;
     }
@@ -83,7 +83,7 @@ pub async fn a_packet_over_the_brokers_limit_is_dropped_and_counted<S: Subject>(
         for size in [700, 1] {
             assert_eq!(probe.next().await.payload.len(), size);
         }
-        eventually("all has ended", || link(&db, at), |link| link.sent == 2).await;
+        eventually("both are sent", || link(&db, at), |link| link.sent == 2).await;
         let link = link(&db, at);
         assert_eq!((link.dropped, link.reconnects), (2, 0), "{link}");
         let error = link.last_error.unwrap();
@@ -92,7 +92,8 @@ pub async fn a_packet_over_the_brokers_limit_is_dropped_and_counted<S: Subject>(
     shut_down(&db).await;
 }
 
-/// Mosquitto does not announce its `message_size_limit`, and refuses with a reason that MQTT 5 does not list there.
+/// Mosquitto does not announce its `message_size_limit`, and refuses with a reason that MQTT 5 does not list for PUBACK
+/// and PUBREC.
 pub async fn a_message_that_the_broker_refuses_is_dropped_and_counted<S: Subject>(subject: S) {
     let Some(broker) = Mosquitto::start("message_size_limit 1000") else { return };
     let mut probe = Probe::connect(broker.port()).await;
@@ -112,13 +113,13 @@ pub async fn a_message_that_the_broker_refuses_is_dropped_and_counted<S: Subject
         }
         shut_down(&db).await;
         let link = link(&db, 0);
-        // At QoS 0 nobody answers, and MQTT 3.1.1 has no answer but yes.
-        let told = S::VERSION == MqttVersion::V5 && qos > QoS::AtMostOnce;
-        let (sent, dropped) = if told { (3, 3) } else { (6, 0) };
+        // At QoS 0 there is no acknowledgement, and an acknowledgement of MQTT 3.1.1 cannot refuse.
+        let reported = S::VERSION == MqttVersion::V5 && qos > QoS::AtMostOnce;
+        let (sent, dropped) = if reported { (3, 3) } else { (6, 0) };
         assert_eq!((link.sent, link.dropped, link.reconnects), (sent, dropped, 0), "{link}");
         let start = "a message of `out` to `t` was dropped: the broker refused it: ";
-        assert_eq!(link.last_error.is_some_and(|error| error.starts_with(start)), told);
-        probe.hears_nothing().await;
+        assert_eq!(link.last_error.is_some_and(|error| error.starts_with(start)), reported);
+        probe.receives_nothing().await;
     }
 }
 
@@ -157,14 +158,14 @@ pub async fn a_bad_payload_is_counted_and_kept_as_a_dead_letter_and_the_next_goo
         assert!(letter.0.starts_with(&start) && letter.0.len() > start.len(), "{}", letter.0);
         assert_eq!(letter.1, payload);
     }
-    probe.publish("nobody/expects/this", "x", QoS::AtLeastOnce).await;
+    probe.publish("no/link/subscribes", "x", QoS::AtLeastOnce).await;
     shut_down(&db).await;
     let link = link(&db, 0);
     assert_eq!((link.received, link.decode_errors, link.dropped), (10, 5, 0), "{link}");
     assert_eq!(link.reconnects, 0);
 }
 
-/// Many more messages than any client takes without an acknowledgement.
+/// Sends many more messages than any client accepts without acknowledging.
 pub async fn a_full_record_holds_back_its_own_messages_and_loses_none<S: Subject>(subject: S) {
     let Some(broker) = Mosquitto::start(UNLIMITED) else { return };
     for (qos, other) in [(QoS::AtLeastOnce, QoS::ExactlyOnce), (QoS::ExactlyOnce, QoS::AtLeastOnce)]
@@ -190,7 +191,7 @@ pub async fn a_full_record_holds_back_its_own_messages_and_loses_none<S: Subject
         db.start();
         connected(&db).await;
         let [full, free, quick] = &mut readers;
-        // As long as the broker may send more, everything else goes on that is not acknowledged in the same order.
+        // While the receive maximum is not used up, every link at the other level continues.
         for n in 0..5_u64 {
             probe.publish("full", n.to_string(), qos).await;
         }
@@ -200,7 +201,7 @@ pub async fn a_full_record_holds_back_its_own_messages_and_loses_none<S: Subject
             probe.publish("free", n.to_string(), other).await;
             assert_eq!(value(free).await, n);
         }
-        // Then what needs no leave of the broker.
+        // Then the receive maximum is used up, and only outbound messages and QoS 0 continue.
         for n in 5..200_u64 {
             probe.publish("full", n.to_string(), qos).await;
         }
@@ -226,8 +227,8 @@ pub async fn a_full_record_holds_back_its_own_messages_and_loses_none<S: Subject
     }
 }
 
-/// As Mosquitto 2.0.11 does after an outage.
-pub async fn a_broker_that_sends_more_at_once_than_it_may_is_held_back<S: Subject>(subject: S) {
+/// Mosquitto 2.0.11 exceeds it after an outage.
+pub async fn a_broker_that_exceeds_the_receive_maximum_is_held_back<S: Subject>(subject: S) {
     let broker = Broker::new(S::VERSION, None).await;
     let (db, mut reader) = client(&subject, broker.port(), BufferCfg::SpmcQueue { capacity: 2 });
     let mut served = broker.accept().await;
@@ -238,13 +239,13 @@ pub async fn a_broker_that_sends_more_at_once_than_it_may_is_held_back<S: Subjec
     eventually("the record is full", || db.health().blocked, |blocked| blocked.len() == 1).await;
     for n in 1..=200 {
         assert_eq!(value(&mut reader).await, u64::from(n));
-        served.is_acknowledged(n).await;
+        served.expect_puback(n).await;
     }
     tokio::join!(shut_down(&db), async { drop(served) });
     assert_eq!((link(&db, 0).received, link(&db, 0).dropped), (200, 0));
 }
 
-/// Memory has an end: a broker that does not keep to what it was told is not read any more.
+/// Memory is bounded: the connector stops reading from a broker that ignores the receive maximum.
 pub async fn a_broker_that_never_stops_sending_to_a_full_record_is_not_read<S: Subject>(
     subject: S,
 ) {
@@ -252,20 +253,20 @@ pub async fn a_broker_that_never_stops_sending_to_a_full_record_is_not_read<S: S
     let (db, _reader) = client(&subject, broker.port(), BufferCfg::SpmcQueue { capacity: 2 });
     let mut served = broker.accept().await;
     served.grant().await;
-    // White space is no part of a number. Sockets keep some megabytes, and no more.
+    // The decoder ignores white space around the number. Sockets buffer some megabytes at most.
     let payload = [b"7", &[b' '; 900][..]].concat();
     for id in 1.. {
         let sent = served.publish_as(0x32, "in", id, &payload);
-        if tokio::time::timeout(SILENCE * 3, sent).await.is_err() {
+        if tokio::time::timeout(QUIET_TIME * 3, sent).await.is_err() {
             break;
         }
         assert!(id < 12_000, "ten megabytes were read");
     }
     drop(served);
-    let _left = db.shutdown(SILENCE).await;
+    let _report = db.shutdown(QUIET_TIME).await;
 }
 
-pub async fn a_full_record_does_not_cost_the_connection<S: Subject>(subject: S) {
+pub async fn a_full_record_does_not_break_the_connection<S: Subject>(subject: S) {
     let Some(broker) = Mosquitto::start(UNLIMITED) else { return };
     let probe = Probe::connect(broker.port()).await;
     let keep_alive = Duration::from_secs(4);
@@ -281,7 +282,7 @@ pub async fn a_full_record_does_not_cost_the_connection<S: Subject>(subject: S) 
     for n in 0..40_u64 {
         probe.publish("in", n.to_string(), QoS::AtLeastOnce).await;
     }
-    // A broker gives up after one and a half.
+    // A broker closes an idle connection after one and a half intervals.
     tokio::time::sleep(keep_alive * 2).await;
     for n in 0..40 {
         assert_eq!(value(&mut reader).await, n);
@@ -290,7 +291,7 @@ pub async fn a_full_record_does_not_cost_the_connection<S: Subject>(subject: S) 
     assert_eq!((link(&db, 0).reconnects, link(&db, 0).dropped), (0, 0));
 }
 
-pub async fn what_a_full_record_has_no_place_for_at_qos_0_is_counted<S: Subject>(subject: S) {
+pub async fn messages_without_room_at_qos_0_are_dropped_and_counted<S: Subject>(subject: S) {
     let Some(broker) = Mosquitto::start(UNLIMITED) else { return };
     let probe = Probe::connect(broker.port()).await;
     let mut builder = subject.builder_with(Setup::to(broker.port()));
@@ -304,26 +305,26 @@ pub async fn what_a_full_record_has_no_place_for_at_qos_0_is_counted<S: Subject>
     for n in 0..2000_u64 {
         probe.publish("in", n.to_string(), QoS::AtMostOnce).await;
     }
-    // What waits for a place is not counted yet, and no connector has as many as a thousand.
+    // Messages that wait are not counted yet; no connector lets more than a thousand wait.
     eventually("some are dropped", || link(&db, 0), |link| link.dropped > 900).await;
     probe.publish("in", "2000", QoS::AtMostOnce).await;
-    let (mut came, mut last) = (0, None);
+    let (mut arrived, mut last) = (0, None);
     let reading = async {
-        while came + link(&db, 0).dropped < 2001 {
-            if let Ok(Ok(n)) = tokio::time::timeout(SILENCE, reader.recv()).await {
+        while arrived + link(&db, 0).dropped < 2001 {
+            if let Ok(Ok(n)) = tokio::time::timeout(QUIET_TIME, reader.recv()).await {
                 assert!(last < Some(n), "{n} after {last:?}");
-                (came, last) = (came + 1, Some(n));
+                (arrived, last) = (arrived + 1, Some(n));
             }
         }
     };
-    within("every message's end", reading).await;
-    assert!(came >= 3, "{came}");
+    within("every message to arrive or be dropped", reading).await;
+    assert!(arrived >= 3, "{arrived}");
     shut_down(&db).await;
     let link = link(&db, 0);
-    assert_eq!((link.received, link.dropped, link.reconnects), (2001, 2001 - came, 0), "{link}");
+    assert_eq!((link.received, link.dropped, link.reconnects), (2001, 2001 - arrived, 0), "{link}");
 }
 
-pub async fn a_wrong_password_is_told_and_the_right_one_connects<S: Subject>(subject: S) {
+pub async fn a_wrong_password_is_reported_and_the_right_one_connects<S: Subject>(subject: S) {
     let Some(broker) = Mosquitto::start_with_password("me", "pässwört") else { return };
     let build = |password| {
         let setup = Setup { credentials: Some(("me", password)), ..Setup::to(broker.port()) };
@@ -336,7 +337,7 @@ pub async fn a_wrong_password_is_told_and_the_right_one_connects<S: Subject>(sub
     let db = build("wrong").build().unwrap();
     db.start();
     eventually(
-        "the refusal is told",
+        "the refusal is reported",
         || db.health().links[0].last_error.clone().unwrap_or_default().to_lowercase(),
         |error| error.replace(' ', "").contains("notauthorized"),
     )

@@ -1,9 +1,8 @@
-//! What every MQTT connector promises, once for all of them: `conformance!(Subject)` makes a `#[test]` of each case.
+//! The conformance suite of the MQTT connectors: `conformance!(Subject)` makes a `#[test]` of each case.
 //!
-//! A case is given a [`Subject`] and knows no connector. It brings its own broker: Mosquitto, or one whose every byte is
-//! the test's.
+//! A case takes a [`Subject`] and uses no connector by name. It starts its own broker: Mosquitto, or a scripted one.
 
-#![allow(dead_code, unreachable_pub)] // Every test binary uses its own part.
+#![allow(dead_code, unreachable_pub)] // Every test binary uses only a part.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -18,12 +17,12 @@ use aimdb_tokio_adapter::TokioAdapter;
 use crate::support::*;
 
 pub mod broker;
-pub mod endings;
 pub mod limits;
 pub mod outages;
+pub mod shutdown;
 pub mod traffic;
 
-/// What a case asks of a connector.
+/// The settings that a case needs of a connector.
 #[derive(Clone, Default)]
 pub struct Setup {
     pub port: u16,
@@ -35,7 +34,7 @@ pub struct Setup {
     /// How long the broker keeps the session.
     pub session: Option<Duration>,
     pub will: Option<LastWill>,
-    /// The largest payload, in bytes; what is more than twice as large does not pass.
+    /// The largest payload, in bytes. A payload more than twice as large does not pass.
     pub largest: Option<usize>,
 }
 
@@ -51,7 +50,7 @@ pub trait Subject: Clone + 'static {
 
     const VERSION: MqttVersion;
 
-    /// Runs a case on a runtime of its own, to its end, and passes its panic on.
+    /// Runs a case to its end on a runtime of its own, and propagates its panic.
     fn run<F: Future<Output = ()> + 'static>(case: fn(Self) -> F);
 
     fn builder(&self) -> AimDbBuilder<Self::Runtime>;
@@ -91,22 +90,26 @@ impl<const V311: bool> Subject for OnTokio<V311> {
 
 impl<const V311: bool> OnTokio<V311> {
     fn connector(setup: Setup) -> MqttConnector {
-        let connector =
-            given(mqtt_to(setup.port).version(Self::VERSION), setup.name, MqttConnector::named);
-        let connector = given(connector, setup.client_id, MqttConnector::client_id);
-        let connector = given(connector, setup.credentials, |it, (user, password)| {
-            it.credentials(user, password)
+        let connector = set_if_some(
+            mqtt_to(setup.port).version(Self::VERSION),
+            setup.name,
+            MqttConnector::named,
+        );
+        let connector = set_if_some(connector, setup.client_id, MqttConnector::client_id);
+        let connector = set_if_some(connector, setup.credentials, |connector, (user, password)| {
+            connector.credentials(user, password)
         });
-        let connector = given(connector, setup.keep_alive, MqttConnector::keep_alive);
-        let connector = given(connector, setup.connect_timeout, MqttConnector::connect_timeout);
-        let connector = given(connector, setup.session, MqttConnector::persistent_session);
-        let connector = given(connector, setup.will, MqttConnector::last_will);
-        given(connector, setup.largest, MqttConnector::max_payload)
+        let connector = set_if_some(connector, setup.keep_alive, MqttConnector::keep_alive);
+        let connector =
+            set_if_some(connector, setup.connect_timeout, MqttConnector::connect_timeout);
+        let connector = set_if_some(connector, setup.session, MqttConnector::persistent_session);
+        let connector = set_if_some(connector, setup.will, MqttConnector::last_will);
+        set_if_some(connector, setup.largest, MqttConnector::max_payload)
     }
 }
 
-/// [`EmbassyMqttConnector`], on Embassy's std executor for tasks and time; sockets, and everything beside AimDB, are
-/// Tokio's.
+/// [`EmbassyMqttConnector`], on Embassy's std executor for tasks and time. Sockets, and everything besides AimDB, run
+/// on Tokio.
 #[derive(Clone)]
 pub struct OnEmbassy(Arc<EmbassyAdapter>);
 
@@ -122,7 +125,7 @@ impl Subject for OnEmbassy {
             .build()
             .unwrap();
         on_embassy(|adapter| {
-            // For every task of this thread, which ends with the case.
+            // The runtime stays entered for every task of this thread. The thread ends with the case.
             std::mem::forget(sockets.enter());
             case(Self(adapter))
         });
@@ -130,7 +133,7 @@ impl Subject for OnEmbassy {
 
     fn builder(&self) -> AimDbBuilder<EmbassyAdapter> {
         let mut builder = AimDbBuilder::new().runtime(Arc::clone(&self.0));
-        builder.shutdown_deadline(PATIENCE);
+        builder.shutdown_deadline(TIMEOUT);
         builder
     }
 
@@ -142,31 +145,31 @@ impl Subject for OnEmbassy {
 impl OnEmbassy {
     fn connector(setup: Setup) -> EmbassyMqttConnector<Tcp> {
         type To = EmbassyMqttConnector<Tcp>;
-        let connector = given(embassy_to(setup.port), setup.name, To::named);
-        let connector = given(connector, setup.client_id, To::client_id);
-        let connector = given(connector, setup.credentials, |it, (user, password)| {
-            it.credentials(user, password)
+        let connector = set_if_some(embassy_to(setup.port), setup.name, To::named);
+        let connector = set_if_some(connector, setup.client_id, To::client_id);
+        let connector = set_if_some(connector, setup.credentials, |connector, (user, password)| {
+            connector.credentials(user, password)
         });
-        let connector = given(connector, setup.keep_alive, To::keep_alive);
-        let connector = given(connector, setup.connect_timeout, To::connect_timeout);
-        let connector = given(connector, setup.session, To::keep_session);
-        let connector = given(connector, setup.will, To::last_will);
-        // A topic, what is around it, and in the send buffer what connecting takes.
-        given(connector, setup.largest, |it, size| {
-            it.receive_buffer(size + 64).send_buffer(size + 256)
+        let connector = set_if_some(connector, setup.keep_alive, To::keep_alive);
+        let connector = set_if_some(connector, setup.connect_timeout, To::connect_timeout);
+        let connector = set_if_some(connector, setup.session, To::keep_session);
+        let connector = set_if_some(connector, setup.will, To::last_will);
+        // Room for the topic and the rest of the packet, and in the send buffer for connecting.
+        set_if_some(connector, setup.largest, |connector, size| {
+            connector.receive_buffer(size + 64).send_buffer(size + 256)
         })
     }
 }
 
-/// `set` with the value, if there is one.
-fn given<C, V>(connector: C, value: Option<V>, set: impl FnOnce(C, V) -> C) -> C {
+/// Applies `set` with the value, if there is one.
+fn set_if_some<C, V>(connector: C, value: Option<V>, set: impl FnOnce(C, V) -> C) -> C {
     match value {
         Some(value) => set(connector, value),
         None => connector,
     }
 }
 
-/// Bytes as they are.
+/// Bytes without an encoding.
 pub fn bytes_out() -> impl aimdb_core::Encode<Vec<u8>> {
     encode_with(|value: &Vec<u8>, out: &mut Vec<u8>| {
         out.extend_from_slice(value);
@@ -178,7 +181,7 @@ pub fn bytes_in() -> impl aimdb_core::Decode<Vec<u8>> {
     decode_with(|message: &Incoming<'_>| Ok::<_, CodecError>(message.payload.to_vec()))
 }
 
-/// The topic and what the wildcards matched.
+/// The topic and the parts that the wildcards matched.
 pub fn topic_and_parts() -> impl aimdb_core::Decode<String> {
     decode_with(|message: &Incoming<'_>| {
         Ok::<_, CodecError>(format!("{} {}", message.topic, message.parts.join("|")))
@@ -191,53 +194,53 @@ macro_rules! conformance {
     ($subject:ty) => {
         $crate::conformance! { $subject;
             traffic:
-            values_go_out_in_order_at_every_quality_of_service
-            messages_come_in_in_order_at_every_quality_of_service
-            only_a_link_that_says_retain_leaves_its_newest_value_at_the_broker
-            a_codec_sees_what_the_wildcards_matched
-            overlapping_and_equal_filters_fill_every_record_they_belong_to
+            values_are_published_in_order_at_every_quality_of_service
+            messages_are_received_in_order_at_every_quality_of_service
+            only_a_retaining_link_leaves_its_newest_value_at_the_broker
+            a_codec_sees_the_parts_that_the_wildcards_matched
+            overlapping_and_equal_filters_fill_every_matching_record
             a_shared_subscription_divides_messages_among_its_members
-            more_subscriptions_than_a_client_has_places_are_all_made
-            a_computed_topic_that_is_no_topic_costs_only_its_value
-            a_codec_that_panics_costs_only_its_value
-            two_brokers_live_side_by_side_under_two_names
+            more_subscriptions_than_the_client_has_slots_are_all_made
+            an_invalid_computed_topic_loses_only_its_value
+            a_codec_that_panics_loses_only_its_value
+            two_connectors_with_two_names_serve_two_brokers
         }
         $crate::conformance! { $subject;
             limits:
-            payloads_of_no_byte_and_of_the_most_pass_both_ways_and_a_larger_one_is_dropped_and_counted
+            empty_and_largest_payloads_pass_both_ways_and_a_larger_one_is_dropped_and_counted
             a_packet_over_the_brokers_limit_is_dropped_and_counted
             a_message_that_the_broker_refuses_is_dropped_and_counted
             a_bad_payload_is_counted_and_kept_as_a_dead_letter_and_the_next_good_one_arrives
             a_full_record_holds_back_its_own_messages_and_loses_none
-            a_broker_that_sends_more_at_once_than_it_may_is_held_back
+            a_broker_that_exceeds_the_receive_maximum_is_held_back
             a_broker_that_never_stops_sending_to_a_full_record_is_not_read
-            a_full_record_does_not_cost_the_connection
-            what_a_full_record_has_no_place_for_at_qos_0_is_counted
-            a_wrong_password_is_told_and_the_right_one_connects
+            a_full_record_does_not_break_the_connection
+            messages_without_room_at_qos_0_are_dropped_and_counted
+            a_wrong_password_is_reported_and_the_right_one_connects
         }
         $crate::conformance! { $subject;
             outages:
-            both_directions_heal_after_the_broker_was_away_and_nothing_taken_is_lost
-            what_an_outage_costs_is_the_buffers_doing
-            a_broken_connection_loses_nothing_at_qos_1_and_2_and_doubles_nothing_at_qos_2
-            more_messages_than_a_client_has_identifiers_outlast_a_connection_that_breaks_and_breaks_again
-            a_kept_session_brings_what_came_while_the_connection_was_broken
+            both_directions_recover_after_an_outage_and_no_taken_message_is_lost
+            an_outage_loses_only_the_values_that_a_buffer_overwrites
+            a_broken_connection_loses_nothing_at_qos_1_and_2_and_duplicates_nothing_at_qos_2
+            more_messages_than_packet_identifiers_survive_repeated_connection_losses
+            a_kept_session_delivers_the_messages_of_an_outage
             messages_that_wait_for_a_full_record_survive_broken_connections
-            a_message_that_found_room_without_a_connection_is_not_taken_again
-            an_identifier_of_qos_2_stands_for_one_message_until_its_release
+            a_message_delivered_without_a_connection_is_not_delivered_again
+            a_packet_identifier_of_qos_2_means_one_message_until_its_release
             an_idle_connection_is_kept_alive
-            a_broker_that_says_nothing_is_given_up_in_time
+            an_attempt_ends_in_time_if_the_broker_sends_nothing
         }
         $crate::conformance! { $subject;
-            endings:
-            a_shutdown_sends_everything_that_was_accepted_before_it_says_goodbye
-            a_shutdown_while_messages_arrive_is_clean_and_takes_what_it_acknowledges
-            what_no_record_has_at_a_shutdowns_deadline_is_not_acknowledged
-            what_comes_after_a_shutdown_has_begun_is_left_to_the_broker
+            shutdown:
+            a_shutdown_sends_every_accepted_value_before_the_disconnect
+            a_shutdown_while_messages_arrive_is_clean_and_acknowledges_only_delivered_messages
+            a_message_that_no_record_has_at_a_shutdowns_deadline_is_not_acknowledged
+            a_message_that_arrives_during_a_shutdown_is_not_acknowledged
             the_last_will_is_published_after_a_crash_and_not_after_a_shutdown
-            a_broker_may_go_on_sending_until_it_has_read_the_acknowledgements_and_the_goodbye
-            a_broker_that_keeps_the_connection_after_the_goodbye_is_not_waited_for_for_ever
-            a_connection_that_breaks_before_the_goodbye_does_not_keep_a_shutdown
+            a_broker_may_send_until_it_has_read_the_acknowledgements_and_the_disconnect
+            a_shutdown_does_not_wait_indefinitely_for_a_broker_that_keeps_the_connection_open
+            a_connection_that_breaks_before_the_disconnect_does_not_delay_a_shutdown
         }
     };
     ($subject:ty; $suite:ident: $($case:ident)*) => {$(

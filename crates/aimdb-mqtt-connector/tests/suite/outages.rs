@@ -1,4 +1,4 @@
-//! Brokers that go away, connections that break.
+//! Brokers that stop, connections that break.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -13,9 +13,7 @@ use crate::support::*;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-pub async fn both_directions_heal_after_the_broker_was_away_and_nothing_taken_is_lost<
-    S: Subject,
->(
+pub async fn both_directions_recover_after_an_outage_and_no_taken_message_is_lost<S: Subject>(
     subject: S,
 ) {
     let Some(mut broker) = Mosquitto::start(UNLIMITED) else { return };
@@ -39,13 +37,13 @@ pub async fn both_directions_heal_after_the_broker_was_away_and_nothing_taken_is
         for key in ["out1", "out2"] {
             db.producer::<u64>(key).unwrap().produce_many([10 * round, round]).await.unwrap();
         }
-        tokio::time::sleep(SILENCE).await;
+        tokio::time::sleep(QUIET_TIME).await;
         assert_eq!(link(&db, 0).sent, 2 * (round - 1), "{}", link(&db, 0));
         broker.restart();
         connected(&db).await;
         let mut probe = Probe::connect(broker.port()).await;
         eventually(
-            "what was kept is sent",
+            "the kept messages are sent",
             || (link(&db, 0).sent, link(&db, 1).sent),
             |sent| *sent == (2 * round, 2 * round),
         )
@@ -60,7 +58,7 @@ pub async fn both_directions_heal_after_the_broker_was_away_and_nothing_taken_is
     assert!((0..3).all(|at| link(&db, at).dropped == 0));
 }
 
-pub async fn what_an_outage_costs_is_the_buffers_doing<S: Subject>(subject: S) {
+pub async fn an_outage_loses_only_the_values_that_a_buffer_overwrites<S: Subject>(subject: S) {
     let Some(broker) = Mosquitto::start(UNLIMITED) else { return };
     let proxy = Proxy::to(broker.port()).await;
     let mut builder = subject.builder_with(Setup::to(proxy.port()));
@@ -87,7 +85,7 @@ pub async fn what_an_outage_costs_is_the_buffers_doing<S: Subject>(subject: S) {
     }
     let queue = db.producer::<u64>("queue").unwrap();
     queue.produce_many(0..20).await.unwrap();
-    let full = tokio::time::timeout(SILENCE, queue.produce(20)).await;
+    let full = tokio::time::timeout(QUIET_TIME, queue.produce(20)).await;
     assert!(full.is_err(), "a queue holds its writers back");
     proxy.close(false);
     for (probe, expected) in probes.iter_mut().zip([0..20, 80..100, 99..100]) {
@@ -98,12 +96,12 @@ pub async fn what_an_outage_costs_is_the_buffers_doing<S: Subject>(subject: S) {
     assert_eq!([0, 1, 2].map(|at| db.metrics().records[at].readers[0].lagged), [0, 80, 99]);
     shut_down(&db).await;
     for probe in &mut probes {
-        probe.hears_nothing().await;
+        probe.receives_nothing().await;
     }
     assert_eq!([0, 1, 2].map(|at| link(&db, at).sent), [20, 20, 1]);
 }
 
-pub async fn a_broken_connection_loses_nothing_at_qos_1_and_2_and_doubles_nothing_at_qos_2<
+pub async fn a_broken_connection_loses_nothing_at_qos_1_and_2_and_duplicates_nothing_at_qos_2<
     S: Subject,
 >(
     subject: S,
@@ -112,8 +110,9 @@ pub async fn a_broken_connection_loses_nothing_at_qos_1_and_2_and_doubles_nothin
     over_a_connection_that_breaks(subject, rounds).await;
 }
 
-/// What was sent has an identifier when the connection breaks; what was not shall not wait for it in vain.
-pub async fn more_messages_than_a_client_has_identifiers_outlast_a_connection_that_breaks_and_breaks_again<
+/// When the connection breaks, the sent messages have packet identifiers, and the others need them. No message may wait
+/// indefinitely for an identifier.
+pub async fn more_messages_than_packet_identifiers_survive_repeated_connection_losses<
     S: Subject,
 >(
     subject: S,
@@ -153,28 +152,26 @@ async fn over_a_connection_that_breaks<S: Subject>(
     )
     .await;
     shut_down(&db).await;
-    // What is sent again may come after later ones.
-    let mut came = [Vec::new(), Vec::new()];
-    let distinct = |came: &Vec<_>| came.iter().collect::<BTreeSet<_>>().len();
+    // Messages that are sent again may arrive after later ones.
+    let mut arrived = [Vec::new(), Vec::new()];
+    let distinct = |arrived: &Vec<_>| arrived.iter().collect::<BTreeSet<_>>().len();
     loop {
-        let (topic, text) = match tokio::time::timeout(SILENCE, probe.text()).await {
+        let (topic, text) = match tokio::time::timeout(QUIET_TIME, probe.text()).await {
             Ok(message) => message,
-            Err(_) if came.iter().all(|came| distinct(came) == 200) => break,
+            Err(_) if arrived.iter().all(|arrived| distinct(arrived) == 200) => break,
             Err(_) => probe.text().await,
         };
-        came[usize::from(topic == "out/2")].push(text.parse::<u64>().unwrap());
+        arrived[usize::from(topic == "out/2")].push(text.parse::<u64>().unwrap());
     }
-    came.iter_mut().for_each(|came| came.sort_unstable());
+    arrived.iter_mut().for_each(|arrived| arrived.sort_unstable());
     let all: Vec<u64> = (0..200).collect();
-    assert_eq!(came[1], all);
-    came[0].dedup();
-    assert_eq!(came[0], all);
+    assert_eq!(arrived[1], all);
+    arrived[0].dedup();
+    assert_eq!(arrived[0], all);
 }
 
-pub async fn a_kept_session_brings_what_came_while_the_connection_was_broken<S: Subject>(
-    subject: S,
-) {
-    // More than the client lets be under way; Mosquitto 2.0.11 sends as many as it likes of those that waited.
+pub async fn a_kept_session_delivers_the_messages_of_an_outage<S: Subject>(subject: S) {
+    // More messages than the client allows in flight. Mosquitto 2.0.11 exceeds that limit with messages that waited.
     let Some(broker) = Mosquitto::start("") else { return };
     let proxy = Proxy::to(broker.port()).await;
     let probe = Probe::connect(broker.port()).await;
@@ -197,13 +194,13 @@ pub async fn a_kept_session_brings_what_came_while_the_connection_was_broken<S: 
     }
     proxy.close(false);
     for reader in &mut readers {
-        let mut came = Vec::new();
-        while came.len() < 40 {
-            came.push(value(reader).await);
+        let mut arrived = Vec::new();
+        while arrived.len() < 40 {
+            arrived.push(value(reader).await);
         }
-        // The broker gives up the order where more wait than it has under way.
-        came.sort_unstable();
-        assert_eq!(came, (0..40).collect::<Vec<_>>());
+        // The broker does not keep the order of messages that waited beyond its in-flight limit.
+        arrived.sort_unstable();
+        assert_eq!(arrived, (0..40).collect::<Vec<_>>());
         no_value(reader).await;
     }
     shut_down(&db).await;
@@ -225,7 +222,7 @@ pub async fn messages_that_wait_for_a_full_record_survive_broken_connections<S: 
         let mut reader = db.consumer::<u64>("in").unwrap().subscribe().unwrap();
         db.start();
         connected(&db).await;
-        let mut came = Vec::new();
+        let mut arrived = Vec::new();
         for round in 0..5_u64 {
             for n in round * 10..(round + 1) * 10 {
                 probe.publish("in", n.to_string(), qos).await;
@@ -233,36 +230,36 @@ pub async fn messages_that_wait_for_a_full_record_survive_broken_connections<S: 
             eventually("the record is full", || db.health().blocked, |blocked| blocked.len() == 1)
                 .await;
             cut(&proxy, &db).await;
-            // Some find room while there is no connection.
+            // The record takes some of the messages while there is no connection.
             proxy.close(true);
             disconnected(&db).await;
             for _ in 0..3 {
-                came.push(value(&mut reader).await);
+                arrived.push(value(&mut reader).await);
             }
             proxy.close(false);
             connected(&db).await;
         }
-        while came.iter().collect::<BTreeSet<_>>().len() < 50 {
-            came.push(value(&mut reader).await);
+        while arrived.iter().collect::<BTreeSet<_>>().len() < 50 {
+            arrived.push(value(&mut reader).await);
         }
-        while let Ok(Ok(n)) = tokio::time::timeout(SILENCE, reader.recv()).await {
-            came.push(n);
+        while let Ok(Ok(n)) = tokio::time::timeout(QUIET_TIME, reader.recv()).await {
+            arrived.push(n);
         }
-        came.sort_unstable();
-        // At QoS 1 an acknowledgement that was under way may be lost, and its message comes twice.
+        arrived.sort_unstable();
+        // At QoS 1 an acknowledgement in flight may be lost; then its message arrives twice.
         if qos == QoS::AtLeastOnce {
-            came.dedup();
+            arrived.dedup();
         }
-        assert_eq!(came, (0..50).collect::<Vec<_>>(), "{qos:?}");
+        assert_eq!(arrived, (0..50).collect::<Vec<_>>(), "{qos:?}");
         shut_down(&db).await;
         assert_eq!(link(&db, 0).dropped, 0);
     }
 }
 
-pub async fn a_message_that_found_room_without_a_connection_is_not_taken_again<S: Subject>(
+pub async fn a_message_delivered_without_a_connection_is_not_delivered_again<S: Subject>(
     subject: S,
 ) {
-    const AGAIN: u8 = 8;
+    const DUP: u8 = 8;
     let broker = Broker::new(S::VERSION, None).await;
     let (db, mut reader) = client(&subject, broker.port(), BufferCfg::SpmcQueue { capacity: 2 });
     let mut served = broker.accept().await;
@@ -272,7 +269,7 @@ pub async fn a_message_that_found_room_without_a_connection_is_not_taken_again<S
         served.publish(n).await.unwrap();
     }
     for n in 1..=2 {
-        served.is_acknowledged(n).await;
+        served.expect_puback(n).await;
     }
     eventually("the record is full", || db.health().blocked, |blocked| blocked.len() == 1).await;
     drop(served);
@@ -281,31 +278,31 @@ pub async fn a_message_that_found_room_without_a_connection_is_not_taken_again<S
         assert_eq!(value(&mut reader).await, n);
     }
     eventually(
-        "both have room",
+        "both are in the record",
         || db.metrics().records[0].readers[0].pending,
         |pending| *pending == 2,
     )
     .await;
     let mut served = broker.resume().await;
     for n in 3..=4_u16 {
-        served.publish_as(0x32 | AGAIN, "in", n, n.to_string().as_bytes()).await.unwrap();
-        served.is_acknowledged(n).await;
+        served.publish_as(0x32 | DUP, "in", n, n.to_string().as_bytes()).await.unwrap();
+        served.expect_puback(n).await;
     }
     for n in 3..=4 {
         assert_eq!(value(&mut reader).await, n);
     }
-    // The same identifier is another message now.
+    // The same packet identifier is another message now.
     served.publish(3).await.unwrap();
-    served.is_acknowledged(3).await;
+    served.expect_puback(3).await;
     assert_eq!(value(&mut reader).await, 3);
     tokio::join!(shut_down(&db), async { drop(served) });
     assert!(reader.try_recv().is_err());
 }
 
-pub async fn an_identifier_of_qos_2_stands_for_one_message_until_its_release<S: Subject>(
+pub async fn a_packet_identifier_of_qos_2_means_one_message_until_its_release<S: Subject>(
     subject: S,
 ) {
-    const AGAIN: u8 = 8;
+    const DUP: u8 = 8;
     let broker = Broker::new(S::VERSION, None).await;
     let (db, mut reader) = client(&subject, broker.port(), QUEUE);
     let mut served = broker.accept().await;
@@ -314,15 +311,15 @@ pub async fn an_identifier_of_qos_2_stands_for_one_message_until_its_release<S: 
     for round in 0..3_u64 {
         let number = round.to_string();
         served.publish_as(0x34, "in", 9, number.as_bytes()).await.unwrap();
-        served.is_answered(PUBREC, 9).await;
+        served.expect_ack(PUBREC, 9).await;
         assert_eq!(value(&mut reader).await, round);
-        // The answer is lost, and the session goes on with the message.
+        // The acknowledgement is lost, and the session continues with the message.
         drop(served);
         served = broker.resume().await;
-        served.publish_as(0x34 | AGAIN, "in", 9, number.as_bytes()).await.unwrap();
-        served.is_answered(PUBREC, 9).await;
+        served.publish_as(0x34 | DUP, "in", 9, number.as_bytes()).await.unwrap();
+        served.expect_ack(PUBREC, 9).await;
         served.release(9).await;
-        served.is_answered(PUBCOMP, 9).await;
+        served.expect_ack(PUBCOMP, 9).await;
     }
     tokio::join!(shut_down(&db), async { drop(served) });
     assert!(reader.try_recv().is_err());
@@ -338,14 +335,14 @@ pub async fn an_idle_connection_is_kept_alive<S: Subject>(subject: S) {
         reg.buffer(QUEUE).link_to("mqtt://out?qos=1", Json);
     });
     let db = start(builder).await;
-    // A broker gives up after one and a half.
+    // A broker closes an idle connection after one and a half intervals.
     tokio::time::sleep(keep_alive * 2).await;
     db.producer::<u64>("out").unwrap().produce(1).await.unwrap();
     shut_down(&db).await;
     assert_eq!((link(&db, 0).reconnects, link(&db, 0).sent), (0, 1));
 }
 
-pub async fn a_broker_that_says_nothing_is_given_up_in_time<S: Subject>(subject: S) {
+pub async fn an_attempt_ends_in_time_if_the_broker_sends_nothing<S: Subject>(subject: S) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let limit = Duration::from_secs(1);
@@ -360,9 +357,9 @@ pub async fn a_broker_that_says_nothing_is_given_up_in_time<S: Subject>(subject:
         let (mut socket, _) = within("an attempt", listener.accept()).await.unwrap();
         let mut bytes = Vec::new();
         let read = tokio::io::AsyncReadExt::read_to_end(&mut socket, &mut bytes);
-        // It is reset or closed, by the client.
+        // The client resets or closes the connection.
         let _ended = within("the end of the attempt", read).await;
-        assert!(!bytes.is_empty(), "it has said hello");
+        assert!(!bytes.is_empty(), "the client has sent its CONNECT");
     }
     assert!(db.health().links[0].last_error.is_some() && !db.health().links[0].connected);
     shut_down(&db).await;

@@ -1,4 +1,4 @@
-//! Values and messages on a connection that holds.
+//! Values and messages on a connection that does not break.
 
 use aimdb_core::{Json, decode_with, encode_with};
 use aimdb_mqtt_connector::{MqttVersion, QoS, mqtt};
@@ -6,7 +6,7 @@ use aimdb_mqtt_connector::{MqttVersion, QoS, mqtt};
 use super::{Setup, Subject, topic_and_parts};
 use crate::support::*;
 
-pub async fn values_go_out_in_order_at_every_quality_of_service<S: Subject>(subject: S) {
+pub async fn values_are_published_in_order_at_every_quality_of_service<S: Subject>(subject: S) {
     let Some(broker) = Mosquitto::start(UNLIMITED) else { return };
     let mut probe = Probe::connect(broker.port()).await;
     let mut builder = subject.builder_with(Setup::to(broker.port()));
@@ -33,10 +33,10 @@ pub async fn values_go_out_in_order_at_every_quality_of_service<S: Subject>(subj
         let link = link(&db, at);
         assert_eq!((link.sent, link.dropped, link.encode_errors), (300, 0, 0), "{link}");
     }
-    probe.hears_nothing().await;
+    probe.receives_nothing().await;
 }
 
-pub async fn messages_come_in_in_order_at_every_quality_of_service<S: Subject>(subject: S) {
+pub async fn messages_are_received_in_order_at_every_quality_of_service<S: Subject>(subject: S) {
     let Some(broker) = Mosquitto::start(UNLIMITED) else { return };
     let probe = Probe::connect(broker.port()).await;
     let mut builder = subject.builder_with(Setup::to(broker.port()));
@@ -66,9 +66,7 @@ pub async fn messages_come_in_in_order_at_every_quality_of_service<S: Subject>(s
     }
 }
 
-pub async fn only_a_link_that_says_retain_leaves_its_newest_value_at_the_broker<S: Subject>(
-    subject: S,
-) {
+pub async fn only_a_retaining_link_leaves_its_newest_value_at_the_broker<S: Subject>(subject: S) {
     let Some(broker) = Mosquitto::start("") else { return };
     let mut builder = subject.builder_with(Setup::to(broker.port()));
     builder.configure::<u64>("kept", |reg| {
@@ -91,11 +89,11 @@ pub async fn only_a_link_that_says_retain_leaves_its_newest_value_at_the_broker<
     let message = late.next().await;
     assert!(message.retain);
     assert_eq!((&message.topic[..], &message.payload[..]), (&b"t/kept"[..], &b"2"[..]));
-    late.hears_nothing().await;
+    late.receives_nothing().await;
     shut_down(&db).await;
 }
 
-pub async fn a_codec_sees_what_the_wildcards_matched<S: Subject>(subject: S) {
+pub async fn a_codec_sees_the_parts_that_the_wildcards_matched<S: Subject>(subject: S) {
     let Some(broker) = Mosquitto::start("") else { return };
     let probe = Probe::connect(broker.port()).await;
     let mut builder = subject.builder_with(Setup::to(broker.port()));
@@ -112,7 +110,7 @@ pub async fn a_codec_sees_what_the_wildcards_matched<S: Subject>(subject: S) {
         .map(|key| db.consumer::<String>(key).unwrap().subscribe().unwrap());
     db.start();
     connected(&db).await;
-    for (topic, at, parts) in [
+    for (topic, index, parts) in [
         ("house/attic/north/temp", 0, "attic|north"),
         ("house//ü/temp", 0, "|ü"),
         ("garden", 1, ""),
@@ -122,7 +120,7 @@ pub async fn a_codec_sees_what_the_wildcards_matched<S: Subject>(subject: S) {
         ("roof", 3, ""),
     ] {
         probe.publish(topic, "", QoS::AtLeastOnce).await;
-        assert_eq!(value(&mut readers[at]).await, format!("{topic} {parts}"));
+        assert_eq!(value(&mut readers[index]).await, format!("{topic} {parts}"));
     }
     for topic in ["house/attic/temp", "roof/x", "pump/1"] {
         probe.publish(topic, "", QoS::AtLeastOnce).await;
@@ -132,9 +130,7 @@ pub async fn a_codec_sees_what_the_wildcards_matched<S: Subject>(subject: S) {
     shut_down(&db).await;
 }
 
-pub async fn overlapping_and_equal_filters_fill_every_record_they_belong_to<S: Subject>(
-    subject: S,
-) {
+pub async fn overlapping_and_equal_filters_fill_every_matching_record<S: Subject>(subject: S) {
     let Some(broker) = Mosquitto::start("") else { return };
     let probe = Probe::connect(broker.port()).await;
     let mut builder = subject.builder_with(Setup::to(broker.port()));
@@ -155,7 +151,7 @@ pub async fn overlapping_and_equal_filters_fill_every_record_they_belong_to<S: S
         let mut seen = Vec::new();
         while seen.len() < 50 {
             let n = value(reader).await;
-            // MQTT 3.1.1 lets a broker send one copy for each filter, without saying for which.
+            // With MQTT 3.1.1 a broker may send one copy for each filter, without naming the filter.
             if S::VERSION == MqttVersion::V5 || seen.last() != Some(&n) {
                 seen.push(n);
             }
@@ -193,7 +189,7 @@ pub async fn a_shared_subscription_divides_messages_among_its_members<S: Subject
     }
 }
 
-pub async fn more_subscriptions_than_a_client_has_places_are_all_made<S: Subject>(subject: S) {
+pub async fn more_subscriptions_than_the_client_has_slots_are_all_made<S: Subject>(subject: S) {
     let Some(broker) = Mosquitto::start("") else { return };
     let probe = Probe::connect(broker.port()).await;
     let mut builder = subject.builder_with(Setup::to(broker.port()));
@@ -208,7 +204,7 @@ pub async fn more_subscriptions_than_a_client_has_places_are_all_made<S: Subject
         probe.publish(&format!("in/{at}"), at.to_string(), QoS::AtLeastOnce).await;
     }
     eventually(
-        "each link gets its message",
+        "each link receives its message",
         || db.metrics().links.iter().map(|link| link.received).collect::<Vec<_>>(),
         |received| *received == [1; 30],
     )
@@ -216,7 +212,7 @@ pub async fn more_subscriptions_than_a_client_has_places_are_all_made<S: Subject
     shut_down(&db).await;
 }
 
-pub async fn a_computed_topic_that_is_no_topic_costs_only_its_value<S: Subject>(subject: S) {
+pub async fn an_invalid_computed_topic_loses_only_its_value<S: Subject>(subject: S) {
     let Some(broker) = Mosquitto::start("") else { return };
     let mut probe = Probe::connect(broker.port()).await;
     probe.subscribe("rooms/#", QoS::AtLeastOnce).await;
@@ -241,7 +237,7 @@ pub async fn a_computed_topic_that_is_no_topic_costs_only_its_value<S: Subject>(
     assert_eq!(link.last_error.unwrap(), "a value did not encode: panicked: no topic for this one");
 }
 
-pub async fn a_codec_that_panics_costs_only_its_value<S: Subject>(subject: S) {
+pub async fn a_codec_that_panics_loses_only_its_value<S: Subject>(subject: S) {
     let Some(broker) = Mosquitto::start("") else { return };
     let mut probe = Probe::connect(broker.port()).await;
     probe.subscribe("out", QoS::AtLeastOnce).await;
@@ -278,7 +274,7 @@ pub async fn a_codec_that_panics_costs_only_its_value<S: Subject>(subject: S) {
     assert_eq!((link(&db, 0).reconnects, link(&db, 1).reconnects), (0, 0));
 }
 
-pub async fn two_brokers_live_side_by_side_under_two_names<S: Subject>(subject: S) {
+pub async fn two_connectors_with_two_names_serve_two_brokers<S: Subject>(subject: S) {
     let (Some(one), Some(two)) = (Mosquitto::start(""), Mosquitto::start("")) else { return };
     let mut builder = subject.builder_with(Setup { name: Some("local"), ..Setup::to(one.port()) });
     subject.connect(&mut builder, Setup { name: Some("cloud"), ..Setup::to(two.port()) });

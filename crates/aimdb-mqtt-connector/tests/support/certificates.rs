@@ -1,4 +1,4 @@
-//! A private CA and what it has signed, made anew for each test.
+//! A private CA and certificates that it signed, generated for each test.
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
@@ -10,7 +10,7 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    /// For a server at `127.0.0.1` and `localhost`.
+    /// Certificates for a server at `127.0.0.1` and `localhost`, and for a client.
     pub fn new() -> Self {
         let ca_key = KeyPair::generate().unwrap();
         let mut ca = CertificateParams::new(Vec::new()).unwrap();

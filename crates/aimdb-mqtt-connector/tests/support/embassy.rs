@@ -1,4 +1,4 @@
-//! The connector for microcontrollers on the host: its streams are Tokio's.
+//! `EmbassyMqttConnector` on the host, over streams of Tokio.
 
 use std::io;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use aimdb_mqtt_connector::{EmbassyMqttConnector, Network};
 use embedded_io_adapters::tokio_1::FromTokio;
 use tokio::net::TcpStream;
 
-/// Loopback, at one port.
+/// A network of connections to one port of 127.0.0.1.
 pub struct Tcp(pub u16);
 
 impl Network for Tcp {
@@ -21,7 +21,7 @@ impl Network for Tcp {
     }
 }
 
-/// A connector that comes back quickly.
+/// A connector with a short backoff.
 pub fn embassy_to(port: u16) -> EmbassyMqttConnector<Tcp> {
     EmbassyMqttConnector::new(format!("127.0.0.1:{port}"), Tcp(port))
         .backoff(Duration::from_millis(20), Duration::from_millis(100))

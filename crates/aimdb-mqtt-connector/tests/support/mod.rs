@@ -1,8 +1,8 @@
-//! What the tests of the connector stand on: a Mosquitto of their own, a bare client beside AimDB, a proxy that cuts
-//! connections, and waiting with an end.
+//! Support for the connector's tests: a Mosquitto process, a plain MQTT client, a proxy that breaks connections, and
+//! waiting with a time limit.
 //!
-//! Everything is on 127.0.0.1, and everything that is started ends with the value that stands for it.
-#![allow(dead_code, unreachable_pub, unused_imports)] // Every test binary uses its own part.
+//! All of it uses 127.0.0.1. Dropping a value ends the process or task that it started.
+#![allow(dead_code, unreachable_pub, unused_imports)] // Every test binary uses only a part.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -30,17 +30,17 @@ pub use proxy::Proxy;
 
 pub type Db = AimDb<TokioAdapter>;
 
-/// Long enough for a machine that is busy with something else.
-pub const PATIENCE: Duration = Duration::from_secs(15);
+/// The time limit of every wait, long enough for a busy machine.
+pub const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long nothing must happen for it to count as nothing.
-pub const SILENCE: Duration = Duration::from_millis(300);
+/// After this time without an event, a test concludes that none follows.
+pub const QUIET_TIME: Duration = Duration::from_millis(300);
 
 pub const VERSIONS: [MqttVersion; 2] = [MqttVersion::V5, MqttVersion::V311];
 
 pub const LEVELS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
-/// A broker that belongs to one test.
+/// A Mosquitto process of one test.
 pub struct Mosquitto {
     child: Option<Child>,
     binary: PathBuf,
@@ -49,14 +49,14 @@ pub struct Mosquitto {
 }
 
 impl Mosquitto {
-    /// A broker with these lines in its configuration, beside a listener and, unless said otherwise, access for
-    /// everybody. `None` if Mosquitto is not installed: then the test is skipped, except in CI, where that is a failure.
+    /// A broker with these lines in its configuration, in addition to a listener and, unless the lines set it,
+    /// anonymous access. `None` if Mosquitto is not installed: then the test is skipped, except in CI, where it fails.
     #[allow(clippy::print_stderr)]
     pub fn start(lines: &str) -> Option<Self> {
         Self::start_in(TempDir::new().unwrap(), lines)
     }
 
-    /// The same, with files of the test in `dir`.
+    /// Like [`start`](Self::start), with files of the test in `dir`.
     #[allow(clippy::print_stderr)]
     pub fn start_in(dir: TempDir, lines: &str) -> Option<Self> {
         let Some(binary) = find_mosquitto() else {
@@ -65,7 +65,7 @@ impl Mosquitto {
             return None;
         };
         let mut broker = Self { child: None, binary, port: 0, dir };
-        // Somebody else may take the port between the look and the start.
+        // Another process may take the port between the check and the start.
         for _ in 0..20 {
             broker.port = free_port();
             broker.configure(lines);
@@ -76,7 +76,7 @@ impl Mosquitto {
         panic!("mosquitto does not start: {}", broker.log());
     }
 
-    /// A broker that only lets `user` in.
+    /// A broker that accepts only `user`.
     pub fn start_with_password(user: &str, password: &str) -> Option<Self> {
         let dir = TempDir::new().unwrap();
         let passwords = dir.path().join("passwords");
@@ -93,7 +93,7 @@ impl Mosquitto {
         Self::start_in(dir, &lines)
     }
 
-    /// The next start has these lines.
+    /// Sets the lines of the configuration for the next start.
     pub fn configure(&self, lines: &str) {
         let anonymous = if lines.contains("allow_anonymous") { "" } else { "allow_anonymous true" };
         let persistence = if lines.contains("persistence ") { "" } else { "persistence false" };
@@ -115,7 +115,7 @@ impl Mosquitto {
             .spawn()
             .unwrap();
         let began = Instant::now();
-        while began.elapsed() < PATIENCE {
+        while began.elapsed() < TIMEOUT {
             if child.try_wait().unwrap().is_some() {
                 return false;
             }
@@ -146,7 +146,7 @@ impl Mosquitto {
         self.dir.path()
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
@@ -154,16 +154,16 @@ impl Mosquitto {
         }
     }
 
-    /// SIGTERM: it writes what it persists, and goes.
+    /// Sends SIGTERM: the broker writes its persistent state, and ends.
     pub fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            let asked = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
-            assert!(asked.unwrap().success());
+            let signal = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+            assert!(signal.unwrap().success());
             child.wait().unwrap();
         }
     }
 
-    /// On the same port.
+    /// Starts the broker again, on the same port.
     pub fn restart(&mut self) {
         self.kill();
         assert!(self.try_start(), "mosquitto does not start again: {}", self.log());
@@ -173,8 +173,8 @@ impl Mosquitto {
 impl Drop for Mosquitto {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
-            let _gone = child.kill();
-            let _gone = child.wait();
+            let _ended = child.kill();
+            let _ended = child.wait();
         }
     }
 }
@@ -186,8 +186,8 @@ fn find_mosquitto() -> Option<PathBuf> {
     folders.map(|folder| folder.join("mosquitto")).find(|file| file.is_file())
 }
 
-/// Below the range that systems give to outgoing connections: a client that knocks on a port of that range where nobody
-/// listens may end up connected to itself.
+/// A free port below the range of outgoing connections: a client that connects to an unused port in that range may be
+/// connected to itself.
 pub fn free_port() -> u16 {
     use std::hash::{BuildHasher, Hasher};
     loop {
@@ -199,7 +199,7 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// A bare MQTT 5 client beside AimDB.
+/// A plain MQTT 5 client, independent of AimDB.
 pub struct Probe {
     client: raw::AsyncClient,
     received: mpsc::UnboundedReceiver<raw::Publish>,
@@ -218,7 +218,7 @@ impl Probe {
             let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             options.set_client_id(format!("probe-{}-{number}", std::process::id()));
         }
-        options.set_max_packet_size(Some(16 << 20)).set_connect_timeout(PATIENCE);
+        options.set_max_packet_size(Some(16 << 20)).set_connect_timeout(TIMEOUT);
         let mut network = raw::NetworkOptions::new();
         network.set_tcp_nodelay(true);
         options.set_network_options(network);
@@ -229,7 +229,7 @@ impl Probe {
             loop {
                 match events.poll().await {
                     Ok(raw::Event::Incoming(raw::Packet::Publish(publish))) => {
-                        let _over = sender.send(publish);
+                        let _receiver_dropped = sender.send(publish);
                     }
                     Ok(_) => {}
                     Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
@@ -240,11 +240,11 @@ impl Probe {
     }
 
     pub async fn subscribe(&self, filter: &str, qos: QoS) {
-        let asked = self.client.subscribe_tracked(filter, level(qos)).await.unwrap();
-        within("a subscription", asked.wait_completion_async()).await.unwrap();
+        let subscription = self.client.subscribe_tracked(filter, level(qos)).await.unwrap();
+        within("a subscription", subscription.wait_completion_async()).await.unwrap();
     }
 
-    /// Returns when the broker has it.
+    /// Publishes, and returns when the broker has acknowledged it.
     pub async fn publish(&self, topic: &str, payload: impl Into<Vec<u8>>, qos: QoS) {
         self.send(topic, payload.into(), raw::PublishOptions::new(level(qos))).await;
     }
@@ -278,9 +278,9 @@ impl Probe {
         Some(std::str::from_utf8(&message.payload).unwrap().parse().unwrap())
     }
 
-    pub async fn hears_nothing(&mut self) {
-        if let Ok(message) = tokio::time::timeout(SILENCE, self.received.recv()).await {
-            panic!("the probe got {message:?}");
+    pub async fn receives_nothing(&mut self) {
+        if let Ok(message) = tokio::time::timeout(QUIET_TIME, self.received.recv()).await {
+            panic!("the probe received {message:?}");
         }
     }
 }
@@ -299,44 +299,44 @@ pub fn level(qos: QoS) -> raw::QoS {
     }
 }
 
-/// `future`'s output, or a failed test.
+/// The output of `future`. The test fails if it takes longer than [`TIMEOUT`].
 pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
-    match tokio::time::timeout(PATIENCE, future).await {
+    match tokio::time::timeout(TIMEOUT, future).await {
         Ok(output) => output,
-        Err(_) => panic!("{what} took more than {PATIENCE:?}"),
+        Err(_) => panic!("{what} took more than {TIMEOUT:?}"),
     }
 }
 
-/// Waits until `condition` holds; says what `shown` was if it does not come to that.
+/// Waits until `condition` holds for `observe()`. The test fails with the last observation after [`TIMEOUT`].
 pub async fn eventually<D: Debug>(
     what: &str,
-    shown: impl Fn() -> D,
+    observe: impl Fn() -> D,
     condition: impl Fn(&D) -> bool,
 ) {
     let began = Instant::now();
     loop {
-        let now = shown();
+        let now = observe();
         if condition(&now) {
             return;
         }
-        assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}: {now:#?}");
+        assert!(began.elapsed() < TIMEOUT, "not within {TIMEOUT:?}: {what}: {now:#?}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
-/// Mosquitto's own limits would get in the way: it has 20 messages under way to a client unless told otherwise, and
-/// gives up the order of those at QoS 2 when more of them wait.
+/// Disables two limits of Mosquitto: it has at most 20 messages in flight to a client unless configured otherwise, and
+/// does not keep the order at QoS 2 when more of them wait.
 pub const UNLIMITED: &str = "max_inflight_messages 0\nmax_queued_messages 0";
 
 pub const QUEUE: BufferCfg = BufferCfg::SpmcQueue { capacity: 4096 };
 
 pub fn builder() -> AimDbBuilder<TokioAdapter> {
     let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter::new().unwrap()));
-    builder.shutdown_deadline(PATIENCE);
+    builder.shutdown_deadline(TIMEOUT);
     builder
 }
 
-/// A connector that comes back quickly.
+/// A connector with a short backoff.
 pub fn mqtt_to(port: u16) -> MqttConnector {
     to_url(format!("mqtt://127.0.0.1:{port}"))
 }
@@ -345,7 +345,7 @@ pub fn to_url(url: impl Into<String>) -> MqttConnector {
     MqttConnector::new(url).backoff(Duration::from_millis(20), Duration::from_millis(100))
 }
 
-/// Starts the database and waits until every link is served.
+/// Starts the database and waits until every link is connected.
 pub async fn start<R: Runtime>(builder: AimDbBuilder<R>) -> AimDb<R> {
     let db = builder.build().unwrap();
     db.start();
@@ -367,18 +367,18 @@ pub async fn value<T: Clone + Send + Sync + 'static>(reader: &mut Reader<T>) -> 
 }
 
 pub async fn no_value<T: Clone + Debug + Send + Sync + 'static>(reader: &mut Reader<T>) {
-    if let Ok(value) = tokio::time::timeout(SILENCE, reader.recv()).await {
-        panic!("the record got {value:?}");
+    if let Ok(value) = tokio::time::timeout(QUIET_TIME, reader.recv()).await {
+        panic!("the record received {value:?}");
     }
 }
 
-/// The link number `at`, in the order of registration.
-pub fn link<R: Runtime>(db: &AimDb<R>, at: usize) -> LinkMetrics {
-    db.metrics().links.swap_remove(at)
+/// The metrics of one link, by its index in the order of registration.
+pub fn link<R: Runtime>(db: &AimDb<R>, index: usize) -> LinkMetrics {
+    db.metrics().links.swap_remove(index)
 }
 
-/// Shuts down and asserts that nothing was left.
+/// Shuts down and asserts that every value was delivered.
 pub async fn shut_down<R: Runtime>(db: &AimDb<R>) {
-    let report = db.shutdown(PATIENCE).await;
+    let report = db.shutdown(TIMEOUT).await;
     assert!(report.is_clean() && report.failures.is_empty(), "{report}");
 }

@@ -1,4 +1,4 @@
-//! A network that breaks.
+//! A proxy that breaks connections.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-/// Forwards every connection to a broker, until it cuts it.
+/// Forwards every connection to a broker, until [`cut`](Self::cut).
 #[derive(Clone)]
 pub struct Proxy {
     port: u16,
@@ -17,9 +17,9 @@ pub struct Proxy {
 #[derive(Default)]
 struct State {
     cut: Notify,
-    /// What the broker says does not get through.
+    /// Bytes from the broker are discarded.
     mute: AtomicBool,
-    /// Nobody gets through.
+    /// New connections are closed.
     closed: AtomicBool,
     connections: AtomicUsize,
 }
@@ -44,17 +44,17 @@ impl Proxy {
         self.port
     }
 
-    /// Breaks every connection there is.
+    /// Breaks every open connection.
     pub fn cut(&self) {
         self.state.cut.notify_waiters();
     }
 
-    /// Swallows what the broker says, acknowledgements for instance, until it is unmuted.
+    /// Discards the bytes from the broker, acknowledgements for instance, until `mute(false)`.
     pub fn mute(&self, mute: bool) {
         self.state.mute.store(mute, SeqCst);
     }
 
-    /// Breaks every connection and accepts no new one until it is opened again.
+    /// Breaks every connection and forwards no new one until `close(false)`.
     pub fn close(&self, closed: bool) {
         self.state.closed.store(closed, SeqCst);
         if closed {

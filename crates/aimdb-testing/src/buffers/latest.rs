@@ -5,12 +5,12 @@ use core::task::Poll;
 use aimdb_core::{BufferCfg::SingleLatest, Event, TryRecvError};
 
 use super::{
-    Door, OpenRecord, RecordReader, all_events, assert_pending, open, produce_all, read_all,
+    OpenRecord, RecordApi, RecordReader, all_events, assert_pending, open, produce_all, read_all,
 };
 
-/// Of five values a reader that was busy gets the last.
-pub fn a_latest_reader_skips_to_the_newest(door: &impl Door) {
-    let record = open(door, SingleLatest);
+/// A reader that did not read for five values receives the last one.
+pub fn a_latest_reader_skips_to_the_newest(api: &impl RecordApi) {
+    let record = open(api, SingleLatest);
     let mut reader = record.subscribe().unwrap();
     produce_all(&record, 0..5);
     assert_pending(&reader, 1);
@@ -19,9 +19,9 @@ pub fn a_latest_reader_skips_to_the_newest(door: &impl Door) {
     assert_eq!(reader.lagged(), 4);
 }
 
-/// `Lagged(n)` comes before the value for which `n` others were skipped.
-pub fn a_latest_reader_is_told_what_it_skipped(door: &impl Door) {
-    let record = open(door, SingleLatest);
+/// A reader receives `Lagged(n)` before the value for which it skipped `n` others.
+pub fn a_latest_reader_receives_the_lag_before_the_value(api: &impl RecordApi) {
+    let record = open(api, SingleLatest);
     let mut reader = record.subscribe().unwrap();
     produce_all(&record, [0]);
     assert_eq!(all_events(&mut reader), [Event::Value(0)]);
@@ -29,9 +29,9 @@ pub fn a_latest_reader_is_told_what_it_skipped(door: &impl Door) {
     assert_eq!(all_events(&mut reader), [Event::Lagged(2), Event::Value(3)]);
 }
 
-/// The current value, once; what came before it is not lag.
-pub fn a_late_latest_reader_sees_the_current_value_at_once(door: &impl Door) {
-    let record = open(door, SingleLatest);
+/// A new reader receives the current value once, and does not count the earlier ones as lag.
+pub fn a_late_latest_reader_sees_the_current_value_at_once(api: &impl RecordApi) {
+    let record = open(api, SingleLatest);
     produce_all(&record, 0..3);
     let mut late = record.subscribe().unwrap();
     assert_pending(&late, 1);
@@ -39,9 +39,9 @@ pub fn a_late_latest_reader_sees_the_current_value_at_once(door: &impl Door) {
     assert_eq!(late.lagged(), 0);
 }
 
-/// A value that was read is not handed out again to the same reader.
-pub fn a_latest_reader_sees_each_value_once(door: &impl Door) {
-    let record = open(door, SingleLatest);
+/// A reader does not receive the same value twice.
+pub fn a_latest_reader_sees_each_value_once(api: &impl RecordApi) {
+    let record = open(api, SingleLatest);
     let mut reader = record.subscribe().unwrap();
     for value in [5, 5, 6] {
         produce_all(&record, [value]);
@@ -52,9 +52,9 @@ pub fn a_latest_reader_sees_each_value_once(door: &impl Door) {
     assert_eq!(reader.lagged(), 0);
 }
 
-/// Reading takes the value from nobody else.
-pub fn each_latest_reader_has_its_own_place(door: &impl Door) {
-    let record = open(door, SingleLatest);
+/// A read by one reader takes the value from no other.
+pub fn each_latest_reader_has_its_own_cursor(api: &impl RecordApi) {
+    let record = open(api, SingleLatest);
     let mut quick = record.subscribe().unwrap();
     let mut slow = record.subscribe().unwrap();
     for value in 0..3 {
@@ -65,18 +65,18 @@ pub fn each_latest_reader_has_its_own_place(door: &impl Door) {
     assert_eq!((quick.lagged(), slow.lagged()), (0, 2));
 }
 
-/// Before the first value there is none, for old readers and new.
-pub fn a_latest_record_starts_without_a_value(door: &impl Door) {
-    let record = open(door, SingleLatest);
+/// There is no value before the first one is written, for old readers and for new ones.
+pub fn a_latest_record_starts_without_a_value(api: &impl RecordApi) {
+    let record = open(api, SingleLatest);
     let mut reader = record.subscribe().unwrap();
     assert_eq!((record.latest(), reader.try_recv()), (None, Err(TryRecvError::Empty)));
     produce_all(&record, [1]);
     assert_eq!(all_events(&mut reader), [Event::Value(1)]);
 }
 
-/// With or without readers, `produce` is ready at once.
-pub fn a_latest_record_never_holds_its_writer_back(door: &impl Door) {
-    let record = open(door, SingleLatest);
+/// `produce` is ready at once, with readers and without.
+pub fn a_latest_record_never_blocks_its_writer(api: &impl RecordApi) {
+    let record = open(api, SingleLatest);
     produce_all(&record, 0..300);
     let _idle = record.subscribe().unwrap();
     assert_eq!(record.produce_many((300..600).collect()), Poll::Ready(Ok(300)));

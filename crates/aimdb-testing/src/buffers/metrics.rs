@@ -1,11 +1,11 @@
-//! What a record counts. A door that shows no metrics passes.
+//! The counters of a record. An API without metrics passes these cases.
 
 use core::task::Poll;
 
 use aimdb_core::BufferCfg::{Mailbox, SingleLatest};
 use aimdb_core::metrics::RecordMetrics;
 
-use super::{Door, KINDS, OpenRecord, RecordReader, open, produce_all, queue, read_all, ring};
+use super::{KINDS, OpenRecord, RecordApi, RecordReader, open, produce_all, queue, read_all, ring};
 
 /// `(produced, overwritten, depth)`.
 fn totals(metrics: &RecordMetrics) -> (u64, u64, usize) {
@@ -18,9 +18,9 @@ fn reader(metrics: &RecordMetrics, at: usize) -> (u64, u64, u64) {
     (reader.delivered, reader.lagged, reader.pending)
 }
 
-/// What any reader has had is not overwritten unread, whoever else missed it.
-pub fn metrics_count_what_a_ring_loses_unread(door: &impl Door) {
-    let record = open(door, ring(4));
+/// A value that any reader has read does not count as overwritten, although other readers missed it.
+pub fn metrics_count_what_a_ring_loses_unread(api: &impl RecordApi) {
+    let record = open(api, ring(4));
     let mut quick = record.subscribe().unwrap();
     let _slow = record.subscribe().unwrap();
     produce_all(&record, 0..3);
@@ -34,9 +34,9 @@ pub fn metrics_count_what_a_ring_loses_unread(door: &impl Door) {
     assert_eq!(metrics.blocked, None);
 }
 
-/// A queue overwrites nothing; what it accepts with nobody there counts as unread.
-pub fn metrics_count_what_a_queue_holds(door: &impl Door) {
-    let record = open(door, queue(4));
+/// A queue overwrites nothing. A value that it accepts without a reader counts as overwritten unread.
+pub fn metrics_count_what_a_queue_holds(api: &impl RecordApi) {
+    let record = open(api, queue(4));
     produce_all(&record, 0..2);
     let mut quick = record.subscribe().unwrap();
     let slow = record.subscribe().unwrap();
@@ -52,9 +52,9 @@ pub fn metrics_count_what_a_queue_holds(door: &impl Door) {
     assert_eq!((totals(&metrics), metrics.readers.len()), ((6, 2, 3), 1));
 }
 
-/// A value that one reader had was read; the current one is neither.
-pub fn metrics_count_what_a_latest_record_replaces_unread(door: &impl Door) {
-    let record = open(door, SingleLatest);
+/// A value that one reader has read does not count as overwritten, and neither does the current value.
+pub fn metrics_count_what_a_latest_record_replaces_unread(api: &impl RecordApi) {
+    let record = open(api, SingleLatest);
     let mut quick = record.subscribe().unwrap();
     let _slow = record.subscribe().unwrap();
     produce_all(&record, 0..3);
@@ -66,9 +66,9 @@ pub fn metrics_count_what_a_latest_record_replaces_unread(door: &impl Door) {
     assert_eq!(reader(&metrics, 1), (0, 4, 1));
 }
 
-/// Replaced commands were never taken; taken ones are not held.
-pub fn metrics_count_what_a_mailbox_replaces(door: &impl Door) {
-    let record = open(door, Mailbox);
+/// A replaced command counts as overwritten. A taken command is not held.
+pub fn metrics_count_what_a_mailbox_replaces(api: &impl RecordApi) {
+    let record = open(api, Mailbox);
     let mut taker = record.subscribe().unwrap();
     produce_all(&record, 0..3);
     assert_eq!(read_all(&mut taker), [2]);
@@ -79,9 +79,9 @@ pub fn metrics_count_what_a_mailbox_replaces(door: &impl Door) {
     assert_eq!(reader(&metrics, 0), (2, 2, 0));
 }
 
-/// While a writer waits, and only then.
-pub fn metrics_name_the_reader_that_holds_a_writer_back(door: &impl Door) {
-    let record = open(door, queue(1));
+/// The metrics name the reader while a writer waits, and only then.
+pub fn metrics_name_the_reader_that_blocks_a_writer(api: &impl RecordApi) {
+    let record = open(api, queue(1));
     let mut reader = record.subscribe().unwrap();
     produce_all(&record, [1]);
     let outcome = record.produce_during(2, || {
@@ -96,11 +96,12 @@ pub fn metrics_name_the_reader_that_holds_a_writer_back(door: &impl Door) {
     assert_eq!(blocked(), None);
 }
 
-/// From the moment there is room: after a read, after a reader has gone, after the end.
-pub fn metrics_forget_a_writer_that_has_been_let_go(door: &impl Door) {
+/// A writer is not blocked from the moment that there is room: after a read, after the reader was dropped, after the\
+/// close.
+pub fn metrics_omit_a_writer_that_is_no_longer_blocked(api: &impl RecordApi) {
     let blocked = |record: &dyn Fn() -> Option<RecordMetrics>| record().and_then(|m| m.blocked);
     for way in 0..3 {
-        let record = open(door, queue(1));
+        let record = open(api, queue(1));
         let mut slow = Some(record.subscribe().unwrap());
         let mut quick = record.subscribe().unwrap();
         produce_all(&record, [1]);
@@ -117,10 +118,10 @@ pub fn metrics_forget_a_writer_that_has_been_let_go(door: &impl Door) {
     }
 }
 
-/// Whoever looks leaves everything as it is.
-pub fn taking_metrics_consumes_nothing(door: &impl Door) {
+/// Metrics move no cursor.
+pub fn taking_metrics_consumes_nothing(api: &impl RecordApi) {
     for cfg in KINDS {
-        let record = open(door, cfg);
+        let record = open(api, cfg);
         let mut reader = record.subscribe().unwrap();
         produce_all(&record, [1]);
         assert_eq!(record.metrics(), record.metrics(), "{cfg}");

@@ -1,4 +1,4 @@
-//! `SpmcRing`: the last `capacity` values. Writers never wait; a slow reader loses the oldest and is told how many.
+//! `SpmcRing`: the last `capacity` values. Writers never wait; a slow reader loses the oldest values and counts them.
 
 use alloc::vec::Vec;
 use core::task::Poll;
@@ -6,14 +6,14 @@ use core::task::Poll;
 use aimdb_core::{Event, TryRecvError};
 
 use super::{
-    Door, OpenRecord, RecordReader, Takers, all_events, assert_pending, open, produce_all,
+    OpenRecord, RecordApi, RecordReader, Takers, all_events, assert_pending, open, produce_all,
     read_all, ring,
 };
-use crate::payload::Census;
+use crate::counted::InstanceCounter;
 
-/// Ten values into a ring of four leave the last four, and six are counted as lost.
-pub fn a_ring_keeps_the_last_capacity_values_exactly(door: &impl Door) {
-    let record = open(door, ring(4));
+/// Ten values are written to a ring of four: the last four are held, six are counted as lost.
+pub fn a_ring_keeps_the_last_capacity_values_exactly(api: &impl RecordApi) {
+    let record = open(api, ring(4));
     let mut reader = record.subscribe().unwrap();
     produce_all(&record, 0..10);
     assert_pending(&reader, 4);
@@ -22,10 +22,10 @@ pub fn a_ring_keeps_the_last_capacity_values_exactly(door: &impl Door) {
     assert_eq!(reader.lagged(), 6);
 }
 
-/// The capacity is exact: not rounded up, no slot kept free.
-pub fn a_ring_filled_to_its_capacity_loses_nothing(door: &impl Door) {
+/// The capacity is exact: it is not rounded up, and the ring keeps no slot free.
+pub fn a_ring_filled_to_its_capacity_loses_nothing(api: &impl RecordApi) {
     for capacity in [1, 2, 3, 5, 8, 13] {
-        let record = open(door, ring(capacity));
+        let record = open(api, ring(capacity));
         let mut reader = record.subscribe().unwrap();
         produce_all(&record, 0..capacity as u64);
         assert_eq!((reader.lagged(), read_all(&mut reader).len()), (0, capacity));
@@ -35,17 +35,17 @@ pub fn a_ring_filled_to_its_capacity_loses_nothing(door: &impl Door) {
     }
 }
 
-/// A ring of one is a ring.
-pub fn a_ring_of_one_keeps_the_newest(door: &impl Door) {
-    let record = open(door, ring(1));
+/// A capacity of one is valid.
+pub fn a_ring_of_one_keeps_the_newest(api: &impl RecordApi) {
+    let record = open(api, ring(1));
     let mut reader = record.subscribe().unwrap();
     produce_all(&record, [1, 2, 3]);
     assert_eq!(all_events(&mut reader), [Event::Lagged(2), Event::Value(3)]);
 }
 
-/// With or without readers, `produce` is ready at once.
-pub fn a_ring_never_holds_its_writer_back(door: &impl Door) {
-    let record = open(door, ring(2));
+/// `produce` is ready at once, with readers and without.
+pub fn a_ring_never_blocks_its_writer(api: &impl RecordApi) {
+    let record = open(api, ring(2));
     produce_all(&record, 0..300);
     let _idle = record.subscribe().unwrap();
     produce_all(&record, 300..600);
@@ -53,9 +53,9 @@ pub fn a_ring_never_holds_its_writer_back(door: &impl Door) {
     assert_eq!(record.try_produce(900), Ok(()));
 }
 
-/// What was there before is not seen and not counted as lost.
-pub fn a_late_ring_reader_sees_what_comes_after_it_subscribed(door: &impl Door) {
-    let record = open(door, ring(4));
+/// A reader does not receive the values written before it subscribed, and does not count them as lost.
+pub fn a_late_ring_reader_sees_values_from_its_subscription_on(api: &impl RecordApi) {
+    let record = open(api, ring(4));
     produce_all(&record, 0..3);
     let mut late = record.subscribe().unwrap();
     assert_eq!(late.try_recv(), Err(TryRecvError::Empty));
@@ -64,9 +64,9 @@ pub fn a_late_ring_reader_sees_what_comes_after_it_subscribed(door: &impl Door) 
     assert_eq!(late.lagged(), 0);
 }
 
-/// Readers of a ring do not disturb each other.
-pub fn each_ring_reader_sees_every_value_and_has_its_own_lag(door: &impl Door) {
-    let record = open(door, ring(2));
+/// A slow reader costs a quick one nothing.
+pub fn each_ring_reader_sees_every_value_and_has_its_own_lag(api: &impl RecordApi) {
+    let record = open(api, ring(2));
     let mut quick = record.subscribe().unwrap();
     let mut slow = record.subscribe().unwrap();
     let mut seen = Vec::new();
@@ -78,32 +78,32 @@ pub fn each_ring_reader_sees_every_value_and_has_its_own_lag(door: &impl Door) {
     assert_eq!((read_all(&mut slow), slow.lagged()), (Vec::from([3, 4]), 3));
 }
 
-/// `Lagged(n)` stands exactly where the `n` values are missing, once.
-pub fn a_ring_reader_is_told_of_each_gap_in_order(door: &impl Door) {
-    let record = open(door, ring(2));
+/// A reader receives `Lagged(n)` once, at the position of the `n` lost values.
+pub fn a_ring_reader_receives_each_lag_in_order(api: &impl RecordApi) {
+    let record = open(api, ring(2));
     let mut reader = record.subscribe().unwrap();
     produce_all(&record, [0]);
-    let mut told = all_events(&mut reader);
+    let mut events = all_events(&mut reader);
     produce_all(&record, 1..6);
-    told.extend(all_events(&mut reader));
+    events.extend(all_events(&mut reader));
     produce_all(&record, 6..9);
-    told.extend(all_events(&mut reader));
+    events.extend(all_events(&mut reader));
     let [gap_of_3, gap_of_1] = [3, 1].map(Event::Lagged);
     let [zero, four, five, seven, eight] = [0, 4, 5, 7, 8].map(Event::Value);
-    assert_eq!(told, [zero, gap_of_3, four, five, gap_of_1, seven, eight]);
+    assert_eq!(events, [zero, gap_of_3, four, five, gap_of_1, seven, eight]);
     assert_eq!(reader.lagged(), 4);
 }
 
-/// `lagged()` counts what is lost already, and counts it once.
-pub fn ring_lag_is_visible_before_the_reader_comes_to_it(door: &impl Door) {
-    let record = open(door, ring(3));
+/// `lagged()` counts a value as soon as it is lost, once.
+pub fn ring_lag_is_counted_before_the_reader_reads_on(api: &impl RecordApi) {
+    let record = open(api, ring(3));
     let mut reader = record.subscribe().unwrap();
     for (produced, lost) in [(3, 0), (1, 1), (1, 2)] {
         produce_all(&record, 0..produced);
         assert_eq!(reader.lagged(), lost);
     }
     assert_eq!(reader.next_event(), Poll::Ready(Ok(Event::Lagged(2))));
-    // The value behind a lag that was reported cannot be lost any more; the one behind it can.
+    // The value that follows a reported lag can no longer be lost; the value after that one can.
     produce_all(&record, [7]);
     assert_eq!(reader.lagged(), 2);
     produce_all(&record, [8]);
@@ -113,9 +113,9 @@ pub fn ring_lag_is_visible_before_the_reader_comes_to_it(door: &impl Door) {
     assert_eq!(reader.lagged(), 3);
 }
 
-/// `recv`, `try_recv` and `recv_many` survive lag.
-pub fn a_ring_reader_that_is_not_told_goes_on_with_the_oldest_left(door: &impl Door) {
-    let record = open(door, ring(3));
+/// `recv`, `try_recv` and `recv_many` report no lag: they continue with the oldest value held.
+pub fn recv_on_a_ring_skips_lost_values_to_the_oldest_held(api: &impl RecordApi) {
+    let record = open(api, ring(3));
     let mut reader = record.subscribe().unwrap();
     produce_all(&record, 0..10);
     assert_eq!(reader.recv(), Poll::Ready(Ok(7)));
@@ -126,20 +126,20 @@ pub fn a_ring_reader_that_is_not_told_goes_on_with_the_oldest_left(door: &impl D
     assert_eq!(reader.recv_many(&mut values, 9), Poll::Ready(Ok(3)));
     assert_eq!(values, [12, 13, 14]);
     assert_eq!(reader.lagged(), 7 + 1 + 2);
-    assert!(all_events(&mut reader).is_empty(), "lag that was passed over is not told later");
+    assert!(all_events(&mut reader).is_empty(), "lag that `recv` skipped is not reported later");
 }
 
-/// A ring keeps the value and clones it for each reader; what is overwritten is dropped at once.
-pub fn a_ring_clones_for_each_reader_and_drops_what_it_overwrites(door: &impl Door) {
-    let census = Census::new();
-    let record = door.open(ring(2), Takers::One);
+/// A ring keeps a value that it has cloned for a reader. It drops a value when it overwrites it.
+pub fn a_ring_clones_for_each_reader_and_drops_what_it_overwrites(api: &impl RecordApi) {
+    let instances = InstanceCounter::new();
+    let record = api.open(ring(2), Takers::One);
     let mut readers = [record.subscribe().unwrap(), record.subscribe().unwrap()];
     for number in 0..5 {
-        assert!(record.try_produce(census.value(number)).is_ok());
+        assert!(record.try_produce(instances.value(number)).is_ok());
     }
-    assert_eq!((census.cloned(), census.alive()), (0, 2));
+    assert_eq!((instances.cloned(), instances.alive()), (0, 2));
     let seen: Vec<u64> =
         readers.iter_mut().flat_map(read_all).map(|counted| counted.number).collect();
     assert_eq!(seen, [3, 4, 3, 4]);
-    assert_eq!((census.cloned(), census.alive()), (4, 2));
+    assert_eq!((instances.cloned(), instances.alive()), (4, 2));
 }

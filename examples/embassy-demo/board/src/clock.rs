@@ -14,7 +14,7 @@ use embassy_time_queue_utils::Queue;
 const CORE_HZ: u64 = 25_000_000;
 
 struct SysTickClock {
-    /// Interrupts since the start. 64 bits: it does not wrap.
+    /// Interrupts since the start. A counter of 64 bits does not wrap.
     ticks: Mutex<Cell<u64>>,
     timers: Mutex<RefCell<Queue>>,
 }
@@ -30,7 +30,7 @@ impl Driver for SysTickClock {
     }
 
     fn schedule_wake(&self, at: u64, waker: &Waker) {
-        // The interrupt looks at all of them at every tick, so there is no alarm to set.
+        // The interrupt checks all timers at every tick, so there is no alarm to set.
         critical_section::with(|token| self.timers.borrow_ref_mut(token).schedule_wake(at, waker));
     }
 }
@@ -70,7 +70,7 @@ pub fn cycles() -> u64 {
 /// Whether the interrupt of a tick waits to be served.
 fn is_pending() -> bool {
     const PENDSTSET: u32 = 1 << 26;
-    // SAFETY: reads a register that every Cortex-M has; reading changes nothing.
+    // SAFETY: every Cortex-M has this register, and a read of it has no side effect.
     let icsr = unsafe { &*cortex_m::peripheral::SCB::PTR }.icsr.read();
     icsr & PENDSTSET != 0
 }

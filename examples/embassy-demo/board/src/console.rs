@@ -1,5 +1,5 @@
-//! Text and exit status for whoever started QEMU, by semihosting. It stops the processor for each call: not for paths
-//! that matter.
+//! Text and exit status for the process that started QEMU, by semihosting. Each call stops the processor, so it does not
+//! belong in time-critical code.
 
 use core::fmt;
 
@@ -11,7 +11,7 @@ use panic_semihosting as _;
 pub fn line(text: fmt::Arguments<'_>) {
     use fmt::Write;
     if let Ok(mut host) = hio::hstdout() {
-        // A console that is gone is nothing a firmware can mend.
+        // The firmware cannot repair a closed console, so the error is ignored.
         let _ = writeln!(host, "{text}");
     }
 }
@@ -21,13 +21,13 @@ pub fn exit(status: u32) -> ! {
     const SYS_EXIT_EXTENDED: usize = 0x20;
     const APPLICATION_EXIT: u32 = 0x2_0026;
     loop {
-        // SAFETY: the call takes a pointer to these two words and does not return.
+        // SAFETY: the call reads these two words and does not return.
         unsafe { syscall(SYS_EXIT_EXTENDED, &[APPLICATION_EXIT, status]) };
     }
 }
 
-/// The default handler would loop for ever, and nobody would see why.
-// SAFETY: prints and ends the program; it returns to nothing.
+/// Prints the frame and ends QEMU. The default handler would loop without a message.
+// SAFETY: the handler does not return to the code that faulted.
 #[exception]
 unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
     line(format_args!("hard fault: {frame:?}"));

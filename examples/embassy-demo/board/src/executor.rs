@@ -1,7 +1,7 @@
 //! Embassy's executor, asleep while there is nothing to do.
 //!
-//! The executor of `embassy-executor`'s `executor-thread` waits for events (`WFE`), which QEMU 7 takes for "go on": it
-//! would keep one of the host's cores busy.
+//! The executor of `embassy-executor`'s `executor-thread` waits for events (`WFE`). QEMU 7 implements `WFE` as a no-op, so that
+//! executor would keep one of the host's cores busy.
 
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::SeqCst;
@@ -9,7 +9,7 @@ use core::sync::atomic::Ordering::SeqCst;
 use cortex_m::Peripherals;
 use embassy_executor::{Spawner, raw};
 
-/// Whether a task has been woken since the executor last looked.
+/// Whether a task has been woken since the last poll of the executor.
 static WOKEN: AtomicBool = AtomicBool::new(false);
 
 // SAFETY: the name is `embassy-executor`'s hook, with its signature; no other executor is linked that defines it.
@@ -18,7 +18,7 @@ fn pend(_context: *mut ()) {
     WOKEN.store(true, SeqCst);
 }
 
-/// Starts the clock, lets `begin` spawn the first tasks, and runs them for ever.
+/// Starts the clock, calls `begin` to spawn the first tasks, and runs them. It does not return.
 ///
 /// # Panics
 ///
@@ -26,14 +26,14 @@ fn pend(_context: *mut ()) {
 pub fn run(begin: impl FnOnce(Spawner)) -> ! {
     let mut peripherals = Peripherals::take().expect("the executor is started once");
     let executor = raw::Executor::new(core::ptr::null_mut());
-    // SAFETY: this function never returns, so what lives in it lives for ever, and never moves again.
+    // SAFETY: this function never returns, so the executor in its frame is never dropped or moved.
     let executor: &'static raw::Executor = unsafe { &*core::ptr::from_ref(&executor) };
     crate::clock::start(&mut peripherals.SYST);
     begin(executor.spawner());
     loop {
-        // SAFETY: called from here alone, never from within itself.
+        // SAFETY: this is the only call of `poll`, and no task calls it, so it is not reentrant.
         unsafe { executor.poll() };
-        // A wake-up between the look and the sleep is an interrupt that is pending, and ends the sleep.
+        // Interrupts are masked here. An interrupt that wakes a task after the check stays pending, and ends the `wfi`.
         cortex_m::interrupt::free(|_| {
             if !WOKEN.swap(false, SeqCst) {
                 cortex_m::asm::wfi();

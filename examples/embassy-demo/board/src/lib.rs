@@ -1,15 +1,15 @@
 //! The machine that the firmware here runs on: QEMU's mps2-an386, a Cortex-M4F at 25 MHz with 4 MB of code memory and
 //! 4 MB of data memory.
 //!
-//! | module | what |
+//! | module | contents |
 //! |---|---|
 //! | [`executor`] | Embassy's raw executor in a loop that sleeps until an interrupt (`WFI`) |
 //! | [`clock`] | `embassy-time`'s driver: SysTick at 1 kHz, a 64-bit count of milliseconds |
-//! | [`heap`] | the allocator, which also counts what is asked of it |
-//! | [`uart`] | the machine's first serial line, as `embedded-io-async` sees one |
-//! | `console` | text and exit status for whoever started QEMU |
+//! | [`heap`] | the allocator, which also counts allocations |
+//! | [`uart`] | the machine's first serial line, with the traits of `embedded-io-async` |
+//! | `console` | text and exit status for the process that started QEMU |
 //!
-//! On a chip of your own all this is the chip's Embassy HAL (`embassy-stm32`, `embassy-rp`, `embassy-nrf`, …).
+//! On a chip of your own, the chip's Embassy HAL replaces this crate (`embassy-stm32`, `embassy-rp`, `embassy-nrf`, …).
 //!
 //! ```ignore
 //! #[cortex_m_rt::entry]

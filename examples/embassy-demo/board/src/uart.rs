@@ -11,7 +11,7 @@ use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::pipe::Pipe;
 use embedded_io_async::{ErrorType, Read, Write};
 
-/// What has come in and was not read yet. What comes when it is full is lost, as in any UART.
+/// Bytes received and not read yet. The UART drops bytes that arrive while it is full.
 static RECEIVED: Pipe<CriticalSectionRawMutex, 1024> = Pipe::new();
 
 /// The registers, as word offsets.
@@ -25,12 +25,12 @@ const TRANSMITTER_FULL: u32 = 1;
 const RECEIVER_FULL: u32 = 2;
 
 fn read(register: usize) -> u32 {
-    // SAFETY: a register of the UART; reading it disturbs nobody but the UART.
+    // SAFETY: `register` is a register of the UART; a read of it affects the UART alone.
     unsafe { base().add(register).read_volatile() }
 }
 
 fn write(register: usize, value: u32) {
-    // SAFETY: a register of the UART; no value of it reaches any memory.
+    // SAFETY: `register` is a register of the UART; no value of it makes the UART access memory.
     unsafe { base().add(register).write_volatile(value) };
 }
 
@@ -41,41 +41,41 @@ fn base() -> *mut u32 {
 #[derive(Clone, Copy)]
 struct Received;
 
-// SAFETY: the machine has an interrupt of this number: the UART's receiver.
+// SAFETY: the machine has an interrupt of this number, the UART's receiver.
 unsafe impl InterruptNumber for Received {
     fn number(self) -> u16 {
         0
     }
 }
 
-/// Switches the line on and gives its two halves.
+/// Enables the serial line and returns its two halves.
 #[must_use]
 pub fn open() -> (Receiver, Transmitter) {
     const TRANSMIT: u32 = 1;
     const RECEIVE: u32 = 2;
     const INTERRUPT_ON_RECEIVE: u32 = 8;
-    // QEMU does not mind how fast it is; the hardware's smallest divider is 16.
+    // QEMU ignores the speed; the hardware's smallest divider is 16.
     write(DIVIDER, 16);
     write(CONTROL, TRANSMIT | RECEIVE | INTERRUPT_ON_RECEIVE);
-    // SAFETY: the handler below is all that runs in it, and shares nothing but the pipe.
+    // SAFETY: the interrupt runs only the handler below, which shares only the pipe with other code.
     unsafe { NVIC::unmask(Received) };
     (Receiver(()), Transmitter(()))
 }
 
-/// Interrupts without a name of their own end here.
-// SAFETY: touches the UART's registers and a pipe that is made for interrupts.
+/// Handles interrupts without a handler of their own: here, the UART's.
+// SAFETY: the handler uses the UART's registers and a pipe that interrupts may use.
 #[exception]
 unsafe fn DefaultHandler(interrupt: i16) {
     if interrupt == 0 {
         write(INTERRUPT, RECEIVER_FULL);
         while read(STATE) & RECEIVER_FULL != 0 {
-            // The low byte is what the register holds.
+            // The register holds the byte in its low eight bits.
             let _ = RECEIVED.try_write(&[read(DATA) as u8]);
         }
     }
 }
 
-/// Where bytes come in.
+/// The receiving half.
 #[derive(Debug)]
 pub struct Receiver(());
 
@@ -89,7 +89,7 @@ impl Read for Receiver {
     }
 }
 
-/// Where bytes go out.
+/// The transmitting half.
 #[derive(Debug)]
 pub struct Transmitter(());
 

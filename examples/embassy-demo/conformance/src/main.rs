@@ -1,7 +1,7 @@
 //! Run with `tools/firmware run conformance`.
 //!
-//! The suites that the Tokio adapter passes on the host, case by case: buffers, runtime, engine. Prints each case before
-//! it runs; a promise that is broken is a panic, which ends QEMU with status 1.
+//! The suites that the Tokio adapter passes on the host, case by case: buffers, runtime, engine. The firmware prints each
+//! case before it runs; a case that fails panics, which ends QEMU with status 1.
 #![no_std]
 #![no_main]
 
@@ -10,13 +10,13 @@ extern crate alloc;
 use alloc::sync::Arc;
 
 use aimdb_embassy_adapter::{EmbassyAdapter, sink};
-use aimdb_testing::buffers::HandleDoor;
+use aimdb_testing::buffers::AsyncApi;
 use board::console;
 use embassy_executor::Spawner;
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
-    // Tasks are never given back, and the suites make hundreds.
+    // The adapter never frees the memory of a task, and the suites start hundreds of tasks.
     board::heap::init(2 * 1024 * 1024);
     board::executor::run(|spawner| spawner.spawn(suites(spawner).expect("the first task")))
 }
@@ -29,8 +29,8 @@ async fn suites(spawner: Spawner) {
         console::line(format_args!("{suite}::{case}"));
         cases += 1;
     };
-    let door = HandleDoor(Arc::clone(&runtime));
-    aimdb_testing::buffers::run_all(&door, &mut |case| report("buffers", case));
+    let api = AsyncApi(Arc::clone(&runtime));
+    aimdb_testing::buffers::run_all(&api, &mut |case| report("buffers", case));
     aimdb_testing::runtime::run_all(Arc::clone(&runtime), &mut |case| report("runtime", case))
         .await;
     aimdb_testing::engine::run_all(runtime, &mut |case| report("engine", case)).await;

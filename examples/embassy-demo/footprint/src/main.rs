@@ -1,6 +1,6 @@
-//! Weighed by `tools/footprint`.
+//! The smallest useful firmware, whose size `tools/footprint` measures.
 //!
-//! One record, one source, one tap, and nothing that prints. Each feature adds one thing, so that the difference is its weight.
+//! One record, one source, one tap, and no output. Each feature adds one item, so that the difference is the item's size.
 #![no_std]
 #![no_main]
 
@@ -20,10 +20,10 @@ use {
 #[cfg(not(feature = "bare"))]
 extern crate alloc;
 
-/// A register that the compiler must not leave out: the machine's general-purpose outputs.
+/// Writes to the machine's general-purpose outputs, so that the compiler cannot remove the value.
 fn show(value: u32) {
     const OUTPUTS: *mut u32 = 0x4001_0004 as *mut u32;
-    // SAFETY: a register that takes any word.
+    // SAFETY: the register accepts any word.
     unsafe { ptr::write_volatile(OUTPUTS, value) };
 }
 
@@ -73,7 +73,7 @@ async fn firmware(spawner: Spawner) {
             board::console::line(format_args!("{}", board::heap::used()));
             board::console::exit(0);
         }
-        // A database that is dropped ends.
+        // Dropping the database would end it.
         core::future::pending::<()>().await;
     }
 }

@@ -1,7 +1,7 @@
 //! Run with `QEMU_ARGS="-icount shift=0" tools/firmware run messages`.
 //!
-//! How many instructions a message of 16 bytes takes, from the writer's call to the reader's value: within one task, and
-//! from a source to a tap that sleeps for each. Beside it what `embassy-sync` takes for the same.
+//! Counts the instructions of a message of 16 bytes, from the writer's call to the reader's value: within one task, and
+//! from a source to a tap that sleeps for each. For comparison it counts those of `embassy-sync`'s channels.
 #![no_std]
 #![no_main]
 
@@ -18,8 +18,8 @@ use embassy_sync::watch::Watch;
 type Message = [u32; 4];
 
 const MESSAGES: u32 = 10_000;
-/// Of one cycle, with `-icount shift=0`.
-const INSTRUCTIONS: u64 = 40;
+/// Instructions of one cycle, with `-icount shift=0`.
+const INSTRUCTIONS_PER_CYCLE: u64 = 40;
 
 const KINDS: [(&str, BufferCfg); 4] = [
     ("ring of 8", BufferCfg::SpmcRing { capacity: 8 }),
@@ -89,7 +89,7 @@ fn count(mut message: impl FnMut(u32) -> Message) -> u64 {
     for n in 0..MESSAGES {
         assert_eq!(message(n), [n; 4]);
     }
-    (clock::cycles() - began) * INSTRUCTIONS / u64::from(MESSAGES)
+    (clock::cycles() - began) * INSTRUCTIONS_PER_CYCLE / u64::from(MESSAGES)
 }
 
 fn in_one_task(spawner: Spawner, cfg: BufferCfg) -> u64 {
@@ -109,10 +109,10 @@ fn in_one_task(spawner: Spawner, cfg: BufferCfg) -> u64 {
     })
 }
 
-/// A source that gives way after each message, so that its tap sleeps for each.
+/// Instructions from a source that yields after each message to its tap, which sleeps for each.
 async fn between_stages(spawner: Spawner, cfg: BufferCfg) -> u64 {
-    let taken = Arc::new(Signal::<CriticalSectionRawMutex, u64>::new());
-    let said = Arc::clone(&taken);
+    let instructions = Arc::new(Signal::<CriticalSectionRawMutex, u64>::new());
+    let result = Arc::clone(&instructions);
     let mut builder =
         AimDbBuilder::new().runtime(Arc::new(EmbassyAdapter::new(spawner, sink::none)));
     builder.configure::<Message>("message", |reg| {
@@ -120,32 +120,32 @@ async fn between_stages(spawner: Spawner, cfg: BufferCfg) -> u64 {
             .source(|_, messages| async move {
                 for n in 0..MESSAGES {
                     messages.produce([n; 4]).await.ok();
-                    give_way().await;
+                    yield_now().await;
                 }
             })
             .tap(move |_, messages| async move {
                 let mut reader = messages.subscribe().expect("it is open");
                 let began = clock::cycles();
                 let mut taken = 0;
-                // A latest record and a mailbox may have replaced one before the tap came to it.
+                // A latest record and a mailbox may have replaced a message before the tap has taken it.
                 while let Ok([n, ..]) = reader.recv().await {
                     taken += 1;
                     if n == MESSAGES - 1 {
                         break;
                     }
                 }
-                said.signal((clock::cycles() - began) * INSTRUCTIONS / taken);
+                result.signal((clock::cycles() - began) * INSTRUCTIONS_PER_CYCLE / taken);
             });
     });
     let db = builder.build().expect("the graph is valid");
     db.start();
-    taken.wait().await
+    instructions.wait().await
 }
 
-async fn give_way() {
-    let mut given = false;
+async fn yield_now() {
+    let mut yielded = false;
     core::future::poll_fn(|cx| {
-        if core::mem::replace(&mut given, true) {
+        if core::mem::replace(&mut yielded, true) {
             return core::task::Poll::Ready(());
         }
         cx.waker().wake_by_ref();

@@ -1,7 +1,7 @@
 //! Run with `tools/firmware run out-of-memory`.
 //!
-//! A heap of 32 KB and graphs that need more. A buffer or a task that finds no room is a finding which names the record; then
-//! a graph that fits still runs. Ends with status 1 if a finding is missing.
+//! A heap of 32 KB and graphs that need more. A buffer or a task that does not fit is a finding that names the record; a
+//! graph that fits still runs afterwards. The exit status is 1 if a finding is missing.
 #![no_std]
 #![no_main]
 
@@ -74,7 +74,7 @@ async fn run(spawner: Spawner) {
     console::exit(u32::from(!(buffers && tasks && runs)))
 }
 
-/// Builds what `declare` says, prints why it cannot be, and says whether that is what it should be.
+/// Builds the graph that `declare` declares, prints the finding, and returns whether it has the expected beginning.
 fn expect_finding(
     mut builder: Builder,
     beginning: &str,
@@ -84,7 +84,7 @@ fn expect_finding(
     match builder.build() {
         Ok(_) => {
             console::line(format_args!(
-                "there was memory for it, which there should not have been"
+                "the graph was built; expected a finding for lack of memory"
             ));
             false
         }

@@ -1,6 +1,6 @@
-//! Started by `cargo run -p mcu-to-broker`, which brings the other end of its serial line.
+//! The firmware that `cargo run -p mcu-to-broker` starts; that process is the other end of its serial line.
 //!
-//! The thermometers of the sensor graph, linked to a gateway; a command from there sets how often they measure.
+//! The thermometers of the sensor graph are linked to a gateway; a command from the gateway sets how often they measure.
 #![no_std]
 #![no_main]
 
@@ -35,12 +35,12 @@ fn build(spawner: Spawner) -> AimDbBuilder<EmbassyAdapter> {
     builder.connector(EmbeddedSerialConnector::new(Uart::new(receiver, transmitter)));
 
     let settings = Settings::new(SamplingPeriod { millis: 500 });
-    for place in SensorKey::THERMOMETERS {
+    for sensor in SensorKey::THERMOMETERS {
         let settings = Arc::clone(&settings);
-        builder.configure::<Temperature>(place, |reg| {
+        builder.configure::<Temperature>(sensor, |reg| {
             reg.buffer(BufferCfg::SpmcRing { capacity: 32 })
-                .source(move |ctx, producer| thermometer(ctx, producer, place, settings))
-                .link_to(serial_address(&place).as_str(), Postcard);
+                .source(move |ctx, producer| thermometer(ctx, producer, sensor, settings))
+                .link_to(serial_address(&sensor).as_str(), Postcard);
         });
     }
     builder.configure::<SamplingPeriod>(CommandKey::Period, |reg| {

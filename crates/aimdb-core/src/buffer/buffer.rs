@@ -1,0 +1,610 @@
+//! A record's buffer: the storage of its values and the coordinator of its readers and writers.
+
+use alloc::vec::Vec;
+use core::task::{Context, Poll, Waker};
+
+use arrayvec::ArrayVec;
+
+use super::cfg::BufferCfg;
+use super::coordinator::{Coordinator, readable};
+use super::cursor::{Access, Cursor, CursorGuard};
+use super::error::{Closed, TryProduceError, TryRecvError};
+use super::event::Event;
+use super::kind::{
+    BufferState, Kind, NoMemory, ReadOutcome, ReadResult, ReserveError, WritePermit, Written,
+};
+use super::latest::Latest;
+use super::mailbox::Mailbox;
+use super::queue::Queue;
+use super::ring::Ring;
+use super::stash::Stash;
+use super::subscribers::Subscribers;
+use super::subscribers::flags::{DRAIN_AWAITED, NO_READERS, READERS_WAIT, WRITERS_WAIT};
+use super::waiters::WaitTicket;
+use crate::clock::Clock;
+use crate::sync::{Arc, CriticalSection, Spin};
+use crate::wait::CancelWait;
+
+/// Every this many values the time of the newest one is noted, even if no reader waits.
+const STAMP_EVERY: u64 = 64;
+
+/// The storage of one of the four kinds.
+enum Storage<T> {
+    Ring(Ring<T>),
+    Queue(Queue<T>),
+    Latest(Latest<T>),
+    Mailbox(Mailbox<T>),
+}
+
+/// The same expression for each kind.
+macro_rules! each {
+    ($storage:expr, $kind:ident => $answer:expr) => {
+        match $storage {
+            Storage::Ring($kind) => $answer,
+            Storage::Queue($kind) => $answer,
+            Storage::Latest($kind) => $answer,
+            Storage::Mailbox($kind) => $answer,
+        }
+    };
+}
+
+/// A record's buffer.
+pub(crate) struct Buffer<T> {
+    storage: Storage<T>,
+    coordinator: Coordinator,
+}
+
+impl<T: Clone> Buffer<T> {
+    pub(crate) fn new(cfg: BufferCfg, clock: Arc<dyn Clock>) -> Result<Arc<Self>, NoMemory> {
+        let storage = match cfg {
+            BufferCfg::SpmcRing { capacity } => Storage::Ring(Ring::new(capacity)?),
+            BufferCfg::SpmcQueue { capacity } => Storage::Queue(Queue::new(capacity)?),
+            BufferCfg::SingleLatest => Storage::Latest(Latest::new()),
+            BufferCfg::Mailbox => Storage::Mailbox(Mailbox::new()),
+        };
+        Ok(Arc::new(Self { storage, coordinator: Coordinator::new(cfg, clock) }))
+    }
+
+    pub(crate) fn cfg(&self) -> BufferCfg {
+        self.coordinator.cfg()
+    }
+
+    pub(crate) fn coordinator(&self) -> &Coordinator {
+        &self.coordinator
+    }
+
+    /// The state of the storage, without the type of its values.
+    pub(crate) fn state(&self) -> &dyn BufferState {
+        each!(&self.storage, kind => kind)
+    }
+
+    // Writing.
+
+    /// Accepts `value` if there is room, wakes the readers that wait for it, then drops the value that it pushed out.
+    #[cfg_attr(feature = "std", inline)]
+    pub(crate) fn try_produce(&self, value: T) -> Result<(), TryProduceError<T>> {
+        let Written { evicted, produced } = {
+            let section = CriticalSection::enter();
+            // The value moves from the caller straight to its slot: see DESIGN.md, "Values move in place".
+            each!(&self.storage, kind => match kind.try_reserve() {
+                Some(permit) => permit.write(value),
+                None => {
+                    section.exit();
+                    return self.try_produce_contended(value);
+                }
+            })
+        };
+        self.notify_readers(produced, 1);
+        drop(evicted);
+        Ok(())
+    }
+
+    /// [`try_produce`](Self::try_produce) while other writers are active, or the queue looks full, or the record is closed.
+    #[cold]
+    #[inline(never)]
+    fn try_produce_contended(&self, value: T) -> Result<(), TryProduceError<T>> {
+        let Written { evicted, produced } = {
+            let _section = CriticalSection::enter();
+            each!(&self.storage, kind => match kind.reserve(|| self.coordinator.slowest()) {
+                Ok(permit) => permit.write(value),
+                Err(ReserveError::Full) => return Err(TryProduceError::Full(value)),
+                Err(ReserveError::Closed) => return Err(TryProduceError::Closed(value)),
+            })
+        };
+        self.notify_readers(produced, 1);
+        drop(evicted);
+        Ok(())
+    }
+
+    /// Accepts values from `batch` in order while there is room, and leaves the rest in it.
+    pub(crate) fn try_produce_batch<const N: usize>(
+        &self,
+        batch: &mut ArrayVec<T, N>,
+    ) -> Result<(), Closed> {
+        let mut evicted = ArrayVec::<T, N>::new();
+        let offered = batch.len() as u64;
+        let section = CriticalSection::enter();
+        let outcome = match &self.storage {
+            Storage::Queue(queue) => {
+                queue.write_batch(batch, || self.coordinator.slowest(), &mut evicted)
+            }
+            Storage::Ring(kind) => write_one_by_one(kind, batch, &mut evicted),
+            Storage::Latest(kind) => write_one_by_one(kind, batch, &mut evicted),
+            Storage::Mailbox(kind) => write_one_by_one(kind, batch, &mut evicted),
+        };
+        section.exit();
+        match outcome {
+            Ok(produced) => self.notify_readers(produced, offered - batch.len() as u64),
+            Err(ReserveError::Full) => {}
+            Err(ReserveError::Closed) => return Err(Closed),
+        }
+        Ok(())
+    }
+
+    /// After `written` values: wakes the readers that wait for them, and notes the time if no reader would.
+    #[inline(always)]
+    fn notify_readers(&self, produced: u64, written: u64) {
+        let flagged = self.coordinator.has_flag(READERS_WAIT | NO_READERS);
+        if flagged || produced % STAMP_EVERY < written {
+            self.coordinator.wake_readers(produced);
+        }
+    }
+
+    /// Accepts `value` or waits for room. The value stays with the caller until it is accepted.
+    #[inline]
+    pub(crate) fn poll_produce(
+        &self,
+        value: &mut Option<T>,
+        ticket: &mut WaitTicket,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Closed>> {
+        let mut spin = Spin::new();
+        loop {
+            let Some(offered) = value.take() else { return Poll::Ready(Ok(())) };
+            let outcome = match self.try_produce(offered) {
+                Ok(()) => Ok(()),
+                Err(TryProduceError::Closed(back)) => {
+                    *value = Some(back);
+                    Err(Closed)
+                }
+                Err(TryProduceError::Full(back)) => {
+                    *value = Some(back);
+                    if self.register_writer(ticket, cx.waker()) || yield_if_long(&spin, cx) {
+                        return Poll::Pending;
+                    }
+                    spin.wait();
+                    continue;
+                }
+            };
+            self.cancel_write_wait(ticket);
+            return Poll::Ready(outcome);
+        }
+    }
+
+    /// Accepts all values of `batch`, in order, or waits for room. The values not accepted stay in the batch.
+    pub(crate) fn poll_produce_batch<const N: usize>(
+        &self,
+        batch: &mut ArrayVec<T, N>,
+        ticket: &mut WaitTicket,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Closed>> {
+        let mut spin = Spin::new();
+        loop {
+            let outcome = self.try_produce_batch(batch);
+            if outcome.is_err() || batch.is_empty() {
+                self.cancel_write_wait(ticket);
+                return Poll::Ready(outcome);
+            }
+            if self.register_writer(ticket, cx.waker()) || yield_if_long(&spin, cx) {
+                return Poll::Pending;
+            }
+            spin.wait();
+        }
+    }
+
+    /// Registers a writer's waker. Returns `false` if the writer must retry: there is room, the record is closed, or a reader
+    /// is active.
+    pub(super) fn register_writer(&self, ticket: &mut WaitTicket, waker: &Waker) -> bool {
+        matches!(self.storage, Storage::Queue(_))
+            && self.coordinator.register_writer(self.state(), ticket, waker)
+    }
+
+    /// Ends a wait for room and passes an unused wake-up on.
+    #[inline]
+    pub(crate) fn cancel_write_wait(&self, ticket: &mut WaitTicket) {
+        if ticket.has_place() {
+            self.coordinator.cancel_write_wait(self.state(), ticket);
+        }
+    }
+
+    // Reading.
+
+    /// Reads the next value for the reader of `cursor` into `into`.
+    #[cfg_attr(feature = "std", inline(always))]
+    pub(super) fn try_read(
+        &self,
+        reader: usize,
+        cursor: &Cursor,
+        access: Access,
+        into: &mut Option<T>,
+    ) -> ReadOutcome {
+        let mut out = ReadResult::nth(1);
+        let outcome = {
+            let _section = CriticalSection::enter();
+            each!(&self.storage, kind => {
+                let mut guard = kind.lock(cursor, access);
+                if kind.try_read(&mut guard, &mut out) {
+                    ReadOutcome::Value
+                } else {
+                    let outcome;
+                    (outcome, out) = read_contended(kind, guard);
+                    outcome
+                }
+            })
+        };
+        if outcome == ReadOutcome::Value {
+            self.notify_after_read(reader, cursor, 1);
+        }
+        *into = out.value;
+        outcome
+    }
+
+    /// Reads the next event for the reader of `cursor`. The value behind a lag moves to the `stash` under the same lock of the
+    /// cursor, so that no writer can overwrite it in between: a lag that is reported is followed by a value.
+    pub(super) fn try_read_event(
+        &self,
+        reader: usize,
+        cursor: &Cursor,
+        access: Access,
+        stash: &Stash<T>,
+    ) -> Result<Event<T>, TryRecvError> {
+        let mut out = ReadResult::nth(1);
+        let (outcome, missed) = {
+            let _section = CriticalSection::enter();
+            each!(&self.storage, kind => {
+                let mut guard = kind.lock(cursor, access);
+                // Another thread stashed a value since this one checked. That value is next.
+                if let Some(value) = stash.take() {
+                    guard.unstash();
+                    return Ok(Event::Value(value));
+                }
+                guard.finish_previous();
+                let outcome = kind.read(&mut guard, &mut out);
+                // After the read: a `Clone` that panics leaves its lag to the next event.
+                let received = outcome == ReadOutcome::Value;
+                let missed = if received { guard.take_unreported() } else { 0 };
+                if missed > 0 {
+                    guard.stash(out.number);
+                    stash.put(out.value.take());
+                }
+                (outcome, missed)
+            })
+        };
+        if missed > 0 && cursor.is_shared() {
+            self.coordinator.wake_all_of(reader);
+        }
+        if outcome == ReadOutcome::Value {
+            self.notify_after_read(reader, cursor, 1);
+        }
+        match (outcome, out.value) {
+            (ReadOutcome::Value, Some(value)) => Ok(Event::Value(value)),
+            (ReadOutcome::Value, None) => Ok(Event::Lagged(missed)),
+            (ReadOutcome::Closed, _) => Err(TryRecvError::Closed),
+            (ReadOutcome::Empty, _) => Err(TryRecvError::Empty),
+        }
+    }
+
+    /// Reads up to `limit` values for the reader of `cursor`, appends them to `into` and returns how many.
+    pub(super) fn try_read_many(
+        &self,
+        reader: usize,
+        cursor: &Cursor,
+        access: Access,
+        into: &mut Vec<T>,
+        limit: usize,
+    ) -> Result<usize, TryRecvError> {
+        let mut evicted = Vec::new();
+        // Notifies also if a `Clone` panics after some values were received.
+        let mut batch = ReadBatch { buffer: self, reader, cursor, received: 0 };
+        let end = each!(&self.storage, kind => {
+            read_many(kind, cursor, access, into, limit, &mut evicted, &mut batch.received)
+        });
+        match (batch.received, end) {
+            (0, ReadOutcome::Closed) => Err(TryRecvError::Closed),
+            (0, _) => Err(TryRecvError::Empty),
+            (received, _) => Ok(received),
+        }
+    }
+
+    /// After a reader received `received` values: wakes the waiters that can continue because of it.
+    #[inline(always)]
+    fn notify_after_read(&self, reader: usize, cursor: &Cursor, received: u64) {
+        if self.coordinator.has_flag(WRITERS_WAIT | DRAIN_AWAITED)
+            || self.coordinator.has_flag(READERS_WAIT) && cursor.is_shared()
+        {
+            self.coordinator.wake_after_read(self.state(), reader, cursor, received);
+        }
+    }
+
+    /// Registers a reader's waker. Returns `false` if the reader must retry: there is a value, the record is closed, or a
+    /// writer is active.
+    pub(super) fn register_reader(
+        &self,
+        reader: usize,
+        cursor: &Cursor,
+        ticket: &mut WaitTicket,
+        waker: &Waker,
+    ) -> bool {
+        self.coordinator.register_reader(self.produced(), reader, ticket, waker);
+        let _section = CriticalSection::enter();
+        each!(&self.storage, kind => kind.may_sleep(cursor.next()))
+    }
+
+    /// Ends a wait of the reader of `cursor` and passes an unused wake-up on.
+    #[inline]
+    pub(super) fn cancel_read_wait(&self, reader: usize, cursor: &Cursor, ticket: &mut WaitTicket) {
+        if ticket.has_place() {
+            self.coordinator.cancel_read_wait(self.state(), reader, cursor, ticket);
+        }
+    }
+
+    /// Ends a wait of the reader of `cursor`, which has the cursor to itself. If no reader waits, the reader is not in the FIFO
+    /// and there is no wake-up to pass on: then it keeps its place for the next wait, without a lock.
+    #[inline]
+    pub(super) fn suspend_read_wait(
+        &self,
+        reader: usize,
+        cursor: &Cursor,
+        ticket: &mut WaitTicket,
+    ) {
+        let takers_compete = matches!(self.storage, Storage::Mailbox(_));
+        if takers_compete || self.coordinator.has_flag(READERS_WAIT) {
+            self.cancel_read_wait(reader, cursor, ticket);
+        } else {
+            ticket.suspend();
+        }
+    }
+
+    /// Ready when the record is closed and the reader of `cursor` has received everything.
+    pub(super) fn poll_drained(
+        &self,
+        cursor: &Cursor,
+        ticket: &mut WaitTicket,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        let mut spin = Spin::new();
+        // In this order: every value accepted before the close is counted.
+        while !self.is_closed() || self.readable(cursor) > 0 {
+            self.coordinator.register_drain_waiter(ticket, cx.waker());
+            if self.may_wait_for_drain(cursor) || yield_if_long(&spin, cx) {
+                return Poll::Pending;
+            }
+            spin.wait();
+        }
+        self.cancel_drain_wait(ticket);
+        Poll::Ready(())
+    }
+
+    /// Whether a registered task that waits until the record is drained may sleep. The close needs no second check: closing
+    /// takes the subscribers' lock after its mark, and the task registered under that lock.
+    fn may_wait_for_drain(&self, cursor: &Cursor) -> bool {
+        let _section = CriticalSection::enter();
+        match each!(&self.storage, kind => kind.has_unread(cursor)) {
+            Some(unread) => unread || !self.is_closed(),
+            None => false,
+        }
+    }
+
+    pub(super) fn cancel_drain_wait(&self, ticket: &mut WaitTicket) {
+        self.coordinator.cancel_drain_wait(ticket);
+    }
+
+    // Subscribing and leaving.
+
+    /// Adds a reader if `condition` permits it. Returns its number and its cursor.
+    pub(super) fn enter<E>(
+        &self,
+        name: Arc<str>,
+        of_stage: bool,
+        condition: impl FnOnce(&Subscribers) -> Result<(), E>,
+    ) -> Result<(usize, Arc<Cursor>), E> {
+        let is_queue = matches!(self.storage, Storage::Queue(_));
+        let subscribe = |position| {
+            let cursor = Arc::new(Cursor::new(name, of_stage, position));
+            let reader = self.coordinator.subscribers(|subscribers| {
+                condition(subscribers)?;
+                Ok(subscribers.enter(Arc::clone(&cursor), is_queue))
+            })?;
+            Ok((reader, cursor))
+        };
+        let _section = CriticalSection::enter();
+        match &self.storage {
+            Storage::Queue(queue) => queue.enter(subscribe),
+            Storage::Ring(kind) => subscribe(kind.start()),
+            Storage::Latest(kind) => subscribe(kind.start()),
+            Storage::Mailbox(kind) => subscribe(kind.start()),
+        }
+    }
+
+    /// Removes a reader, which may have a value in its stash.
+    pub(super) fn leave(&self, reader: usize, cursor: &Cursor, stashed: Option<T>) {
+        let lost = stashed.map_or(0, |value| self.return_stashed(cursor, value));
+        let remove = |unread| {
+            self.coordinator.subscribers(|subscribers| subscribers.leave(reader, unread + lost));
+        };
+        let _freed = match &self.storage {
+            Storage::Queue(queue) => {
+                let _section = CriticalSection::enter();
+                queue.leave(cursor, remove)
+            }
+            _ => {
+                remove(readable(self.state(), cursor));
+                Vec::new()
+            }
+        };
+        self.coordinator.wake_after_leave(self.state(), reader);
+    }
+
+    /// Takes the value behind a reported lag out of the stash of the reader of `cursor`.
+    pub(super) fn unstash(&self, cursor: &Cursor, stash: &Stash<T>) -> Option<T> {
+        let _section = CriticalSection::enter();
+        let mut guard = cursor.lock();
+        let value = stash.take();
+        if value.is_some() {
+            guard.unstash();
+        }
+        value
+    }
+
+    /// Returns a stashed command to its mailbox, unless a newer one was accepted. Returns how many values are lost by it.
+    fn return_stashed(&self, cursor: &Cursor, value: T) -> u64 {
+        let section = CriticalSection::enter();
+        let number = cursor.lock().discard_stash();
+        let Storage::Mailbox(mailbox) = &self.storage else { return 1 };
+        let replaced = mailbox.give_back(value, number);
+        let produced = mailbox.produced();
+        section.exit();
+        if replaced.is_none() {
+            self.coordinator.wake_readers(produced);
+        }
+        drop(replaced);
+        0
+    }
+
+    // Closing and observing.
+
+    /// Closes the record: it accepts no more values, and all waiters are woken.
+    pub(crate) fn close(&self) {
+        {
+            let _section = CriticalSection::enter();
+            each!(&self.storage, kind => kind.close());
+        }
+        self.coordinator.close();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        each!(&self.storage, kind => kind.is_closed())
+    }
+
+    /// A clone of the newest value held.
+    pub(crate) fn latest(&self) -> Option<T> {
+        let _section = CriticalSection::enter();
+        match &self.storage {
+            Storage::Ring(ring) => ring.latest(),
+            Storage::Latest(latest) => latest.latest(),
+            Storage::Mailbox(mailbox) => mailbox.latest(),
+            Storage::Queue(queue) => queue.latest(|head| self.coordinator.behind(head)),
+        }
+    }
+
+    fn produced(&self) -> u64 {
+        let _section = CriticalSection::enter();
+        each!(&self.storage, kind => kind.produced())
+    }
+
+    pub(super) fn readable(&self, cursor: &Cursor) -> u64 {
+        readable(self.state(), cursor)
+    }
+
+    pub(super) fn lagged(&self, cursor: &Cursor) -> u64 {
+        Coordinator::lagged(self.state(), cursor)
+    }
+}
+
+/// The wait of a writer for room.
+impl<T: Clone> CancelWait for Buffer<T> {
+    fn cancel_wait(&self, ticket: &mut WaitTicket) {
+        self.cancel_write_wait(ticket);
+    }
+}
+
+/// A read while there is no value, or values are lost, or other threads are active.
+#[cold]
+#[inline(never)]
+fn read_contended<T: Clone, K: Kind<T>>(
+    kind: &K,
+    mut guard: CursorGuard<'_>,
+) -> (ReadOutcome, ReadResult<T>) {
+    let mut out = ReadResult::nth(1);
+    guard.finish_previous();
+    let outcome = kind.read(&mut guard, &mut out);
+    guard.take_unreported();
+    (outcome, out)
+}
+
+/// Whether a poll has spun for long, perhaps for another reader's `Clone`. Then it wakes its task, which must return
+/// [`Poll::Pending`] so that other tasks of its thread run first.
+pub(super) fn yield_if_long(spin: &Spin, cx: &Context<'_>) -> bool {
+    let long = spin.is_long();
+    if long {
+        cx.waker().wake_by_ref();
+    }
+    long
+}
+
+fn write_one_by_one<T: Clone, K: Kind<T>, const N: usize>(
+    kind: &K,
+    batch: &mut ArrayVec<T, N>,
+    evicted: &mut ArrayVec<T, N>,
+) -> Result<u64, ReserveError> {
+    let mut produced = 0;
+    let mut values = core::mem::take(batch).into_iter();
+    while values.len() > 0 {
+        // Only a queue needs the slowest reader.
+        let permit = match kind.reserve(|| 0) {
+            Ok(permit) => permit,
+            Err(refused) => {
+                batch.extend(values);
+                return Err(refused);
+            }
+        };
+        if let Some(value) = values.next() {
+            let written = permit.write(value);
+            evicted.extend(written.evicted);
+            produced = written.produced;
+        }
+    }
+    Ok(produced)
+}
+
+/// The values of one read. The drop notifies the waiters that can continue because of them.
+struct ReadBatch<'b, T: Clone> {
+    buffer: &'b Buffer<T>,
+    reader: usize,
+    cursor: &'b Cursor,
+    received: usize,
+}
+
+impl<T: Clone> Drop for ReadBatch<'_, T> {
+    fn drop(&mut self) {
+        if self.received > 0 {
+            self.buffer.notify_after_read(self.reader, self.cursor, self.received as u64);
+        }
+    }
+}
+
+/// Reads up to `limit` values under one lock of the cursor and counts them in `received`. Returns how the last attempt ended.
+fn read_many<T: Clone, K: Kind<T>>(
+    kind: &K,
+    cursor: &Cursor,
+    access: Access,
+    into: &mut Vec<T>,
+    limit: usize,
+    evicted: &mut Vec<T>,
+    received: &mut usize,
+) -> ReadOutcome {
+    let _section = CriticalSection::enter();
+    let mut guard = kind.lock(cursor, access);
+    guard.finish_previous();
+    loop {
+        let mut out = ReadResult::nth(*received as u64 + 1);
+        let outcome = kind.read(&mut guard, &mut out);
+        guard.take_unreported();
+        into.extend(out.value);
+        evicted.extend(out.evicted);
+        *received += usize::from(outcome == ReadOutcome::Value);
+        if outcome != ReadOutcome::Value || *received == limit {
+            return outcome;
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! The readers of a record and the waiters on it: everything about a buffer that is not on the path of a value.
+//!
+//! Plain data under a [`Lock`](crate::sync::Lock). No function here wakes or drops a waker or runs other user code.
+
+use alloc::vec::Vec;
+use core::task::Waker;
+
+use super::cursor::{Cursor, CursorSnapshot};
+use super::waiters::{WaitList, WaitTicket, WakeBatch};
+use crate::clock::{Clock, Instant};
+use crate::sync::Arc;
+
+/// The group of waiters that all wait for the same thing: takers of a mailbox, writers of a queue.
+const ANY: usize = 0;
+
+/// The number of a queue's writers that can wait before their list grows.
+const FEW_WRITERS: usize = 4;
+
+/// The values that a stage had not finished with when its reader was dropped, or has not finished with now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Backlog {
+    pub(crate) reader: Arc<str>,
+    pub(crate) unread: u64,
+    pub(crate) interrupted: u64,
+}
+
+/// What writers and readers must know of the subscribers without the lock.
+pub(super) mod flags {
+    /// A reader waits for a value.
+    pub(in super::super) const READERS_WAIT: usize = 1;
+    /// A writer waits for room.
+    pub(in super::super) const WRITERS_WAIT: usize = 2;
+    /// There is no reader, so that only the writer can note the time of a value.
+    pub(in super::super) const NO_READERS: usize = 4;
+    /// The record is closed, and a task waits until it is drained.
+    pub(in super::super) const DRAIN_AWAITED: usize = 8;
+}
+
+/// The time of the newest value, without a clock reading for every value.
+///
+/// The clock is read where its cost hides: when a reader is woken, when there is no reader, when a reader runs dry, and for
+/// every 64th value in addition.
+#[derive(Default)]
+struct Recency {
+    at: Option<Instant>,
+    produced: u64,
+}
+
+struct Entry {
+    cursor: Arc<Cursor>,
+    /// The last wake-up round that has reached this reader.
+    round: u64,
+}
+
+pub(super) struct Subscribers {
+    /// Mailbox: all takers wait for the same command.
+    takers_compete: bool,
+    entries: slab::Slab<Entry>,
+    read_waiters: WaitList,
+    write_waiters: WaitList,
+    /// Tasks that wait until the record is closed and drained.
+    drain_waiters: WaitList,
+    closed: bool,
+    /// The last taker that left a mailbox: a command that is pending without takers is its backlog.
+    last_taker: Option<Arc<str>>,
+    /// The backlog of stages whose readers have left.
+    backlog: Vec<Backlog>,
+    /// Values delivered to readers of stages that have left.
+    delivered_before: u64,
+    full_since: Option<Instant>,
+    recency: Recency,
+    round: u64,
+}
+
+impl Subscribers {
+    pub(super) fn new(takers_compete: bool) -> Self {
+        Self {
+            takers_compete,
+            entries: slab::Slab::new(),
+            read_waiters: WaitList::new(),
+            write_waiters: WaitList::new(),
+            drain_waiters: WaitList::new(),
+            closed: false,
+            last_taker: None,
+            backlog: Vec::new(),
+            delivered_before: 0,
+            full_since: None,
+            recency: Recency::default(),
+            round: 0,
+        }
+    }
+
+    /// The current value of the [`flags`].
+    pub(super) fn flags(&self) -> usize {
+        let mut flags = 0;
+        if self.read_waiters.waiting() > 0 {
+            flags |= flags::READERS_WAIT;
+        }
+        if self.write_waiters.waiting() > 0 {
+            flags |= flags::WRITERS_WAIT;
+        }
+        if self.entries.is_empty() {
+            flags |= flags::NO_READERS;
+        }
+        if self.closed && self.drain_waiters.waiting() > 0 {
+            flags |= flags::DRAIN_AWAITED;
+        }
+        flags
+    }
+
+    // Readers.
+
+    /// Adds a reader.
+    pub(super) fn enter(&mut self, cursor: Arc<Cursor>, writers_wait: bool) -> usize {
+        // Now, so that the first wait, which may be much later, allocates nothing.
+        self.read_waiters.reserve(self.entries.len() + 1);
+        if writers_wait {
+            self.write_waiters.reserve(FEW_WRITERS);
+        }
+        self.entries.insert(Entry { cursor, round: 0 })
+    }
+
+    /// Removes a reader that leaves `unread` values.
+    pub(super) fn leave(&mut self, reader: usize, unread: u64) {
+        let Entry { cursor, .. } = self.entries.remove(reader);
+        if !cursor.of_stage {
+            return;
+        }
+        let snapshot = cursor.snapshot();
+        self.delivered_before += snapshot.delivered;
+        if self.takers_compete {
+            // A pending command belongs to no taker before it is taken.
+            add_backlog(&mut self.backlog, &cursor, snapshot, 0);
+            self.last_taker = Some(Arc::clone(&cursor.name));
+        } else {
+            add_backlog(&mut self.backlog, &cursor, snapshot, unread);
+        }
+    }
+
+    pub(super) fn cursors(&self) -> impl Iterator<Item = &Arc<Cursor>> {
+        self.entries.iter().map(|(_, entry)| &entry.cursor)
+    }
+
+    /// The position of the slowest reader.
+    pub(super) fn slowest(&self) -> Option<u64> {
+        self.cursors().map(|cursor| cursor.next()).min()
+    }
+
+    /// The backlog of all stages: those whose readers have left, and those that still have one.
+    pub(super) fn backlog(&self, readable: &dyn Fn(u64) -> u64) -> Vec<Backlog> {
+        let mut all = self.backlog.clone();
+        let of_stages = || self.cursors().filter(|cursor| cursor.of_stage);
+        for (nth, cursor) in of_stages().enumerate() {
+            let snapshot = cursor.snapshot();
+            // A pending command waits for any of the takers: reported once.
+            let unread = if self.takers_compete && nth > 0 { 0 } else { readable(snapshot.next) };
+            add_backlog(&mut all, cursor, snapshot, unread + snapshot.stashed);
+        }
+        if let Some(taker) = self.last_taker.as_ref().filter(|_| of_stages().next().is_none()) {
+            merge_backlog(&mut all, taker, readable(0), 0);
+        }
+        all
+    }
+
+    /// The number of values delivered to stages so far.
+    pub(super) fn delivered_to_stages(&self) -> u64 {
+        let of_stages = self.cursors().filter(|cursor| cursor.of_stage);
+        self.delivered_before + of_stages.map(|cursor| cursor.snapshot().delivered).sum::<u64>()
+    }
+
+    // Time.
+
+    /// Notes that the `produced`th value was accepted now, if its time was not noted before.
+    pub(super) fn stamp(&mut self, produced: u64, clock: &dyn Clock) {
+        if self.recency.produced != produced {
+            self.recency = Recency { at: Some(clock.now()), produced };
+        }
+    }
+
+    /// The time of the newest value.
+    pub(super) fn updated(&self) -> Option<Instant> {
+        self.recency.at
+    }
+
+    /// When the first of the waiting writers began to wait, and how many wait.
+    pub(super) fn blocked(&self) -> Option<(Instant, usize)> {
+        self.full_since.map(|since| (since, self.write_waiters.waiting()))
+    }
+
+    // Waking readers.
+
+    /// Begins a round of wake-ups, in which each reader is woken once.
+    pub(super) fn begin_round(&mut self) -> u64 {
+        self.round += 1;
+        self.round
+    }
+
+    /// Notifies one waiter of each reader that the round has not reached yet, or one taker of a mailbox. Returns whether
+    /// there are more than the batch can hold.
+    pub(super) fn notify_readers(&mut self, round: u64, batch: &mut WakeBatch) -> bool {
+        if self.takers_compete {
+            batch.extend(self.read_waiters.notify_one(ANY));
+            return false;
+        }
+        let entries = &mut self.entries;
+        self.read_waiters.notify_where(batch, |reader| {
+            // A waiter whose reader has left is woken, so that it finds out.
+            entries
+                .get_mut(reader)
+                .is_none_or(|entry| core::mem::replace(&mut entry.round, round) != round)
+        })
+    }
+
+    /// Notifies the next waiter of one reader, or the next taker of a mailbox.
+    pub(super) fn notify_next(&mut self, reader: usize) -> Option<Waker> {
+        let group = self.group(reader);
+        self.read_waiters.notify_one(group)
+    }
+
+    /// Notifies all waiters of one reader, or all takers of a mailbox. Returns whether there are more than the batch can
+    /// hold.
+    pub(super) fn notify_all_of(&mut self, reader: usize, batch: &mut WakeBatch) -> bool {
+        let wanted = self.group(reader);
+        self.read_waiters.notify_where(batch, |group| group == wanted)
+    }
+
+    fn group(&self, reader: usize) -> usize {
+        if self.takers_compete { ANY } else { reader }
+    }
+
+    // Closing.
+
+    /// Notes that the record is closed, and notifies all waiters. Returns whether there are more than the batch can hold.
+    pub(super) fn close(&mut self, batch: &mut WakeBatch) -> bool {
+        self.closed = true;
+        self.full_since = None;
+        self.read_waiters.notify_where(batch, |_| true)
+            || self.write_waiters.notify_where(batch, |_| true)
+            || self.notify_drain_waiters(batch)
+    }
+
+    /// Notifies the tasks that wait until the record is drained. Returns whether there are more than the batch can hold.
+    pub(super) fn notify_drain_waiters(&mut self, batch: &mut WakeBatch) -> bool {
+        self.drain_waiters.notify_where(batch, |_| true)
+    }
+
+    pub(super) fn holds_drain_waiter(&self, ticket: &WaitTicket, waker: &Waker) -> bool {
+        self.drain_waiters.holds(ticket, waker)
+    }
+
+    pub(super) fn register_drain_waiter(
+        &mut self,
+        ticket: &mut WaitTicket,
+        waker: Waker,
+    ) -> Option<Waker> {
+        self.drain_waiters.register(ticket, ANY, waker)
+    }
+
+    pub(super) fn cancel_drain_wait(&mut self, ticket: &mut WaitTicket) -> Option<Waker> {
+        self.drain_waiters.remove(ticket)?.waker
+    }
+
+    // Waiting to read.
+
+    pub(super) fn holds_reader(&self, ticket: &WaitTicket, waker: &Waker) -> bool {
+        self.read_waiters.holds(ticket, waker)
+    }
+
+    pub(super) fn register_reader(
+        &mut self,
+        reader: usize,
+        ticket: &mut WaitTicket,
+        waker: Waker,
+    ) -> Option<Waker> {
+        let group = self.group(reader);
+        self.read_waiters.register(ticket, group, waker)
+    }
+
+    /// Ends a wait to read. An unused wake-up passes to the next waiter, if there `is_readable` a value for it. Returns the
+    /// waker to drop and the waker to wake.
+    pub(super) fn cancel_read_wait(
+        &mut self,
+        reader: usize,
+        ticket: &mut WaitTicket,
+        is_readable: &dyn Fn() -> bool,
+    ) -> [Option<Waker>; 2] {
+        let Some(removed) = self.read_waiters.remove(ticket) else { return [None, None] };
+        let next = if removed.notified && is_readable() { self.notify_next(reader) } else { None };
+        [removed.waker, next]
+    }
+
+    // Waiting to write.
+
+    pub(super) fn holds_writer(&self, ticket: &WaitTicket, waker: &Waker) -> bool {
+        self.write_waiters.holds(ticket, waker)
+    }
+
+    pub(super) fn register_writer(
+        &mut self,
+        ticket: &mut WaitTicket,
+        waker: Waker,
+        clock: &dyn Clock,
+    ) -> Option<Waker> {
+        self.full_since.get_or_insert_with(|| clock.now());
+        self.write_waiters.register(ticket, ANY, waker)
+    }
+
+    /// Ends a wait to write. An unused wake-up passes to the next waiter, if there is `room`. Returns the waker to drop and
+    /// the waker to wake.
+    pub(super) fn cancel_write_wait(
+        &mut self,
+        ticket: &mut WaitTicket,
+        room: &dyn Fn(Option<u64>) -> u64,
+    ) -> [Option<Waker>; 2] {
+        let Some(removed) = self.write_waiters.remove(ticket) else { return [None, None] };
+        let next = if removed.notified { self.notify_writer(room) } else { None };
+        self.update_full_since();
+        [removed.waker, next]
+    }
+
+    /// Notifies the first waiting writer, if there is room for it.
+    fn notify_writer(&mut self, room: &dyn Fn(Option<u64>) -> u64) -> Option<Waker> {
+        if self.write_waiters.waiting() == 0 || room(self.slowest()) == 0 {
+            return None;
+        }
+        self.write_waiters.notify_one(ANY)
+    }
+
+    /// Notifies the waiting writers that there is room for. Returns whether there are more than the batch can hold.
+    pub(super) fn notify_writers(
+        &mut self,
+        batch: &mut WakeBatch,
+        room: &dyn Fn(Option<u64>) -> u64,
+    ) -> bool {
+        let mut room = room(self.slowest());
+        let more = self.write_waiters.notify_where(batch, |_| {
+            let fits = room > 0;
+            room = room.saturating_sub(1);
+            fits
+        });
+        self.update_full_since();
+        more
+    }
+
+    fn update_full_since(&mut self) {
+        if self.write_waiters.waiting() == 0 {
+            self.full_since = None;
+        }
+    }
+}
+
+/// Adds the backlog of one reader to that of other readers of the same stage.
+fn add_backlog(all: &mut Vec<Backlog>, cursor: &Cursor, snapshot: CursorSnapshot, unread: u64) {
+    let interrupted = if cursor.delegates_accounting() { 0 } else { snapshot.in_progress };
+    merge_backlog(all, &cursor.name, unread, interrupted);
+}
+
+fn merge_backlog(all: &mut Vec<Backlog>, reader: &Arc<str>, unread: u64, interrupted: u64) {
+    if unread + interrupted == 0 {
+        return;
+    }
+    match all.iter_mut().find(|known| known.reader == *reader) {
+        Some(known) => {
+            known.unread += unread;
+            known.interrupted += interrupted;
+        }
+        None => all.push(Backlog { reader: Arc::clone(reader), unread, interrupted }),
+    }
+}

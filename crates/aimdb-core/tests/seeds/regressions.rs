@@ -1,0 +1,115 @@
+//! Graphs in which a scenario once found a bug of the engine, each as small as possible.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aimdb_core::{BufferCfg, Consumer, input};
+use aimdb_testing::TestRuntime;
+
+use crate::support::*;
+
+fn run_unseeded<F: Future<Output = ()>>(case: impl FnOnce(Arc<TestRuntime>) -> F) {
+    let runtime = Arc::new(TestRuntime::new());
+    runtime.block_on(case(Arc::clone(&runtime)));
+    runtime.drop_tasks();
+}
+
+fn fill(db: &Db, key: &str, values: std::ops::Range<u64>) {
+    let producer = db.producer::<u64>(key).expect("the graph has the record");
+    values.for_each(|value| producer.try_produce(value).expect("the record has room"));
+}
+
+/// A tap that takes one value and then stays pending. It keeps its reader.
+fn tap_and_hang(reg: &mut Reg<'_>) {
+    reg.tap(|_: Context, record: Consumer<u64, _>| async move {
+        let mut reader = record.subscribe().expect("a tap may read");
+        reader.recv().await.expect("the record is open");
+        std::future::pending::<()>().await;
+    });
+}
+
+/// Found by `a_deadline_counts_the_values_of_chained_stages`, seed 1. The shutdown looked for the stage of a reader by
+/// the record that the stage reads, but a transform is listed under the record that it writes. So it took the finished
+/// transform `a` → `b` for the transform `b` → `c`, which reads `b` under the same stage name, and the report omitted
+/// the value in progress of `b` → `c`.
+#[test]
+fn the_value_in_progress_of_the_second_of_two_transforms_is_reported() {
+    run_unseeded(|runtime| async move {
+        let db = build(&runtime, |builder| {
+            builder.configure::<u64>("a", |reg| {
+                reg.buffer(BufferCfg::SpmcQueue { capacity: 4 });
+            });
+            builder.configure::<u64>("b", |reg| {
+                reg.buffer(BufferCfg::SpmcQueue { capacity: 4 });
+                reg.transform(input::<u64>("a"), |value| value);
+            });
+            builder.configure::<u64>("c", |reg| {
+                reg.buffer(BufferCfg::SpmcQueue { capacity: 1 });
+                reg.transform(input::<u64>("b"), |value| value);
+                tap_and_hang(reg);
+            });
+        });
+        fill(&db, "a", 0..4);
+        db.start();
+        let report = db.shutdown(Duration::from_millis(10)).await;
+        assert_eq!(
+            (undelivered_of(&report, "b"), undelivered_of(&report, "c")),
+            (2, 2),
+            "{report}"
+        );
+    });
+}
+
+/// Found by `a_deadline_counts_the_inputs_of_a_join`, seed 1. Only the next read of the same input marked its last
+/// value as finished. A join that waited with an output made from another input had not read this one again, so the
+/// report counted its value as interrupted although the output record had accepted it.
+#[test]
+fn a_join_has_one_value_in_progress_not_one_of_each_input() {
+    run_unseeded(|runtime| async move {
+        let db = build(&runtime, |builder| {
+            for key in ["a", "b"] {
+                builder.configure::<u64>(key, |reg| {
+                    reg.buffer(BufferCfg::SpmcQueue { capacity: 4 });
+                });
+            }
+            builder.configure::<u64>("out", |reg| {
+                reg.buffer(BufferCfg::SpmcQueue { capacity: 1 });
+                reg.join((input::<u64>("a"), input::<u64>("b")), |(a, b)| a + b);
+                tap_and_hang(reg);
+            });
+        });
+        fill(&db, "a", 0..3);
+        fill(&db, "b", 0..3);
+        db.start();
+        let report = db.shutdown(Duration::from_millis(10)).await;
+        // Of six inputs, the first makes no output, and three are undelivered. Two outputs are undelivered at the tap.
+        assert_eq!(undelivered_of(&report, "out"), 2, "{report}");
+        assert_eq!(undelivered_of(&report, "a") + undelivered_of(&report, "b"), 3, "{report}");
+    });
+}
+
+/// Found by `a_deadline_counts_the_values_of_chained_stages`, seed 15, after the first bug was fixed. A reader whose
+/// cooperative budget is used up, after 128 values, yields before it reads from its subscription, so the 128th value
+/// was not marked as finished. The report counted it as interrupted if the stage was aborted then, although a transform
+/// had forwarded it, or a tap had processed it.
+#[test]
+fn a_stage_that_yields_has_no_value_in_progress() {
+    run_unseeded(|runtime| async move {
+        let db = build(&runtime, |builder| {
+            builder.configure::<u64>("in", |reg| {
+                reg.buffer(BufferCfg::SpmcQueue { capacity: 200 });
+            });
+            builder.configure::<u64>("out", |reg| {
+                reg.buffer(BufferCfg::SpmcQueue { capacity: 200 });
+                reg.transform(input::<u64>("in"), |value| value);
+            });
+        });
+        fill(&db, "in", 0..130);
+        db.start();
+        yield_now().await;
+        let report = db.shutdown(Duration::ZERO).await;
+        let forwarded = db.metrics().record("out").expect("the graph has the record").produced;
+        assert_eq!(forwarded + report.total_undelivered(), 130, "{forwarded} forwarded; {report}");
+    });
+}

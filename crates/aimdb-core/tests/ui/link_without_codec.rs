@@ -1,0 +1,11 @@
+use std::sync::Arc;
+
+use aimdb_core::{AimDbBuilder, BufferCfg};
+use aimdb_testing::TestRuntime;
+
+fn main() {
+    let mut builder = AimDbBuilder::new().runtime(Arc::new(TestRuntime::new()));
+    builder.configure::<u32>("temp", |reg| {
+        reg.buffer(BufferCfg::SingleLatest).link_to("mqtt://temp");
+    });
+}

@@ -1,0 +1,76 @@
+//! TLS by rustls. This module alone chooses its crypto provider, ring.
+
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+
+/// A PEM text, or the reason why it could not be read. `build()` reports the reason as a finding.
+pub(crate) type Pem = Result<Vec<u8>, String>;
+
+/// A client configuration that trusts `ca` alone, or the system's roots without one, and presents `identity`
+/// (certificate chain and key) to a broker that requests a client certificate.
+///
+/// # Errors
+///
+/// The reason why a certificate or key cannot be used.
+pub(crate) fn client_config(
+    ca: Option<&Pem>,
+    identity: Option<&(Pem, Pem)>,
+) -> Result<Arc<ClientConfig>, String> {
+    let roots = match ca {
+        Some(pem) => private_roots(pem)?,
+        None => system_roots()?,
+    };
+    let builder =
+        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| format!("TLS cannot be set up: {error}"))?
+            .with_root_certificates(roots);
+    let config = match identity {
+        None => builder.with_no_client_auth(),
+        Some((chain, key)) => {
+            let key = PrivateKeyDer::from_pem_slice(pem(key)?)
+                .map_err(|error| format!("the client's key cannot be read: {error}"))?;
+            builder
+                .with_client_auth_cert(certificates(pem(chain)?, "the client's certificate")?, key)
+                .map_err(|error| format!("the client's certificate and key do not fit: {error}"))?
+        }
+    };
+    Ok(Arc::new(config))
+}
+
+fn private_roots(ca: &Pem) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(pem(ca)?, "the CA")? {
+        roots.add(certificate).map_err(|error| format!("the CA cannot be used: {error}"))?;
+    }
+    Ok(roots)
+}
+
+/// The roots that the system trusts. Roots that rustls cannot parse are skipped, which is common practice: one of them
+/// must not disable all.
+fn system_roots() -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    let (usable, _) =
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if usable == 0 {
+        return Err("the system has no root certificates".into());
+    }
+    Ok(roots)
+}
+
+fn certificates(pem: &[u8], what: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found: Vec<_> = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| format!("{what} cannot be read: {error}"))?;
+    if found.is_empty() {
+        return Err(format!("{what} has no certificate in it"));
+    }
+    Ok(found)
+}
+
+fn pem(pem: &Pem) -> Result<&[u8], String> {
+    pem.as_deref().map_err(Clone::clone)
+}

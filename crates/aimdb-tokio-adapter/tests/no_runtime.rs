@@ -1,0 +1,24 @@
+//! The adapter outside of a Tokio runtime.
+
+use std::sync::Arc;
+
+use aimdb_core::{AimDbBuilder, BufferCfg};
+use aimdb_tokio_adapter::TokioAdapter;
+
+#[test]
+fn the_adapter_outside_of_tokio_is_an_error_and_a_finding() {
+    assert_eq!(
+        TokioAdapter::new().unwrap_err().to_string(),
+        "there is no Tokio runtime here; call from within one (`#[tokio::main]`), or use `attach()` from aimdb-sync"
+    );
+    let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter));
+    builder.configure::<u32>("temp", |reg| {
+        reg.buffer(BufferCfg::SpmcRing { capacity: 4 }).tap(|_, _| async {});
+    });
+    assert_eq!(
+        builder.build().unwrap_err().to_string(),
+        "the graph has 1 finding; nothing was started\n  \
+         E18 record `temp`: the runtime refused its stage `tap`: there is no Tokio runtime here; call from within one \
+         (`#[tokio::main]`), or use `attach()` from aimdb-sync"
+    );
+}
