@@ -1,17 +1,7 @@
-//! `#[derive(RecordKey)]`: an enum whose variants name records.
+//! The derive macro of AimDB: [`#[derive(RecordKey)]`](macro@RecordKey), for an enum whose variants name records.
 //!
-//! ```text
-//! #[derive(RecordKey)]
-//! #[key_prefix = "sensor."]                    // optional, put before every key
-//! enum SensorKey {
-//!     #[key = "temp.indoor"]                   // required
-//!     #[link_address = "mqtt://sensors/temp/indoor"] // optional, for RecordKey::link_address
-//!     Indoor,
-//! }
-//! ```
-//!
-//! Keys are compared at compile time: two variants with one key, an empty key, a variant without a key or with fields
-//! do not compile.
+//! `aimdb` and `aimdb-core` re-export the macro with their feature `derive`. The generated code names `aimdb-core`, or the
+//! facade `aimdb` if the program depends on that instead, under any name that its manifest gives them.
 
 use std::collections::HashMap;
 
@@ -24,18 +14,60 @@ use syn::{
     Variant,
 };
 
-/// Implements `aimdb_core::RecordKey`; the crate's own page shows the attributes.
+/// Implements `aimdb_core::RecordKey` for an enum whose variants have no fields.
+///
+/// | attribute | on | |
+/// |---|---|---|
+/// | `#[key = "…"]` | each variant | required: the record's key |
+/// | `#[key_prefix = "…"]` | the enum | optional: precedes every key |
+/// | `#[link_address = "…"]` | a variant | optional: the result of `RecordKey::link_address` |
+///
+/// ```
+/// use aimdb_core::RecordKey;
+///
+/// #[derive(Clone, Copy, RecordKey)]
+/// #[key_prefix = "sensor."]
+/// enum SensorKey {
+///     #[key = "temp.indoor"]
+///     #[link_address = "mqtt://sensors/temp/indoor"]
+///     Indoor,
+///     #[key = "temp.outdoor"]
+///     Outdoor,
+/// }
+///
+/// assert_eq!(SensorKey::Indoor.as_str(), "sensor.temp.indoor");
+/// assert_eq!(SensorKey::Indoor.link_address(), Some("mqtt://sensors/temp/indoor"));
+/// assert_eq!(SensorKey::Outdoor.link_address(), None);
+/// ```
+///
+/// # Errors
+///
+/// A compile error for anything but an enum with variants, for a variant with fields or without a key, for an empty key, for
+/// an attribute that appears twice or is not a string literal, and for two variants with the same key:
+///
+/// ```compile_fail
+/// use aimdb_core::RecordKey;
+///
+/// #[derive(RecordKey)]
+/// enum SensorKey {
+///     #[key = "temp"]
+///     Indoor,
+///     #[key = "temp"]
+///     Outdoor,
+/// }
+/// ```
 #[proc_macro_derive(RecordKey, attributes(key, key_prefix, link_address))]
 pub fn derive_record_key(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     let input = syn::parse_macro_input!(input as DeriveInput);
     expand(&input).unwrap_or_else(|error| error.to_compile_error()).into()
 }
 
-/// One variant, read.
-struct Key<'v> {
+/// A parsed variant.
+struct KeyVariant<'v> {
     ident: &'v Ident,
-    text: String,
-    link: Option<LitStr>,
+    /// The key with the enum's prefix.
+    key: String,
+    link_address: Option<LitStr>,
 }
 
 fn expand(input: &DeriveInput) -> Result<TokenStream> {
@@ -48,13 +80,14 @@ fn expand(input: &DeriveInput) -> Result<TokenStream> {
     let prefix = text_attribute(&input.attrs, "key_prefix")?
         .map(|prefix| prefix.value())
         .unwrap_or_default();
+    let variants = data.variants.iter();
     let keys =
-        data.variants.iter().map(|variant| read(variant, &prefix)).collect::<Result<Vec<_>>>()?;
-    refuse_duplicates(&keys)?;
+        variants.map(|variant| parse_variant(variant, &prefix)).collect::<Result<Vec<_>>>()?;
+    reject_duplicates(&keys)?;
     Ok(implement(input, &keys))
 }
 
-fn read<'v>(variant: &'v Variant, prefix: &str) -> Result<Key<'v>> {
+fn parse_variant<'v>(variant: &'v Variant, prefix: &str) -> Result<KeyVariant<'v>> {
     if !matches!(variant.fields, Fields::Unit) {
         return Err(Error::new(
             variant.fields.span(),
@@ -68,26 +101,24 @@ fn read<'v>(variant: &'v Variant, prefix: &str) -> Result<Key<'v>> {
     if key.value().is_empty() {
         return Err(Error::new(key.span(), "a record key must not be empty"));
     }
-    let link = text_attribute(&variant.attrs, "link_address")?;
-    Ok(Key { ident: &variant.ident, text: format!("{prefix}{}", key.value()), link })
+    let link_address = text_attribute(&variant.attrs, "link_address")?;
+    let key = format!("{prefix}{}", key.value());
+    Ok(KeyVariant { ident: &variant.ident, key, link_address })
 }
 
-/// The text of `#[name = "text"]`, at most once.
+/// Returns the text of the attribute `#[name = "text"]`, which may appear at most once.
 fn text_attribute(attributes: &[Attribute], name: &str) -> Result<Option<LitStr>> {
     let mut found = None;
     for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident(name)) {
         if found.is_some() {
-            return Err(Error::new(
-                attribute.span(),
-                format!("`#[{name} = \"…\"]` stands here twice"),
-            ));
+            return Err(Error::new(attribute.span(), format!("`#[{name} = \"…\"]` appears twice")));
         }
-        found = Some(text_of(attribute, name)?);
+        found = Some(parse_text(attribute, name)?);
     }
     Ok(found)
 }
 
-fn text_of(attribute: &Attribute, name: &str) -> Result<LitStr> {
+fn parse_text(attribute: &Attribute, name: &str) -> Result<LitStr> {
     if let Meta::NameValue(pair) = &attribute.meta
         && let Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) = &pair.value
     {
@@ -96,25 +127,25 @@ fn text_of(attribute: &Attribute, name: &str) -> Result<LitStr> {
     Err(Error::new(attribute.span(), format!("write `#[{name} = \"…\"]`, with a string literal")))
 }
 
-fn refuse_duplicates(keys: &[Key<'_>]) -> Result<()> {
+fn reject_duplicates(keys: &[KeyVariant<'_>]) -> Result<()> {
     let mut seen: HashMap<&str, &Ident> = HashMap::new();
     for key in keys {
-        if let Some(first) = seen.insert(&key.text, key.ident) {
+        if let Some(first) = seen.insert(&key.key, key.ident) {
             let problem =
-                format!("`{}` and `{first}` have the same key \"{}\"", key.ident, key.text);
+                format!("`{}` and `{first}` have the same key \"{}\"", key.ident, key.key);
             return Err(Error::new(key.ident.span(), problem));
         }
     }
     Ok(())
 }
 
-fn implement(input: &DeriveInput, keys: &[Key<'_>]) -> TokenStream {
+fn implement(input: &DeriveInput, keys: &[KeyVariant<'_>]) -> TokenStream {
     let core = core_path();
     let name = &input.ident;
     let (generics, arguments, bounds) = input.generics.split_for_impl();
     let idents = keys.iter().map(|key| key.ident);
-    let texts = keys.iter().map(|key| &key.text);
-    let linked = keys.iter().filter_map(|key| Some((key.ident, key.link.as_ref()?)));
+    let texts = keys.iter().map(|key| &key.key);
+    let linked = keys.iter().filter_map(|key| Some((key.ident, key.link_address.as_ref()?)));
     let links =
         linked.map(|(ident, link)| quote!(Self::#ident => ::core::option::Option::Some(#link),));
     quote! {
@@ -136,19 +167,24 @@ fn implement(input: &DeriveInput, keys: &[Key<'_>]) -> TokenStream {
     }
 }
 
-/// The engine under whichever name the user's crate has it: itself, or through the `aimdb` facade.
+/// Returns the path of the engine in the user's crate: `aimdb-core`, or the facade `aimdb`, under the name in its manifest.
 fn core_path() -> TokenStream {
-    let named = |found: FoundCrate, own: &str| {
+    let path_to = |found: FoundCrate, own_name: &str| {
         let name = match found {
             FoundCrate::Name(name) => name,
-            FoundCrate::Itself => own.into(),
+            FoundCrate::Itself => own_name.into(),
         };
         let ident = Ident::new(&name, Span::call_site());
         quote!(::#ident)
     };
     match (crate_name("aimdb-core"), crate_name("aimdb")) {
-        (Ok(found), _) => named(found, "aimdb_core"),
-        (_, Ok(found)) => named(found, "aimdb"),
+        (Ok(found), _) => path_to(found, "aimdb_core"),
+        (_, Ok(found)) => path_to(found, "aimdb"),
         _ => quote!(::aimdb_core),
     }
 }
+
+/// Compiles and runs the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctest;

@@ -1,18 +1,32 @@
-//! Where log lines go.
+//! Log sinks: functions that write the engine's log lines.
+//!
+//! Any function with the signature of [`Sink`] can serve as one:
+//!
+//! ```
+//! use aimdb_core::LogLevel;
+//! use aimdb_embassy_adapter::Sink;
+//!
+//! let errors_only: Sink = |level, origin, message| {
+//!     if level == LogLevel::Error {
+//!         println!("{origin}: {message}");
+//!     }
+//! };
+//! errors_only(LogLevel::Error, "sensor.temperature", format_args!("the stage failed"));
+//! ```
 
 use core::fmt;
 
 use aimdb_core::LogLevel;
 
-/// Takes one log line: how much it matters, a record key, stage or connector, and the text.
+/// A function that writes one log line: its level, its origin (a record key, a stage or a connector) and its message.
 ///
-/// It must not block for long and must not call into the engine. A closure that captures nothing will do.
+/// A sink must not block for long and must not call into the engine. A closure that captures nothing coerces to a `Sink`.
 pub type Sink = fn(LogLevel, &str, fmt::Arguments<'_>);
 
-/// Nowhere. What failed stands in `health()` and in the reports all the same.
+/// Discards every log line. `health()` and the reports still have the failures.
 pub fn none(_: LogLevel, _: &str, _: fmt::Arguments<'_>) {}
 
-/// To `defmt`, as text: the engine's lines are formatted on the chip.
+/// Writes log lines to `defmt`, as text: the chip formats the message.
 #[cfg(feature = "defmt")]
 pub fn defmt(level: LogLevel, origin: &str, message: fmt::Arguments<'_>) {
     let message = ::defmt::Display2Format(&message);
@@ -26,7 +40,7 @@ pub fn defmt(level: LogLevel, origin: &str, message: fmt::Arguments<'_>) {
     }
 }
 
-/// To the `log` crate, with the target `aimdb`.
+/// Writes log lines to the `log` crate, with the target `aimdb`.
 #[cfg(feature = "log")]
 pub fn log(level: LogLevel, origin: &str, message: fmt::Arguments<'_>) {
     let level = match level {

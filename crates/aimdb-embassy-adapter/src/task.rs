@@ -1,4 +1,4 @@
-//! A stage's task: allocated once, for ever.
+//! Allocation of a stage's task: once, and never freed.
 
 use alloc::vec::Vec;
 use core::future::Future;
@@ -7,22 +7,27 @@ use aimdb_core::runtime::SpawnError;
 use embassy_executor::SpawnToken;
 use embassy_executor::raw::TaskStorage;
 
-/// A task that runs `stage`, ready to be spawned. The token is `Send` if the stage is.
-pub(crate) fn of<F: Future + 'static>(
+/// Allocates a task for `stage`, ready to be spawned. The token is `Send` if the stage is.
+///
+/// # Errors
+///
+/// If the allocator has no memory for the task.
+pub(crate) fn allocate<F: Future + 'static>(
     stage: F,
 ) -> Result<SpawnToken<impl Sized + use<F>>, SpawnError> {
-    let storage = allocate().ok_or(NO_MEMORY)?;
-    storage.spawn(|| stage).map_err(|_| NO_MEMORY)
+    let storage = allocate_storage().ok_or(OUT_OF_MEMORY)?;
+    storage.spawn(|| stage).map_err(|_| OUT_OF_MEMORY)
 }
 
-const NO_MEMORY: SpawnError = SpawnError::new(
+const OUT_OF_MEMORY: SpawnError = SpawnError::new(
     "there is no memory for its task",
     "give the allocator more memory, or the graph fewer stages",
 );
 
-fn allocate<F: Future + 'static>() -> Option<&'static TaskStorage<F>> {
-    let mut room = Vec::new();
-    room.try_reserve_exact(1).ok()?;
-    room.push(TaskStorage::new());
-    room.leak().first()
+fn allocate_storage<F: Future + 'static>() -> Option<&'static TaskStorage<F>> {
+    // `Box::new` aborts without memory; a `Vec` can report it.
+    let mut storage = Vec::new();
+    storage.try_reserve_exact(1).ok()?;
+    storage.push(TaskStorage::new());
+    storage.leak().first()
 }

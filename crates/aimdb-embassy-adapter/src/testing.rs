@@ -1,6 +1,23 @@
-//! Embassy's std executor for tests: one for each, on a thread of its own.
+//! Embassy's std executor for tests: each test has its own executor on its own thread.
 //!
-//! The binary brings a critical section, for instance `critical-section` with its feature `std`.
+//! The test binary must provide a critical section, for instance `critical-section` with its feature `std`.
+//!
+//! ```
+//! use aimdb_core::{AimDbBuilder, BufferCfg};
+//! use aimdb_embassy_adapter::testing::on_embassy;
+//!
+//! on_embassy(|runtime| async move {
+//!     let mut builder = AimDbBuilder::new().runtime(runtime);
+//!     builder.configure::<u32>("counter", |reg| {
+//!         reg.buffer(BufferCfg::SingleLatest).source(|_, counter| async move {
+//!             counter.produce(7).await.unwrap();
+//!         });
+//!     });
+//!     builder.run().await.unwrap();
+//! });
+//! # // The linker needs the implementation of the critical section.
+//! # use critical_section as _;
+//! ```
 
 use std::cell::Cell;
 use std::future::Future;
@@ -9,56 +26,62 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::{panic, thread};
 
+use embassy_executor::raw::TaskStorage;
 use embassy_executor::{Executor, Spawner};
 
-use crate::{EmbassyAdapter, sink};
+use crate::adapter::EmbassyAdapter;
+use crate::sink;
 
 thread_local! {
+    /// The spawner of the executor that runs on this thread.
     static SPAWNER: Cell<Option<Spawner>> = const { Cell::new(None) };
 }
 
-/// Runs `body` as a task of an executor of its own, to its end, and passes its panic on. It is given the executor's
-/// adapter.
+/// Runs `body` to completion as a task of a new executor on a new thread. `body` receives the executor's adapter.
 ///
 /// # Panics
 ///
-/// When `body` does.
+/// If `body` panics, with its panic.
 pub fn on_embassy<F: Future<Output = ()> + 'static>(
     body: impl FnOnce(Arc<EmbassyAdapter>) -> F + Send,
 ) {
     let run = || {
         let executor: &'static mut Executor = Box::leak(Box::new(Executor::new()));
         let done = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&done);
-        let begin = |spawner: Spawner| {
+        let executor_done = Arc::clone(&done);
+        let init = |spawner: Spawner| {
             SPAWNER.set(Some(spawner));
             let body = body(adapter());
-            // The pool of a task function is one for all threads; a task of one's own is not.
-            let storage = Box::leak(Box::new(embassy_executor::raw::TaskStorage::new()));
-            spawner.spawn(storage.spawn(move || the_body(Box::pin(body), done)).unwrap());
+            // All threads share the pool of a task function, so each call allocates its own task instead.
+            let storage = Box::leak(Box::new(TaskStorage::new()));
+            spawner.spawn(storage.spawn(move || run_body(Box::pin(body), done)).unwrap());
         };
-        executor.run_until(begin, || seen.load(SeqCst));
+        executor.run_until(init, || executor_done.load(SeqCst));
     };
-    let ended = thread::scope(|scope| scope.spawn(run).join());
-    ended.unwrap_or_else(|cause| panic::resume_unwind(cause));
+    let result = thread::scope(|scope| scope.spawn(run).join());
+    result.unwrap_or_else(|payload| panic::resume_unwind(payload));
 }
 
-async fn the_body(body: Pin<Box<dyn Future<Output = ()>>>, done: Arc<AtomicBool>) {
+async fn run_body(body: Pin<Box<dyn Future<Output = ()>>>, done: Arc<AtomicBool>) {
     body.await;
     done.store(true, SeqCst);
 }
 
-/// The adapter of the executor that runs on this thread.
+/// Returns the adapter of the executor that runs on this thread.
 ///
 /// # Panics
 ///
-/// Without one.
+/// If no executor of [`on_embassy`] runs on this thread.
 pub fn adapter() -> Arc<EmbassyAdapter> {
     let spawner = SPAWNER.get().expect("an executor runs on this thread");
     Arc::new(EmbassyAdapter::new(spawner, sink::log))
 }
 
-/// Runs `case` inside a task.
+/// Runs the synchronous function `case` inside a task of a new executor.
+///
+/// # Panics
+///
+/// If `case` panics, with its panic.
 pub fn in_embassy(case: impl FnOnce() + Send + 'static) {
     on_embassy(|_| async { case() });
 }

@@ -1,21 +1,21 @@
-//! Between `embassy-time`'s ticks and the engine's nanoseconds.
+//! Conversion between `embassy-time`'s ticks and the engine's nanoseconds.
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
-/// The moment of tick number `ticks`. Stops at the end of the engine's clock, 584 years on.
+/// Converts ticks to nanoseconds, rounding down. The result saturates at the end of the engine's clock, after 584 years.
 pub(crate) const fn to_nanos(ticks: u64, hz: u64) -> u64 {
     scale(ticks, NANOS_PER_SECOND, hz, false)
 }
 
-/// The first tick at or after `nanos`: a timer must not be early.
+/// Converts nanoseconds to ticks, rounding up: a timer must not be early.
 pub(crate) const fn from_nanos(nanos: u64, hz: u64) -> u64 {
     scale(nanos, hz, NANOS_PER_SECOND, true)
 }
 
-/// `count * times / per`, or the largest number there is.
+/// Returns `count * times / per`, saturating.
 const fn scale(count: u64, times: u64, per: u64, round_up: bool) -> u64 {
-    // The usual rates divide a second of nanoseconds, or are divided by it: one step of 64 bits, where a
-    // microcontroller would take a hundred cycles for the division of 128.
+    // For the usual rates one of the two numbers divides the other, and 64-bit arithmetic suffices. A microcontroller needs
+    // about a hundred cycles for the 128-bit division.
     if times.is_multiple_of(per) {
         return count.saturating_mul(times / per);
     }
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Rates that divide a second of nanoseconds, that do not, and one above it.
+    /// Rates that divide 10⁹, rates that do not, and a rate above it.
     const RATES: [u64; 7] = [1, 1_000, 32_768, 1_000_000, 64_000_000, 1_000_000_000, 2_000_000_000];
 
     #[test]
@@ -44,13 +44,13 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_crystal_counts_thirty_microseconds() {
+    fn a_tick_of_a_watch_crystal_lasts_thirty_microseconds() {
         assert_eq!(to_nanos(1, 32_768), 30_517);
         assert_eq!(to_nanos(32_768, 32_768), NANOS_PER_SECOND);
     }
 
     #[test]
-    fn the_clock_stops_at_its_end_instead_of_wrapping() {
+    fn the_clock_saturates_at_its_end_instead_of_wrapping() {
         for hz in [1, 1_000, 32_768, 1_000_000] {
             assert_eq!(to_nanos(u64::MAX, hz), u64::MAX);
             assert!(to_nanos(u64::MAX / 2, hz) >= to_nanos(u64::MAX / 4, hz));
@@ -69,7 +69,7 @@ mod tests {
         }
 
         #[test]
-        fn the_clock_never_goes_back(ticks in 0..u64::MAX - 1, rate in 0..RATES.len()) {
+        fn the_clock_is_monotonic(ticks in 0..u64::MAX - 1, rate in 0..RATES.len()) {
             prop_assert!(to_nanos(ticks, RATES[rate]) <= to_nanos(ticks + 1, RATES[rate]));
         }
     }

@@ -1,4 +1,5 @@
-//! Every suite, on Embassy's std executor and a running clock. The same suites run as firmware: `firmware/conformance`.
+//! Every conformance suite on Embassy's std executor with a running clock. `tools/firmware run conformance` runs the same
+//! suites as firmware.
 
 mod buffers {
     use aimdb_embassy_adapter::testing::{adapter, in_embassy};

@@ -1,4 +1,4 @@
-//! What holds on Embassy alone: stages that are not `Send`, and where they may be spawned.
+//! Properties of Embassy alone: stages that are not `Send`, and where they may be spawned.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use aimdb_embassy_adapter::{EmbassyAdapter, sink};
 use embassy_executor::Spawner;
 
 #[test]
-fn a_stage_may_hold_what_is_not_send() {
+fn a_stage_may_hold_values_that_are_not_send() {
     on_embassy(|runtime| async move {
         let seen = Rc::new(RefCell::new(Vec::new()));
         let mut builder = AimDbBuilder::new().runtime(runtime);
@@ -56,7 +56,7 @@ fn a_database_built_on_another_thread_is_refused_by_a_finding() {
     });
 }
 
-/// The spawner of the executor that polls this.
+/// The spawner of the executor that polls the caller.
 async fn spawner() -> Spawner {
     // SAFETY: `on_embassy` polls its body as a task of Embassy's executor.
     unsafe { Spawner::for_current_executor().await }
@@ -121,7 +121,7 @@ fn an_unchecked_adapter_runs_stages_that_are_not_send() {
 }
 
 #[test]
-fn several_executors_run_databases_side_by_side() {
+fn several_executors_run_databases_concurrently() {
     let threads = (0..4).map(|n| {
         thread::spawn(move || {
             on_embassy(move |runtime| async move {
@@ -150,7 +150,7 @@ fn several_executors_run_databases_side_by_side() {
 }
 
 #[test]
-fn handles_cross_threads_and_wake_the_executor() {
+fn a_producer_on_another_thread_wakes_the_executor() {
     on_embassy(|runtime| async move {
         let mut builder = AimDbBuilder::new().runtime(runtime);
         builder.configure::<u32>("counter", |reg| {

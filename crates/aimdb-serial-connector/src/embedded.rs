@@ -12,33 +12,48 @@ use aimdb_core::{Connector, Finding, Runtime, RuntimeContext};
 
 use crate::driver;
 use crate::port::Port;
-use crate::settings::{Settings, check, settings};
+use crate::settings::{SerialSettings, check, setters};
 
-/// A serial line of a microcontroller, over any [`Port`]. The [crate] says what it promises.
+/// A connector over any [`Port`], for microcontrollers.
 ///
-/// Its future need not be `Send`, so it runs where the runtime asks for no such thing: on Embassy. It is boxed once, when
-/// the database is built.
+/// The [crate] documentation has its guarantees. The connector's future need not be `Send`, so it runs on runtimes that
+/// do not require `Send`, such as Embassy. The future is boxed once, when the database is built.
+///
+/// ```
+/// use std::time::Duration;
+/// use aimdb_serial_connector::{EmbeddedSerialConnector, Uart};
+/// use embedded_io_async::{Read, Write};
+///
+/// fn connector<I: Read, O: Write>(rx: I, tx: O, boots: u16) -> EmbeddedSerialConnector<Uart<I, O>> {
+///     EmbeddedSerialConnector::new(Uart::new(rx, tx))
+///         .session(boots)
+///         .max_payload(128)
+///         .full_record_timeout(Duration::from_millis(5))
+/// }
+/// ```
 pub struct EmbeddedSerialConnector<P> {
     port: P,
-    settings: Settings,
+    settings: SerialSettings,
 }
 
 impl<P: Port> EmbeddedSerialConnector<P> {
-    /// A connector over `port`.
+    /// Returns a connector over `port`.
     #[must_use]
     pub fn new(port: P) -> Self {
-        Self { port, settings: Settings::new(0) }
+        Self { port, settings: SerialSettings::new(0) }
     }
 
-    /// The session's number; 0 unless set. One that differs from boot to boot (a random number, a counter of boots) tells
-    /// the peer of a restart even when the frame that says so is lost.
+    /// Sets the session number. Default: 0.
+    ///
+    /// With a number that differs from boot to boot (a random number, a boot counter) the peer detects a restart even
+    /// when the start frames are lost.
     #[must_use]
     pub fn session(mut self, number: u16) -> Self {
         self.settings.session = number;
         self
     }
 
-    settings!();
+    setters!();
 }
 
 impl<P> fmt::Debug for EmbeddedSerialConnector<P> {

@@ -1,7 +1,8 @@
-//! Links AimDB records over a serial line: a microcontroller's records appear in a gateway, and commands go back.
+//! A connector that links AimDB records over a serial line, in both directions.
 //!
-//! The same protocol runs on both ends, over anything that carries bytes: a UART, a USB device, a TCP connection. It
-//! needs no operating system, no negotiation, and no acknowledgement.
+//! A gateway subscribes to a microcontroller's records and sends commands to it. Both ends run the same protocol over any
+//! byte stream: a UART, a USB device, a TCP connection. The protocol needs no operating system, no negotiation, and no
+//! acknowledgements.
 //!
 //! The gateway:
 //!
@@ -15,7 +16,7 @@
 //! # async fn main() -> DbResult<()> {
 //! let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter::new()?));
 //! let serial = SerialConnector::tcp("127.0.0.1:5555"); // or `tty("/dev/ttyUSB0", 115_200)`
-//! let status = serial.status(); // what was lost, doubled, corrupted, at any time
+//! let status = serial.status(); // lost, duplicate and corrupted values, at any time
 //! builder.connector(serial);
 //! builder.configure::<f32>("indoor.celsius", |reg| {
 //!     reg.buffer(BufferCfg::SpmcRing { capacity: 100 }).link_from("serial://sensors/temp/indoor", Postcard);
@@ -51,83 +52,88 @@
 //! builder.configure::<bool>("heater", |reg| {
 //!     reg.buffer(BufferCfg::Mailbox)
 //!         .link_from("serial://commands/heater", Postcard)
-//!         .tap(|_ctx, heater| async move { /* switch it */ });
+//!         .tap(|_ctx, heater| async move { /* switch the heater */ });
 //! });
 //! builder.run().await
 //! # }
 //! ```
 //!
-//! # On the line
+//! # Frame format
 //!
-//! A frame is its content, COBS-encoded, and a zero byte. Numbers are little endian.
+//! A frame is the COBS encoding of its content, followed by a zero byte. Numbers are little endian.
 //!
 //! | content | bytes | |
 //! |---|---|---|
 //! | version and kind | 1 | `0x10` start, `0x11` data, `0x12` heartbeat |
-//! | session | 2 | the sender's life: another number after a restart, where it can have one |
+//! | session | 2 | the sender's session number; a restarted sender uses another one if it can draw one |
 //! | sequence | 4 | counts the session's data frames from 1; in a heartbeat the number reached, in a start 0 |
-//! | topic | 4 | in data only: FNV-1a of the topic's text, so nothing is negotiated and a reset peer is understood at once |
-//! | payload | 0 to the limit | in data only: what the record's codec made |
-//! | checksum | 4 | CRC-32 (ISO-HDLC) of all before it |
+//! | topic | 4 | data frames only: FNV-1a of the topic's text; nothing is negotiated, so a reset peer is understood at once |
+//! | payload | 0 to the limit | data frames only: the output of the record's codec |
+//! | checksum | 4 | CRC-32 (ISO-HDLC) of everything before it |
 //!
-//! That is 17 bytes on the line around a payload of up to 239 bytes, and one more for each further 254.
+//! A payload of up to 239 bytes has an overhead of 17 bytes, plus one for each further 254 bytes.
 //!
 //! ```text
-//! record ─▶ codec ─▶ number ─▶ frame ═══ line ═══▶ decoder ─▶ receiver ─▶ codec ─▶ record
-//!           one value at a time,         finds zeros,  judges numbers:
-//!           when the line is free        checks sums   new · lost · doubled · restarted
+//! record ─▶ codec ─▶ number ─▶ frame ═══ line ═══▶ decoder ─▶ sequence check ─▶ codec ─▶ record
+//!           one value at a time,      splits at zeros,  compares numbers:
+//!           when the port is free     checks the CRC    new · lost · duplicate · restarted
 //! ```
 //!
-//! Both directions run side by side in one task. A line begins with a zero, which ends whatever noise there was, and a
-//! start, or after a break a heartbeat. When nothing was sent for a second a heartbeat is, so that what was lost last is
-//! noticed too.
+//! One task serves both directions. A connection begins with a zero byte, which ends any noise before it, followed by two
+//! starts, or after an interruption by a heartbeat (or by the value in flight). After a second without a frame the sender
+//! sends a heartbeat, so that the peer can count a loss of the latest values too.
 //!
-//! # What is promised
+//! # Guarantees
 //!
-//! - **At most once, in order.** A value arrives as it was sent, or not at all. A damaged frame is thrown away with its
-//!   checksum, a doubled one by its number.
-//! - **Every loss is counted.** For each session of the peer, `received + lost + unheard` of [`SerialCounters`] is the
-//!   number of values it has sent, as far as a frame or a heartbeat has told. Doubled values are counted apart. The other
-//!   losses are among those received: of an unknown topic, not decoded, refused by a record.
-//! - **Outbound follows the buffer.** Without a line, or while the peer does not read, nothing is taken from a record but
-//!   the one value in hand: a ring drops its oldest and counts, a queue holds its writers back, latest sends the newest
-//!   when the line is free. The value in hand when a line breaks goes over the next one.
-//! - **A record that is full holds up the line for 20 ms at most** ([`patience`](EmbeddedSerialConnector::patience)), once.
-//!   There is no flow control: whoever waits longer loses bytes in the hardware, and those of other records. One value
-//!   waits in the link; newer ones are dropped and counted, at the link too, until the record has room again. Only queues
-//!   can be full.
-//! - **The line heals.** After noise the next whole frame counts. A port that fails is opened again, at once if it worked,
-//!   else with a pause that doubles from 250 ms to 10 s ([`backoff`](EmbeddedSerialConnector::backoff)). A peer that is
-//!   restarted goes on with its first frame.
-//! - **Memory is bounded.** A frame longer than the limit (512 bytes of payload,
-//!   [`max_payload`](EmbeddedSerialConnector::max_payload)) is not sent; one that comes in is thrown away as it comes. What
-//!   is needed for a frame is allocated at the start, or with the first value of its size.
+//! - **At most once, in order.** A value arrives unchanged or not at all. The checksum rejects damaged frames, the
+//!   sequence number rejects duplicates.
+//! - **Every loss is counted.** For each session of the peer, `received + lost + before_first_frame` of
+//!   [`SerialCounters`] is the number of values the peer has sent, as far as its frames and heartbeats have reported it.
+//!   Duplicates are counted separately. `received` includes the values lost later: of an unknown topic, not decoded, or
+//!   refused by a record.
+//! - **Outbound follows the buffer.** While the port is closed or the peer does not read, the connector takes no value from
+//!   a record except the one in flight: a ring overwrites and counts its oldest value, a queue applies backpressure to its
+//!   writers, a latest record keeps the newest value. When a connection fails, the next one sends the value in flight
+//!   again.
+//! - **A full record blocks the line for at most 20 ms** ([`full_record_timeout`](EmbeddedSerialConnector::full_record_timeout)),
+//!   once. The protocol has no flow control: during a longer wait the hardware would lose bytes, those of other records
+//!   too. One value stays pending in the link; newer values are dropped and counted, at the link too, until the record has
+//!   room again. Only queues can be full.
+//! - **The connection recovers.** After noise the connector resumes with the next valid frame. It opens a failed port
+//!   again: at once if the last connection received a valid frame, else with a backoff that doubles from 250 ms to 10 s
+//!   ([`backoff`](EmbeddedSerialConnector::backoff)). A restarted peer resumes with its first frame.
+//! - **Memory is bounded.** The connector does not send a frame over the limit (512 bytes of payload,
+//!   [`max_payload`](EmbeddedSerialConnector::max_payload)) and discards a longer one while it arrives. It allocates the
+//!   memory for frames at start, or with the first value of a larger size.
 //!
-//! # What is not
+//! # Limits
 //!
-//! - Nothing is acknowledged or sent again: what the line loses is lost. Send state (latest), not events, where that hurts.
-//! - Nothing is secret, and nobody proves who they are. A [listener](SerialConnector::listener) is bound to loopback.
-//! - What a damaged frame said gets through with a chance of one in four thousand million, by its checksum's width.
-//! - A peer whose session number is the same after a restart is recognised by its start, which it sends twice. If noise hits
-//!   both and it had sent [`WINDOW`](receiver::WINDOW) values or fewer, its new ones are taken for doubles until their
-//!   numbers are past the old ones.
-//! - A line that repeats whole stretches of itself, starts included, repeats values. None that we know of does.
-//! - Which record a lost frame was for cannot be known: losses are counted for the line, not for a link.
-//! - After 4,294,967,295 values a sender begins a new session, which its peer counts as a restart.
+//! - The protocol neither acknowledges nor retries: a value lost on the line stays lost. Where that matters, send state
+//!   (a latest record) instead of events.
+//! - The protocol neither encrypts nor authenticates. A [listener](SerialConnector::listener) must be bound to loopback.
+//! - A 32-bit checksum fails to detect a damaged frame with a probability of about one in four thousand million.
+//! - A peer that restarts with the same session number is recognised by its start frame, which it sends twice. If noise
+//!   destroys both, and the peer had sent at most [`DUPLICATE_WINDOW`](sequence::DUPLICATE_WINDOW) values before, its new
+//!   values count as duplicates until their numbers exceed the old ones.
+//! - A line that repeats long stretches of its bytes, starts included, repeats values. We know of no such line.
+//! - The receiver cannot know the record of a lost frame: losses are counted per connector, not per link.
+//! - After 4,294,967,295 values a sender begins a new session, which the peer counts as a restart.
 //!
 //! # Links
 //!
-//! `serial://` and a topic, the same text on both ends. The scheme is the connector's name: `serial` unless
-//! [`named`](EmbeddedSerialConnector::named), so several lines live side by side. There are no options, wildcards or computed
-//! topics; they are findings of `build()`, as are two topics with one id. Several links may name one topic.
+//! The address is `serial://` and a topic, with the same text on both ends. The scheme is the connector's name: `serial`
+//! unless [`named`](EmbeddedSerialConnector::named), so one database can have several serial connectors. Options,
+//! wildcards and computed topics are findings of `build()`, as are two topics with the same id. Several links may name
+//! the same topic.
 //!
 //! # Features
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `tokio` (default) | [`SerialConnector`] over TCP and any stream of Tokio's; std |
+//! | `tokio` (default) | [`SerialConnector`] over TCP and any Tokio stream; std |
 //! | `tty` | `SerialConnector::tty`: a serial device or a pty |
 #![cfg_attr(not(feature = "tokio"), no_std)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
@@ -137,17 +143,20 @@ mod embedded;
 pub mod frame;
 #[cfg(feature = "tokio")]
 mod host;
-mod intake;
+mod inbound;
+mod outbound;
 mod port;
-pub mod receiver;
-mod sender;
+pub mod sequence;
 mod settings;
 mod status;
-#[cfg(feature = "tokio")]
-mod stream;
 
 pub use embedded::EmbeddedSerialConnector;
 #[cfg(feature = "tokio")]
 pub use host::SerialConnector;
-pub use port::{LINE_ERRORS, Port, Uart, UartRead};
+pub use port::{MAX_READ_ERRORS, Port, Uart, UartRead};
 pub use status::{SerialCounters, SerialStatus};
+
+/// Compiles and runs the README's example.
+#[cfg(all(doctest, feature = "tokio"))]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctest;

@@ -1,59 +1,101 @@
-//! Where the bytes go: a line that can be opened, again if need be.
+//! Ports: byte streams that a connector can open, and open again after a failure.
 
 use core::convert::Infallible;
 use core::fmt;
 
 use embedded_io_async::{ErrorType, Read, Write};
 
-/// A serial line, or anything else that carries bytes both ways.
+use crate::frame::DELIMITER;
+
+/// A serial line, or any other bidirectional byte stream.
 ///
 /// # Implementing
 ///
-/// - [`open`](Self::open) MUST give halves that work after it gave some that failed, or an error; the connector tries
-///   again after a pause. It MAY wait (for somebody to connect), and MAY be dropped while it does.
-/// - [`close`](Self::close) comes when halves have failed, and at the end. It MAY wait until what was written is out;
-///   after a second it is dropped.
-/// - The write half's `flush` MUST NOT keep its thread busy. It is called after every frame: when it waits until the
-///   bytes are out, no value leaves its record before the line is free for it.
-#[expect(
-    async_fn_in_trait,
-    reason = "whether its futures are `Send` is for the implementation to say"
-)]
+/// - [`open`](Self::open) MUST return halves that work, also after halves it returned earlier have failed, or an error;
+///   the connector retries after a backoff. It MAY wait (for a peer to connect), and the connector MAY drop its future
+///   while it waits.
+/// - [`close`](Self::close) is called when the halves have failed, and at the end. It MAY wait until all written bytes
+///   are transmitted; after a second the connector drops its future.
+/// - The write half's `flush` MUST NOT block its thread. The connector calls it after every frame: if `flush` waits
+///   until the bytes are transmitted, no value leaves its record before the line is free for it.
+///
+/// A port over two halves that exist from the start is a [`Uart`]. A port that has to be set up looks like this:
+///
+/// ```
+/// use aimdb_serial_connector::Port;
+/// use embedded_io_async::{Read, Write};
+///
+/// struct UsbPort<I, O> {
+///     receiver: I,
+///     transmitter: O,
+///     is_plugged_in: fn() -> bool,
+/// }
+///
+/// impl<I: Read, O: Write> Port for UsbPort<I, O> {
+///     type Read = I;
+///     type Write = O;
+///     type Error = &'static str;
+///
+///     async fn open(&mut self) -> Result<(&mut I, &mut O), &'static str> {
+///         match (self.is_plugged_in)() {
+///             true => Ok((&mut self.receiver, &mut self.transmitter)),
+///             false => Err("the USB cable is unplugged"),
+///         }
+///     }
+/// }
+/// ```
+#[expect(async_fn_in_trait, reason = "the implementation decides whether its futures are `Send`")]
 pub trait Port {
-    /// The half that bytes come in by.
+    /// The receiving half.
     type Read: Read;
-    /// The half that bytes go out by.
+    /// The transmitting half.
     type Write: Write;
-    /// Why there is no line.
+    /// The reason why the port cannot be opened.
     type Error: fmt::Display;
 
-    /// Both halves, ready for use.
+    /// Opens the port and returns both halves, ready for use.
     ///
     /// # Errors
     ///
-    /// When there is no line now.
+    /// If the port cannot be opened now. The connector logs the error and retries after a backoff.
+    ///
+    /// # Cancel safety
+    ///
+    /// The connector may drop the future before it completes, and calls `open` again later.
     async fn open(&mut self) -> Result<(&mut Self::Read, &mut Self::Write), Self::Error>;
 
-    /// The halves are not used any more.
+    /// Closes the port. The connector no longer uses the halves.
     async fn close(&mut self) {}
 }
 
-/// A UART whose halves are there from the start and work for ever.
+/// A UART whose halves exist from the start and stay usable without limit.
 ///
-/// What its receiver reports (an overrun, a framing error, noise) costs the frame it fell into, which is counted as cut,
-/// and the line goes on. Only a receiver that fails [`LINE_ERRORS`] times without a byte in between is opened again, after
-/// a pause.
+/// A read error (an overrun, a framing error, noise) costs the frame it occurred in, which is counted as truncated; the
+/// connection continues. After more than [`MAX_READ_ERRORS`] errors without a byte in between, the connector opens the
+/// port again after a backoff.
+///
+/// ```
+/// use aimdb_serial_connector::{EmbeddedSerialConnector, Uart};
+/// use embedded_io_async::{Read, Write};
+///
+/// /// `receiver` and `transmitter` are the halves of a buffered UART from the chip's HAL.
+/// fn connector<I: Read, O: Write>(receiver: I, transmitter: O) -> EmbeddedSerialConnector<Uart<I, O>> {
+///     EmbeddedSerialConnector::new(Uart::new(receiver, transmitter))
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Uart<I, O> {
     read: UartRead<I>,
     write: O,
 }
 
-/// Read errors in a row that a [`Uart`] makes up for.
-pub const LINE_ERRORS: u8 = 16;
+/// The number of consecutive read errors that a [`Uart`] tolerates.
+pub const MAX_READ_ERRORS: u8 = 16;
 
 impl<I: Read, O: Write> Uart<I, O> {
-    /// A UART from its receiver and its transmitter. Use buffered ones: the line does not wait for the program.
+    /// Returns a UART over its receiver and its transmitter.
+    ///
+    /// Both should be buffered: the hardware receives bytes also while the program is busy.
     pub fn new(receiver: I, transmitter: O) -> Self {
         Self { read: UartRead { receiver, errors: 0 }, write: transmitter }
     }
@@ -74,6 +116,7 @@ impl<I: Read, O: Write> Port for Uart<I, O> {
 #[derive(Debug)]
 pub struct UartRead<I> {
     receiver: I,
+    /// Consecutive read errors.
     errors: u8,
 }
 
@@ -84,11 +127,11 @@ impl<I: ErrorType> ErrorType for UartRead<I> {
 impl<I: Read> Read for UartRead<I> {
     async fn read(&mut self, bytes: &mut [u8]) -> Result<usize, I::Error> {
         match (self.receiver.read(bytes).await, bytes.first_mut()) {
-            (Err(error), _) if self.errors >= LINE_ERRORS => Err(error),
-            // Whatever is missing, the frame it belongs to ends here.
+            (Err(error), _) if self.errors >= MAX_READ_ERRORS => Err(error),
+            // The error may have cost any number of bytes: a delimiter ends the frame they belong to.
             (Err(_), Some(first)) => {
                 self.errors += 1;
-                *first = crate::frame::DELIMITER;
+                *first = DELIMITER;
                 Ok(1)
             }
             (outcome, _) => {

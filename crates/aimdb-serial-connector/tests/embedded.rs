@@ -1,4 +1,4 @@
-//! A microcontroller's end on Embassy's std executor, a gateway's on Tokio, and bytes in between.
+//! A microcontroller's end on Embassy's std executor and a gateway's end on Tokio, over a byte stream.
 
 use std::fmt;
 use std::rc::Rc;
@@ -10,7 +10,8 @@ use aimdb_core::{AimDbBuilder, BufferCfg, Postcard};
 use aimdb_embassy_adapter::{EmbassyAdapter, sink};
 use aimdb_serial_connector::frame::DELIMITER;
 use aimdb_serial_connector::{
-    EmbeddedSerialConnector, LINE_ERRORS, Port, SerialConnector, SerialCounters, SerialStatus, Uart,
+    EmbeddedSerialConnector, MAX_READ_ERRORS, Port, SerialConnector, SerialCounters, SerialStatus,
+    Uart,
 };
 use aimdb_tokio_adapter::TokioAdapter;
 use embassy_executor::{Executor, Spawner};
@@ -31,13 +32,13 @@ aimdb_testing::auto_traits! {
 type Rx = FromTokio<ReadHalf<DuplexStream>>;
 type Tx = FromTokio<WriteHalf<DuplexStream>>;
 
-/// A port that may not leave its thread, as peripherals may not.
-struct OfThisThread {
+/// A port that is not `Send`, like many peripherals.
+struct LocalPort {
     uart: Uart<Rx, Tx>,
-    _here: Rc<()>,
+    _not_send: Rc<()>,
 }
 
-impl Port for OfThisThread {
+impl Port for LocalPort {
     type Read = <Uart<Rx, Tx> as Port>::Read;
     type Write = Tx;
     type Error = core::convert::Infallible;
@@ -47,12 +48,12 @@ impl Port for OfThisThread {
     }
 }
 
-/// Answers each command with twice its number.
+/// A database that answers each command with twice its number.
 #[embassy_executor::task]
 async fn firmware(spawner: Spawner, line: DuplexStream) {
     let (rx, tx) = tokio::io::split(line);
     let uart = Uart::new(FromTokio::new(rx), FromTokio::new(tx));
-    let port = OfThisThread { uart, _here: Rc::new(()) };
+    let port = LocalPort { uart, _not_send: Rc::new(()) };
     let mut builder =
         AimDbBuilder::new().runtime(Arc::new(EmbassyAdapter::new(spawner, sink::none)));
     builder.connector(EmbeddedSerialConnector::new(port).session(1));
@@ -77,7 +78,7 @@ async fn a_microcontroller_answers_a_gateway() {
 
     let mut near = Some(near);
     let connector = SerialConnector::stream("a microcontroller", move || {
-        std::future::ready(near.take().ok_or_else(|| std::io::Error::other("it is gone")))
+        std::future::ready(near.take().ok_or_else(|| std::io::Error::other("the stream was taken")))
     });
     let status = connector.status();
     let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter::new().unwrap()));
@@ -95,13 +96,13 @@ async fn a_microcontroller_answers_a_gateway() {
     for number in 0..500 {
         commands.produce(number).await.unwrap();
         let answer = tokio::time::timeout(Duration::from_secs(30), answers.recv()).await;
-        assert_eq!(answer.expect("there is an answer"), Ok(number * 2));
+        assert_eq!(answer.expect("an answer arrives"), Ok(number * 2));
     }
     assert_eq!(status.counters().to_string(), "500 sent, 500 received");
 }
 
-/// A receiver that reports what its hardware saw.
-struct Noisy<'n>(&'n [Result<u8, Overrun>]);
+/// A UART receiver that returns the given bytes and errors.
+struct FaultyReceiver<'n>(&'n [Result<u8, Overrun>]);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Overrun;
@@ -120,11 +121,11 @@ impl embedded_io_async::Error for Overrun {
     }
 }
 
-impl ErrorType for Noisy<'_> {
+impl ErrorType for FaultyReceiver<'_> {
     type Error = Overrun;
 }
 
-impl Read for Noisy<'_> {
+impl Read for FaultyReceiver<'_> {
     async fn read(&mut self, bytes: &mut [u8]) -> Result<usize, Overrun> {
         let Some((first, rest)) = self.0.split_first() else { return Ok(0) };
         self.0 = rest;
@@ -134,9 +135,9 @@ impl Read for Noisy<'_> {
 }
 
 #[tokio::test]
-async fn what_a_uart_reports_ends_a_frame_and_not_the_line() {
-    let saw = [Ok(5), Err(Overrun), Ok(6)];
-    let mut uart = Uart::new(Noisy(&saw), FromTokio::new(tokio::io::sink()));
+async fn a_read_error_of_a_uart_ends_the_frame_and_not_the_connection() {
+    let reads = [Ok(5), Err(Overrun), Ok(6)];
+    let mut uart = Uart::new(FaultyReceiver(&reads), FromTokio::new(tokio::io::sink()));
     let (read, _) = uart.open().await.unwrap();
     let mut bytes = [9; 4];
     for expected in [5, DELIMITER, 6] {
@@ -147,13 +148,13 @@ async fn what_a_uart_reports_ends_a_frame_and_not_the_line() {
 }
 
 #[tokio::test]
-async fn a_uart_that_only_fails_is_opened_again() {
-    let saw = [Err(Overrun); 100];
-    let mut uart = Uart::new(Noisy(&saw), FromTokio::new(tokio::io::sink()));
+async fn a_uart_reports_an_error_after_too_many_failed_reads_and_can_be_reopened() {
+    let reads = [Err(Overrun); 100];
+    let mut uart = Uart::new(FaultyReceiver(&reads), FromTokio::new(tokio::io::sink()));
     for _ in 0..2 {
         let (read, _) = uart.open().await.unwrap();
         let mut bytes = [9; 4];
-        for _ in 0..LINE_ERRORS {
+        for _ in 0..MAX_READ_ERRORS {
             assert_eq!(read.read(&mut bytes).await, Ok(1));
         }
         assert_eq!(read.read(&mut bytes).await, Err(Overrun));

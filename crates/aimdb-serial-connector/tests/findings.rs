@@ -1,4 +1,4 @@
-//! What `build()` says of lines and links that cannot work, word for word.
+//! The exact findings of `build()` for connectors and links that cannot work.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use aimdb_core::{AimDbBuilder, BufferCfg, Connector, DbError, Postcard, Registra
 use aimdb_serial_connector::SerialConnector;
 use aimdb_testing::TestRuntime;
 
-/// The findings of a graph with one connector and one record, without the headline.
+/// The findings of a graph with one connector and one record, without the heading.
 fn findings(
     connector: SerialConnector,
     declare: impl FnOnce(&mut Registrar<'_, u64, TestRuntime>),
@@ -29,69 +29,69 @@ fn findings(
     }
 }
 
-fn line() -> SerialConnector {
+fn connector() -> SerialConnector {
     SerialConnector::tcp("127.0.0.1:5555")
 }
 
-fn of_the_line(connector: SerialConnector) -> Vec<String> {
+fn findings_of_connector(connector: SerialConnector) -> Vec<String> {
     findings(connector, |reg| {
         reg.link_to("serial://n", Postcard);
     })
 }
 
 #[test]
-fn a_line_and_links_that_can_work_have_none() {
-    assert!(of_the_line(line()).is_empty());
-    let tuned = line()
+fn a_valid_connector_with_valid_links_has_no_findings() {
+    assert!(findings_of_connector(connector()).is_empty());
+    let tuned = connector()
         .max_payload(65_535)
         .heartbeat(Duration::from_millis(1))
         .backoff(Duration::from_millis(1), Duration::ZERO)
-        .silence(Duration::from_secs(1))
-        .patience(Duration::ZERO);
-    assert!(of_the_line(tuned).is_empty());
-    let both = findings(line().named("tractor"), |reg| {
+        .idle_timeout(Duration::from_secs(1))
+        .full_record_timeout(Duration::ZERO);
+    assert!(findings_of_connector(tuned).is_empty());
+    let both = findings(connector().named("tractor"), |reg| {
         reg.link_to("tractor://a/b", Postcard).link_from("tractor://a/c", Postcard);
     });
     assert!(both.is_empty(), "{both:?}");
 }
 
 #[test]
-fn an_option_is_unknown_whatever_it_is() {
-    let found = findings(line(), |reg| {
+fn every_option_is_unknown() {
+    let found = findings(connector(), |reg| {
         reg.link_to("serial://n?qos=1&retain", Postcard).link_from("serial://m?x=1", Postcard);
     });
     assert_eq!(
         found,
         [
-            "E15 record `n`: in its link from `serial://m?x=1` the option `x` is unknown; a serial link has no options",
-            "E15 record `n`: in its link to `serial://n?qos=1&retain` the option `qos` is unknown; a serial link has no \
-             options",
-            "E15 record `n`: in its link to `serial://n?qos=1&retain` the option `retain` is unknown; a serial link has \
-             no options",
+            "E15 record `n`: in its link from `serial://m?x=1` the option `x` is unknown; remove it: a serial link has no options",
+            "E15 record `n`: in its link to `serial://n?qos=1&retain` the option `qos` is unknown; remove it: a serial \
+             link has no options",
+            "E15 record `n`: in its link to `serial://n?qos=1&retain` the option `retain` is unknown; remove it: a \
+             serial link has no options",
         ]
     );
 }
 
 #[test]
-fn a_topic_is_one_topic() {
-    let found = findings(line(), |reg| {
+fn a_topic_must_be_one_topic() {
+    let found = findings(connector(), |reg| {
         reg.link_to("serial://", Postcard).link_from("serial://commands/+", Postcard);
     });
     assert_eq!(
         found,
         [
-            "E14 record `n`: in its link from `serial://commands/+` the topic has a wildcard, but the line carries no \
-             topics, only the ids of those that both ends know; name one topic, for instance `sensors/temp/indoor`",
+            "E14 record `n`: in its link from `serial://commands/+` the topic has a wildcard, but a frame carries only \
+             the id of a topic that both ends know; name one topic, for instance `sensors/temp/indoor`",
             "E14 record `n`: in its link to `serial://` the topic is empty; name one topic, for instance \
              `sensors/temp/indoor`",
         ]
     );
 }
 
-/// As a connector's typed target may be.
-struct Computed;
+/// A typed target with a computed topic.
+struct ComputedTopic;
 
-impl OutboundTarget<u64> for Computed {
+impl OutboundTarget<u64> for ComputedTopic {
     fn node(&self) -> LinkNode {
         LinkNode { computed_topic: true, ..(&Address::new("serial", "")).into() }
     }
@@ -102,62 +102,62 @@ impl OutboundTarget<u64> for Computed {
 }
 
 #[test]
-fn a_topic_is_not_computed() {
-    let found = findings(line(), |reg| {
-        reg.link_to(Computed, Postcard);
+fn a_topic_must_not_be_computed() {
+    let found = findings(connector(), |reg| {
+        reg.link_to(ComputedTopic, Postcard);
     });
     assert_eq!(
         found,
         [
-            "E14 record `n`: in its link to `serial://` the topic is computed, but the line carries no topics, only the ids \
-          of those that both ends know; link one record for each topic"
+            "E14 record `n`: in its link to `serial://` the topic is computed, but a frame carries only the id of a topic \
+          that both ends know; link one record for each topic"
         ]
     );
 }
 
 #[test]
-fn two_topics_of_one_direction_have_two_ids() {
-    let found = findings(line(), |reg| {
+fn two_topics_of_one_direction_must_have_different_ids() {
+    let found = findings(connector(), |reg| {
         reg.link_to("serial://costarring", Postcard).link_to("serial://liquid", Postcard);
     });
     assert_eq!(
         found,
         [
-            "E14 record `n`: in its link to `serial://liquid` the topic has the same id as `costarring`, 5e4daa9d; name one \
-          of the two differently: a peer could not tell them apart"
+            "E14 record `n`: in its link to `serial://liquid` the topic has the same id as `costarring`, 5e4daa9d; rename \
+          one of the two: the peer cannot distinguish them"
         ]
     );
-    let across = findings(line(), |reg| {
+    let across = findings(connector(), |reg| {
         reg.link_to("serial://costarring", Postcard).link_from("serial://liquid", Postcard);
     });
-    assert!(across.is_empty(), "each direction has its own: {across:?}");
+    assert!(across.is_empty(), "each direction has its own ids: {across:?}");
 }
 
 #[test]
-fn settings_that_cannot_work() {
-    let odd = line()
+fn invalid_settings_are_findings() {
+    let invalid = connector()
         .max_payload(0)
         .heartbeat(Duration::ZERO)
         .backoff(Duration::ZERO, Duration::from_secs(1))
-        .silence(Duration::ZERO);
+        .idle_timeout(Duration::ZERO);
     assert_eq!(
-        of_the_line(odd),
+        findings_of_connector(invalid),
         [
             "E17 connector `serial`: a payload limit of 0 bytes is not possible; use 1 to 65535 bytes",
-            "E17 connector `serial`: it would send heartbeats without a pause; give `.heartbeat(…)` a time",
-            "E17 connector `serial`: it would take a silence of 0ns for a dead line, but heartbeats come every 0ns; let \
-             `.silence(…)` be several heartbeats",
-            "E17 connector `serial`: it would try to open the line without a pause; give `.backoff(…)` a first pause, \
-             for instance 250 ms",
+            "E17 connector `serial`: its heartbeat interval is zero; pass `.heartbeat(…)` a longer interval, for instance 1 s",
+            "E17 connector `serial`: its idle timeout of 0ns does not exceed the heartbeat interval of 0ns; set \
+             `.idle_timeout(…)` to several heartbeat intervals",
+            "E17 connector `serial`: its initial backoff is zero; pass `.backoff(…)` a longer initial delay, for instance \
+             250 ms",
         ]
     );
     assert_eq!(
-        of_the_line(line().max_payload(65_536)),
+        findings_of_connector(connector().max_payload(65_536)),
         [
             "E17 connector `serial`: a payload limit of 65536 bytes is not possible; use 1 to 65535 bytes"
         ]
     );
-    let nameless = findings(line().named(""), |reg| {
+    let nameless = findings(connector().named(""), |reg| {
         reg.source(|_, _| async {}).tap(|_, _| async {});
     });
     assert_eq!(
@@ -167,12 +167,12 @@ fn settings_that_cannot_work() {
 }
 
 #[test]
-fn addresses_that_cannot_be_connected_to() {
+fn an_address_must_be_host_and_port() {
     for address in ["", "127.0.0.1", "host:", ":5555", "host:0", "host:70000"] {
         assert_eq!(
-            of_the_line(SerialConnector::tcp(address)),
+            findings_of_connector(SerialConnector::tcp(address)),
             [format!(
-                "E17 connector `serial`: the address `{address}` cannot be read; write `host:port`, for instance \
+                "E17 connector `serial`: the address `{address}` is invalid; write `host:port`, for instance \
                  `127.0.0.1:5555`"
             )]
         );
@@ -180,36 +180,36 @@ fn addresses_that_cannot_be_connected_to() {
 }
 
 #[test]
-fn a_listener_is_bound_to_loopback() {
-    let open_to_all = TcpListener::bind("0.0.0.0:0").unwrap();
-    let address = open_to_all.local_addr().unwrap();
+fn a_listener_must_be_bound_to_loopback() {
+    let public = TcpListener::bind("0.0.0.0:0").unwrap();
+    let address = public.local_addr().unwrap();
     assert_eq!(
-        of_the_line(SerialConnector::listener(open_to_all)),
+        findings_of_connector(SerialConnector::listener(public)),
         [format!(
-            "E17 connector `serial`: it would listen on {address}, and whoever connects there could write the records; \
-             listen on 127.0.0.1; for other machines put something in front that asks who they are"
+            "E17 connector `serial`: its listener is bound to {address}, where any client could write the records; bind it \
+             to 127.0.0.1; for clients on other machines use a proxy that authenticates them"
         )]
     );
     let local = TcpListener::bind("127.0.0.1:0").unwrap();
-    assert!(of_the_line(SerialConnector::listener(local)).is_empty());
+    assert!(findings_of_connector(SerialConnector::listener(local)).is_empty());
 }
 
 #[cfg(feature = "tty")]
 #[test]
-fn a_device_has_a_name_and_a_speed() {
+fn a_device_must_have_a_path_and_a_baud_rate() {
     assert_eq!(
-        of_the_line(SerialConnector::tty("/dev/ttyUSB0", 0)),
+        findings_of_connector(SerialConnector::tty("/dev/ttyUSB0", 0)),
         [
-            "E17 connector `serial`: there is no device `/dev/ttyUSB0` at 0 baud; name one, for instance `/dev/ttyUSB0` at \
-          115200"
+            "E17 connector `serial`: the device `/dev/ttyUSB0` at 0 baud cannot be opened; pass a path and a baud rate, for \
+          instance `/dev/ttyUSB0` at 115200"
         ]
     );
 }
 
 #[test]
-fn it_says_what_it_is() {
+fn a_connector_describes_its_target() {
     let describe = |connector: &SerialConnector| Connector::<TestRuntime>::describe(connector);
-    assert_eq!(describe(&line()), "a serial line over tcp 127.0.0.1:5555");
+    assert_eq!(describe(&connector()), "a serial line over tcp 127.0.0.1:5555");
     let name = |connector: &SerialConnector| Connector::<TestRuntime>::name(connector).to_string();
-    assert_eq!((name(&line()), name(&line().named("x"))), ("serial".into(), "x".into()));
+    assert_eq!((name(&connector()), name(&connector().named("x"))), ("serial".into(), "x".into()));
 }

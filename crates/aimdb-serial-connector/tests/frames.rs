@@ -1,6 +1,6 @@
-//! Frames, against anything a line may do to them.
+//! Frames under every damage a line can do to them.
 
-use aimdb_serial_connector::frame::{Body, Decoder, Fault, Frame, MOST_PAYLOAD, TopicId};
+use aimdb_serial_connector::frame::{Body, Decoder, Frame, FrameError, MAX_PAYLOAD_LIMIT, TopicId};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -8,7 +8,7 @@ const LIMIT: usize = 600;
 
 /// A frame that owns its payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Owned {
+struct OwnedFrame {
     session: u16,
     sequence: u32,
     body: OwnedBody,
@@ -21,12 +21,13 @@ enum OwnedBody {
     Heartbeat,
 }
 
-impl Owned {
+impl OwnedFrame {
     fn of(frame: &Frame<'_>) -> Self {
         let body = match frame.body {
             Body::Start => OwnedBody::Start,
             Body::Data { topic, payload } => OwnedBody::Data(topic, payload.into()),
             Body::Heartbeat => OwnedBody::Heartbeat,
+            other => panic!("an unknown kind of frame: {other:?}"),
         };
         Self { session: frame.session, sequence: frame.sequence, body }
     }
@@ -38,25 +39,25 @@ impl Owned {
             OwnedBody::Data(topic, payload) => Body::Data { topic: *topic, payload },
             OwnedBody::Heartbeat => Body::Heartbeat,
         };
-        Frame { session: self.session, sequence: self.sequence, body }.encode(&mut bytes);
+        Frame::new(self.session, self.sequence, body).encode(&mut bytes);
         bytes
     }
 }
 
-fn decode_all(decoder: &mut Decoder, mut bytes: &[u8]) -> Vec<Result<Owned, Fault>> {
+fn decode_all(decoder: &mut Decoder, mut bytes: &[u8]) -> Vec<Result<OwnedFrame, FrameError>> {
     let mut found = Vec::new();
     while let Some(frame) = decoder.feed(&mut bytes) {
-        found.push(frame.map(|frame| Owned::of(&frame)));
+        found.push(frame.map(|frame| OwnedFrame::of(&frame)));
     }
     found
 }
 
-fn data(sequence: u32, payload: &[u8]) -> Owned {
-    Owned { session: 1, sequence, body: OwnedBody::Data(TopicId::of("t"), payload.into()) }
+fn data(sequence: u32, payload: &[u8]) -> OwnedFrame {
+    OwnedFrame { session: 1, sequence, body: OwnedBody::Data(TopicId::of("t"), payload.into()) }
 }
 
-fn frames() -> impl Strategy<Value = Owned> {
-    // Payloads with many zeros and with none, around COBS' block length and the limit.
+fn frames() -> impl Strategy<Value = OwnedFrame> {
+    // Payloads with many zeros and with none, with lengths around COBS' block length and around the limit.
     let payload = prop_oneof![
         vec(any::<u8>(), 0..40),
         vec(prop_oneof![Just(0_u8), Just(1), Just(255)], 0..40),
@@ -71,96 +72,100 @@ fn frames() -> impl Strategy<Value = Owned> {
         1 => heartbeat,
         1 => (any::<u16>(), Just(0), Just(OwnedBody::Start)),
     ]
-    .prop_map(|(session, sequence, body)| Owned { session, sequence, body })
+    .prop_map(|(session, sequence, body)| OwnedFrame { session, sequence, body })
 }
 
-/// One thing that a line does to a stretch of its bytes.
+/// A damage to consecutive bytes on the line.
 #[derive(Clone, Debug)]
-enum Harm {
+enum Damage {
     Changed(Vec<u8>),
-    Cut(usize),
-    Doubled(usize),
+    Removed(usize),
+    Repeated(usize),
     Inserted(Vec<u8>),
 }
 
-fn harms() -> impl Strategy<Value = Harm> {
+fn damages() -> impl Strategy<Value = Damage> {
     prop_oneof![
-        vec(any::<u8>(), 1..30).prop_map(Harm::Changed),
-        (1..60_usize).prop_map(Harm::Cut),
-        (1..60_usize).prop_map(Harm::Doubled),
-        vec(any::<u8>(), 1..60).prop_map(Harm::Inserted),
+        vec(any::<u8>(), 1..30).prop_map(Damage::Changed),
+        (1..60_usize).prop_map(Damage::Removed),
+        (1..60_usize).prop_map(Damage::Repeated),
+        vec(any::<u8>(), 1..60).prop_map(Damage::Inserted),
     ]
 }
 
-fn apply(harm: &Harm, bytes: &[u8], at: usize) -> Vec<u8> {
+fn apply(damage: &Damage, bytes: &[u8], at: usize) -> Vec<u8> {
     let (before, after) = bytes.split_at(at.min(bytes.len()));
     let skip = |count: usize| &after[count.min(after.len())..];
-    match harm {
-        Harm::Changed(new) => {
+    match damage {
+        Damage::Changed(new) => {
             let new = &new[..new.len().min(after.len())];
             [before, new, skip(new.len())].concat()
         }
-        Harm::Cut(count) => [before, skip(*count)].concat(),
-        Harm::Doubled(count) => [before, &after[..(*count).min(after.len())], after].concat(),
-        Harm::Inserted(new) => [before, new, after].concat(),
+        Damage::Removed(count) => [before, skip(*count)].concat(),
+        Damage::Repeated(count) => [before, &after[..(*count).min(after.len())], after].concat(),
+        Damage::Inserted(new) => [before, new, after].concat(),
     }
 }
 
 proptest! {
     #[test]
-    fn any_frame_goes_round_in_any_pieces(frames in vec(frames(), 1..8), piece in 1..70_usize) {
+    fn any_frame_round_trips_in_pieces_of_any_size(frames in vec(frames(), 1..8), piece in 1..70_usize) {
         let mut decoder = Decoder::new(LIMIT);
-        let bytes: Vec<u8> = frames.iter().flat_map(Owned::encode).collect();
+        let bytes: Vec<u8> = frames.iter().flat_map(OwnedFrame::encode).collect();
         let found: Vec<_> =
             bytes.chunks(piece).flat_map(|piece| decode_all(&mut decoder, piece)).collect();
         prop_assert_eq!(found, frames.into_iter().map(Ok).collect::<Vec<_>>());
     }
 
     #[test]
-    fn any_bytes_are_taken_and_the_next_frame_is_found(noise in vec(any::<u8>(), 0..3000), frame in frames()) {
+    fn the_decoder_survives_any_noise_and_finds_the_next_frame(noise in vec(any::<u8>(), 0..3000), frame in frames()) {
         let mut decoder = Decoder::new(LIMIT);
         let found = decode_all(&mut decoder, &noise);
         prop_assert!(found.iter().all(Result::is_err));
-        // A zero ends the noise; what it made of that is its own matter.
+        // A zero ends the noise; the result for the noise before it is not checked.
         decode_all(&mut decoder, &[0]);
         prop_assert_eq!(decode_all(&mut decoder, &frame.encode()), [Ok(frame)]);
     }
 
     #[test]
-    fn no_harm_makes_a_wrong_frame(
-        frames in vec(frames(), 1..6), harm in harms(), place in any::<prop::sample::Index>()
+    fn no_damage_produces_a_wrong_frame(
+        frames in vec(frames(), 1..6), damage in damages(), position in any::<prop::sample::Index>()
     ) {
-        let bytes: Vec<u8> = frames.iter().flat_map(Owned::encode).collect();
-        let harmed = apply(&harm, &bytes, place.index(bytes.len()));
+        let bytes: Vec<u8> = frames.iter().flat_map(OwnedFrame::encode).collect();
+        let damaged = apply(&damage, &bytes, position.index(bytes.len()));
         let mut decoder = Decoder::new(LIMIT);
-        let mut found = decode_all(&mut decoder, &harmed);
+        let mut found = decode_all(&mut decoder, &damaged);
         for frame in found.iter().flatten() {
             prop_assert!(frames.contains(frame), "{frame:?} was never sent");
         }
-        // And it goes on.
+        // The decoder continues with the next frame.
         found = decode_all(&mut decoder, &[0]);
         prop_assert!(found.len() <= 1);
         prop_assert_eq!(decode_all(&mut decoder, &data(9, b"after").encode()), [Ok(data(9, b"after"))]);
     }
 
     #[test]
-    fn a_longer_frame_is_thrown_away_and_the_next_is_found(
+    fn a_frame_over_the_limit_is_discarded_and_the_next_is_found(
         payload in vec(any::<u8>(), LIMIT + 1..3 * LIMIT), piece in 1..900_usize
     ) {
         let mut decoder = Decoder::new(LIMIT);
         let bytes = [data(1, &payload).encode(), data(2, b"short").encode()].concat();
         let found: Vec<_> =
             bytes.chunks(piece).flat_map(|piece| decode_all(&mut decoder, piece)).collect();
-        prop_assert_eq!(found, [Err(Fault::TooLong), Ok(data(2, b"short"))]);
+        prop_assert_eq!(found, [Err(FrameError::TooLong), Ok(data(2, b"short"))]);
     }
 }
 
 #[test]
 fn the_format_is_the_one_in_the_documentation() {
-    let frame =
-        Owned { session: 0x0201, sequence: 3, body: OwnedBody::Data(TopicId::of("a"), vec![9]) };
+    let frame = OwnedFrame {
+        session: 0x0201,
+        sequence: 3,
+        body: OwnedBody::Data(TopicId::of("a"), vec![9]),
+    };
     let encoded = frame.encode();
-    // One block up to each zero: kind, session, the sequence's first byte; two zeros more; then topic, payload, checksum.
+    // COBS encodes one block for each zero: kind, session and the sequence's first byte; two more zeros; then topic,
+    // payload and checksum.
     assert_eq!(encoded[..7], [5, 0x11, 0x01, 0x02, 3, 1, 1]);
     assert_eq!(encoded[7..13], [10, 0x2c, 0x29, 0x0c, 0xe4, 9]);
     let checksum = crc32(&[0x11, 0x01, 0x02, 3, 0, 0, 0, 0x2c, 0x29, 0x0c, 0xe4, 9]);
@@ -168,7 +173,7 @@ fn the_format_is_the_one_in_the_documentation() {
     assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
 }
 
-/// Bit by bit, as in any textbook.
+/// CRC-32 bit by bit, independent of the `crc` crate.
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0_u32, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
@@ -178,15 +183,15 @@ fn crc32(bytes: &[u8]) -> u32 {
 }
 
 #[test]
-fn the_greatest_limit_is_possible() {
-    let frame = data(1, &vec![7; MOST_PAYLOAD]);
-    let mut decoder = Decoder::new(MOST_PAYLOAD);
+fn a_frame_at_the_largest_limit_round_trips() {
+    let frame = data(1, &vec![7; MAX_PAYLOAD_LIMIT]);
+    let mut decoder = Decoder::new(MAX_PAYLOAD_LIMIT);
     assert_eq!(decode_all(&mut decoder, &frame.encode()), [Ok(frame)]);
 }
 
 #[test]
-fn a_whole_frame_of_another_protocol_is_foreign() {
-    let content = |content: &[u8]| {
+fn an_intact_frame_of_another_protocol_is_unsupported() {
+    let decode_content = |content: &[u8]| {
         let whole = [content, &crc32(content).to_le_bytes()].concat();
         let mut bytes = vec![0; whole.len() + 8];
         let length = cobs::encode(&whole, &mut bytes);
@@ -194,22 +199,22 @@ fn a_whole_frame_of_another_protocol_is_foreign() {
         bytes.push(0);
         decode_all(&mut Decoder::new(LIMIT), &bytes)
     };
-    let strangers: [&[u8]; 5] = [
+    let contents: [&[u8]; 5] = [
         &[0x21, 1, 0, 1, 0, 0, 0, 1, 1, 1, 1],
         &[0x13, 1, 0, 1, 0, 0, 0],
-        // A heartbeat with something behind it, data without a topic, a value without a number.
+        // A heartbeat with trailing bytes, a data frame without a topic, a data frame without a number.
         &[0x12, 1, 0, 1, 0, 0, 0, 5],
         &[0x11, 1, 0, 1, 0, 0, 0, 5],
         &[0x11, 1, 0, 0, 0, 0, 0, 1, 1, 1, 1],
     ];
-    for stranger in strangers {
-        assert_eq!(content(stranger), [Err(Fault::Foreign)], "{stranger:?}");
+    for content in contents {
+        assert_eq!(decode_content(content), [Err(FrameError::Unsupported)], "{content:?}");
     }
-    assert_eq!(content(&[0x12, 1]), [Err(Fault::Cut)]);
+    assert_eq!(decode_content(&[0x12, 1]), [Err(FrameError::Truncated)]);
 }
 
 #[test]
-fn the_known_topics_with_one_id_have_one_id() {
+fn two_topics_with_a_hash_collision_have_the_same_id() {
     assert_eq!(TopicId::of("costarring"), TopicId::of("liquid"));
     assert_eq!(TopicId::of(""), TopicId(0x811c_9dc5));
     assert_eq!(TopicId::of("a").to_string(), "e40c292c");

@@ -1,25 +1,25 @@
-//! Two databases and a cable that misbehaves, on a virtual clock.
+//! Two databases and a cable with faults, on a virtual clock.
 
-#[expect(unreachable_pub, reason = "shared by the test binaries")]
+#[expect(unreachable_pub, reason = "several test binaries share the module")]
 mod support;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aimdb_core::{AimDbBuilder, BufferCfg, Json, LogLevel, Postcard};
-use aimdb_serial_connector::SerialCounters;
 use aimdb_serial_connector::frame::{Body, Decoder, Frame, TopicId};
+use aimdb_serial_connector::{SerialCounters, SerialStatus};
 use aimdb_testing::TestRuntime;
 use support::*;
 
-/// A cable, the sending database on one end and the receiving one on the other.
+/// A cable between a database that sends `up` and one that receives it.
 struct Bench {
     runtime: Arc<TestRuntime>,
     cable: Cable,
     device: Db,
     gateway: Db,
-    device_status: aimdb_serial_connector::SerialStatus,
-    gateway_status: aimdb_serial_connector::SerialStatus,
+    device_status: SerialStatus,
+    gateway_status: SerialStatus,
 }
 
 impl Bench {
@@ -50,23 +50,23 @@ impl Bench {
         self.gateway_status.counters()
     }
 
-    fn beat(&self) {
+    fn await_heartbeat(&self) {
         self.runtime.advance(secs(3));
     }
 
-    fn is_alive(&self) {
+    fn assert_both_directions_work(&self) {
         let (mut up, mut down) =
             (reader::<u64>(&self.gateway, "up"), reader::<String>(&self.device, "down"));
         self.send([424_242]);
         produce(&self.runtime, &self.gateway, "down", "still there".to_string());
-        self.beat();
+        self.await_heartbeat();
         assert_eq!(take_all(&mut up).last(), Some(&424_242));
         assert_eq!(take_all(&mut down).last().map(String::as_str), Some("still there"));
     }
 }
 
 #[test]
-fn records_go_both_ways_in_order_with_nothing_to_complain_of() {
+fn records_are_delivered_in_order_in_both_directions() {
     let bench = Bench::new();
     let (mut up, mut down) =
         (reader::<u64>(&bench.gateway, "up"), reader::<String>(&bench.device, "down"));
@@ -74,13 +74,13 @@ fn records_go_both_ways_in_order_with_nothing_to_complain_of() {
     for text in ["a", "", "ü"] {
         produce(&bench.runtime, &bench.gateway, "down", text.to_string());
     }
-    bench.beat();
+    bench.await_heartbeat();
     assert_eq!(take_all(&mut up), (0..50).collect::<Vec<_>>());
     assert_eq!(take_all(&mut down), ["a", "", "ü"]);
     let expected = |sent, received| format!("{sent} sent, {received} received");
     assert_eq!(bench.counters().to_string(), expected(3, 50));
     assert_eq!(bench.device_status.counters().to_string(), expected(50, 3));
-    assert!(bench.gateway_status.last_heard().is_some());
+    assert!(bench.gateway_status.last_frame_at().is_some());
 
     let link = bench.device.metrics().links[0].clone();
     assert_eq!((link.sent, link.connected, link.reconnects), (50, true, 0));
@@ -92,7 +92,7 @@ fn records_go_both_ways_in_order_with_nothing_to_complain_of() {
     }
 }
 
-/// Steps of Knuth's generator.
+/// The next number of Knuth's linear congruential generator.
 fn random(seed: &mut u64) -> u64 {
     *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     *seed >> 33
@@ -100,16 +100,16 @@ fn random(seed: &mut u64) -> u64 {
 
 fn corrupting(mut seed: u64) -> impl FnMut(&[u8]) -> Vec<u8> + Send {
     move |bytes: &[u8]| {
-        let harm = |byte: &u8| match random(&mut seed) % 100 {
+        let corrupt = |byte: &u8| match random(&mut seed) % 100 {
             0 => random(&mut seed) as u8,
             _ => *byte,
         };
-        bytes.iter().map(harm).collect()
+        bytes.iter().map(corrupt).collect()
     }
 }
 
 #[test]
-fn of_ten_thousand_values_over_a_corrupting_line_each_is_delivered_as_it_was_or_counted() {
+fn a_corrupting_line_delivers_each_of_ten_thousand_values_unchanged_or_counts_it() {
     let bench = Bench::new();
     bench.cable.a_to_b().set_fault(corrupting(11));
     bench.cable.b_to_a().set_fault(corrupting(12));
@@ -130,31 +130,31 @@ fn of_ten_thousand_values_over_a_corrupting_line_each_is_delivered_as_it_was_or_
         delivered.iter().all(|value| value % 0x0123_4567_89ab == 0),
         "a value that was never sent"
     );
-    assert!(delivered.is_sorted_by(|a, b| a < b), "out of order or doubled");
+    assert!(delivered.is_sorted_by(|a, b| a < b), "out of order or duplicated");
     assert!(counters.lost > 500 && counters.received > 5_000, "{counters}");
-    assert!(counters.corrupted + counters.cut > 500, "{counters}");
-    assert_eq!((counters.doubled, counters.peer_restarts, counters.refused), (0, 0, 0));
+    assert!(counters.corrupted + counters.truncated > 500, "{counters}");
+    assert_eq!((counters.duplicates, counters.peer_restarts, counters.refused), (0, 0, 0));
 
-    bench.cable.a_to_b().heal();
-    bench.cable.b_to_a().heal();
-    bench.is_alive();
+    bench.cable.a_to_b().clear_fault();
+    bench.cable.b_to_a().clear_fault();
+    bench.assert_both_directions_work();
 }
 
 #[test]
-fn lost_frames_are_counted_those_at_the_end_by_the_heartbeat() {
+fn lost_frames_are_counted_and_a_heartbeat_reports_the_latest_ones() {
     let bench = Bench::new();
     let mut up = reader::<u64>(&bench.gateway, "up");
     bench.send([1]);
     bench.cable.a_to_b().set_fault(|_| Vec::new());
     bench.send([2, 3]);
-    bench.cable.a_to_b().heal();
+    bench.cable.a_to_b().clear_fault();
     bench.send([4]);
     assert_eq!((bench.counters().received, bench.counters().lost), (2, 2));
     bench.cable.a_to_b().set_fault(|_| Vec::new());
     bench.send([5, 6, 7]);
-    bench.cable.a_to_b().heal();
+    bench.cable.a_to_b().clear_fault();
     assert_eq!(bench.counters().lost, 2);
-    bench.beat();
+    bench.await_heartbeat();
     assert_eq!((bench.counters().received, bench.counters().lost), (2, 5));
     assert_eq!(take_all(&mut up), [1, 4]);
     let lines = bench.runtime.log_lines();
@@ -164,43 +164,46 @@ fn lost_frames_are_counted_those_at_the_end_by_the_heartbeat() {
         words.contains(&"on the line: 5 lost") || words.contains(&"on the line: 3 lost"),
         "{words:?}"
     );
-    bench.is_alive();
+    bench.assert_both_directions_work();
 }
 
 #[test]
-fn doubled_frames_are_dropped_and_counted() {
+fn duplicate_frames_are_dropped_and_counted() {
     let bench = Bench::new();
     let mut up = reader::<u64>(&bench.gateway, "up");
-    // Room for frames in one piece.
-    bench.cable.a_to_b().set_room(10_000);
+    // The cable takes whole frames, so the fault repeats whole frames.
+    bench.cable.a_to_b().set_capacity(10_000);
     bench.cable.a_to_b().set_fault(|bytes| [bytes, bytes].concat());
     bench.send(1..=10);
-    bench.cable.a_to_b().heal();
-    bench.beat();
+    bench.cable.a_to_b().clear_fault();
+    bench.await_heartbeat();
     assert_eq!(take_all(&mut up), (1..=10).collect::<Vec<_>>());
     let counters = bench.counters();
-    assert_eq!((counters.received, counters.doubled, counters.lost), (10, 10, 0));
-    bench.is_alive();
+    assert_eq!((counters.received, counters.duplicates, counters.lost), (10, 10, 0));
+    bench.assert_both_directions_work();
 }
 
 #[test]
-fn a_frame_that_is_cut_costs_itself_and_the_one_it_runs_into() {
+fn a_truncated_frame_is_lost_together_with_the_frame_it_merges_with() {
     let bench = Bench::new();
     let mut up = reader::<u64>(&bench.gateway, "up");
     bench.send([1]);
     bench.cable.a_to_b().set_fault(|bytes| bytes[..bytes.len() / 2].to_vec());
     bench.send([2]);
-    bench.cable.a_to_b().heal();
+    bench.cable.a_to_b().clear_fault();
     bench.send([3, 4]);
-    bench.beat();
+    bench.await_heartbeat();
     assert_eq!(take_all(&mut up), [1, 4]);
     let counters = bench.counters();
-    assert_eq!((counters.received, counters.lost, counters.cut + counters.corrupted), (2, 2, 1));
-    bench.is_alive();
+    assert_eq!(
+        (counters.received, counters.lost, counters.truncated + counters.corrupted),
+        (2, 2, 1)
+    );
+    bench.assert_both_directions_work();
 }
 
 #[test]
-fn after_noise_the_next_whole_frame_counts() {
+fn after_noise_the_next_valid_frame_is_delivered() {
     let bench = Bench::new();
     let mut up = reader::<u64>(&bench.gateway, "up");
     bench.send([1]);
@@ -210,25 +213,25 @@ fn after_noise_the_next_whole_frame_counts() {
         bench.cable.a_to_b().inject(piece);
         bench.runtime.run_until_idle();
     }
-    // The noise runs into the first frame after it, unless it happens to end with a zero.
+    // The noise merges with the first frame after it, unless its last byte is a zero.
     bench.send([2, 3]);
-    bench.beat();
+    bench.await_heartbeat();
     let delivered = take_all(&mut up);
     assert_eq!((delivered[0], *delivered.last().unwrap()), (1, 3));
     let counters = bench.counters();
     assert_eq!(accounted(counters), 3);
-    assert!(counters.cut + counters.corrupted > 20, "{counters}");
-    bench.is_alive();
+    assert!(counters.truncated + counters.corrupted > 20, "{counters}");
+    bench.assert_both_directions_work();
 }
 
 #[test]
-fn a_frame_over_the_limit_is_thrown_away_and_the_next_one_counts() {
+fn a_frame_over_the_limit_is_discarded_and_the_next_one_is_delivered() {
     let bench = Bench::new();
     let mut up = reader::<u64>(&bench.gateway, "up");
     bench.send([1]);
     let mut bytes = Vec::new();
     let body = Body::Data { topic: TopicId::of("up"), payload: &[1; 5000] };
-    Frame { session: 7, sequence: 2, body }.encode(&mut bytes);
+    Frame::new(7, 2, body).encode(&mut bytes);
     bench.cable.a_to_b().inject(&bytes);
     bench.cable.a_to_b().inject(&vec![5; 100_000]);
     bench.cable.a_to_b().inject(&[0]);
@@ -236,7 +239,7 @@ fn a_frame_over_the_limit_is_thrown_away_and_the_next_one_counts() {
     bench.send([2]);
     assert_eq!(take_all(&mut up), [1, 2]);
     assert_eq!(bench.counters().too_long, 2);
-    bench.is_alive();
+    bench.assert_both_directions_work();
 }
 
 #[test]
@@ -246,8 +249,8 @@ fn a_value_over_the_limit_is_not_sent_but_counted_and_logged() {
     for text in ["x".repeat(510), "x".repeat(511), "short".into()] {
         produce(&bench.runtime, &bench.gateway, "down", text);
     }
-    bench.beat();
-    // Postcard puts the length in front: two bytes.
+    bench.await_heartbeat();
+    // Postcard prefixes the text with its length: two bytes.
     assert_eq!(take_all(&mut down), ["x".repeat(510), "short".into()]);
     let counters = bench.counters();
     assert_eq!((counters.sent, counters.oversized), (2, 1));
@@ -261,61 +264,61 @@ fn a_value_over_the_limit_is_not_sent_but_counted_and_logged() {
 }
 
 #[test]
-fn while_the_cable_is_out_the_record_keeps_its_values_and_both_ways_heal() {
+fn an_unplugged_cable_leaves_values_in_their_record_and_both_directions_recover() {
     let bench = Bench::new();
     let (mut up, mut down) =
         (reader::<u64>(&bench.gateway, "up"), reader::<String>(&bench.device, "down"));
     bench.send([1, 2]);
-    bench.beat();
+    bench.await_heartbeat();
     bench.cable.unplug();
     bench.runtime.advance(secs(60));
     assert!(!bench.device.metrics().links[0].connected);
     let error = "the cable: it is unplugged";
     assert_eq!(bench.device.metrics().links[0].last_error.as_deref(), Some(error));
     bench.send(3..=20);
-    produce(&bench.runtime, &bench.gateway, "down", "while it was out".to_string());
+    produce(&bench.runtime, &bench.gateway, "down", "while it was unplugged".to_string());
     bench.runtime.advance(secs(60));
     assert_eq!(take_all(&mut up), [1, 2]);
     bench.cable.plug_in();
     bench.runtime.advance(secs(15));
     assert_eq!(take_all(&mut up), (3..=20).collect::<Vec<_>>());
-    assert_eq!(take_all(&mut down), ["while it was out"]);
+    assert_eq!(take_all(&mut down), ["while it was unplugged"]);
     let counters = bench.counters();
     assert_eq!((counters.received, counters.lost, counters.reconnects), (20, 0, 1));
-    assert_eq!((counters.peer_restarts, counters.doubled), (0, 0));
+    assert_eq!((counters.peer_restarts, counters.duplicates), (0, 0));
     assert_eq!(bench.device.metrics().links[0].reconnects, 1);
-    bench.is_alive();
+    bench.assert_both_directions_work();
 }
 
 #[test]
-fn what_was_in_the_cable_when_it_was_pulled_is_lost_and_counted_and_what_was_in_hand_is_not() {
+fn an_unplugged_cable_loses_and_counts_its_bytes_but_not_the_value_in_flight() {
     let bench = Bench::new();
     let mut up = reader::<u64>(&bench.gateway, "up");
     bench.send([1]);
-    bench.beat();
-    // Three values get lost on the way, the fourth gets stuck half way.
+    bench.await_heartbeat();
+    // The cable loses three values; the fourth is partly written.
     bench.cable.a_to_b().set_fault(|_| Vec::new());
     bench.send([2, 3, 4]);
-    bench.cable.a_to_b().heal();
-    bench.cable.a_to_b().get_stuck(5);
+    bench.cable.a_to_b().clear_fault();
+    bench.cable.a_to_b().block(5);
     bench.send([5, 6]);
     assert_eq!(bench.device_status.counters().sent, 4);
     bench.cable.unplug();
-    bench.cable.a_to_b().get_going();
+    bench.cable.a_to_b().unblock();
     bench.cable.plug_in();
     bench.runtime.advance(secs(5));
     assert_eq!(take_all(&mut up), [1, 5, 6]);
     let counters = bench.counters();
-    assert_eq!((counters.received, counters.lost, counters.doubled), (3, 3, 0));
-    bench.is_alive();
+    assert_eq!((counters.received, counters.lost, counters.duplicates), (3, 3, 0));
+    bench.assert_both_directions_work();
 }
 
 #[test]
-fn a_peer_that_does_not_read_stops_what_goes_out_and_only_that() {
+fn a_peer_that_does_not_read_blocks_the_outbound_direction_alone() {
     let bench = Bench::with_up(BufferCfg::SingleLatest);
     let (mut up, mut down) =
         (reader::<u64>(&bench.gateway, "up"), reader::<String>(&bench.device, "down"));
-    bench.cable.a_to_b().get_stuck(0);
+    bench.cable.a_to_b().block(0);
     for number in 1..=100 {
         bench.send([number]);
         produce(&bench.runtime, &bench.gateway, "down", format!("command {number}"));
@@ -324,35 +327,35 @@ fn a_peer_that_does_not_read_stops_what_goes_out_and_only_that() {
     }
     bench.runtime.advance(secs(100));
     assert_eq!(bench.device_status.counters().sent, 0);
-    bench.cable.a_to_b().get_going();
-    bench.beat();
-    // One was in hand; then the newest.
+    bench.cable.a_to_b().unblock();
+    bench.await_heartbeat();
+    // The value in flight, then the latest one.
     assert_eq!(take_all(&mut up), [1, 100]);
-    bench.is_alive();
+    bench.assert_both_directions_work();
 }
 
 #[test]
-fn a_queue_behind_a_line_that_is_stuck_holds_its_writers_back() {
+fn a_queue_with_a_blocked_line_applies_backpressure_to_its_writers() {
     let bench = Bench::new();
-    bench.cable.a_to_b().get_stuck(0);
+    bench.cable.a_to_b().block(0);
     bench.send(0..64);
     let producer = bench.device.producer::<u64>("up").unwrap();
-    // One is in hand, so there is room for one more.
+    // One value is in flight, so the queue has room for one more.
     assert!(producer.try_produce(64).is_ok());
     assert!(producer.try_produce(65).is_err());
 }
 
 #[test]
-fn a_stuck_line_does_not_keep_a_shutdown_beyond_its_deadline() {
+fn a_blocked_line_does_not_delay_a_shutdown_beyond_its_deadline() {
     let bench = Bench::new();
-    bench.cable.a_to_b().get_stuck(0);
+    bench.cable.a_to_b().block(0);
     bench.send(0..5);
     let report = shut_down(&bench.runtime, &bench.device);
     assert_eq!(report.total_undelivered(), 5, "{report}");
     assert_eq!(report.aborted, ["serial/connector"]);
 }
 
-/// Loses the frame of one value that is written in one piece.
+/// A fault that loses the data frame with the sequence number `number`, written in one piece.
 fn losing_the_value(number: u64) -> impl FnMut(&[u8]) -> Vec<u8> + Send {
     let sequence = u32::try_from(number).unwrap();
     move |bytes: &[u8]| {
@@ -369,16 +372,16 @@ fn losing_the_value(number: u64) -> impl FnMut(&[u8]) -> Vec<u8> + Send {
 }
 
 #[test]
-fn a_shutdown_sends_what_was_accepted_and_says_the_last_number() {
+fn a_shutdown_sends_accepted_values_and_reports_the_last_number() {
     let bench = Bench::new();
     let mut up = reader::<u64>(&bench.gateway, "up");
     bench.send([1]);
-    bench.cable.a_to_b().get_stuck(0);
+    bench.cable.a_to_b().block(0);
     bench.send(2..=30);
-    bench.cable.a_to_b().get_going();
-    bench.cable.a_to_b().set_room(10_000);
+    bench.cable.a_to_b().unblock();
+    bench.cable.a_to_b().set_capacity(10_000);
     let mut last = Vec::new();
-    Frame { session: 7, sequence: 30, body: Body::Heartbeat }.encode(&mut last);
+    Frame::new(7, 30, Body::Heartbeat).encode(&mut last);
     bench.cable.a_to_b().set_fault(losing_the_value(30));
     let report = shut_down(&bench.runtime, &bench.device);
     assert!(report.is_clean(), "{report}");
@@ -388,7 +391,7 @@ fn a_shutdown_sends_what_was_accepted_and_says_the_last_number() {
     assert!(bench.cable.a_to_b().written.ends_with(&last));
 }
 
-/// A device after a restart, on the same cable.
+/// Replaces the device by one with the given session number, on the same cable.
 fn restart(bench: &mut Bench, session: u16) {
     bench.cable.unplug();
     let report = shut_down(&bench.runtime, &bench.device);
@@ -402,7 +405,7 @@ fn restart(bench: &mut Bench, session: u16) {
 }
 
 #[test]
-fn a_peer_that_is_restarted_is_understood_at_once_whatever_its_session() {
+fn a_restarted_peer_is_recognised_at_once_with_any_session_number() {
     for (before, session) in [(3, 7), (3, 8), (200, 7), (200, 8)] {
         let mut bench = Bench::new();
         let mut up = reader::<u64>(&bench.gateway, "up");
@@ -412,17 +415,17 @@ fn a_peer_that_is_restarted_is_understood_at_once_whatever_its_session() {
         }
         restart(&mut bench, session);
         bench.send(1000..1005);
-        bench.beat();
+        bench.await_heartbeat();
         assert_eq!(take_all(&mut up), (1000..1005).collect::<Vec<_>>());
         let counters = bench.counters();
         assert_eq!((counters.received, counters.peer_restarts), (before + 5, 1));
-        assert_eq!((counters.lost, counters.doubled), (0, 0));
-        bench.is_alive();
+        assert_eq!((counters.lost, counters.duplicates), (0, 0));
+        bench.assert_both_directions_work();
     }
 }
 
 #[test]
-fn a_gateway_that_comes_late_counts_what_it_did_not_hear_apart() {
+fn a_late_gateway_counts_earlier_values_separately() {
     let bench = Bench::new();
     bench.send(0..10);
     let report = shut_down(&bench.runtime, &bench.gateway);
@@ -433,24 +436,24 @@ fn a_gateway_that_comes_late_counts_what_it_did_not_hear_apart() {
     let mut up = reader::<u64>(&gateway, "up");
     gateway.start();
     bench.send(10..15);
-    bench.beat();
+    bench.await_heartbeat();
     assert_eq!(take_all(&mut up), (10..15).collect::<Vec<_>>());
-    assert_eq!(status.counters().to_string(), "5 received, 10 sent before anything was heard");
+    assert_eq!(status.counters().to_string(), "5 received, 10 sent before the first frame");
 }
 
 #[test]
 fn values_of_unknown_topics_are_counted() {
     let bench = Bench::new();
     let mut bytes = Vec::new();
-    let body = Body::Data { topic: TopicId::of("nobody knows"), payload: b"x" };
-    Frame { session: 7, sequence: 1, body }.encode(&mut bytes);
+    let body = Body::Data { topic: TopicId::of("unknown"), payload: b"x" };
+    Frame::new(7, 1, body).encode(&mut bytes);
     bench.cable.a_to_b().inject(&bytes);
     bench.runtime.run_until_idle();
     assert_eq!(bench.counters().to_string(), "1 received, 1 of unknown topics");
 }
 
 #[test]
-fn a_payload_that_does_not_decode_costs_itself() {
+fn a_payload_that_does_not_decode_is_counted_at_its_link() {
     let (runtime, cable) = (Arc::new(TestRuntime::new()), Cable::new());
     let mut builder = AimDbBuilder::new().runtime(Arc::clone(&runtime));
     builder.connector(cable.a());
@@ -470,7 +473,7 @@ fn a_payload_that_does_not_decode_costs_itself() {
 }
 
 #[test]
-fn a_full_record_holds_one_value_and_then_drops_newer_ones_but_not_those_of_others() {
+fn a_full_record_keeps_one_value_pending_and_drops_its_newer_ones_alone() {
     let (runtime, cable) = (Arc::new(TestRuntime::new()), Cable::new());
     let mut builder = AimDbBuilder::new().runtime(Arc::clone(&runtime));
     builder.connector(cable.a());
@@ -498,53 +501,49 @@ fn a_full_record_holds_one_value_and_then_drops_newer_ones_but_not_those_of_othe
         produce(&runtime, &device, "slow", number);
         produce(&runtime, &device, "quick", number);
     }
-    // The slow one is waited for once.
+    // The connector waits for the slow record once.
     runtime.advance(Duration::from_millis(30));
     assert_eq!(take_all(&mut quick), (0..10).collect::<Vec<_>>());
-    // Two in the record, one in the link.
+    // Two values are in the record, one is pending in the link.
     assert_eq!(status.counters().to_string(), "20 received, 7 refused by a full or closed record");
     let link = gateway.metrics().links[0].clone();
     assert_eq!((link.received, link.dropped), (10, 7));
 
     assert_eq!(take_all(&mut slow), [0, 1]);
     runtime.run_until_idle();
-    assert_eq!(
-        take_all(&mut slow),
-        [2],
-        "the one in the link came without another value behind it"
-    );
+    assert_eq!(take_all(&mut slow), [2], "the pending value is delivered without a further value");
     produce(&runtime, &device, "slow", 99_u64);
     runtime.run_until_idle();
     assert_eq!(take_all(&mut slow), [99]);
 }
 
 #[test]
-fn a_silent_line_is_opened_anew_where_that_is_wanted() {
+fn a_port_is_reopened_after_the_idle_timeout() {
     let (runtime, cable) = (Arc::new(TestRuntime::new()), Cable::new());
-    let connector = cable.b().silence(secs(5));
+    let connector = cable.b().idle_timeout(secs(5));
     let status = connector.status();
     let gateway = database(&runtime, connector, false);
     gateway.start();
     runtime.advance(secs(20));
     assert!(status.counters().reconnects >= 2, "{}", status.counters());
     let error = gateway.metrics().links[0].last_error.clone();
-    assert_eq!(error.as_deref(), Some("nothing was heard for 5s"));
+    assert_eq!(error.as_deref(), Some("no frame arrived for 5s"));
     let device = database(&runtime, cable.a(), true);
     device.start();
     runtime.advance(secs(20));
     let reconnects = status.counters().reconnects;
     runtime.advance(secs(60));
-    assert_eq!(status.counters().reconnects, reconnects, "heartbeats are no silence");
+    assert_eq!(status.counters().reconnects, reconnects, "a heartbeat restarts the idle timeout");
 }
 
 #[test]
-fn a_quiet_line_has_a_heartbeat_every_second_and_a_busy_one_none() {
+fn an_idle_line_carries_a_heartbeat_every_second_and_a_busy_line_none() {
     let bench = Bench::new();
     let written = |bench: &Bench| bench.cable.a_to_b().written.len();
     let before = written(&bench);
     bench.runtime.advance(secs(10));
-    let beats = written(&bench) - before;
-    assert_eq!(beats, 10 * 13);
+    let heartbeats = written(&bench) - before;
+    assert_eq!(heartbeats, 10 * 13);
     let before = written(&bench);
     for number in 0..20 {
         bench.send([number]);
@@ -554,7 +553,7 @@ fn a_quiet_line_has_a_heartbeat_every_second_and_a_busy_one_none() {
 }
 
 #[test]
-fn one_topic_may_fill_several_records_and_several_records_may_share_one_topic() {
+fn one_topic_can_fill_several_records_and_several_records_can_share_one_topic() {
     let (runtime, cable) = (Arc::new(TestRuntime::new()), Cable::new());
     let build = |connector, outbound: bool| {
         let mut builder = AimDbBuilder::new().runtime(Arc::clone(&runtime));
@@ -586,7 +585,7 @@ fn one_topic_may_fill_several_records_and_several_records_may_share_one_topic() 
 }
 
 #[test]
-fn a_shared_mailbox_whose_line_is_stuck_is_left_to_its_other_takers() {
+fn a_shared_mailbox_whose_line_is_blocked_serves_its_other_takers() {
     let (runtime, cable) = (Arc::new(TestRuntime::new()), Cable::new());
     let taken = Arc::new(Mutex::new(Vec::new()));
     let notes = Arc::clone(&taken);
@@ -607,38 +606,38 @@ fn a_shared_mailbox_whose_line_is_stuck_is_left_to_its_other_takers() {
     });
     let db = builder.build().unwrap();
     db.start();
-    let give = |job: u64| {
+    let produce_job = |job: u64| {
         produce(&runtime, &db, "job", job);
         runtime.run_until_idle();
     };
-    // Whoever takes one stands in line behind the other: once the tap has, the link is first.
-    (1..=2).take_while(|_| taken.lock().unwrap().is_empty()).for_each(give);
-    cable.a_to_b().get_stuck(0);
+    // A taker that took a value queues behind the other: once the tap has taken one, the link is first.
+    (1..=2).take_while(|_| taken.lock().unwrap().is_empty()).for_each(produce_job);
+    cable.a_to_b().block(0);
     produce(&runtime, &db, "up", 1_u64);
     runtime.run_until_idle();
-    give(7);
+    produce_job(7);
     assert_eq!(taken.lock().unwrap().last(), Some(&7));
 }
 
 #[test]
-fn a_line_begins_with_a_zero_and_two_starts() {
+fn a_connection_begins_with_a_zero_and_two_starts() {
     let bench = Bench::new();
     let mut start = Vec::new();
-    Frame { session: 7, sequence: 0, body: Body::Start }.encode(&mut start);
+    Frame::new(7, 0, Body::Start).encode(&mut start);
     assert_eq!(bench.cable.a_to_b().written, [&[0][..], &start, &start].concat());
 }
 
 #[test]
-fn a_line_that_worked_is_opened_again_at_once_and_one_that_did_not_after_a_pause() {
+fn a_connection_that_worked_is_reopened_at_once_and_a_failed_one_after_a_backoff() {
     let bench = Bench::new();
     for round in 1..=5 {
-        bench.beat();
+        bench.await_heartbeat();
         bench.cable.unplug();
         bench.cable.plug_in();
         bench.runtime.run_until_idle();
         assert_eq!(bench.counters().reconnects, round);
     }
-    bench.beat();
+    bench.await_heartbeat();
     bench.cable.unplug();
     bench.runtime.advance(secs(5));
     bench.cable.plug_in();
@@ -662,7 +661,7 @@ fn links_take_turns() {
     for key in ["one", "two", "three"] {
         (0..4_u64).for_each(|number| produce(&runtime, &db, key, number));
     }
-    cable.a_to_b().set_room(10_000);
+    cable.a_to_b().set_capacity(10_000);
     db.start();
     runtime.run_until_idle();
     let written = cable.a_to_b().written.clone();
@@ -677,7 +676,7 @@ fn links_take_turns() {
 }
 
 #[test]
-fn a_value_that_waits_when_its_record_closes_is_counted() {
+fn a_value_pending_when_its_record_closes_is_counted() {
     let (runtime, cable) = (Arc::new(TestRuntime::new()), Cable::new());
     let device = database(&runtime, cable.a(), true);
     let connector = cable.b();

@@ -1,4 +1,4 @@
-//! Over real sockets, and a pty.
+//! Two databases over TCP sockets and over a pty.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ const QUEUE: BufferCfg = BufferCfg::SpmcQueue { capacity: 64 };
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Reading {
     celsius: f32,
-    place: String,
+    location: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,11 +23,11 @@ enum Command {
     Off,
 }
 
-/// A device sends readings and takes commands; a gateway the other way.
+/// A device sends readings and receives commands; a gateway receives readings and sends commands.
 fn database(connector: SerialConnector, is_device: bool) -> AimDb<TokioAdapter> {
     let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter::new().unwrap()));
-    let pause = Duration::from_millis(20);
-    builder.connector(connector.backoff(pause, pause));
+    let delay = Duration::from_millis(20);
+    builder.connector(connector.backoff(delay, delay));
     builder.configure::<Reading>("reading", |reg| {
         let reg = reg.buffer(QUEUE);
         match is_device {
@@ -48,13 +48,13 @@ fn database(connector: SerialConnector, is_device: bool) -> AimDb<TokioAdapter> 
 }
 
 fn reading(number: u16) -> Reading {
-    Reading { celsius: f32::from(number) / 4.0, place: format!("room {number}") }
+    Reading { celsius: f32::from(number) / 4.0, location: format!("room {number}") }
 }
 
 async fn value<T: Record>(reader: &mut Reader<T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), reader.recv())
         .await
-        .expect("a value comes")
+        .expect("a value arrives")
         .unwrap()
 }
 
@@ -88,7 +88,7 @@ fn listener() -> (TcpListener, String) {
 }
 
 #[tokio::test]
-async fn typed_records_go_both_ways_over_tcp() {
+async fn typed_records_travel_in_both_directions_over_tcp() {
     let (listener, address) = listener();
     let (listening, connecting) =
         (SerialConnector::listener(listener), SerialConnector::tcp(address));
@@ -104,7 +104,7 @@ async fn typed_records_go_both_ways_over_tcp() {
 }
 
 #[tokio::test]
-async fn what_a_device_accepted_before_its_end_arrives() {
+async fn values_that_a_device_accepted_before_its_shutdown_arrive() {
     let (listener, address) = listener();
     let listening = SerialConnector::listener(listener);
     let status = listening.status();
@@ -125,34 +125,36 @@ async fn what_a_device_accepted_before_its_end_arrives() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_was_restarted_is_found_again() {
+async fn a_device_reconnects_to_a_restarted_gateway() {
     let (listener, address) = listener();
-    let again = listener.try_clone().unwrap();
+    let second_listener = listener.try_clone().unwrap();
     let device = database(SerialConnector::tcp(address), true);
     let gateway = database(SerialConnector::listener(listener), false);
     exchange(&device, &gateway).await;
     shut_down(&gateway).await;
-    let gateway = database(SerialConnector::listener(again), false);
+    let gateway = database(SerialConnector::listener(second_listener), false);
     exchange(&device, &gateway).await;
     shut_down(&device).await;
     shut_down(&gateway).await;
 }
 
 #[tokio::test]
-async fn a_newer_connection_takes_the_place_of_one_that_says_nothing() {
+async fn a_new_connection_replaces_a_silent_one() {
     let (listener, address) = listener();
     let listening = SerialConnector::listener(listener);
     let status = listening.status();
     let gateway = database(listening, false);
     let dead = tokio::net::TcpStream::connect(&address).await.unwrap();
     let device = database(SerialConnector::tcp(address), true);
-    // What is sent to the dead one is lost: only then is there somebody to send to.
-    let heard = async {
-        while status.last_heard().is_none() {
+    // The gateway loses values that it sends to the dead connection, so the test waits for a frame of the device.
+    let frame_arrives = async {
+        while status.last_frame_at().is_none() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), heard).await.expect("the device is heard");
+    tokio::time::timeout(Duration::from_secs(30), frame_arrives)
+        .await
+        .expect("the gateway receives a frame");
     assert_eq!(status.counters().reconnects, 1);
     exchange(&device, &gateway).await;
     drop(dead);
@@ -162,14 +164,14 @@ async fn a_newer_connection_takes_the_place_of_one_that_says_nothing() {
 
 #[cfg(feature = "tty")]
 #[tokio::test]
-async fn typed_records_go_both_ways_over_a_pty() {
+async fn typed_records_travel_in_both_directions_over_a_pty() {
     use tokio_serial::{SerialPort, SerialStream};
 
     let (host, device) = SerialStream::pair().unwrap();
     let path = device.name().unwrap();
     let mut host = Some(host);
     let connector = SerialConnector::stream("the pty's other end", move || {
-        std::future::ready(host.take().ok_or_else(|| std::io::Error::other("it was used")))
+        std::future::ready(host.take().ok_or_else(|| std::io::Error::other("the pty was taken")))
     });
     let device_side = SerialConnector::tty(path, 115_200);
     let (gateway, device_db) = (database(device_side, false), database(connector, true));

@@ -1,13 +1,7 @@
-//! Runs the AimDB engine on Tokio: every stage is a task of its own, timers are Tokio's, log lines go to `tracing`.
+//! The Tokio adapter of AimDB: each stage is a Tokio task, timers are Tokio's, log lines are `tracing` events.
 //!
-//! On a multi-thread runtime a stage that blocks its thread does not stop the timers of the others: a watchdog thread
-//! has another worker take them over within 2 ms. It sleeps while the database is idle. On a current-thread runtime
-//! there is no other worker: a stage that blocks stops all.
-//!
-//! The runtime needs Tokio's timers (`enable_time`, which `#[tokio::main]` and `enable_all` include).
-//!
-//! It holds no semantics. Panics are caught, stages supervised and buffers woken in `aimdb-core`, alike on every
-//! runtime. Both the current-thread and the multi-thread runtime will do.
+//! The adapter adds no semantics: catching panics, supervising stages and waking readers are part of `aimdb-core`, and behave the
+//! same on every runtime. It works on current-thread and on multi-thread runtimes.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -34,6 +28,17 @@
 //!     builder.run().await
 //! }
 //! ```
+//!
+//! # Timers
+//!
+//! The runtime needs Tokio's timers: `enable_time`, which `#[tokio::main]` and `enable_all` include.
+//!
+//! # Blocking stages
+//!
+//! On a multi-thread runtime a stage that blocks its thread does not stop the timers of other stages: within 2 ms a watchdog
+//! thread makes another worker take the timers over. The watchdog sleeps while the database is idle. A current-thread runtime
+//! has no other worker, so a stage that blocks there stops all other stages.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -48,20 +53,36 @@ use tokio::runtime::Handle;
 
 mod watchdog;
 
-use watchdog::Watched;
+use watchdog::MonitoredStage;
 pub use watchdog::polls_a_stage_of;
 
-/// Tokio as the engine sees it: whichever Tokio runtime the database is built in.
+/// The Tokio runtime in which the database is built, as a runtime of the engine.
+///
+/// The value holds no handle to a runtime: `build()` and `run()` use the runtime in which they are called.
+///
+/// ```
+/// use std::sync::Arc;
+/// use aimdb_core::{AimDbBuilder, DbResult};
+/// use aimdb_tokio_adapter::TokioAdapter;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> DbResult<()> {
+/// let builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter::new()?));
+/// # let _ = builder;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TokioAdapter;
 
 impl TokioAdapter {
-    /// The adapter, inside a Tokio runtime.
+    /// Returns the adapter if the caller is inside a Tokio runtime.
+    ///
+    /// The value `TokioAdapter` itself can be written anywhere, for instance for the sync API, which starts its own runtime.
     ///
     /// # Errors
     ///
-    /// [`DbError::Runtime`] outside of one. (The value itself, `TokioAdapter`, can be had anywhere; the blocking door
-    /// brings a runtime of its own.)
+    /// [`DbError::Runtime`] outside a Tokio runtime.
     pub fn new() -> DbResult<Self> {
         match Handle::try_current() {
             Ok(_) => Ok(Self),
@@ -75,10 +96,10 @@ const NO_RUNTIME: SpawnError = SpawnError::new(
     "call from within one (`#[tokio::main]`), or use `attach()` from aimdb-sync",
 );
 
-/// The clock's origin: a day before anybody asked for it first.
+/// Returns the origin of the adapter's clock: one day before the first call.
 ///
-/// Tokio's clock is used throughout, so that a paused or advanced test clock is followed. Each Tokio runtime has its
-/// own, which a test may have paused before that moment or advanced beyond it; the origin must lie before all of them.
+/// The clock is Tokio's, so a paused or advanced test clock applies. Each Tokio runtime has its own clock, which a test may
+/// have paused before the first call, or advanced; the origin must precede all of them.
 fn origin() -> tokio::time::Instant {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
     static ORIGIN: OnceLock<tokio::time::Instant> = OnceLock::new();
@@ -118,7 +139,12 @@ impl Runtime for TokioAdapter {
 impl<F: Future<Output = ()> + Send + 'static> Spawn<F> for TokioAdapter {
     fn spawn(&self, stage: Stage<Self, F>) -> Result<(), SpawnError> {
         let runtime = Handle::try_current().map_err(|_| NO_RUNTIME)?;
-        runtime.spawn(Watched::new(stage, &runtime));
+        runtime.spawn(MonitoredStage::new(stage, &runtime));
         Ok(())
     }
 }
+
+/// Compiles and runs the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctest;

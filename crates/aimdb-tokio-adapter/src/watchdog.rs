@@ -1,19 +1,19 @@
-//! Keeps other stages' timers going while one stage blocks its worker.
+//! A watchdog that keeps timers running while a stage blocks its worker.
 //!
-//! A Tokio worker that comes from the driver with a single task wakes no other worker to watch timers and sockets in its
-//! place. If that task then blocks its thread, nobody's timers fire until it is done, on however many workers
-//! (measured: a 5 ms source beside a stage that blocks for 200 ms at a time kept 55 to 61 % of its ticks). Scheduling
-//! any task from outside wakes an idle worker, which takes the driver over.
+//! A Tokio worker that returns from the I/O driver with a single task does not wake another worker to watch timers and sockets.
+//! If that task then blocks its thread, no timer fires until the task yields, with any number of workers (measured: with a
+//! stage that blocks for 200 ms at a time, a 5 ms source kept 55 to 61 % of its ticks). Waking any task from outside the
+//! runtime wakes an idle worker, which takes over the driver.
 //!
-//! So for each multi-thread runtime with stages there is one thread that looks every 2 ms whether a stage is being
-//! polled, and if so schedules a task that does nothing. Once no stage has been polled for 200 ms it sleeps, until the next poll
-//! wakes it: an idle database costs nothing.
+//! Each multi-thread runtime with stages therefore has one watchdog thread. Every 2 ms the thread checks whether a stage is
+//! being polled; if so, it wakes a task that does nothing. After 200 ms without a poll the thread parks until the next poll,
+//! so an idle database costs nothing.
 //!
 //! ```text
-//!             200 ms without a poll
-//!   looking ─────────────────────────▶ asleep
-//!      ▲                                  │
-//!      └───────── a stage is polled ──────┘        over: the last stage of the runtime is gone
+//!               200 ms without a poll
+//!   checking ───────────────────────────▶ parked
+//!      ▲                                     │
+//!      └────────── a stage is polled ────────┘        stopped: the runtime's last stage was dropped
 //! ```
 
 use std::cell::Cell;
@@ -29,50 +29,58 @@ use std::time::Duration;
 
 use tokio::runtime::{Handle, Id, RuntimeFlavor};
 
-/// How often it looks. A stage may block for this long before anybody notices.
-const PERIOD: Duration = Duration::from_millis(2);
+/// The time between two checks, and so the longest time that a blocking stage delays timers.
+const CHECK_INTERVAL: Duration = Duration::from_millis(2);
 
-/// Looks without a poll in between before it sleeps.
-const PATIENCE: u32 = 100;
+/// The number of consecutive checks without a poll after which the thread parks.
+const IDLE_CHECKS: u32 = 100;
 
-/// One runtime's watchdog, alive for as long as a stage holds it.
+/// The watchdog of one runtime. The runtime's stages own it together.
 pub(crate) struct Watchdog {
     shared: Arc<Shared>,
     thread: Thread,
 }
 
+/// The state that stages share with the watchdog thread.
+///
+/// `polling`, `parked` and `stopped` are `SeqCst`: see [`Watchdog::begin_poll`].
 struct Shared {
-    /// Stages that are being polled now.
+    /// The number of stages that are being polled now.
     polling: AtomicUsize,
-    /// Whether one has been polled since the last look.
+    /// Whether a stage has been polled since the last check. A lost update only shifts the moment at which the thread
+    /// parks, so `Relaxed` suffices.
     polled: AtomicBool,
-    asleep: AtomicBool,
-    over: AtomicBool,
-    /// Wakes the task that is scheduled to rouse a worker. One task for all time: scheduling it allocates nothing.
-    nudged: Mutex<Option<Waker>>,
+    /// Whether the thread is parked, or about to park.
+    parked: AtomicBool,
+    /// Whether the last stage was dropped: the thread and the task end.
+    stopped: AtomicBool,
+    /// The waker of the [`IdleTask`]. There is one task for the watchdog's lifetime, so waking it allocates nothing.
+    idle_task: Mutex<Option<Waker>>,
 }
 
-/// The task: does nothing but be scheduled.
-struct Nudged(Arc<Shared>);
+/// A task that does nothing. Waking it makes Tokio wake an idle worker.
+struct IdleTask(Arc<Shared>);
 
-impl Future for Nudged {
+impl Future for IdleTask {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut nudged = self.0.nudged.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.0.over.load(SeqCst) {
-            *nudged = None;
+        let mut idle_task = self.0.idle_task.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.0.stopped.load(SeqCst) {
+            *idle_task = None;
             return Poll::Ready(());
         }
-        if !nudged.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            *nudged = Some(cx.waker().clone());
+        if !idle_task.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *idle_task = Some(cx.waker().clone());
         }
         Poll::Pending
     }
 }
 
 impl Watchdog {
-    /// The watchdog of this runtime, started if need be. A current-thread runtime has no other worker to wake.
+    /// Returns the watchdog of `runtime`, and starts it for the runtime's first stage.
+    ///
+    /// Returns `None` for a current-thread runtime, which has no other worker to wake, and if no thread can be started.
     pub(crate) fn of(runtime: &Handle) -> Option<Arc<Self>> {
         static WATCHDOGS: Mutex<Option<HashMap<Id, Weak<Watchdog>>>> = Mutex::new(None);
         if runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
@@ -89,19 +97,19 @@ impl Watchdog {
         Some(watchdog)
     }
 
-    /// Without a thread to be had, stages run unwatched, as Tokio's own tasks do.
+    /// Starts the thread and the task. If no thread can be started, stages run without a watchdog, like any Tokio task.
     fn start(runtime: &Handle) -> Option<Self> {
         let shared = Arc::new(Shared {
             polling: AtomicUsize::new(0),
             polled: AtomicBool::new(false),
-            asleep: AtomicBool::new(false),
-            over: AtomicBool::new(false),
-            nudged: Mutex::new(None),
+            parked: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            idle_task: Mutex::new(None),
         });
-        runtime.spawn(Nudged(Arc::clone(&shared)));
+        runtime.spawn(IdleTask(Arc::clone(&shared)));
         let watched = Arc::clone(&shared);
         let name = "aimdb-watchdog".into();
-        let thread = thread::Builder::new().name(name).spawn(move || watched.watch()).ok()?;
+        let thread = thread::Builder::new().name(name).spawn(move || watched.run()).ok()?;
         Some(Self { shared, thread: thread.thread().clone() })
     }
 
@@ -110,8 +118,9 @@ impl Watchdog {
         if !self.shared.polled.load(Relaxed) {
             self.shared.polled.store(true, Relaxed);
         }
-        // Against the pair in `fall_asleep`: either it sees this poll, or this sees that it sleeps.
-        if self.shared.asleep.load(SeqCst) && self.shared.asleep.swap(false, SeqCst) {
+        // Here: store `polling`, then load `parked`. In `park_until_polled`: store `parked`, then load `polling`. Under
+        // `SeqCst` at least one side sees the other's store, so the thread never stays parked during a poll.
+        if self.shared.parked.load(SeqCst) && self.shared.parked.swap(false, SeqCst) {
             self.thread.unpark();
         }
     }
@@ -123,49 +132,52 @@ impl Watchdog {
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
-        self.shared.over.store(true, SeqCst);
-        self.shared.nudge();
-        self.shared.asleep.store(false, SeqCst);
+        // `stopped` before the wake and the unpark, so that the task and the thread see it.
+        self.shared.stopped.store(true, SeqCst);
+        self.shared.wake_idle_task();
+        self.shared.parked.store(false, SeqCst);
         self.thread.unpark();
     }
 }
 
 impl Shared {
-    fn watch(&self) {
-        let mut quiet = 0;
-        while !self.over.load(SeqCst) {
-            thread::sleep(PERIOD);
+    /// The watchdog thread.
+    fn run(&self) {
+        let mut idle_checks = 0;
+        while !self.stopped.load(SeqCst) {
+            thread::sleep(CHECK_INTERVAL);
             if self.polling.load(SeqCst) > 0 {
-                // A worker that was idle comes to run it, and then watches timers and sockets.
-                self.nudge();
+                // An idle worker runs the task, and then watches timers and sockets.
+                self.wake_idle_task();
             }
-            quiet = if self.polled.swap(false, Relaxed) { 0 } else { quiet + 1 };
-            if quiet >= PATIENCE {
-                quiet = 0;
-                self.fall_asleep();
+            idle_checks = if self.polled.swap(false, Relaxed) { 0 } else { idle_checks + 1 };
+            if idle_checks >= IDLE_CHECKS {
+                idle_checks = 0;
+                self.park_until_polled();
             }
         }
     }
 
-    fn nudge(&self) {
-        let waker = self.nudged.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    fn wake_idle_task(&self) {
+        // The waker is cloned, so that the lock is released before the wake.
+        let waker = self.idle_task.lock().unwrap_or_else(PoisonError::into_inner).clone();
         waker.inspect(Waker::wake_by_ref);
     }
 
-    fn fall_asleep(&self) {
-        self.asleep.store(true, SeqCst);
-        if self.polling.load(SeqCst) > 0 || self.over.load(SeqCst) {
-            self.asleep.store(false, SeqCst);
+    fn park_until_polled(&self) {
+        self.parked.store(true, SeqCst);
+        if self.polling.load(SeqCst) > 0 || self.stopped.load(SeqCst) {
+            self.parked.store(false, SeqCst);
         }
-        while self.asleep.load(SeqCst) {
+        while self.parked.load(SeqCst) {
             thread::park();
         }
     }
 }
 
 pin_project_lite::pin_project! {
-    /// A stage whose polls the watchdog knows of.
-    pub(crate) struct Watched<F> {
+    /// A stage that reports its polls to the watchdog.
+    pub(crate) struct MonitoredStage<F> {
         #[pin]
         stage: F,
         watchdog: Option<Arc<Watchdog>>,
@@ -173,19 +185,19 @@ pin_project_lite::pin_project! {
     }
 }
 
-impl<F> Watched<F> {
+impl<F> MonitoredStage<F> {
     pub(crate) fn new(stage: F, runtime: &Handle) -> Self {
         Self { stage, watchdog: Watchdog::of(runtime), runtime: runtime.id() }
     }
 }
 
-impl<F: Future> Future for Watched<F> {
+impl<F: Future> Future for MonitoredStage<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let _polling = Polling::begin(*this.runtime);
-        // The engine catches panics inside the stage, so an end follows every beginning.
+        let _guard = PollGuard::new(*this.runtime);
+        // The engine catches panics inside the stage, so `end_poll` follows every `begin_poll`.
         this.watchdog.as_ref().inspect(|watchdog| watchdog.begin_poll());
         let outcome = this.stage.poll(cx);
         this.watchdog.as_ref().inspect(|watchdog| watchdog.end_poll());
@@ -194,30 +206,35 @@ impl<F: Future> Future for Watched<F> {
 }
 
 thread_local! {
-    /// The runtime whose stage this thread polls.
-    static POLLS: Cell<Option<Id>> = const { Cell::new(None) };
+    /// The runtime whose stage this thread is polling.
+    static POLLED_RUNTIME: Cell<Option<Id>> = const { Cell::new(None) };
 }
 
-/// Whether the caller is a stage of this runtime: code that the stage itself runs while it is polled, not another task
-/// or a blocking thread of the runtime. Such a caller cannot wait for the stage to end.
+/// Whether the current thread is polling a stage of `runtime`.
+///
+/// A caller for which this is true runs inside the stage's `poll`, so it cannot block until the stage ends. It is false in other
+/// tasks and in blocking threads of the runtime.
 #[must_use]
 pub fn polls_a_stage_of(runtime: &Handle) -> bool {
-    POLLS.try_with(Cell::get).ok().flatten() == Some(runtime.id())
+    POLLED_RUNTIME.try_with(Cell::get).ok().flatten() == Some(runtime.id())
 }
 
-/// One poll of a stage, which may lie inside another runtime's.
-struct Polling {
-    before: Option<Id>,
+/// Marks the duration of one poll. A poll may run inside a poll of another runtime's stage.
+struct PollGuard {
+    /// The mark of the enclosing poll.
+    previous: Option<Id>,
 }
 
-impl Polling {
-    fn begin(runtime: Id) -> Self {
-        Self { before: POLLS.try_with(|polls| polls.replace(Some(runtime))).ok().flatten() }
+impl PollGuard {
+    fn new(runtime: Id) -> Self {
+        let previous = POLLED_RUNTIME.try_with(|polled| polled.replace(Some(runtime)));
+        Self { previous: previous.ok().flatten() }
     }
 }
 
-impl Drop for Polling {
+impl Drop for PollGuard {
     fn drop(&mut self) {
-        let _gone = POLLS.try_with(|polls| polls.set(self.before));
+        // An error means that the thread is ending and has already dropped its marks.
+        let _ended = POLLED_RUNTIME.try_with(|polled| polled.set(self.previous));
     }
 }

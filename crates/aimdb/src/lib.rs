@@ -1,11 +1,11 @@
 //! AimDB: an async, in-memory, typed data plane.
 //!
 //! A program declares *records* (a key, a Rust type, a buffer) and the *stages* around them (sources, taps, transforms,
-//! links to brokers). The engine checks the whole graph before the first message flows, then moves values from writers
-//! to readers with exact, documented buffer semantics.
+//! links to brokers). The engine checks the whole graph before the first message, then moves values from writers to
+//! readers with exact, documented buffer semantics.
 //!
-//! This crate is what you add; it re-exports the engine ([`aimdb_core`]) and, by features, what it runs on and what it
-//! connects to.
+//! This crate re-exports the engine ([`aimdb_core`]) and, by feature, the runtime adapters and the connectors. Programs
+//! depend on it alone; [`prelude`] has the usual names.
 //!
 //! ```
 //! use aimdb::prelude::*;
@@ -36,18 +36,19 @@
 //! | feature | adds |
 //! |---|---|
 //! | `tokio` (default) | [`TokioAdapter`] |
-//! | `embassy` | `EmbassyAdapter`; on a microcontroller without the default features |
-//! | `cortex-m-single-core` | stages on Embassy that are not `Send`, on a Cortex-M with one core and no threads |
+//! | `embassy` | `EmbassyAdapter`; on a microcontroller disable the default features |
+//! | `cortex-m-single-core` | Embassy stages that are not `Send`, on a single-core Cortex-M without threads |
 //! | `derive` (default) | `#[derive(RecordKey)]` |
 //! | `json`, `postcard` (default) | the codecs `Json` and `Postcard` |
 //! | `mqtt` | `MqttConnector` and the typed links of `mqtt` |
-//! | `mqtt-embassy` | `EmbassyMqttConnector` over any `Network`, and the typed links of `mqtt`; on a microcontroller |
-//! | `mqtt-embassy-net` | `TcpNetwork`: the same over embassy-net |
-//! | `serial` | serial lines: `EmbeddedSerialConnector` with `Uart` and `Port`, and with `tokio` `SerialConnector` |
+//! | `mqtt-embassy` | `EmbassyMqttConnector` over any `Network`, and the typed links of `mqtt`, for microcontrollers |
+//! | `mqtt-embassy-net` | `TcpNetwork`: `EmbassyMqttConnector` over embassy-net |
+//! | `serial` | `EmbeddedSerialConnector` with `Uart` and `Port`; together with `tokio` also `SerialConnector` |
 //! | `serial-tty` | `SerialConnector::tty`: serial devices and ptys |
-//! | `sync` | the blocking door: `Attach`, `SyncHandle`, `SyncProducer`, `SyncConsumer`, `WaitLimit`, `CancelToken`, `wait_any` |
+//! | `sync` | the sync API: `Attach`, `SyncHandle`, `SyncProducer`, `SyncConsumer`, `WaitLimit`, `CancelToken`, `wait_any` |
 //! | `serde` | `serde::Serialize` for the graph, metrics, health and reports |
 #![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 pub use aimdb_core::*;
@@ -75,7 +76,20 @@ pub use aimdb_sync::{
 #[cfg(feature = "tokio")]
 pub use aimdb_tokio_adapter::TokioAdapter;
 
-/// Everything a program usually names.
+/// The names that most programs use.
+///
+/// ```
+/// use aimdb::prelude::*;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> DbResult<()> {
+/// let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter::new()?));
+/// builder.configure::<u32>("counter", |reg| {
+///     reg.buffer(BufferCfg::SingleLatest);
+/// });
+/// # Ok(())
+/// # }
+/// ```
 pub mod prelude {
     #[cfg(feature = "embassy")]
     pub use crate::EmbassyAdapter;
@@ -102,3 +116,8 @@ pub mod prelude {
 
     pub use core::time::Duration;
 }
+
+/// Compiles and runs the README's example.
+#[cfg(all(doctest, feature = "tokio"))]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctest;

@@ -1,5 +1,5 @@
-//! A cable to do things to, and a database on each end.
-#![allow(dead_code, reason = "each test binary uses its part")]
+//! A cable with injectable faults, and a database on each end.
+#![allow(dead_code, reason = "each test binary uses a part of the module")]
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,35 +15,35 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pub const QUEUE: BufferCfg = BufferCfg::SpmcQueue { capacity: 64 };
 
-/// What a direction does to the bytes that are written to it.
-pub type Fault = Box<dyn FnMut(&[u8]) -> Vec<u8> + Send>;
+/// A fault of one direction: maps the written bytes to the bytes that arrive.
+pub type LineFault = Box<dyn FnMut(&[u8]) -> Vec<u8> + Send>;
 
-/// One direction of a cable. It holds few bytes, as lines do.
+/// One direction of a cable. It buffers few bytes, as a serial line does.
 pub struct Direction {
     bytes: VecDeque<u8>,
-    room: usize,
-    /// What is in the cable stays there.
-    stuck: bool,
-    fault: Option<Fault>,
-    /// Everything that was written, before any fault.
+    capacity: usize,
+    /// The reader receives nothing; written bytes stay in the cable.
+    blocked: bool,
+    fault: Option<LineFault>,
+    /// All bytes written, before any fault.
     pub written: Vec<u8>,
-    waiting: Vec<Waker>,
+    wakers: Vec<Waker>,
 }
 
 impl Direction {
     fn wake(&mut self) {
-        self.waiting.drain(..).for_each(Waker::wake);
+        self.wakers.drain(..).for_each(Waker::wake);
     }
 }
 
-/// A cable with two plugs, `A` and `B`, that can be pulled and put back.
+/// A cable with two plugs, `A` and `B`, that can be unplugged and plugged in again.
 #[derive(Clone)]
 pub struct Cable {
     a_to_b: Arc<Mutex<Direction>>,
     b_to_a: Arc<Mutex<Direction>>,
-    /// Whether an end can be opened.
+    /// Whether an end can be opened now.
     plugged: Arc<Mutex<bool>>,
-    /// How often it was pulled: an end of before that is no good.
+    /// The number of times the cable was unplugged. An end of an earlier generation fails.
     generation: Arc<Mutex<u64>>,
 }
 
@@ -52,11 +52,11 @@ impl Cable {
         let direction = || {
             Arc::new(Mutex::new(Direction {
                 bytes: VecDeque::new(),
-                room: 256,
-                stuck: false,
+                capacity: 256,
+                blocked: false,
                 fault: None,
                 written: Vec::new(),
-                waiting: Vec::new(),
+                wakers: Vec::new(),
             }))
         };
         Self {
@@ -75,7 +75,7 @@ impl Cable {
         self.b_to_a.lock().unwrap()
     }
 
-    /// A connector on plug `A`, with an endless supply of openings while the cable is plugged in.
+    /// A connector on plug `A`. It can open its end any number of times while the cable is plugged in.
     pub fn a(&self) -> SerialConnector {
         self.end(&self.b_to_a, &self.a_to_b)
     }
@@ -102,7 +102,7 @@ impl Cable {
         .session(7)
     }
 
-    /// Both ends fail; what is in the cable is lost.
+    /// Fails both ends and discards the bytes in the cable.
     pub fn unplug(&self) {
         *self.plugged.lock().unwrap() = false;
         *self.generation.lock().unwrap() += 1;
@@ -123,34 +123,34 @@ impl Direction {
         self.fault = Some(Box::new(fault));
     }
 
-    pub fn heal(&mut self) {
+    pub fn clear_fault(&mut self) {
         self.fault = None;
     }
 
-    /// Nobody reads: what is written stays, up to the room there is.
-    pub fn get_stuck(&mut self, room: usize) {
-        self.stuck = true;
-        self.room = room;
+    /// Stops the reader: written bytes stay in the cable, up to `capacity`.
+    pub fn block(&mut self, capacity: usize) {
+        self.blocked = true;
+        self.capacity = capacity;
     }
 
-    pub fn get_going(&mut self) {
-        self.stuck = false;
-        self.set_room(256);
+    pub fn unblock(&mut self) {
+        self.blocked = false;
+        self.set_capacity(256);
     }
 
-    pub fn set_room(&mut self, bytes: usize) {
-        self.room = bytes;
+    pub fn set_capacity(&mut self, bytes: usize) {
+        self.capacity = bytes;
         self.wake();
     }
 
-    /// Bytes from somewhere.
+    /// Adds bytes that no database sent.
     pub fn inject(&mut self, bytes: &[u8]) {
         self.bytes.extend(bytes);
         self.wake();
     }
 }
 
-/// A cable's end, until the cable is pulled.
+/// One end of a cable, usable until the cable is unplugged.
 struct End {
     read: Arc<Mutex<Direction>>,
     write: Arc<Mutex<Direction>>,
@@ -159,7 +159,7 @@ struct End {
 }
 
 impl End {
-    fn is_pulled(&self) -> bool {
+    fn is_unplugged(&self) -> bool {
         *self.cable.generation.lock().unwrap() != self.generation
     }
 }
@@ -170,12 +170,12 @@ impl AsyncRead for End {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.is_pulled() {
-            return Poll::Ready(Err(io::Error::other("the cable was pulled")));
+        if self.is_unplugged() {
+            return Poll::Ready(Err(io::Error::other("the cable was unplugged")));
         }
         let mut direction = self.read.lock().unwrap();
-        if direction.bytes.is_empty() || direction.stuck {
-            direction.waiting.push(cx.waker().clone());
+        if direction.bytes.is_empty() || direction.blocked {
+            direction.wakers.push(cx.waker().clone());
             return Poll::Pending;
         }
         let count = direction.bytes.len().min(buf.remaining());
@@ -191,13 +191,13 @@ impl AsyncWrite for End {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.is_pulled() {
-            return Poll::Ready(Err(io::Error::other("the cable was pulled")));
+        if self.is_unplugged() {
+            return Poll::Ready(Err(io::Error::other("the cable was unplugged")));
         }
         let mut direction = self.write.lock().unwrap();
-        let room = direction.room.saturating_sub(direction.bytes.len());
+        let room = direction.capacity.saturating_sub(direction.bytes.len());
         if room == 0 {
-            direction.waiting.push(cx.waker().clone());
+            direction.wakers.push(cx.waker().clone());
             return Poll::Pending;
         }
         let taken = &buf[..buf.len().min(room)];
@@ -226,7 +226,7 @@ pub fn secs(secs: u64) -> Duration {
 
 pub type Db = AimDb<TestRuntime>;
 
-/// A database with the records `up` (numbers) and `down` (texts), one of them sent and the other one filled.
+/// A database with the records `up` (numbers) and `down` (texts): one has an outbound link, the other an inbound one.
 pub fn database(runtime: &Arc<TestRuntime>, connector: SerialConnector, sends_up: bool) -> Db {
     database_with(runtime, connector, sends_up, QUEUE)
 }
@@ -265,7 +265,7 @@ pub fn produce<T: Record>(runtime: &TestRuntime, db: &Db, key: &'static str, val
     assert!(runtime.block_on(producer.produce(value)).is_ok());
 }
 
-/// Everything that is there now.
+/// Reads all values available now.
 pub fn take_all<T: Record>(reader: &mut Reader<T>) -> Vec<T> {
     let mut taken = Vec::new();
     while let Ok(value) = reader.try_recv() {
@@ -278,7 +278,7 @@ pub fn shut_down(runtime: &TestRuntime, db: &Db) -> ShutdownReport {
     runtime.block_on(db.shutdown(secs(30)))
 }
 
-/// For each session of the peer.
+/// The number of values accounted for; for each session of the peer it equals the number sent.
 pub fn accounted(counters: SerialCounters) -> u64 {
-    counters.received + counters.lost + counters.unheard
+    counters.received + counters.lost + counters.before_first_frame
 }
