@@ -114,6 +114,8 @@ pub struct BlockedRecord {
 pub struct LinkHealth {
     /// The record's key.
     pub key: String,
+    /// The link's name, unique for its record.
+    pub stage: String,
     /// The link's address.
     pub address: String,
     /// Whether the connector has a connection that serves this link.
