@@ -130,7 +130,8 @@ impl Runtime for TokioAdapter {
             LogLevel::Debug => tracing::debug!(target: "aimdb", "{origin}: {message}"),
             LogLevel::Info => tracing::info!(target: "aimdb", "{origin}: {message}"),
             LogLevel::Warn => tracing::warn!(target: "aimdb", "{origin}: {message}"),
-            LogLevel::Error => tracing::error!(target: "aimdb", "{origin}: {message}"),
+            // `Error`, and levels that core may add.
+            _ => tracing::error!(target: "aimdb", "{origin}: {message}"),
         }
     }
 }
