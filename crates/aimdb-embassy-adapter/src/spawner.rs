@@ -92,9 +92,9 @@ mod checked {
     }
 
     const WRONG_CONTEXT: SpawnError = SpawnError::new(
-    "the spawner's executor runs in another thread or interrupt, and a stage that is not `Send` must not be moved there",
-    "build the database in a task of that executor",
-);
+        "the spawner's executor runs in another thread or interrupt, and a stage that is not `Send` must not be moved there",
+        "build the database in a task of that executor",
+    );
 }
 
 /// Spawns stages that are `Send`, from any thread, interrupt or core.
