@@ -1,15 +1,11 @@
-//! Registration: what the user declares, kept as data until `build()`.
+//! The builder: it collects a graph, checks it and builds the database.
 
-use crate::address::Direction;
-use crate::owner::Owner;
-use crate::record::RecordIndex;
-use crate::registrar::{Draft, Registrar, make_record};
-use crate::sync::Arc;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
+use crate::address::Direction;
 use crate::buffer::cfg::BufferCfg;
 use crate::buffer::kind::NoMemory;
 use crate::clock::Clock;
@@ -20,24 +16,99 @@ use crate::engine::stage::StageCell;
 use crate::error::{DbError, DbResult};
 use crate::graph::check::Plan;
 use crate::graph::finding::{Finding, Findings, Rule};
-use crate::graph::node::{ConnectorNode, Graph, RecordNode, StageKind, StageRole, TypeNode};
+use crate::graph::location::Location;
+use crate::graph::node::{
+    BufferNode, ConnectorNode, Graph, RecordNode, StageKind, StageNode, StageRole, TypeNode,
+};
 use crate::key::{Record, RecordKey};
 use crate::link::connector::{Connector, LinkRequest, Links};
 use crate::link::inbound::{DeadLetter, DeadLetterHook};
-use crate::record::AnyRecord;
+use crate::owner::Owner;
+use crate::record::{AnyRecord, RecordIndex};
+use crate::registrar::{Draft, Registrar, make_record};
 use crate::runtime::adapter::{LogLevel, Runtime, RuntimeClock};
 use crate::runtime::spawn::Spawn;
-use crate::sync::Lock;
-use crate::wiring::Wiring;
+use crate::sync::{Arc, Lock};
+use crate::wiring::{Wire, Wiring};
 
-/// No runtime yet. [`AimDbBuilder::runtime`] replaces it; until then there is nothing to configure.
+/// The state of a builder without a runtime.
+///
+/// [`AimDbBuilder::runtime`] replaces it. A builder in this state has no `configure`, `build` or `run`.
 #[derive(Clone, Copy, Debug)]
 pub struct NoRuntime(());
 
-/// Declares a graph. Nothing is checked before [`build`](Self::build), and then everything at once.
+/// A runtime adapter by value or in an [`Arc`], as [`AimDbBuilder::on`] accepts it.
+///
+/// Every [`Runtime`] and every `Arc` of one implements it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a runtime that AimDB can run on",
+    note = "pass an adapter or an `Arc` of one, for instance `AimDbBuilder::on(TokioAdapter::new()?)`"
+)]
+pub trait IntoRuntime {
+    /// The runtime.
+    type Runtime: Runtime;
+
+    /// Returns the runtime in an [`Arc`].
+    fn into_runtime(self) -> Arc<Self::Runtime>;
+}
+
+impl<R: Runtime> IntoRuntime for R {
+    type Runtime = R;
+
+    fn into_runtime(self) -> Arc<R> {
+        Arc::new(self)
+    }
+}
+
+impl<R: Runtime> IntoRuntime for Arc<R> {
+    type Runtime = R;
+
+    fn into_runtime(self) -> Self {
+        self
+    }
+}
+
+/// Declares a graph of records, stages and connectors, and builds a database from it.
+///
+/// Nothing is checked before [`build`](Self::build), and then everything at once.
+///
+/// ```
+/// # use aimdb_core::{Instant, LogLevel, Runtime, Spawn, runtime::SpawnError, stages::Stage};
+/// # use core::{fmt, future::{Future, Pending, pending}};
+/// # struct Host;
+/// # impl Runtime for Host {
+/// #     type Sleep = Pending<()>;
+/// #     fn now(&self) -> Instant { Instant::from_nanos(0) }
+/// #     fn sleep_until(&self, _: Instant) -> Self::Sleep { pending() }
+/// #     fn log(&self, _: LogLevel, _: &str, _: fmt::Arguments<'_>) {}
+/// # }
+/// # impl<F: Future<Output = ()> + Send + 'static> Spawn<F> for Host {
+/// #     fn spawn(&self, _: Stage<Self, F>) -> Result<(), SpawnError> { Ok(()) }
+/// # }
+/// use aimdb_core::{AimDbBuilder, BufferCfg};
+///
+/// # let adapter = Host;
+/// let mut builder = AimDbBuilder::on(adapter); // for instance `TokioAdapter::new()?`
+/// builder.configure::<f32>("temp.celsius", |reg| {
+///     reg.buffer(BufferCfg::ring(16))
+///         .source(|_ctx, celsius| async move {
+///             celsius.produce(21.5).await.ok();
+///         })
+///         .tap(|_ctx, celsius| async move {
+///             let mut reader = celsius.subscribe().unwrap();
+///             while let Ok(celsius) = reader.recv().await {
+///                 println!("{celsius} °C");
+///             }
+///         });
+/// });
+/// let db = builder.build()?; // then `db.run().await`, or at once `builder.run().await`
+/// # drop(db);
+/// # Ok::<(), aimdb_core::DbError>(())
+/// ```
+///
+/// Without a runtime there is no `configure`, no `build` and no `run`:
 ///
 /// ```compile_fail
-/// // Without a runtime there is no `configure`, no `build`, no `run`.
 /// use aimdb_core::{AimDbBuilder, BufferCfg};
 /// let mut builder = AimDbBuilder::new();
 /// builder.configure::<u32>("a", |reg| {
@@ -46,23 +117,34 @@ pub struct NoRuntime(());
 /// ```
 pub struct AimDbBuilder<R = NoRuntime> {
     runtime: Arc<R>,
+    /// One for each key and type.
     drafts: Vec<Draft<R>>,
     /// The drafts of each key.
     index: RecordIndex,
     connectors: Vec<Box<dyn ConnectorDraft<R>>>,
+    /// The `connector` calls, in the order of `connectors`.
+    connector_locations: Vec<Location>,
+    /// Whether the locations of calls are recorded.
+    locates: bool,
     dead_letters: Option<DeadLetterHook>,
     stop_on_failure: bool,
     deadline: Duration,
 }
 
 impl AimDbBuilder {
-    /// An empty graph. The first thing it needs is a [`runtime`](Self::runtime).
+    /// An empty graph without a runtime; [`runtime`](Self::runtime) sets one.
     #[must_use]
     pub fn new() -> Self {
         Self::empty(Arc::new(NoRuntime(())))
     }
 
-    /// Chooses what the graph runs on.
+    /// An empty graph that runs on `adapter`, which is a runtime adapter or an [`Arc`] of one.
+    #[must_use]
+    pub fn on<A: IntoRuntime>(adapter: A) -> AimDbBuilder<A::Runtime> {
+        AimDbBuilder::empty(adapter.into_runtime())
+    }
+
+    /// Sets the runtime that the graph runs on.
     #[must_use]
     pub fn runtime<R: Runtime>(self, runtime: Arc<R>) -> AimDbBuilder<R> {
         AimDbBuilder::empty(runtime)
@@ -82,6 +164,8 @@ impl<R> AimDbBuilder<R> {
             drafts: Vec::new(),
             index: RecordIndex::new(),
             connectors: Vec::new(),
+            connector_locations: Vec::new(),
+            locates: true,
             dead_letters: None,
             stop_on_failure: false,
             deadline: Duration::from_secs(10),
@@ -89,10 +173,11 @@ impl<R> AimDbBuilder<R> {
     }
 }
 
-/// What comes first asks for the runtime itself, not through the impl: only so does the compiler say what to do when
-/// there is none.
+/// The methods that a program calls first have the bound `R: Runtime` on themselves and not on the impl: with the bound on
+/// the impl, the compiler would report a missing method instead of the missing runtime.
 impl<R> AimDbBuilder<R> {
-    /// Declares a record, or adds to one declared before under the same key with the same type.
+    /// Declares a record, or adds to the record that was declared before under the same key with the same type.
+    #[track_caller]
     pub fn configure<T: Record>(
         &mut self,
         key: impl RecordKey,
@@ -101,39 +186,67 @@ impl<R> AimDbBuilder<R> {
     where
         R: Runtime,
     {
-        let at = self.draft::<T>(key.as_str());
-        declare(&mut Registrar::new(&mut self.drafts[at]));
+        let location = self.caller();
+        let locates = self.locates;
+        declare(&mut Registrar::new(self.draft::<T>(key.as_str(), location), locates));
         self
     }
 
-    fn draft<T: Record>(&mut self, key: &str) -> usize {
-        let value = TypeNode::of::<T>();
-        let indices = self.index.entry(key.into()).or_default();
-        if let Some(&at) = indices.iter().find(|&&at| self.drafts[at].node.value == value) {
-            return at;
-        }
-        indices.push(self.drafts.len());
-        let node = RecordNode {
-            key: key.into(),
-            value,
-            buffers: Vec::new(),
-            shared: false,
-            stages: Vec::new(),
-        };
-        self.drafts.push(Draft { node, make: make_record::<T>, wires: Vec::new() });
-        self.drafts.len() - 1
+    /// The location of the call of the method that calls this.
+    #[track_caller]
+    fn caller(&self) -> Location {
+        if self.locates { Location::caller() } else { Location::UNKNOWN }
     }
 
-    /// Adds a connector. Its name is the scheme of the links that use it.
+    /// The draft of the record `key` of type `T`, which is made where there is none.
+    fn draft<T: Record>(&mut self, key: &str, location: Location) -> &mut Draft<R> {
+        let value = TypeNode::of::<T>();
+        let indices = self.index.entry(key.into()).or_default();
+        let known = indices.iter().copied().find(|&at| self.drafts[at].node.value == value);
+        let at = known.unwrap_or(self.drafts.len());
+        if known.is_none() {
+            indices.push(at);
+            let node = RecordNode::new(key, value);
+            self.drafts.push(Draft { node, make: make_record::<T>, wires: Vec::new() });
+        }
+        let draft = &mut self.drafts[at];
+        draft.node.locations.insert(location);
+        draft
+    }
+
+    /// Adds a connector, whose name is the scheme of the links that use it.
+    #[track_caller]
     pub fn connector<C: Connector<R>>(&mut self, connector: C) -> &mut Self
     where
         R: Runtime + Spawn<C::Run>,
     {
-        self.connectors.push(Box::new(connector));
+        let location = self.caller();
+        self.add_connector(Box::new(connector), location)
+    }
+
+    fn add_connector(
+        &mut self,
+        connector: Box<dyn ConnectorDraft<R>>,
+        location: Location,
+    ) -> &mut Self {
+        self.connectors.push(connector);
+        self.connector_locations.push(location);
         self
     }
 
-    /// Calls `hook` with every payload that did not decode, on the connector's task. It should be quick.
+    /// Records no locations of the calls from here on, so that findings refer to none.
+    ///
+    /// This is for crates that declare graphs for users of another language: the findings would otherwise refer to the
+    /// source code of that crate.
+    #[doc(hidden)]
+    pub fn without_locations(&mut self) -> &mut Self {
+        self.locates = false;
+        self
+    }
+
+    /// Sets the hook for dead letters: payloads that do not decode.
+    ///
+    /// The hook runs on the connector's task and should be quick.
     pub fn on_dead_letter(
         &mut self,
         hook: impl Fn(&DeadLetter<'_>) + Send + Sync + 'static,
@@ -143,14 +256,16 @@ impl<R> AimDbBuilder<R> {
         self
     }
 
-    /// A stage that fails for good stops the whole database: `run()` shuts down in order and gives the failures as its
-    /// error. Without this the other stages go on, and `health()` shows the failure.
+    /// Makes a stage that fails for good stop the whole database.
+    ///
+    /// `run()` then shuts down in order and returns the failures as its error. Without this call the other stages keep
+    /// running, and `health()` shows the failure.
     pub fn stop_on_failure(&mut self) -> &mut Self {
         self.stop_on_failure = true;
         self
     }
 
-    /// How long `run()` gives a shutdown. 10 seconds unless set.
+    /// Sets the deadline of the shutdown that `run()` does; 10 seconds by default.
     pub fn shutdown_deadline(&mut self, deadline: Duration) -> &mut Self {
         self.deadline = deadline;
         self
@@ -159,31 +274,40 @@ impl<R> AimDbBuilder<R> {
     /// The graph as declared so far, unchecked.
     #[must_use]
     pub fn graph(&self) -> Graph {
-        let records: Vec<_> = self.drafts.iter().map(|draft| draft.node.clone()).collect();
-        let connectors = self.connectors.iter().map(|connector| connector.node(&records)).collect();
+        self.graph_of(self.drafts.iter().map(|draft| draft.node.clone()).collect())
+    }
+
+    /// Moves the graph out of the drafts; the plan keeps it.
+    fn take_graph(&mut self) -> Graph {
+        let mut records = Vec::new();
+        for draft in &mut self.drafts {
+            records.push(draft.node.take());
+        }
+        self.graph_of(records)
+    }
+
+    fn graph_of(&self, mut records: Vec<RecordNode>) -> Graph {
+        for record in &mut records {
+            record.number_stages();
+        }
+        let mut connectors = Vec::new();
+        for (connector, location) in self.connectors.iter().zip(&self.connector_locations) {
+            let mut node = connector.node(&records);
+            node.location = *location;
+            connectors.push(node);
+        }
         Graph { records, connectors }
     }
 
-    /// The graph, which the plan keeps.
-    fn take_graph(&mut self) -> Graph {
-        let mut graph = Graph::default();
-        for draft in &mut self.drafts {
-            graph.records.push(draft.node.take());
-        }
-        for connector in &self.connectors {
-            graph.connectors.push(connector.node(&graph.records));
-        }
-        graph
-    }
-
-    /// Checks the whole graph and builds it: records with their buffers, every reader of the graph subscribed, one
-    /// task for each stage. The tasks wait for [`AimDb::start`] or [`AimDb::run`].
+    /// Checks the whole graph and builds the database.
     ///
-    /// A stage's function is called here, once; its future is polled first when the database starts.
+    /// The build makes the records with their buffers, subscribes every reader of the graph, and spawns one task for each
+    /// stage. The tasks wait for [`AimDb::start`] or [`AimDb::run`]. The build calls each stage's function once; the
+    /// stage's future is first polled when the database starts.
     ///
     /// # Errors
     ///
-    /// [`DbError::Build`] with all findings. Nothing has been started then.
+    /// [`DbError::Build`] with all findings; no stage has been started.
     pub fn build(self) -> DbResult<AimDb<R>>
     where
         R: Runtime,
@@ -191,19 +315,21 @@ impl<R> AimDbBuilder<R> {
         let mut builder = self;
         let plan = builder.take_graph().check().map_err(DbError::Build)?;
         for warning in plan.warnings() {
-            builder.runtime.log(LogLevel::Warn, &warning.record, format_args!("{warning}"));
+            builder.runtime.log(LogLevel::Warn, &warning.record, format_args!("{warning:#}"));
         }
         builder.wire(plan).map_err(|findings| DbError::Build(Findings::new(findings)))
     }
 
-    /// Builds and drives the database until a stage asks for its [`shutdown`](crate::RuntimeContext::shutdown), or
-    /// until all its sources have returned and no link brings anything in. Then it shuts down in order, so that
-    /// everything the sources produced is processed.
+    /// Builds the database and runs it until its work is done or a stage requests a shutdown.
+    ///
+    /// The work is done when all sources have returned and there is no inbound link. A stage requests a shutdown with
+    /// [`shutdown`](crate::RuntimeContext::shutdown). The database then shuts down in order, so that everything the
+    /// sources produced is processed.
     ///
     /// # Errors
     ///
     /// [`DbError::Build`] with all findings; [`DbError::StagesFailed`] if [`stop_on_failure`](Self::stop_on_failure)
-    /// was set and a stage failed, or if it ended because every source had failed.
+    /// was called and a stage failed, or if the database ended because every source had failed.
     pub async fn run(self) -> DbResult<()>
     where
         R: Runtime,
@@ -212,7 +338,8 @@ impl<R> AimDbBuilder<R> {
         db.run_to_the_end().await
     }
 
-    /// What only building can find out: whether there is memory, and whether the runtime takes the stages.
+    /// Makes the records and the stages. Its findings are those that a check cannot have: no memory for a buffer, and a
+    /// runtime that refuses a stage.
     fn wire(self, plan: Plan) -> Result<AimDb<R>, Vec<Finding>>
     where
         R: Runtime,
@@ -232,11 +359,11 @@ impl<R> AimDbBuilder<R> {
             self.dead_letters,
         );
         let wired = wire_stages(self.drafts, plan.graph(), &mut wiring)
-            .and_then(|()| start_connectors(self.connectors, &mut wiring));
+            .and_then(|()| start_connectors(self.connectors, plan.graph(), &mut wiring));
         let finished = wiring.finish();
-        if let Err(refusal) = wired {
+        if let Err(finding) = wired {
             finished.cells.iter().for_each(|cell| cell.stop());
-            return Err([refusal].into());
+            return Err([finding].into());
         }
         let records = finished.attach_to(records);
         Ok(AimDb::new(DbInner {
@@ -255,7 +382,7 @@ impl<R> AimDbBuilder<R> {
     }
 }
 
-/// Readers first: taps, transforms and links are subscribed and spawned before any source.
+/// Subscribes and spawns taps, transforms and links first, then the sources.
 fn wire_stages<R: Runtime>(
     drafts: Vec<Draft<R>>,
     graph: &Graph,
@@ -267,24 +394,37 @@ fn wire_stages<R: Runtime>(
             if stage.kind == StageKind::Source {
                 sources.push((at, stage, wire));
             } else {
-                wiring.stage(at, stage, wire)?;
+                wire_stage(at, stage, wire, wiring)?;
             }
         }
     }
     for (at, stage, wire) in sources {
-        wiring.stage(at, stage, wire)?;
+        wire_stage(at, stage, wire, wiring)?;
     }
     Ok(())
 }
 
-fn start_connectors<R: Runtime>(
-    connectors: Vec<Box<dyn ConnectorDraft<R>>>,
+fn wire_stage<R: Runtime>(
+    record: usize,
+    stage: &StageNode,
+    wire: Wire<R>,
     wiring: &mut Wiring<'_, R>,
 ) -> Result<(), Finding> {
-    connectors.into_iter().enumerate().try_for_each(|(at, connector)| connector.start(at, wiring))
+    wiring.stage(record, stage, wire).map_err(|finding| finding.at(stage.location))
 }
 
-/// All records, or a finding for each that there is no memory for.
+fn start_connectors<R: Runtime>(
+    connectors: Vec<Box<dyn ConnectorDraft<R>>>,
+    graph: &Graph,
+    wiring: &mut Wiring<'_, R>,
+) -> Result<(), Finding> {
+    connectors.into_iter().enumerate().try_for_each(|(at, connector)| {
+        let location = graph.connectors[at].location;
+        connector.start(at, wiring).map_err(|finding| finding.at(location))
+    })
+}
+
+/// All records, or a finding for each record whose buffer does not fit into memory.
 fn make_records<R>(
     drafts: &[Draft<R>],
     plan: &Plan,
@@ -292,7 +432,7 @@ fn make_records<R>(
 ) -> Result<Vec<AnyRecord>, Vec<Finding>> {
     let (mut records, mut findings) = (Vec::new(), Vec::new());
     for (at, draft) in drafts.iter().enumerate() {
-        let (node, cfg) = (&plan.graph().records[at], plan.buffer(at));
+        let (node, BufferNode { cfg, location }) = (&plan.graph().records[at], plan.buffer(at));
         let exclusive = cfg == BufferCfg::Mailbox && !node.shared;
         match (draft.make)(node.key.as_str().into(), cfg, Arc::clone(clock), exclusive) {
             Ok(record) => records.push(record),
@@ -300,7 +440,7 @@ fn make_records<R>(
                 let problem =
                     alloc::format!("there is no memory for its buffer, {cfg}: {bytes} bytes");
                 let help = "give it a smaller capacity, or the allocator more memory";
-                findings.push(Finding::new(Rule::NoMemory, &*node.key, problem, help));
+                findings.push(Finding::new(Rule::NoMemory, &*node.key, problem, help).at(location));
             }
         }
     }
@@ -324,11 +464,9 @@ impl<R: Runtime + Spawn<C::Run>, C: Connector<R>> ConnectorDraft<R> for C {
     fn node(&self, records: &[RecordNode]) -> ConnectorNode {
         let requests: Vec<LinkRequest<'_>> =
             records.iter().flat_map(|record| requests(record, self.name())).collect();
-        ConnectorNode {
-            name: self.name().into(),
-            description: self.describe(),
-            faults: self.check(&requests),
-        }
+        let mut node = ConnectorNode::new(self.name(), self.describe());
+        node.faults = self.check(&requests);
+        node
     }
 
     fn cell(&self, engine: &Arc<Engine>) -> Arc<StageCell> {
@@ -345,7 +483,7 @@ impl<R: Runtime + Spawn<C::Run>, C: Connector<R>> ConnectorDraft<R> for C {
     }
 }
 
-/// The links of `record` that name the connector `scheme`.
+/// The links of `record` that the connector named `scheme` serves.
 fn requests<'g>(record: &'g RecordNode, scheme: &str) -> Vec<LinkRequest<'g>> {
     let links =
         record.stages.iter().filter_map(|stage| Some((stage.kind.link()?, stage.kind.writes())));

@@ -1,4 +1,4 @@
-//! Errors of the database as a whole. Errors of a single buffer operation live in [`buffer`](crate::buffer).
+//! Errors of the database as a whole. Errors of a single buffer operation are in [`buffer`](crate::buffer).
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -7,55 +7,75 @@ use core::fmt;
 use crate::graph::finding::Findings;
 use crate::owner::Owner;
 
-/// What the database answers with.
+/// A result of the database.
 pub type DbResult<T> = Result<T, DbError>;
 
-/// Why the database could not do what it was asked.
+/// An error of the database as a whole.
 ///
-/// `Debug` prints the same text as `Display`, because that is what `fn main() -> DbResult<()>` shows.
+/// `Display` prints the problem and, on a line of its own, the remedy. `Debug` prints the same text, because that is what
+/// `fn main() -> DbResult<()>` shows.
+///
+/// ```
+/// use aimdb_core::DbError;
+///
+/// let error = DbError::UnknownKey { key: "tmep".into(), known: vec!["command".into(), "temp".into()] };
+/// assert_eq!(
+///     error.to_string(),
+///     "no record has the key `tmep`\n  help: use one of the keys there are: `command`, `temp`"
+/// );
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DbError {
-    /// The graph is not valid: everything that is wrong with it, at once.
+    /// The graph is not valid. The findings are all that is wrong with it.
     Build(Findings),
     /// No record has this key.
     UnknownKey {
-        /// The key that was asked for.
+        /// The requested key.
         key: String,
-        /// The keys there are.
+        /// The keys of the database.
         known: Vec<String>,
     },
-    /// The record holds another type.
+    /// The record holds values of another type.
     WrongType {
         /// The record's key.
         key: String,
-        /// The type it was registered with.
+        /// The type that the record was configured with.
         registered: &'static str,
-        /// The type that was asked for.
+        /// The requested type.
         requested: &'static str,
     },
-    /// The runtime is not there or refused something.
+    /// There is no runtime, or the runtime refused something.
     Runtime {
-        /// What was refused, and what to do.
+        /// What was refused, and the remedy.
         reason: String,
     },
-    /// Stages failed, and the builder said that this stops the database, or no source was left.
+    /// Stages failed and the database stopped, because the builder said so or because every source had failed.
     StagesFailed {
-        /// The stage and its cause, one for each.
+        /// Each stage that failed, with the cause.
         failures: Vec<StageFailure>,
     },
 }
 
-/// A stage that ended by a panic or by its own report.
+/// A stage that ended by a panic or by reporting a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct StageFailure {
     /// The record, connector or service that the stage belongs to.
     pub owner: Owner,
-    /// The stage.
+    /// The stage's name.
     pub stage: String,
     /// The panic's message or the reported reason.
     pub cause: String,
+}
+
+impl StageFailure {
+    /// The failure of the stage `stage` of `owner`.
+    #[must_use]
+    pub fn new(owner: Owner, stage: impl Into<String>, cause: impl Into<String>) -> Self {
+        Self { owner, stage: stage.into(), cause: cause.into() }
+    }
 }
 
 impl fmt::Display for StageFailure {
@@ -68,19 +88,19 @@ impl fmt::Display for DbError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Build(findings) => findings.fmt(f),
-            Self::UnknownKey { key, known } if known.is_empty() => {
-                write!(
-                    f,
-                    "no record `{key}`: the database has no records; register it with `configure`"
-                )
-            }
-            Self::UnknownKey { key, known } => {
-                write!(f, "no record `{key}`; there are: `{}`", known.join("`, `"))
-            }
+            Self::UnknownKey { key, known } if known.is_empty() => write!(
+                f,
+                "no record has the key `{key}`; the database has no records\n  help: declare it with `configure`"
+            ),
+            Self::UnknownKey { key, known } => write!(
+                f,
+                "no record has the key `{key}`\n  help: use one of the keys there are: `{}`",
+                known.join("`, `")
+            ),
             Self::WrongType { key, registered, requested } => write!(
                 f,
-                "record `{key}` holds `{registered}`, but `{requested}` was asked for; ask for `{registered}` or use \
-                 another key"
+                "record `{key}` holds `{registered}`, but `{requested}` was requested\n  help: request \
+                 `{registered}`, or use another key"
             ),
             Self::Runtime { reason } => f.write_str(reason),
             Self::StagesFailed { failures } => {
@@ -100,18 +120,21 @@ impl fmt::Debug for DbError {
 impl core::error::Error for DbError {}
 
 /// Why a consumer could not subscribe.
+///
+/// `Debug` prints the same text as `Display`.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SubscribeError {
     /// The database has been shut down.
     Closed {
         /// The record's key.
         key: String,
     },
-    /// A mailbox gives each command to one taker, has one, and was not declared shared.
+    /// The record is a mailbox with a taker and was not declared shared.
     Taken {
         /// The record's key.
         key: String,
-        /// Who takes.
+        /// The name of the taker.
         taker: String,
     },
 }
@@ -124,7 +147,7 @@ impl fmt::Display for SubscribeError {
             }
             Self::Taken { key, taker } => write!(
                 f,
-                "cannot subscribe to mailbox `{key}`: `{taker}` takes its commands already; declare the record \
+                "cannot subscribe to mailbox `{key}`: `{taker}` takes its commands already\n  help: declare the record \
                  `.shared()` if several takers are meant to divide them"
             ),
         }

@@ -1,10 +1,10 @@
-//! Names of records.
+//! Keys and values of records.
 
 use alloc::string::String;
 
-/// The name of a record: a string literal, a `String`, or an enum with `#[derive(RecordKey)]`.
+/// The key of a record: a string literal, a `String`, or an enum with `#[derive(RecordKey)]`.
 ///
-/// Two keys are the same record if [`as_str`](Self::as_str) is the same.
+/// Two keys name the same record if their [`as_str`](Self::as_str) is equal.
 ///
 /// ```
 /// # #[cfg(feature = "derive")] {
@@ -30,7 +30,7 @@ use alloc::string::String;
     note = "use a string literal, a `String`, or an enum with `#[derive(RecordKey)]`"
 )]
 pub trait RecordKey {
-    /// The name.
+    /// The key as text.
     fn as_str(&self) -> &str;
 
     /// The address of the link that belongs to this key (`#[link_address = "…"]`), if it has one.
@@ -63,10 +63,10 @@ impl<K: RecordKey + ?Sized> RecordKey for &K {
 
 /// A value that a record can hold.
 ///
-/// Implemented for everything that can be cloned and shared between threads; a record never asks for more.
+/// Every type that can be cloned and shared between threads implements it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a record's value",
-    note = "a record's type must be `Clone + Send + Sync + 'static`: readers get clones, and may be other threads"
+    note = "a record's type must be `Clone + Send + Sync + 'static`: readers receive clones, and may run on other threads"
 )]
 pub trait Record: Clone + Send + Sync + 'static {}
 

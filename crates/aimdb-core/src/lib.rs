@@ -62,7 +62,7 @@ pub use address::{Address, Direction};
 pub use buffer::cfg::BufferCfg;
 pub use buffer::error::{Closed, ProduceError, ProduceManyError, TryProduceError, TryRecvError};
 pub use buffer::event::Event;
-pub use builder::{AimDbBuilder, NoRuntime};
+pub use builder::{AimDbBuilder, IntoRuntime, NoRuntime};
 pub use clock::Instant;
 pub use context::{Elapsed, Interval, Log, RuntimeContext, Time, Timeout};
 pub use engine::db::AimDb;
@@ -86,7 +86,7 @@ pub use link::inbound::DeadLetter;
 pub use owner::{Owner, StageId};
 pub use registrar::Registrar;
 pub use runtime::adapter::{LogLevel, Runtime};
-pub use runtime::spawn::Spawn;
+pub use runtime::spawn::{SendRuntime, Spawn};
 pub use stages::input::{Input, input};
 pub use sync::Arc;
 /// Atomics for the models of crates above this one.

@@ -66,6 +66,8 @@ pub struct BlockedWriter {
 pub struct LinkMetrics {
     /// The record's key.
     pub key: String,
+    /// The link's name, unique within its record.
+    pub stage: String,
     /// The link's address.
     pub address: String,
     /// The direction of the link.

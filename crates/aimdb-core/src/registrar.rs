@@ -1,37 +1,37 @@
-//! What a user declares of one record.
+//! The declaration of one record, as a user writes it.
 
-use crate::buffer::buffer::Buffer;
-use crate::buffer::kind::NoMemory;
-use crate::clock::Clock;
-use crate::graph::node::RecordNode;
-use crate::link::inbound::InboundQueue;
-use crate::link::outbound::OutboundQueue;
-use crate::record::{AnyRecord, RecordCell};
-use crate::sync::Arc;
-use alloc::format;
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::future::Future;
 use core::marker::PhantomData;
 
+use crate::buffer::buffer::Buffer;
 use crate::buffer::cfg::BufferCfg;
+use crate::buffer::kind::NoMemory;
+use crate::clock::Clock;
 use crate::context::RuntimeContext;
 use crate::engine::restart::{Restart, Restarting};
 use crate::graph::finding::Finding;
-use crate::graph::node::{LinkNode, StageKind, StageNode, StageRole};
+use crate::graph::location::Location;
+use crate::graph::node::{
+    BufferNode, LinkNode, NameNode, RecordNode, StageKind, StageNode, StageRole,
+};
 use crate::handle::consumer::Consumer;
 use crate::handle::producer::Producer;
 use crate::key::Record;
 use crate::link::codec::{Decode, Encode};
-use crate::link::inbound::InboundLink;
-use crate::link::outbound::OutboundLink;
+use crate::link::inbound::{InboundLink, InboundQueue};
+use crate::link::outbound::{OutboundLink, OutboundQueue};
 use crate::link::target::{InboundTarget, OutboundTarget};
+use crate::record::{AnyRecord, RecordCell};
 use crate::runtime::adapter::Runtime;
 use crate::runtime::spawn::Spawn;
 use crate::stages::input::Input;
 use crate::stages::join::{JoinInputs, JoinReaders, JoinStage};
 use crate::stages::map::{Filtered, MapStage, Mapped, Scanned, Step};
+use crate::sync::Arc;
 use crate::wait::WaitGuard;
 use crate::wiring::{StageSite, Wire, Wiring};
 
@@ -56,62 +56,135 @@ pub(crate) fn make_record<T: Record>(
     Ok(AnyRecord::new(Arc::new(RecordCell { key, buffer, exclusive })))
 }
 
-/// Declares one record: its buffer, who writes it, who reads it. Given to the closure of
-/// [`configure`](crate::AimDbBuilder::configure).
+/// Declares one record: its buffer, the stages that write it and the stages that read it.
 ///
-/// A stage is named after its function; a closure is named after its kind.
+/// [`configure`](crate::AimDbBuilder::configure) passes it to its closure. The calls only collect; the build checks
+/// everything at once. Each call returns the registrar, so that calls can be chained, and is found again in the
+/// findings by its place in the source code.
+///
+/// # Names
+///
+/// A stage is named after its function and a closure after its kind: `source`, `tap`, `transform`, `filter_map`,
+/// `scan`, `join`; a link is named after its address. Where two stages of a record would have one name, the later is
+/// `tap#2`, then `tap#3`. [`named`](Self::named) sets a name. The graph, the health, the metrics and the shutdown report
+/// use the same name for the same stage.
+///
+/// ```
+/// # use aimdb_core::{AimDbBuilder, Arc, Instant, LogLevel, Runtime, Spawn, runtime::SpawnError, stages::Stage};
+/// # use core::{fmt, future::{Future, Pending, pending}};
+/// # struct Host;
+/// # impl Runtime for Host {
+/// #     type Sleep = Pending<()>;
+/// #     fn now(&self) -> Instant { Instant::from_nanos(0) }
+/// #     fn sleep_until(&self, _: Instant) -> Self::Sleep { pending() }
+/// #     fn log(&self, _: LogLevel, _: &str, _: fmt::Arguments<'_>) {}
+/// # }
+/// # impl<F: Future<Output = ()> + Send + 'static> Spawn<F> for Host {
+/// #     fn spawn(&self, _: Stage<Self, F>) -> Result<(), SpawnError> { Ok(()) }
+/// # }
+/// use aimdb_core::{BufferCfg, Consumer, Producer, RuntimeContext, input};
+///
+/// async fn sensor(ctx: RuntimeContext<Host>, celsius: Producer<f32, Host>) {
+///     loop {
+///         celsius.produce(21.5).await.ok();
+///         ctx.time().sleep(ctx.time().secs(2)).await;
+///     }
+/// }
+///
+/// async fn logger(ctx: RuntimeContext<Host>, celsius: Consumer<f32, Host>) {
+///     let mut reader = celsius.subscribe().unwrap();
+///     while let Ok(celsius) = reader.recv().await {
+///         ctx.log().info(format_args!("{celsius} °C"));
+///     }
+/// }
+///
+/// let mut builder = AimDbBuilder::on(Host);
+/// builder.configure::<f32>("temp.celsius", |reg| {
+///     reg.buffer(BufferCfg::ring(16)).source(sensor).tap(logger);
+/// });
+/// builder.configure::<f32>("temp.fahrenheit", |reg| {
+///     reg.buffer(BufferCfg::latest())
+///         .transform(input::<f32>("temp.celsius"), |celsius| celsius * 1.8 + 32.0)
+///         .named("to_fahrenheit");
+/// });
+/// assert_eq!(
+///     builder.graph().to_string(),
+///     "temp.celsius  f32  ring of 16
+///   ← source sensor
+///   → tap logger
+///   → transform to_fahrenheit of temp.fahrenheit
+/// temp.fahrenheit  f32  latest
+///   ← transform to_fahrenheit of temp.celsius
+/// "
+/// );
+/// ```
 pub struct Registrar<'b, T, R> {
     draft: &'b mut Draft<R>,
+    /// Whether the calls' locations are recorded.
+    locates: bool,
+    /// Whether the call before registered a stage, which `named` may name.
+    follows_stage: bool,
     value: PhantomData<fn() -> T>,
 }
 
+// The methods with `#[track_caller]` pass their location on and do nothing else. A panic in the body of such a method,
+// for instance of `Vec::push` without memory, would refer to the caller's location and so keep the caller's path in the
+// flash of a microcontroller.
 impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
-    pub(crate) fn new(draft: &'b mut Draft<R>) -> Self {
-        Self { draft, value: PhantomData }
+    pub(crate) fn new(draft: &'b mut Draft<R>, locates: bool) -> Self {
+        Self { draft, locates, follows_stage: false, value: PhantomData }
     }
 
-    /// The buffer. Every record that is used needs exactly one.
+    /// Sets the record's buffer. Every record needs exactly one.
+    #[track_caller]
     pub fn buffer(&mut self, cfg: BufferCfg) -> &mut Self {
-        self.draft.node.buffers.push(cfg);
-        self
+        let location = self.caller();
+        self.add_buffer(BufferNode { cfg, location })
     }
 
-    /// Lets several takers divide a mailbox's commands among them. Without it, a second taker is a finding.
+    /// Lets several takers divide a mailbox's commands among them.
+    ///
+    /// Without this call, a second taker of a mailbox is a finding.
     pub fn shared(&mut self) -> &mut Self {
         self.draft.node.shared = true;
         self
     }
 
-    /// What this record's type is called in the graph and its findings, instead of its Rust name: for front doors whose
-    /// users do not see that type.
+    /// Sets the name of the record's type in the graph and in findings, instead of the Rust name.
+    ///
+    /// This is for crates whose users do not see the Rust type, for instance the C API.
     pub fn type_name(&mut self, name: &'static str) -> &mut Self {
         self.draft.node.value.name = name;
         self
     }
 
-    /// The stage that writes this record: an async function of a context and a [`Producer`].
+    /// Adds a source: an async function of a context and a [`Producer`] that writes this record.
     ///
-    /// At a shutdown it is ended at its next await. It may return; it then has finished.
+    /// A shutdown ends a source at its next await. A source may return; it has then finished.
+    #[track_caller]
     pub fn source<F, Fut>(&mut self, source: F) -> &mut Self
     where
         F: FnOnce(RuntimeContext<R>, Producer<T, R>) -> Fut + 'static,
         Fut: Future<Output = ()> + 'static,
         R: Spawn<Fut>,
     {
-        self.stage(stage_name::<F>("source"), StageKind::Source, move |wiring, site| {
+        let location = self.caller();
+        self.stage(location, stage_name::<F>("source"), StageKind::Source, move |wiring, site| {
             let producer = Producer::new(wiring.record(&site));
             wiring.spawn(&site, StageRole::Source, |context| source(context, producer))
         })
     }
 
-    /// A source that is started again when it fails, as `policy` says.
+    /// Adds a source that is restarted when it fails, as `policy` says.
+    #[track_caller]
     pub fn source_with<F, Fut>(&mut self, policy: Restart, source: F) -> &mut Self
     where
         F: Fn(RuntimeContext<R>, Producer<T, R>) -> Fut + 'static,
         Fut: Future<Output = ()> + 'static,
         R: Spawn<Restarting<R, Producer<T, R>, F, Fut>>,
     {
-        self.stage(stage_name::<F>("source"), StageKind::Source, move |wiring, site| {
+        let location = self.caller();
+        self.stage(location, stage_name::<F>("source"), StageKind::Source, move |wiring, site| {
             let producer = Producer::new(wiring.record(&site));
             wiring.spawn(&site, StageRole::Source, |context| {
                 Restarting::new(policy, source, producer, context)
@@ -119,31 +192,37 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         })
     }
 
-    /// A stage that reads this record: an async function of a context and a [`Consumer`].
+    /// Adds a tap: an async function of a context and a [`Consumer`] that reads this record.
     ///
-    /// Its reader is subscribed before anything runs; the first `subscribe()` hands it out. At a shutdown it gets what
-    /// is left and then `Closed`, and should return.
+    /// The build subscribes the tap's reader before any stage runs; the first `subscribe()` returns that reader. After a
+    /// shutdown has begun, the reader returns the values that are still pending, then `Closed`, and the tap should
+    /// return.
+    #[track_caller]
     pub fn tap<F, Fut>(&mut self, tap: F) -> &mut Self
     where
         F: FnOnce(RuntimeContext<R>, Consumer<T, R>) -> Fut + 'static,
         Fut: Future<Output = ()> + 'static,
         R: Spawn<Fut>,
     {
-        self.stage(stage_name::<F>("tap"), StageKind::Tap, move |wiring, site| {
+        let location = self.caller();
+        self.stage(location, stage_name::<F>("tap"), StageKind::Tap, move |wiring, site| {
             let consumer = Consumer::of_stage(wiring.record(&site), site.name.clone(), false);
             wiring.spawn(&site, StageRole::Tap, |context| tap(context, consumer))
         })
     }
 
-    /// A tap that is started again when it fails, as `policy` says. Its reader keeps its place meanwhile: only the
-    /// value it had in hand is lost to it.
+    /// Adds a tap that is restarted when it fails, as `policy` says.
+    ///
+    /// The tap's reader keeps its position between two attempts: only the value in progress is lost to it.
+    #[track_caller]
     pub fn tap_with<F, Fut>(&mut self, policy: Restart, tap: F) -> &mut Self
     where
         F: Fn(RuntimeContext<R>, Consumer<T, R>) -> Fut + 'static,
         Fut: Future<Output = ()> + 'static,
         R: Spawn<Restarting<R, Consumer<T, R>, F, Fut>>,
     {
-        self.stage(stage_name::<F>("tap"), StageKind::Tap, move |wiring, site| {
+        let location = self.caller();
+        self.stage(location, stage_name::<F>("tap"), StageKind::Tap, move |wiring, site| {
             let consumer = Consumer::of_stage(wiring.record(&site), site.name.clone(), true);
             wiring.spawn(&site, StageRole::Tap, |context| {
                 Restarting::new(policy, tap, consumer, context)
@@ -151,29 +230,34 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         })
     }
 
-    /// Makes this record from another: one value out for each value in.
+    /// Adds a transform: makes this record from another, one value for each value.
     ///
-    /// The closure runs on the transform's task and should not block. If it panics the transform has failed.
+    /// The closure runs on the transform's task and should not block. If the closure panics, the transform has failed.
+    #[track_caller]
     pub fn transform<A, F>(&mut self, from: Input<A>, map: F) -> &mut Self
     where
         A: Record,
         F: FnMut(A) -> T + 'static,
         R: Spawn<MapStage<A, T, Mapped<F>>>,
     {
-        self.transform_step(stage_name::<F>("transform"), from, Mapped(map))
+        let location = self.caller();
+        self.transform_step(location, stage_name::<F>("transform"), from, Mapped(map))
     }
 
-    /// Makes this record from another: a value out for those inputs for which the closure gives one.
+    /// Adds a transform that makes a value only where the closure returns one.
+    #[track_caller]
     pub fn filter_map<A, F>(&mut self, from: Input<A>, map: F) -> &mut Self
     where
         A: Record,
         F: FnMut(A) -> Option<T> + 'static,
         R: Spawn<MapStage<A, T, Filtered<F>>>,
     {
-        self.transform_step(stage_name::<F>("filter_map"), from, Filtered(map))
+        let location = self.caller();
+        self.transform_step(location, stage_name::<F>("filter_map"), from, Filtered(map))
     }
 
-    /// Makes this record from another and a state that lasts from value to value.
+    /// Adds a transform with a state that lasts from value to value.
+    #[track_caller]
     pub fn scan<A, S, F>(&mut self, from: Input<A>, state: S, step: F) -> &mut Self
     where
         A: Record,
@@ -181,28 +265,37 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         F: FnMut(&mut S, A) -> Option<T> + 'static,
         R: Spawn<MapStage<A, T, Scanned<S, F>>>,
     {
-        self.transform_step(stage_name::<F>("scan"), from, Scanned { state, step })
+        let location = self.caller();
+        self.transform_step(location, stage_name::<F>("scan"), from, Scanned { state, step })
     }
 
-    fn transform_step<A, S>(&mut self, name: String, from: Input<A>, step: S) -> &mut Self
+    fn transform_step<A, S>(
+        &mut self,
+        location: Location,
+        name: String,
+        from: Input<A>,
+        step: S,
+    ) -> &mut Self
     where
         A: Record,
         S: Step<A, T>,
         R: Spawn<MapStage<A, T, S>>,
     {
         let kind = StageKind::Transform { inputs: [from.node()].into(), join: false };
-        self.stage(name, kind, move |wiring, site| {
+        self.stage(location, name, kind, move |wiring, site| {
             let input = wiring.inputs(&site, |inputs| from.open(inputs));
             let output = wiring.record(&site);
             wiring.spawn(&site, StageRole::Transform, |_| MapStage::new(input, step, output))
         })
     }
 
-    /// Makes this record from several others: whenever one of them has a value, the closure gets the latest of each,
-    /// once there is one of each.
+    /// Adds a join: makes this record from several others.
     ///
-    /// `inputs` is a tuple of up to eight inputs of any types, an array, or a `Vec` of inputs of one type; the closure
-    /// gets the values in the same shape.
+    /// Whenever one input has a new value, the closure receives the latest value of each, once every input has had one.
+    ///
+    /// `inputs` is a tuple of up to eight inputs of any types, an array, or a `Vec` of inputs of one type. The closure
+    /// receives the values in the same shape.
+    #[track_caller]
     pub fn join<I, F>(&mut self, inputs: I, map: F) -> &mut Self
     where
         I: JoinInputs,
@@ -210,44 +303,51 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         R: Spawn<JoinStage<I::Readers, T, F>>,
     {
         let kind = StageKind::Transform { inputs: inputs.nodes(), join: true };
-        self.stage(stage_name::<F>("join"), kind, move |wiring, site| {
+        let location = self.caller();
+        self.stage(location, stage_name::<F>("join"), kind, move |wiring, site| {
             let readers = wiring.inputs(&site, |open| inputs.open(open));
             let output = wiring.record(&site);
             wiring.spawn(&site, StageRole::Transform, |_| JoinStage::new(readers, map, output))
         })
     }
 
-    /// Sends this record's values to where `target` says, encoded by `codec`.
+    /// Adds an outbound link: sends this record's values to `target`, encoded by `codec`.
+    ///
+    /// The scheme of the target's address names the connector that serves the link.
+    #[track_caller]
     pub fn link_to<C>(&mut self, target: impl OutboundTarget<T>, codec: C) -> &mut Self
     where
         C: Encode<T>,
     {
         let (link, topic) = (target.node(), target.topic());
         let kind = StageKind::LinkTo { address: link.clone() };
-        self.stage(link.text.clone(), kind, move |wiring, site| {
+        let location = self.caller();
+        self.stage(location, link.text.clone(), kind, move |wiring, site| {
             let consumer =
                 Consumer::<T, R>::of_stage(wiring.record(&site), site.name.clone(), false);
             let reader =
                 consumer.subscribe().expect("a stage's first reader is there from the start");
-            // A connector takes several values before it is done with the first; the link counts them.
+            // A connector has several values in progress at a time, so the link counts them instead of the reader.
             reader.delegate_accounting();
             let messages =
                 OutboundQueue { reader, codec, topic, runtime: Arc::clone(wiring.runtime) };
-            wiring.link_out(&site, &link, |info| {
-                OutboundLink::new(info, alloc::boxed::Box::new(messages))
-            });
+            wiring.link_out(&site, &link, |info| OutboundLink::new(info, Box::new(messages)));
             Ok(())
         })
     }
 
-    /// Fills this record with what comes from `target`, decoded by `codec`.
+    /// Adds an inbound link: writes this record with the messages from `target`, decoded by `codec`.
+    ///
+    /// The scheme of the target's address names the connector that serves the link.
+    #[track_caller]
     pub fn link_from<C>(&mut self, target: impl InboundTarget, codec: C) -> &mut Self
     where
         C: Decode<T>,
     {
         let link: LinkNode = target.node();
         let kind = StageKind::LinkFrom { address: link.clone() };
-        self.stage(link.text.clone(), kind, move |wiring, site| {
+        let location = self.caller();
+        self.stage(location, link.text.clone(), kind, move |wiring, site| {
             let queue = InboundQueue {
                 wait: WaitGuard::new(Producer::<T, R>::new(wiring.record(&site))),
                 codec,
@@ -255,36 +355,58 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
                 dead_letters: wiring.dead_letters.clone(),
                 runtime: Arc::clone(wiring.runtime),
             };
-            wiring.link_in(&site, &link, |info, cell| {
-                InboundLink::new(info, alloc::boxed::Box::new(queue), cell)
-            });
+            wiring
+                .link_in(&site, &link, |info, cell| InboundLink::new(info, Box::new(queue), cell));
             Ok(())
         })
     }
 
+    /// Names the stage that was registered just before.
+    ///
+    /// The graph, the health, the metrics and the shutdown report use this name. A name may be set once for a stage, is
+    /// not empty, and is unique within the record; anything else is a finding. A stage without a set name makes room:
+    /// its name is followed by `#2` where it would be the same.
+    #[track_caller]
+    pub fn named(&mut self, name: impl Into<String>) -> &mut Self {
+        let location = self.caller();
+        self.set_name(NameNode { name: name.into(), location })
+    }
+
+    /// The location of the call of the method that calls this.
+    #[track_caller]
+    fn caller(&self) -> Location {
+        if self.locates { Location::caller() } else { Location::UNKNOWN }
+    }
+
+    fn add_buffer(&mut self, buffer: BufferNode) -> &mut Self {
+        self.draft.node.buffers.push(buffer);
+        self
+    }
+
     fn stage(
         &mut self,
+        location: Location,
         name: String,
         kind: StageKind,
         wire: impl FnOnce(&mut Wiring<'_, R>, StageSite) -> Result<(), Finding> + 'static,
     ) -> &mut Self {
-        let name = self.unique(name);
-        self.draft.node.stages.push(StageNode { name, kind });
-        self.draft.wires.push(alloc::boxed::Box::new(wire));
+        self.draft.node.stages.push(StageNode { name, kind, is_named: false, location });
+        self.draft.wires.push(Box::new(wire));
+        self.follows_stage = true;
         self
     }
 
-    /// `tap`, `tap#2`, `tap#3`, …
-    fn unique(&self, name: String) -> String {
-        let taken =
-            |candidate: &str| self.draft.node.stages.iter().any(|stage| stage.name == candidate);
-        if !taken(&name) {
-            return name;
+    fn set_name(&mut self, name: NameNode) -> &mut Self {
+        let node = &mut self.draft.node;
+        match node.stages.last_mut() {
+            Some(stage) if self.follows_stage => {
+                stage.name = name.name;
+                stage.is_named = true;
+            }
+            _ => node.misplaced_names.push(name),
         }
-        (2..)
-            .map(|number| format!("{name}#{number}"))
-            .find(|numbered| !taken(numbered))
-            .unwrap_or(name)
+        self.follows_stage = false;
+        self
     }
 }
 
@@ -301,7 +423,8 @@ fn stage_name<F>(kind: &str) -> String {
 
 /// The last segment of a function's path. Closures, function pointers and boxes have none.
 ///
-/// Byte by byte, and every letter beyond ASCII may be anything: what `str` brings for more is 4 KB of flash.
+/// It works on bytes and accepts every character beyond ASCII as part of a name, because the Unicode tables behind the
+/// methods of `str` are 4 KB of flash.
 fn function_name(path: &str) -> Option<&str> {
     let path = without_arguments(path);
     let begin = path.bytes().rposition(|c| c == b':').map_or(0, |colon| colon + 1);
@@ -342,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_function_has_no_name() {
+    fn a_closure_a_pointer_and_a_box_have_no_name() {
         let closures = ["a::b::{{closure}}", "a::b<R>::{{closure}}", "<S as T>::b::{{closure}}"];
         let pointers = ["fn(a::B) -> u64", "fn()", "alloc::boxed::Box<dyn core::ops::Fn(a::B)>"];
         for path in closures.into_iter().chain(pointers) {

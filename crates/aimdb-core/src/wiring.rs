@@ -176,6 +176,7 @@ impl<'b, R: Runtime> Wiring<'b, R> {
             self.connector_cells.iter().position(|cell| *cell.owner.name() == *address.scheme);
         let info = LinkInfo {
             key: Arc::clone(&self.records[site.record].key),
+            stage: Arc::clone(&site.name),
             address: Arc::new(address),
             status: Arc::new(LinkStatus::new(direction)),
         };

@@ -231,6 +231,7 @@ impl Model {
             BufferCfg::SpmcQueue { .. } => slowest().unwrap_or(self.produced()),
             BufferCfg::SingleLatest => self.produced().saturating_sub(1),
             BufferCfg::Mailbox => self.pending.unwrap_or(self.produced()),
+            other => unreachable!("the model has no {other}"),
         }
     }
 

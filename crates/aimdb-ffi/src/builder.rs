@@ -436,7 +436,9 @@ pub unsafe extern "C" fn aimdb_attach(
         given(out, "out")?;
         let Declared { steps, records, number } =
             taken.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter));
+        let mut builder = AimDbBuilder::on(TokioAdapter);
+        // The locations would be in this crate, not in the caller's program.
+        builder.without_locations();
         steps.into_iter().for_each(|step| step(&mut builder));
         // SAFETY: as the caller says.
         let (options, drop_deadline) = unsafe { attach_options(options)? };

@@ -133,7 +133,7 @@ impl<T> OutboundTarget<T> for Topic {
 
 impl<T> OutboundTarget<T> for ComputedTopic<T> {
     fn node(&self) -> LinkNode {
-        LinkNode { computed_topic: true, ..(&self.address).into() }
+        LinkNode::from(&self.address).with_computed_topic()
     }
 
     fn topic(&self) -> Option<TopicFn<T>> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use aimdb_core::Address;
 use aimdb_core::graph::LinkNode;
 use aimdb_core::link::{OutboundTarget, TopicFn};
-use aimdb_core::{AimDbBuilder, BufferCfg, Connector, DbError, Postcard, Registrar};
+use aimdb_core::{AimDbBuilder, BufferCfg, Connector, DbError, Finding, Postcard, Registrar};
 use aimdb_serial_connector::SerialConnector;
 use aimdb_testing::TestRuntime;
 
@@ -24,9 +24,15 @@ fn findings(
     });
     match builder.build() {
         Ok(_) => Vec::new(),
-        Err(DbError::Build(findings)) => findings.iter().map(ToString::to_string).collect(),
+        Err(DbError::Build(findings)) => findings.iter().map(problem_and_help).collect(),
         Err(other) => panic!("{other}"),
     }
+}
+
+/// The first line of a finding and its remedy, without the locations between them.
+fn problem_and_help(finding: &Finding) -> String {
+    let text = finding.to_string();
+    format!("{}; {}", text.lines().next().unwrap(), finding.help)
 }
 
 fn connector() -> SerialConnector {
@@ -93,7 +99,7 @@ struct ComputedTopic;
 
 impl OutboundTarget<u64> for ComputedTopic {
     fn node(&self) -> LinkNode {
-        LinkNode { computed_topic: true, ..(&Address::new("serial", "")).into() }
+        LinkNode::from(&Address::new("serial", "")).with_computed_topic()
     }
 
     fn topic(&self) -> Option<TopicFn<u64>> {

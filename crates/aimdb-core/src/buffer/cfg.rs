@@ -2,28 +2,65 @@
 
 use core::fmt;
 
-/// The kind of a record's buffer. The [module](self) compares the four.
+/// The kind of a record's buffer, and its capacity.
+///
+/// The [`buffer`](crate::buffer) module compares the four kinds. Each has a constructor that can be used in constants:
+///
+/// ```
+/// use aimdb_core::BufferCfg;
+///
+/// const HISTORY: BufferCfg = BufferCfg::ring(16);
+/// assert_eq!(HISTORY, BufferCfg::SpmcRing { capacity: 16 });
+/// assert_eq!(BufferCfg::queue(4).to_string(), "queue of 4");
+/// assert_eq!(BufferCfg::latest().capacity(), 1);
+/// assert_eq!(BufferCfg::mailbox(), BufferCfg::Mailbox);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub enum BufferCfg {
-    /// Keeps the last `capacity` values; a slow reader loses the oldest and is told how many.
+    /// Keeps the last `capacity` values. A slow reader loses the oldest values and learns how many.
     SpmcRing {
-        /// Values kept. Reserved at start; zero is a finding.
+        /// The number of values kept. The build reserves their memory; zero is a finding.
         capacity: usize,
     },
-    /// Keeps every value until every reader has it; a full queue holds its writers back.
+    /// Keeps every value until every reader has it. A full queue holds its writers back.
     SpmcQueue {
-        /// Values kept. Reserved at start; zero is a finding.
+        /// The number of values kept. The build reserves their memory; zero is a finding.
         capacity: usize,
     },
-    /// Keeps the current value; readers skip to the newest.
+    /// Keeps the current value. Readers skip to the newest.
     SingleLatest,
-    /// Keeps one pending command; the newest wins and is taken once.
+    /// Keeps one pending command. A newer command replaces it; one taker takes it.
     Mailbox,
 }
 
 impl BufferCfg {
-    /// How many values it holds at most.
+    /// A ring that keeps the last `capacity` values.
+    #[must_use]
+    pub const fn ring(capacity: usize) -> Self {
+        Self::SpmcRing { capacity }
+    }
+
+    /// A queue that keeps up to `capacity` values until every reader has them.
+    #[must_use]
+    pub const fn queue(capacity: usize) -> Self {
+        Self::SpmcQueue { capacity }
+    }
+
+    /// A buffer that keeps the current value.
+    #[must_use]
+    pub const fn latest() -> Self {
+        Self::SingleLatest
+    }
+
+    /// A mailbox: one pending command.
+    #[must_use]
+    pub const fn mailbox() -> Self {
+        Self::Mailbox
+    }
+
+    /// The number of values that the buffer holds at most.
     #[must_use]
     pub const fn capacity(self) -> usize {
         match self {

@@ -104,6 +104,8 @@ pub struct BlockedRecord {
 pub struct LinkHealth {
     /// The record's key.
     pub key: String,
+    /// The link's name, unique within its record.
+    pub stage: String,
     /// The link's address.
     pub address: String,
     /// Whether its connector holds a connection that serves it.

@@ -1,4 +1,4 @@
-//! The rules, one function each, and the plan that only a graph without findings becomes.
+//! The rules, one function each, and the plan of a graph that follows all of them.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -6,24 +6,28 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::order::{ByKey, listed, sorted_places};
+use super::location::Locations;
+use super::order::ByKey;
+use super::sort::{join_sorted, sorted_indices};
 use crate::buffer::cfg::BufferCfg;
 use crate::graph::finding::{Finding, Findings, Rule, Severity};
-use crate::graph::node::{Graph, InputNode, RecordNode, StageKind, StageNode};
+use crate::graph::node::{
+    BufferNode, ConnectorNode, Graph, InputNode, RecordNode, StageKind, StageNode,
+};
 
-/// A graph in which every rule holds: keys are unique, every record has one buffer, every input exists.
+/// A graph that follows every rule: keys are unique, every record has one buffer, every input exists.
 ///
 /// Only [`Graph::check`] makes one.
 #[derive(Clone, Debug)]
 pub struct Plan {
     graph: Graph,
-    /// Indices of records; whatever a record is made from comes before it.
+    /// Indices of records; each record comes after the records that it is made from.
     order: Vec<usize>,
     warnings: Findings,
 }
 
 impl Plan {
-    /// The graph it was made from.
+    /// The graph that was checked.
     #[must_use]
     pub fn graph(&self) -> &Graph {
         &self.graph
@@ -35,13 +39,13 @@ impl Plan {
         &self.order
     }
 
-    /// What may be meant, and may be a mistake.
+    /// Findings that do not prevent the build.
     #[must_use]
     pub fn warnings(&self) -> &Findings {
         &self.warnings
     }
 
-    pub(crate) fn buffer(&self, record: usize) -> BufferCfg {
+    pub(crate) fn buffer(&self, record: usize) -> BufferNode {
         self.graph.records[record].buffers[0]
     }
 
@@ -51,11 +55,11 @@ impl Plan {
 }
 
 impl Graph {
-    /// Checks everything and gives the plan, or all findings that are errors.
+    /// Checks all rules and returns the plan.
     ///
     /// # Errors
     ///
-    /// [`Findings`], complete and in an order that does not depend on the order of registration.
+    /// All [`Findings`] that are errors, in an order that does not depend on the order of registration.
     pub fn check(self) -> Result<Plan, Findings> {
         let rules = [
             empty_keys,
@@ -65,16 +69,17 @@ impl Graph {
             several_takers,
             inputs,
             cycles,
+            stage_names,
             connector_names,
             addresses,
             connector_faults,
             unused,
         ];
-        let mut found = Found::default();
+        let mut report = Report::default();
         for rule in rules {
-            rule(&self, &mut found);
+            rule(&self, &mut report);
         }
-        let Found { errors, warnings } = found;
+        let Report { errors, warnings } = report;
         if !errors.is_empty() {
             return Err(Findings::new(errors));
         }
@@ -82,7 +87,7 @@ impl Graph {
         Ok(Plan { graph: self, order, warnings: Findings::new(warnings) })
     }
 
-    /// Who transforms from this record: the other record and the stage.
+    /// The transforms that read the record `key`, each with the record that it writes.
     pub(super) fn transforms_of<'g>(
         &'g self,
         key: &'g str,
@@ -93,22 +98,38 @@ impl Graph {
             .flat_map(|record| record.stages.iter().map(move |stage| (record, stage)));
         stages.filter(move |(_, stage)| stage.kind.inputs().iter().any(|input| input.key == key))
     }
+
+    /// The `configure` calls of the record `key`, of whatever type.
+    fn configured_at(&self, key: &str) -> Locations {
+        Locations::collect(|all| {
+            for record in self.records.iter().filter(|record| record.key == key) {
+                all.extend(&record.locations);
+            }
+        })
+    }
 }
 
-/// What the rules have found so far.
+/// The findings of the rules that have been checked.
 ///
-/// Its methods are no generics, and the rules are loops: for a microcontroller, where every copy of a closure and of an
-/// iterator around it counts.
+/// Its methods are not generic and the rules are plain loops, because each copy of a closure and of an iterator around
+/// it costs flash on a microcontroller.
 #[derive(Default)]
-struct Found {
+struct Report {
     errors: Vec<Finding>,
     warnings: Vec<Finding>,
 }
 
-impl Found {
-    fn add(&mut self, rule: Rule, record: &str, problem: fmt::Arguments<'_>, help: &str) {
+impl Report {
+    fn add(
+        &mut self,
+        rule: Rule,
+        record: &str,
+        locations: &Locations,
+        problem: fmt::Arguments<'_>,
+        help: &str,
+    ) {
         let problem = alloc::fmt::format(problem);
-        self.push(Finding { rule, record: record.into(), problem, help: help.into() });
+        self.push(Finding::new(rule, record, problem, help).at_all(locations));
     }
 
     fn push(&mut self, finding: Finding) {
@@ -119,72 +140,77 @@ impl Found {
     }
 }
 
-fn empty_keys(graph: &Graph, found: &mut Found) {
+fn empty_keys(graph: &Graph, report: &mut Report) {
     for record in &graph.records {
         if record.key.is_empty() {
             let problem = format_args!("a record of type `{}` has an empty key", record.value.name);
-            found.add(
-                Rule::EmptyKey,
-                "",
-                problem,
-                "give it a name, for instance `sensor.temperature`",
-            );
+            let help = "give it a name, for instance `sensor.temperature`";
+            report.add(Rule::EmptyKey, "", &record.locations, problem, help);
         }
     }
 }
 
-fn two_types(graph: &Graph, found: &mut Found) {
+fn two_types(graph: &Graph, report: &mut Report) {
     let records = &graph.records;
-    let by_key = ByKey::of(graph);
-    for same_key in by_key.places.chunk_by(|&a, &b| records[a].key == records[b].key) {
+    let by_key = ByKey::new(graph);
+    for same_key in by_key.indices.chunk_by(|&a, &b| records[a].key == records[b].key) {
         if same_key.len() > 1 {
-            let names = listed(same_key, "` and `", &|&at| records[at].value.name.into());
+            let key = &records[same_key[0]].key;
+            let names = join_sorted(same_key, "` and `", &|&at| records[at].value.name.into());
             let problem = format_args!("is configured with {} types: `{names}`", same_key.len());
             let help = "give each type a key of its own, or use one type for both";
-            found.add(Rule::TwoTypes, &records[same_key[0]].key, problem, help);
+            report.add(Rule::TwoTypes, key, &graph.configured_at(key), problem, help);
         }
     }
 }
 
-fn buffers(graph: &Graph, found: &mut Found) {
+fn buffers(graph: &Graph, report: &mut Report) {
     for record in &graph.records {
         match record.buffers.as_slice() {
-            [] => no_buffer(graph, record, found),
-            [buffer] if buffer.capacity() == 0 => {
-                let problem = format_args!("its buffer is a {buffer}, which can hold nothing");
+            [] => no_buffer(graph, record, report),
+            [BufferNode { cfg, location }] if cfg.capacity() == 0 => {
+                let problem = format_args!("its buffer is a {cfg}, which can hold nothing");
                 let help = "give it a capacity of at least 1, or use `BufferCfg::SingleLatest`";
-                found.add(Rule::ZeroCapacity, &record.key, problem, help);
+                let location = (*location).into();
+                report.add(Rule::ZeroCapacity, &record.key, &location, problem, help);
             }
             [_] => {}
             several => {
-                let names = listed(several, " and ", &|buffer| format!("a {buffer}"));
+                let names = join_sorted(several, " and ", &|buffer| format!("a {}", buffer.cfg));
                 let problem = format_args!("has {} buffers: {names}", several.len());
-                found.add(Rule::TwoBuffers, &record.key, problem, "keep one `.buffer(…)` call");
+                let locations = Locations::collect(|all| {
+                    all.extend(several.iter().map(|buffer| buffer.location));
+                });
+                let help = "keep one `.buffer(…)` call";
+                report.add(Rule::TwoBuffers, &record.key, &locations, problem, help);
             }
         }
     }
 }
 
-fn no_buffer(graph: &Graph, record: &RecordNode, found: &mut Found) {
-    // A key with two types has two nodes; what is missing in both is told once.
+fn no_buffer(graph: &Graph, record: &RecordNode, report: &mut Report) {
+    // A key with two types has two nodes; one finding reports the missing buffer of both.
     for other in &graph.records {
         let same_key = other.key == record.key;
         if same_key && (!other.buffers.is_empty() || other.value.name < record.value.name) {
             return;
         }
     }
-    let help = "add `.buffer(BufferCfg::SpmcRing { capacity: 16 })` or another kind";
     let key = &record.key;
+    let locations = graph.configured_at(key);
+    let help = "add `.buffer(BufferCfg::SpmcRing { capacity: 16 })` or another kind";
     if record.stages.is_empty() {
-        found.add(Rule::NoBuffer, key, format_args!("is configured but has no buffer"), help);
+        let problem = format_args!("is configured but has no buffer");
+        report.add(Rule::NoBuffer, key, &locations, problem, help);
     } else {
         let users = name_list(&record.stages, &|_| true);
-        found.add(Rule::NoBuffer, key, format_args!("is used by {users} but has no buffer"), help);
+        let problem = format_args!("is used by {users} but has no buffer");
+        report.add(Rule::NoBuffer, key, &locations, problem, help);
     }
 }
 
-/// A record has one owner: one source, or one transform and nothing else.
-fn conflicting_writers(graph: &Graph, found: &mut Found) {
+/// A record has one kind of writer: one source and any links, or one transform and nothing else.
+fn conflicting_writers(graph: &Graph, report: &mut Report) {
     for record in &graph.records {
         let (mut writers, mut sources, mut derived) = (0, 0, false);
         for stage in record.writers() {
@@ -201,15 +227,19 @@ fn conflicting_writers(graph: &Graph, found: &mut Found) {
             }
             _ => continue,
         };
+        let locations = Locations::collect(|all| {
+            all.extend(record.writers().map(|stage| stage.location));
+        });
         let writers = name_list(&record.stages, &|stage| stage.kind.writes());
         let problem = format_args!("its writers exclude each other: {writers}");
-        found.add(Rule::ConflictingWriters, &record.key, problem, help);
+        report.add(Rule::ConflictingWriters, &record.key, &locations, problem, help);
     }
 }
 
-fn several_takers(graph: &Graph, found: &mut Found) {
+fn several_takers(graph: &Graph, report: &mut Report) {
     for record in &graph.records {
-        if record.shared || !record.buffers.contains(&BufferCfg::Mailbox) {
+        let is_mailbox = record.buffers.iter().any(|buffer| buffer.cfg == BufferCfg::Mailbox);
+        if record.shared || !is_mailbox {
             continue;
         }
         let mut takers = Vec::new();
@@ -217,27 +247,30 @@ fn several_takers(graph: &Graph, found: &mut Found) {
             takers.push(describe(stage));
         }
         for (to, stage) in graph.transforms_of(&record.key) {
-            takers.push(transform_name(to, stage));
+            takers.push(describe_transform(to, stage));
         }
         if takers.len() > 1 {
             let problem = format_args!(
                 "its mailbox gives each command to one taker, but has {}: {}",
                 takers.len(),
-                listed(&takers, " and ", &String::clone)
+                join_sorted(&takers, " and ", &String::clone)
             );
+            let locations = Locations::collect(|all| {
+                all.extend(record.readers().map(|stage| stage.location));
+                all.extend(graph.transforms_of(&record.key).map(|(_, stage)| stage.location));
+            });
             let help = "keep one, declare the record `.shared()` if they are meant to divide the commands, or use a queue";
-            found.add(Rule::SeveralTakers, &record.key, problem, help);
+            report.add(Rule::SeveralTakers, &record.key, &locations, problem, help);
         }
     }
 }
 
-fn inputs(graph: &Graph, found: &mut Found) {
-    let by_key = ByKey::of(graph);
+fn inputs(graph: &Graph, report: &mut Report) {
+    let by_key = ByKey::new(graph);
     for record in &graph.records {
         for stage in &record.stages {
             for input in stage.kind.inputs() {
-                let reads = format!("its {} reads `{}`", describe(stage), input.key);
-                wrong_input(&by_key, record, &reads, input, found);
+                wrong_input(&by_key, record, stage, input, report);
             }
             if matches!(&stage.kind, StageKind::Transform { inputs, join: true } if inputs.is_empty())
             {
@@ -246,7 +279,8 @@ fn inputs(graph: &Graph, found: &mut Found) {
                     describe(stage)
                 );
                 let help = "give the join at least one `input::<T>(key)`";
-                found.add(Rule::EmptyJoin, &record.key, problem, help);
+                let location = stage.location.into();
+                report.add(Rule::EmptyJoin, &record.key, &location, problem, help);
             }
         }
     }
@@ -255,11 +289,17 @@ fn inputs(graph: &Graph, found: &mut Found) {
 fn wrong_input(
     by_key: &ByKey<'_>,
     record: &RecordNode,
-    reads: &str,
+    stage: &StageNode,
     input: &InputNode,
-    found: &mut Found,
+    report: &mut Report,
 ) {
     let holders = by_key.all(&input.key);
+    let right_type = holders.iter().any(|holder| holder.value == input.value);
+    if right_type && holders.iter().any(|holder| !holder.buffers.is_empty()) {
+        return;
+    }
+    let reads = format!("its {} reads `{}`", describe(stage), input.key);
+    let mut locations: Locations = stage.location.into();
     let [first, others @ ..] = holders.as_slice() else {
         let help = format!(
             "configure it: `builder.configure::<{}>(\"{}\", …)`{}",
@@ -268,61 +308,68 @@ fn wrong_input(
             did_you_mean(by_key.graph, &input.key)
         );
         let problem = format_args!("{reads}, which does not exist");
-        return found.add(Rule::MissingInput, &record.key, problem, &help);
+        return report.add(Rule::MissingInput, &record.key, &locations, problem, &help);
     };
-    if !holders.iter().any(|holder| holder.value == input.value) {
-        let held = listed(&holders, "` or `", &|holder| holder.value.name.into());
+    locations.merge(&by_key.graph.configured_at(&input.key));
+    if right_type {
+        let problem = format_args!("{reads}, which has no buffer to read from");
+        let help = format!("give `{}` a buffer", input.key);
+        report.add(Rule::InputWithoutBuffer, &record.key, &locations, problem, &help);
+    } else {
+        let held = join_sorted(&holders, "` or `", &|holder| holder.value.name.into());
         let problem = format_args!("{reads} as `{}`, but it holds `{held}`", input.value.name);
         let help = match others {
             [] => format!("use `input::<{}>` and take that type", first.value.short_name()),
             _ => "decide on its type and use that in `input::<…>`".into(),
         };
-        found.add(Rule::InputType, &record.key, problem, &help);
-    } else if holders.iter().all(|holder| holder.buffers.is_empty()) {
-        let problem = format_args!("{reads}, which has no buffer to read from");
-        let help = format!("give `{}` a buffer", input.key);
-        found.add(Rule::InputWithoutBuffer, &record.key, problem, &help);
+        report.add(Rule::InputType, &record.key, &locations, problem, &help);
     }
 }
 
-fn cycles(graph: &Graph, found: &mut Found) {
-    let by_key = ByKey::of(graph);
+fn cycles(graph: &Graph, report: &mut Report) {
+    let by_key = ByKey::new(graph);
     let edges = edges(graph, &by_key);
-    let mut state = vec![Visit::New; graph.records.len()];
-    let mut circles = Vec::new();
-    for &start in &by_key.places {
-        find_cycles(start, &edges, &mut state, &mut circles);
+    let mut state = vec![VisitState::New; graph.records.len()];
+    let mut cycles = Vec::new();
+    for &start in &by_key.indices {
+        find_cycles(start, &edges, &mut state, &mut cycles);
     }
-    for mut circle in circles {
-        // Told from its alphabetically first record on, whatever was registered first.
+    for mut cycle in cycles {
+        // A cycle is printed from its alphabetically first key on, whichever record was registered first.
         let key = |at: usize| graph.records[at].key.as_str();
-        let first = (0..circle.len()).min_by_key(|&at| key(circle[at])).unwrap_or(0);
-        circle.rotate_left(first);
+        let first = (0..cycle.len()).min_by_key(|&at| key(cycle[at])).unwrap_or(0);
+        cycle.rotate_left(first);
         let mut keys = String::new();
-        for &at in &circle {
+        for &at in &cycle {
             keys.push_str(key(at));
             keys.push_str(" → ");
         }
-        let first = key(circle[0]);
+        let first = key(cycle[0]);
         let problem = format_args!("depends on itself: {keys}{first}");
-        let help = "break the circle: let one of these transforms read a record that a source or a link writes";
-        found.add(Rule::Cycle, first, problem, help);
+        let help = "break the cycle: let one of these transforms read a record that a source or a link writes";
+        let locations = Locations::collect(|all| {
+            for (&from, &to) in cycle.iter().zip(cycle.iter().cycle().skip(1)) {
+                let reads = graph.transforms_of(key(from)).filter(|(by, _)| by.key == key(to));
+                all.extend(reads.map(|(_, stage)| stage.location));
+            }
+        });
+        report.add(Rule::Cycle, first, &locations, problem, help);
     }
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Visit {
+enum VisitState {
     New,
     OnPath,
     Done,
 }
 
-/// `edges(…)[i]`: the records that are made from record `i`.
+/// `edges(…)[i]`: the indices of the records that are made from the record at index `i`.
 fn edges(graph: &Graph, by_key: &ByKey<'_>) -> Vec<Vec<usize>> {
     let mut edges = vec![Vec::new(); graph.records.len()];
-    for &place in &by_key.places {
-        let record = &graph.records[place];
-        // A key with two types is one place in the graph, however wrong.
+    for &index in &by_key.indices {
+        let record = &graph.records[index];
+        // The records of a key with two types are one node here; `two_types` reports them.
         let Some(to) = by_key.find(&record.key) else { continue };
         for input in record.stages.iter().flat_map(|stage| stage.kind.inputs()) {
             if let Some(from) = by_key.find(&input.key) {
@@ -333,43 +380,43 @@ fn edges(graph: &Graph, by_key: &ByKey<'_>) -> Vec<Vec<usize>> {
     edges
 }
 
-/// Depth first, with a stack of its own: graphs may be deep.
+/// Searches depth first from `start`. The stack is a `Vec`, because a deep graph would overflow the task's stack.
 fn find_cycles(
     start: usize,
     edges: &[Vec<usize>],
-    state: &mut [Visit],
-    found: &mut Vec<Vec<usize>>,
+    state: &mut [VisitState],
+    cycles: &mut Vec<Vec<usize>>,
 ) {
     let mut path = Vec::new();
-    if state[start] != Visit::New {
+    if state[start] != VisitState::New {
         return;
     }
-    state[start] = Visit::OnPath;
+    state[start] = VisitState::OnPath;
     path.push((start, 0));
     while let Some((at, next)) = path.last_mut() {
         let Some(&to) = edges[*at].get(*next) else {
-            state[*at] = Visit::Done;
+            state[*at] = VisitState::Done;
             path.pop();
             continue;
         };
         *next += 1;
         match state[to] {
-            Visit::New => {
-                state[to] = Visit::OnPath;
+            VisitState::New => {
+                state[to] = VisitState::OnPath;
                 path.push((to, 0));
             }
-            Visit::OnPath => {
+            VisitState::OnPath => {
                 let from = path.iter().position(|(on_path, _)| *on_path == to).unwrap_or(0);
-                found.push(path[from..].iter().map(|(on_path, _)| *on_path).collect());
+                cycles.push(path[from..].iter().map(|(on_path, _)| *on_path).collect());
             }
-            Visit::Done => {}
+            VisitState::Done => {}
         }
     }
 }
 
-/// Kahn's algorithm; the graph has no cycle by now.
+/// The records, each after those it is made from: Kahn's algorithm, on a graph without cycles.
 fn upstream_first(graph: &Graph) -> Vec<usize> {
-    let edges = edges(graph, &ByKey::of(graph));
+    let edges = edges(graph, &ByKey::new(graph));
     let mut waits_for = vec![0_usize; graph.records.len()];
     edges.iter().flatten().for_each(|&to| waits_for[to] += 1);
     let mut order: Vec<usize> = (0..waits_for.len()).filter(|&at| waits_for[at] == 0).collect();
@@ -386,24 +433,66 @@ fn upstream_first(graph: &Graph) -> Vec<usize> {
     order
 }
 
-fn connector_names(graph: &Graph, found: &mut Found) {
-    let connectors = &graph.connectors;
-    let by_name =
-        sorted_places(connectors.len(), &|a, b| connectors[a].name.cmp(&connectors[b].name));
-    for same_name in by_name.chunk_by(|&a, &b| connectors[a].name == connectors[b].name) {
-        if same_name.len() > 1 {
-            let name = &connectors[same_name[0]].name;
-            let all = listed(same_name, " and ", &|&at| connectors[at].description.clone());
-            let problem = format_args!("{} connectors are named `{name}`: {all}", same_name.len());
-            let help = format!(
-                "name them apart, for instance `.named(\"{name}-2\")`, and use that as the links' scheme"
-            );
-            found.add(Rule::TwoConnectors, "", problem, &help);
+fn stage_names(graph: &Graph, report: &mut Report) {
+    for record in &graph.records {
+        for misplaced in &record.misplaced_names {
+            let problem = format_args!("its name `{}` is given to no stage", misplaced.name);
+            let help = "call `.named(…)` once, directly after the stage";
+            let location = misplaced.location.into();
+            report.add(Rule::StageName, &record.key, &location, problem, help);
+        }
+        for stage in &record.stages {
+            if stage.is_named && stage.name.is_empty() {
+                let problem = format_args!("the name of its {} is empty", kind_name(stage));
+                let help = "write a name, or leave `.named(…)` away";
+                let location = stage.location.into();
+                report.add(Rule::StageName, &record.key, &location, problem, help);
+            }
+        }
+        shared_names(record, report);
+    }
+}
+
+/// Two stages of a record that were given one name.
+fn shared_names(record: &RecordNode, report: &mut Report) {
+    let stages = &record.stages;
+    let by_name = sorted_indices(stages.len(), &|a, b| stages[a].name.cmp(&stages[b].name));
+    for same_name in by_name.chunk_by(|&a, &b| stages[a].name == stages[b].name) {
+        let name = &stages[same_name[0]].name;
+        if same_name.len() > 1 && !name.is_empty() {
+            let kinds = join_sorted(same_name, " and a ", &|&at| kind_name(&stages[at]).into());
+            let problem =
+                format_args!("{} of its stages are named `{name}`: a {kinds}", same_name.len());
+            let locations = Locations::collect(|all| {
+                all.extend(same_name.iter().map(|&at| stages[at].location));
+            });
+            let help = "give each stage a name of its own";
+            report.add(Rule::StageName, &record.key, &locations, problem, help);
         }
     }
 }
 
-fn addresses(graph: &Graph, found: &mut Found) {
+fn connector_names(graph: &Graph, report: &mut Report) {
+    let connectors = &graph.connectors;
+    let by_name =
+        sorted_indices(connectors.len(), &|a, b| connectors[a].name.cmp(&connectors[b].name));
+    for same_name in by_name.chunk_by(|&a, &b| connectors[a].name == connectors[b].name) {
+        if same_name.len() > 1 {
+            let name = &connectors[same_name[0]].name;
+            let all = join_sorted(same_name, " and ", &|&at| connectors[at].description.clone());
+            let problem = format_args!("{} connectors are named `{name}`: {all}", same_name.len());
+            let help = format!(
+                "name them apart, for instance `.named(\"{name}-2\")`, and use that as the links' scheme"
+            );
+            let locations = Locations::collect(|all| {
+                all.extend(same_name.iter().map(|&at| connectors[at].location));
+            });
+            report.add(Rule::TwoConnectors, "", &locations, problem, &help);
+        }
+    }
+}
+
+fn addresses(graph: &Graph, report: &mut Report) {
     for record in &graph.records {
         for stage in &record.stages {
             let Some(link) = stage.kind.link() else { continue };
@@ -412,12 +501,13 @@ fn addresses(graph: &Graph, found: &mut Found) {
                     let problem =
                         format_args!("its link address `{}` cannot be read: {reason}", link.text);
                     let help = "write `scheme://topic?option=value`, for instance `mqtt://sensors/temp?qos=1`";
-                    found.add(Rule::BadAddress, &record.key, problem, help);
+                    let location = stage.location.into();
+                    report.add(Rule::BadAddress, &record.key, &location, problem, help);
                 }
                 Ok(address)
                     if !graph.connectors.iter().any(|known| known.name == address.scheme) =>
                 {
-                    unknown_scheme(graph, record, &link.text, &address.scheme, found);
+                    unknown_scheme(graph, record, stage, &address.scheme, report);
                 }
                 Ok(_) => {}
             }
@@ -425,63 +515,95 @@ fn addresses(graph: &Graph, found: &mut Found) {
     }
 }
 
-fn unknown_scheme(graph: &Graph, record: &RecordNode, text: &str, scheme: &str, found: &mut Found) {
-    let there = if graph.connectors.is_empty() {
+fn unknown_scheme(
+    graph: &Graph,
+    record: &RecordNode,
+    stage: &StageNode,
+    scheme: &str,
+    report: &mut Report,
+) {
+    let known = if graph.connectors.is_empty() {
         "there are none".to_string()
     } else {
-        let known = listed(&graph.connectors, "`, `", &|connector| connector.name.clone());
-        format!("there are: `{known}`")
+        let names = join_sorted(&graph.connectors, "`, `", &|connector| connector.name.clone());
+        format!("there are: `{names}`")
     };
+    let text = stage.kind.link().map_or("", |link| &link.text);
     let problem = format_args!(
-        "its link `{text}` asks for the connector `{scheme}`, which does not exist ({there})"
+        "its link `{text}` names the connector `{scheme}`, which does not exist ({known})"
     );
     let help = "add it with `builder.connector(…)`, or correct the scheme";
-    found.add(Rule::UnknownScheme, &record.key, problem, help);
+    report.add(Rule::UnknownScheme, &record.key, &stage.location.into(), problem, help);
 }
 
-fn connector_faults(graph: &Graph, found: &mut Found) {
+fn connector_faults(graph: &Graph, report: &mut Report) {
     for connector in &graph.connectors {
         for fault in &connector.faults {
-            found.push(fault.clone());
+            report.push(fault.clone().at_all(&fault_locations(graph, connector, fault)));
         }
     }
 }
 
-fn unused(graph: &Graph, found: &mut Found) {
+/// The locations of a fault for which the connector named none: the links of the fault's record that use the connector,
+/// or the connector itself.
+fn fault_locations(graph: &Graph, connector: &ConnectorNode, fault: &Finding) -> Locations {
+    if !fault.locations().is_empty() {
+        return Locations::default();
+    }
+    let links = Locations::collect(|all| {
+        for record in graph.records.iter().filter(|record| record.key == fault.record) {
+            let uses = |stage: &&StageNode| {
+                let address = stage.kind.link().and_then(|link| link.parsed.as_ref().ok());
+                address.is_some_and(|address| address.scheme == connector.name)
+            };
+            all.extend(record.stages.iter().filter(uses).map(|stage| stage.location));
+        }
+    });
+    if links.is_empty() { connector.location.into() } else { links }
+}
+
+fn unused(graph: &Graph, report: &mut Report) {
     for record in &graph.records {
         if record.writers().next().is_none() {
+            let problem = format_args!("no stage of the graph writes it");
             let help = "add a source, a transform or a link, or write it through `db.producer(…)`";
-            found.add(
-                Rule::NoWriter,
-                &record.key,
-                format_args!("nobody in the graph writes it"),
-                help,
-            );
+            report.add(Rule::NoWriter, &record.key, &record.locations, problem, help);
         }
         if record.readers().next().is_none() && graph.transforms_of(&record.key).next().is_none() {
+            let problem = format_args!("no stage of the graph reads it");
             let help = "add a tap, a transform or a link, or read it through `db.consumer(…)`";
-            found.add(
-                Rule::NoReader,
-                &record.key,
-                format_args!("nobody in the graph reads it"),
-                help,
-            );
+            report.add(Rule::NoReader, &record.key, &record.locations, problem, help);
         }
     }
 }
 
+/// A stage as a finding names it: its kind and its name, or a link's address.
 fn describe(stage: &StageNode) -> String {
-    match &stage.kind {
-        StageKind::Source => format!("source `{}`", stage.name),
-        StageKind::Tap => format!("tap `{}`", stage.name),
-        StageKind::Transform { join: true, .. } => format!("join `{}`", stage.name),
-        StageKind::Transform { .. } => format!("transform `{}`", stage.name),
-        StageKind::LinkTo { address } => format!("link to `{}`", address.text),
-        StageKind::LinkFrom { address } => format!("link from `{}`", address.text),
+    let kind = kind_name(stage);
+    match stage.kind.link() {
+        None => format!("{kind} `{}`", stage.name),
+        Some(link) => {
+            let preposition = if stage.kind.writes() { "from" } else { "to" };
+            if stage.is_named {
+                format!("{kind} `{}` {preposition} `{}`", stage.name, link.text)
+            } else {
+                format!("{kind} {preposition} `{}`", link.text)
+            }
+        }
     }
 }
 
-fn transform_name(to: &RecordNode, stage: &StageNode) -> String {
+fn kind_name(stage: &StageNode) -> &'static str {
+    match &stage.kind {
+        StageKind::Source => "source",
+        StageKind::Tap => "tap",
+        StageKind::Transform { join: true, .. } => "join",
+        StageKind::Transform { .. } => "transform",
+        StageKind::LinkTo { .. } | StageKind::LinkFrom { .. } => "link",
+    }
+}
+
+fn describe_transform(to: &RecordNode, stage: &StageNode) -> String {
     format!("{} of `{}`", describe(stage), to.key)
 }
 
@@ -492,10 +614,10 @@ fn name_list(stages: &[StageNode], wanted: &dyn Fn(&StageNode) -> bool) -> Strin
             named.push(stage);
         }
     }
-    listed(&named, " and ", &|stage| describe(stage))
+    join_sorted(&named, " and ", &|stage| describe(stage))
 }
 
-/// The key that differs least, if it differs little.
+/// A hint at the most similar key, if there is one that differs in at most a third of its bytes.
 fn did_you_mean(graph: &Graph, key: &str) -> String {
     let near = graph.records.iter().map(|record| (distance(&record.key, key), &record.key)).min();
     match near {
@@ -506,7 +628,7 @@ fn did_you_mean(graph: &Graph, key: &str) -> String {
     }
 }
 
-/// Levenshtein's distance, in bytes.
+/// The Levenshtein distance in bytes.
 fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.bytes().enumerate() {

@@ -1,23 +1,28 @@
-//! What can be wrong with a graph.
+//! Findings: the rules of a graph, and what breaks them.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// A rule of the graph. Its [`code`](Self::code) is stable: it may be searched for and relied on.
+use super::location::{Location, Locations};
+
+/// A rule that a graph has to follow.
+///
+/// Its [`code`](Self::code) is stable: programs may rely on it, and people may search for it. The order of the rules is
+/// the order in which findings on one record are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub enum Rule {
-    /// A record that is used has no buffer.
+    /// A record has no buffer.
     NoBuffer,
-    /// A ring or a queue of capacity 0.
+    /// A ring or a queue has the capacity 0.
     ZeroCapacity,
-    /// Two buffers on one record.
+    /// A record has several buffers.
     TwoBuffers,
-    /// One key with two types.
+    /// A key is configured with several types.
     TwoTypes,
-    /// Writers that exclude each other.
+    /// A record has writers that exclude each other.
     ConflictingWriters,
     /// A transform's input does not exist.
     MissingInput,
@@ -25,47 +30,50 @@ pub enum Rule {
     InputType,
     /// A transform's input has no buffer.
     InputWithoutBuffer,
-    /// Records that depend on each other in a circle.
+    /// Records depend on each other in a cycle.
     Cycle,
-    /// A join of nothing.
+    /// A join has no inputs.
     EmptyJoin,
     /// A link names a connector that does not exist.
     UnknownScheme,
-    /// Two connectors with one name.
+    /// Several connectors have one name.
     TwoConnectors,
-    /// A link address that cannot be read.
+    /// A link address cannot be parsed.
     BadAddress,
-    /// A topic the protocol does not allow there.
+    /// The protocol does not allow this topic on this link.
     BadTopic,
-    /// A link option that is unknown or has an impossible value.
+    /// A link option is unknown or has an invalid value.
     BadOption,
-    /// Several takers on a mailbox that was not declared shared.
+    /// A mailbox has several takers and is not declared shared.
     SeveralTakers,
-    /// A connector's own configuration.
+    /// A connector's own configuration is invalid.
     BadConnector,
     /// The runtime refused a stage.
     Runtime,
-    /// An empty key.
+    /// A record's key is empty.
     EmptyKey,
     /// There is no memory for a record's buffer.
     NoMemory,
-    /// Nobody in the graph writes the record.
+    /// A name that was set with [`named`](crate::Registrar::named) is empty, is taken, or follows no stage.
+    StageName,
+    /// No stage of the graph writes the record.
     NoWriter,
-    /// Nobody in the graph reads the record.
+    /// No stage of the graph reads the record.
     NoReader,
 }
 
-/// Whether a finding keeps the graph from being built.
+/// Whether a finding prevents the build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Severity {
-    /// It does.
+    /// The graph is not built.
     Error,
-    /// It is logged; handles from outside may make it right.
+    /// The graph is built and the finding is logged. Handles outside of the graph may be the missing part.
     Warning,
 }
 
 impl Rule {
-    /// The stable code.
+    /// The stable code: `E01`, …, or `W01`, … for a warning.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -89,17 +97,18 @@ impl Rule {
             Self::Runtime => "E18",
             Self::EmptyKey => "E19",
             Self::NoMemory => "E20",
+            Self::StageName => "E21",
             Self::NoWriter => "W01",
             Self::NoReader => "W02",
         }
     }
 
-    /// Whether its findings have a record, even one without a name.
+    /// Whether a finding of this rule has a record, even one with an empty key.
     const fn is_about_a_record(self) -> bool {
         !matches!(self, Self::TwoConnectors | Self::BadConnector | Self::Runtime | Self::EmptyKey)
     }
 
-    /// Whether it keeps the graph from being built.
+    /// Whether a finding of this rule prevents the build.
     #[must_use]
     pub const fn severity(self) -> Severity {
         match self {
@@ -109,22 +118,50 @@ impl Rule {
     }
 }
 
-/// One thing that is wrong: where, what, and what to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One fault of a graph: the rule, the record, the problem, the remedy.
+///
+/// `{}` prints a finding on several lines, and `{:#}` on one line for a log:
+///
+/// ```
+/// use aimdb_core::{Finding, Rule};
+///
+/// let finding = Finding::new(
+///     Rule::BadOption,
+///     "temp.indoor",
+///     "its link `mqtt://t?qos=7` has the option `qos=7`, but `qos` is 0, 1 or 2",
+///     "use `qos=1`",
+/// );
+/// assert_eq!(
+///     finding.to_string(),
+///     "E15 record `temp.indoor`: its link `mqtt://t?qos=7` has the option `qos=7`, but `qos` is 0, 1 or 2
+///   help: use `qos=1`"
+/// );
+/// assert_eq!(
+///     format!("{finding:#}"),
+///     "E15 record `temp.indoor`: its link `mqtt://t?qos=7` has the option `qos=7`, but `qos` is 0, 1 or 2; help: use \
+///      `qos=1`"
+/// );
+/// ```
+///
+/// Each known [location](Self::locations) has a line of its own between the two, `  --> src/main.rs:14:14`.
+#[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Finding {
-    /// The rule.
+    /// The rule that is broken.
     pub rule: Rule,
-    /// The record's key; empty for a connector's own fault.
+    /// The record's key; empty for a fault in a connector's own configuration.
     pub record: String,
-    /// What is wrong, with both ends.
+    /// What is wrong, with both ends, the expected and the actual.
     pub problem: String,
-    /// What to do.
+    /// The remedy. If it is empty, no `help:` is printed.
     pub help: String,
+    /// Where the source code registered what is wrong.
+    locations: Locations,
 }
 
 impl Finding {
-    /// A finding on `record`.
+    /// A finding on `record`, without a location.
     #[must_use]
     pub fn new(
         rule: Rule,
@@ -132,46 +169,104 @@ impl Finding {
         problem: impl Into<String>,
         help: impl Into<String>,
     ) -> Self {
-        Self { rule, record: record.into(), problem: problem.into(), help: help.into() }
+        Self {
+            rule,
+            record: record.into(),
+            problem: problem.into(),
+            help: help.into(),
+            locations: Locations::default(),
+        }
+    }
+
+    /// The same finding with one more location. An unknown location adds nothing.
+    ///
+    /// A finding with two ends has two locations: two buffers, two types, a reader and its record.
+    #[must_use]
+    pub fn at(mut self, location: Location) -> Self {
+        self.locations.insert(location);
+        self
+    }
+
+    /// The same finding with `locations` besides its own.
+    pub(crate) fn at_all(mut self, locations: &Locations) -> Self {
+        self.locations.merge(locations);
+        self
+    }
+
+    /// The known locations, each once, sorted by file, line and column.
+    #[must_use]
+    pub fn locations(&self) -> &[Location] {
+        self.locations.as_slice()
     }
 }
 
+/// Equal if both say the same, whatever their locations.
+impl PartialEq for Finding {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { rule, record, problem, help, locations: _ } = self;
+        *rule == other.rule
+            && *record == other.record
+            && *problem == other.problem
+            && *help == other.help
+    }
+}
+
+impl Eq for Finding {}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (location_prefix, help_prefix) =
+            if f.alternate() { ("; at ", "; help: ") } else { ("\n  --> ", "\n  help: ") };
         write!(f, "{} ", self.rule.code())?;
         if !self.record.is_empty() || self.rule.is_about_a_record() {
             write!(f, "record `{}`: ", self.record)?;
         }
-        write!(f, "{}; {}", self.problem, self.help)
+        f.write_str(&self.problem)?;
+        for location in &self.locations {
+            write!(f, "{location_prefix}{location}")?;
+        }
+        if self.help.is_empty() {
+            return Ok(());
+        }
+        write!(f, "{help_prefix}{}", self.help)
     }
 }
 
-/// All findings of one check, sorted by record and rule so that the order of registration does not show.
+/// All findings of one check, sorted by record and rule.
+///
+/// The order of registration does not show in them. `Display` prints a headline and one paragraph for each finding.
 #[derive(Clone, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Findings(Vec<Finding>);
 
 impl Findings {
+    /// Sorts the findings. Equal findings become one, with the locations of all.
     pub(crate) fn new(findings: Vec<Finding>) -> Self {
-        let mut findings = super::order::sorted(findings, |a, b| {
+        let mut findings = super::sort::sorted(findings, |a, b| {
             (&a.record, a.rule, &a.problem).cmp(&(&b.record, b.rule, &b.problem))
         });
-        findings.dedup();
+        findings.dedup_by(|duplicate, kept| {
+            let equal = duplicate == kept;
+            if equal {
+                kept.locations.merge(&duplicate.locations);
+            }
+            equal
+        });
         Self(findings)
     }
 
-    /// The findings.
+    /// The findings, one after the other.
     pub fn iter(&self) -> core::slice::Iter<'_, Finding> {
         self.0.iter()
     }
 
-    /// How many there are.
+    /// The number of findings.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no findings.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -192,7 +287,7 @@ impl fmt::Display for Findings {
         let count = self.0.len();
         let noun = if count == 1 { "finding" } else { "findings" };
         write!(f, "the graph has {count} {noun}; nothing was started")?;
-        self.0.iter().try_for_each(|finding| write!(f, "\n  {finding}"))
+        self.0.iter().try_for_each(|finding| write!(f, "\n\n{finding}"))
     }
 }
 

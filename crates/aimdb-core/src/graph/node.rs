@@ -1,57 +1,296 @@
-//! The graph as data.
+//! The nodes of a graph: plain data, one node for each thing that was registered.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::any::TypeId;
 use core::fmt;
 
 use super::finding::Finding;
+use super::location::{Location, Locations};
 use crate::address::Address;
 use crate::buffer::cfg::BufferCfg;
 
-/// Everything that was registered.
+/// A graph as it was registered: all records and connectors, unchecked.
+///
+/// [`AimDbBuilder::graph`](crate::AimDbBuilder::graph) returns it. [`check`](Self::check) turns it into a
+/// [`Plan`](crate::graph::Plan) or into findings. `Display` prints one paragraph for each record;
+/// [`mermaid`](Self::mermaid) draws a flowchart.
+///
+/// Two graphs are equal if they declare the same, wherever in the source code they declare it.
+///
+/// ```
+/// use aimdb_core::graph::{BufferNode, RecordNode, StageKind, StageNode, TypeNode};
+/// use aimdb_core::{BufferCfg, Graph};
+///
+/// let mut record = RecordNode::new("temp.indoor", TypeNode::of::<f32>());
+/// record.buffers.push(BufferNode::new(BufferCfg::ring(16)));
+/// record.stages.push(StageNode::new("sensor", StageKind::Source));
+/// record.stages.push(StageNode::new("logger", StageKind::Tap));
+/// let mut graph = Graph::default();
+/// graph.records.push(record);
+///
+/// assert_eq!(
+///     graph.to_string(),
+///     "temp.indoor  f32  ring of 16\n  ← source sensor\n  → tap logger\n"
+/// );
+/// assert!(graph.check().is_ok());
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Graph {
     /// One entry for each key and type, in the order of registration.
     pub records: Vec<RecordNode>,
-    /// The connectors.
+    /// The connectors, in the order of registration.
     pub connectors: Vec<ConnectorNode>,
 }
 
-/// One record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One record of a graph.
+#[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct RecordNode {
-    /// Its key.
+    /// The record's key.
     pub key: String,
-    /// Its type.
+    /// The type of the record's values.
     pub value: TypeNode,
-    /// The buffers declared for it: one, if the graph is valid.
-    pub buffers: Vec<BufferCfg>,
-    /// Whether several takers may divide a mailbox's commands.
+    /// The buffers declared for the record; a valid graph has exactly one.
+    pub buffers: Vec<BufferNode>,
+    /// Whether several takers may divide a mailbox's commands among them.
     pub shared: bool,
-    /// The stages that write or read it.
+    /// The stages that write or read the record.
     pub stages: Vec<StageNode>,
+    /// The calls of [`named`](crate::Registrar::named) that follow no stage; a valid graph has none.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub misplaced_names: Vec<NameNode>,
+    /// The `configure` calls of the record.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub locations: Locations,
 }
 
-/// A Rust type. Compared by identity, shown by name.
+/// One buffer that was declared for a record.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(transparent))]
+#[non_exhaustive]
+pub struct BufferNode {
+    /// The kind of the buffer and its capacity.
+    pub cfg: BufferCfg,
+    /// The `buffer` call.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub location: Location,
+}
+
+/// A Rust type, compared by identity and printed by name.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct TypeNode {
     #[cfg_attr(feature = "serde", serde(skip))]
     id: TypeId,
-    /// The full name, for instance `sensors::Temperature`, or what it is [called](crate::Registrar::type_name) instead.
+    /// The full name, for instance `sensors::Temperature`, or the name that
+    /// [`type_name`](crate::Registrar::type_name) set instead.
     pub name: &'static str,
 }
 
-impl PartialEq for TypeNode {
-    fn eq(&self, other: &Self) -> bool {
-        self.id == other.id
+/// One stage of a record.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct StageNode {
+    /// The stage's name, unique within its record.
+    ///
+    /// Health, metrics and reports show the stage under this name. It is the name that
+    /// [`named`](crate::Registrar::named) set, or else the name of the stage's function, or else its kind. A name that
+    /// is not set by `named` is followed by `#2`, `#3`, … where it would otherwise not be unique.
+    pub name: String,
+    /// What the stage does.
+    pub kind: StageKind,
+    /// Whether [`named`](crate::Registrar::named) set the name.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub is_named: bool,
+    /// The call that registered the stage.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub location: Location,
+}
+
+/// A call of [`named`](crate::Registrar::named) that follows no stage.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct NameNode {
+    /// The name.
+    pub name: String,
+    /// The `named` call.
+    pub location: Location,
+}
+
+/// What a stage does with its record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub enum StageKind {
+    /// Writes the record.
+    Source,
+    /// Reads the record.
+    Tap,
+    /// Writes the record from other records.
+    Transform {
+        /// The records that the transform reads.
+        inputs: Vec<InputNode>,
+        /// Whether the transform was registered as a join. A join may have a single input.
+        join: bool,
+    },
+    /// Sends the record's values through a connector.
+    LinkTo {
+        /// Where the values are sent.
+        address: LinkNode,
+    },
+    /// Writes the record with what a connector receives.
+    LinkFrom {
+        /// Where the values are received from.
+        address: LinkNode,
+    },
+}
+
+/// The kind of a stage, without its details.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub enum StageRole {
+    /// A source: writes its record.
+    Source,
+    /// A tap: reads its record.
+    Tap,
+    /// A transform or a join: writes its record from others.
+    Transform,
+    /// A connector: serves all links that name it.
+    Connector,
+}
+
+/// One record that a transform reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct InputNode {
+    /// The record's key.
+    pub key: String,
+    /// The type that the transform expects.
+    pub value: TypeNode,
+}
+
+/// The address of a link: parsed, or the reason why it cannot be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct LinkNode {
+    /// The address as it was written.
+    pub text: String,
+    /// The parsed address, or why the text is not an address.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub parsed: Result<Address, String>,
+    /// Whether the topic is computed from each value. The address then names none.
+    pub computed_topic: bool,
+}
+
+/// One connector, and the faults that it found in its configuration and its links.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct ConnectorNode {
+    /// The scheme by which links name the connector.
+    pub name: String,
+    /// What the connector is and what it connects to, without secrets.
+    pub description: String,
+    /// What the connector refuses. A fault in its own configuration has no record.
+    pub faults: Vec<Finding>,
+    /// The `connector` call.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub location: Location,
+}
+
+impl RecordNode {
+    /// A record without buffers and stages.
+    #[must_use]
+    pub fn new(key: impl Into<String>, value: TypeNode) -> Self {
+        Self {
+            key: key.into(),
+            value,
+            buffers: Vec::new(),
+            shared: false,
+            stages: Vec::new(),
+            misplaced_names: Vec::new(),
+            locations: Locations::default(),
+        }
+    }
+
+    /// Moves the node out and leaves an empty one.
+    pub(crate) fn take(&mut self) -> Self {
+        let value = self.value;
+        core::mem::replace(self, Self::new(String::new(), value))
+    }
+
+    /// The stages that write the record.
+    pub fn writers(&self) -> impl Iterator<Item = &StageNode> {
+        self.stages.iter().filter(|stage| stage.kind.writes())
+    }
+
+    /// The stages of the record that read it. Transforms of other records are not among them.
+    pub fn readers(&self) -> impl Iterator<Item = &StageNode> {
+        self.stages.iter().filter(|stage| !stage.kind.writes())
+    }
+
+    /// Makes the stages' names unique: `tap`, `tap#2`, `tap#3`, … Names that were set by `named` stay as they are.
+    pub(crate) fn number_stages(&mut self) {
+        for at in 0..self.stages.len() {
+            let taken = |candidate: &str| {
+                let mut others = self.stages.iter().enumerate();
+                others.any(|(other, stage)| {
+                    stage.name == candidate && (other < at || other != at && stage.is_named)
+                })
+            };
+            let stage = &self.stages[at];
+            if stage.is_named || !taken(&stage.name) {
+                continue;
+            }
+            let numbered = (2..).map(|number| format!("{}#{number}", stage.name));
+            if let Some(free) = numbered.into_iter().find(|name| !taken(name)) {
+                self.stages[at].name = free;
+            }
+        }
     }
 }
 
-impl Eq for TypeNode {}
+/// Equal if both declare the same record, wherever they declare it.
+impl PartialEq for RecordNode {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { key, value, buffers, shared, stages, misplaced_names, locations: _ } = self;
+        *key == other.key
+            && *value == other.value
+            && *buffers == other.buffers
+            && *shared == other.shared
+            && *stages == other.stages
+            && *misplaced_names == other.misplaced_names
+    }
+}
+
+impl Eq for RecordNode {}
+
+impl BufferNode {
+    /// A buffer that `cfg` describes.
+    #[must_use]
+    pub const fn new(cfg: BufferCfg) -> Self {
+        Self { cfg, location: Location::UNKNOWN }
+    }
+}
+
+/// Equal if both declare the same buffer, wherever they declare it.
+impl PartialEq for BufferNode {
+    fn eq(&self, other: &Self) -> bool {
+        self.cfg == other.cfg
+    }
+}
+
+impl Eq for BufferNode {}
 
 impl TypeNode {
     /// The node of `T`.
@@ -67,120 +306,50 @@ impl TypeNode {
     }
 }
 
-/// One stage of a record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct StageNode {
-    /// Its name: the function's, or the kind with a number.
-    pub name: String,
-    /// What it does.
-    pub kind: StageKind,
-}
-
-/// What a stage does with its record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub enum StageKind {
-    /// Writes it.
-    Source,
-    /// Reads it.
-    Tap,
-    /// Writes it from other records.
-    Transform {
-        /// The records it reads. More than one is a join.
-        inputs: Vec<InputNode>,
-        /// Registered as a join, with however many inputs.
-        join: bool,
-    },
-    /// Sends it to a broker.
-    LinkTo {
-        /// Where to.
-        address: LinkNode,
-    },
-    /// Receives it from a broker.
-    LinkFrom {
-        /// Where from.
-        address: LinkNode,
-    },
-}
-
-/// The kind of a stage, without its details.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[expect(missing_docs, reason = "explained at StageKind")]
-pub enum StageRole {
-    Source,
-    Tap,
-    Transform,
-    Connector,
-}
-
-/// A record that a transform reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct InputNode {
-    /// The record's key.
-    pub key: String,
-    /// The type the transform expects.
-    pub value: TypeNode,
-}
-
-/// A link's address: parsed, or what is wrong with it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct LinkNode {
-    /// As it was written.
-    pub text: String,
-    /// As it was understood.
-    #[cfg_attr(feature = "serde", serde(skip))]
-    pub parsed: Result<Address, String>,
-    /// The topic is computed from each value; the address names none.
-    pub computed_topic: bool,
-}
-
-/// A connector, and what it says of its own configuration and of its links.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct ConnectorNode {
-    /// The scheme that links use to name it.
-    pub name: String,
-    /// What it is and where it connects to, without secrets.
-    pub description: String,
-    /// What it refused. The record is empty where the fault is its own.
-    pub faults: Vec<Finding>,
-}
-
-impl RecordNode {
-    /// Moves everything out of it that is not copied anyway.
-    pub(crate) fn take(&mut self) -> Self {
-        Self {
-            key: core::mem::take(&mut self.key),
-            value: self.value,
-            buffers: core::mem::take(&mut self.buffers),
-            shared: self.shared,
-            stages: core::mem::take(&mut self.stages),
-        }
-    }
-
-    /// Stages that write it.
-    pub fn writers(&self) -> impl Iterator<Item = &StageNode> {
-        self.stages.iter().filter(|stage| stage.kind.writes())
-    }
-
-    /// Stages that take from it, transforms of other records not included.
-    pub fn readers(&self) -> impl Iterator<Item = &StageNode> {
-        self.stages.iter().filter(|stage| !stage.kind.writes())
+/// Equal if both are the same type, under whatever name.
+impl PartialEq for TypeNode {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
     }
 }
+
+impl Eq for TypeNode {}
+
+impl StageNode {
+    /// A stage that is named after its function or its kind.
+    #[must_use]
+    pub fn new(name: impl Into<String>, kind: StageKind) -> Self {
+        Self { name: name.into(), kind, is_named: false, location: Location::UNKNOWN }
+    }
+}
+
+/// Equal if both declare the same stage, wherever they declare it.
+impl PartialEq for StageNode {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { name, kind, is_named, location: _ } = self;
+        *name == other.name && *kind == other.kind && *is_named == other.is_named
+    }
+}
+
+impl Eq for StageNode {}
+
+/// Equal if both are the same name, wherever it is set.
+impl PartialEq for NameNode {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for NameNode {}
 
 impl StageKind {
-    /// Whether it writes its record; otherwise it reads it.
+    /// Whether the stage writes its record; otherwise the stage reads it.
     #[must_use]
     pub const fn writes(&self) -> bool {
         matches!(self, Self::Source | Self::Transform { .. } | Self::LinkFrom { .. })
     }
 
-    /// The records it reads besides its own.
+    /// The other records that the stage reads.
     #[must_use]
     pub fn inputs(&self) -> &[InputNode] {
         match self {
@@ -189,7 +358,7 @@ impl StageKind {
         }
     }
 
-    /// The link, if it is one.
+    /// The link's address, if the stage is a link.
     #[must_use]
     pub const fn link(&self) -> Option<&LinkNode> {
         match self {
@@ -210,6 +379,45 @@ impl fmt::Display for StageRole {
     }
 }
 
+impl InputNode {
+    /// The record `key`, expected to hold values of type `value`.
+    #[must_use]
+    pub fn new(key: impl Into<String>, value: TypeNode) -> Self {
+        Self { key: key.into(), value }
+    }
+}
+
+impl LinkNode {
+    /// The same link, with a topic that is computed from each value.
+    #[must_use]
+    pub fn with_computed_topic(self) -> Self {
+        Self { computed_topic: true, ..self }
+    }
+}
+
+impl ConnectorNode {
+    /// A connector without faults.
+    #[must_use]
+    pub fn new(name: impl Into<String>, description: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            description: description.into(),
+            faults: Vec::new(),
+            location: Location::UNKNOWN,
+        }
+    }
+}
+
+/// Equal if both declare the same connector, wherever they declare it.
+impl PartialEq for ConnectorNode {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { name, description, faults, location: _ } = self;
+        *name == other.name && *description == other.description && *faults == other.faults
+    }
+}
+
+impl Eq for ConnectorNode {}
+
 /// `a::b::C` → `C`, also inside `Vec<a::b::C>`.
 pub(crate) fn last_segment(path: &str) -> &str {
     let name = path.bytes().take_while(|&c| c != b'<');
@@ -220,4 +428,24 @@ pub(crate) fn last_segment(path: &str) -> &str {
         }
     }
     path.get(begin..).unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{RecordNode, StageKind, StageNode, TypeNode};
+
+    #[test]
+    fn number_stages_keeps_set_names_and_numbers_the_others() {
+        let mut record = RecordNode::new("r", TypeNode::of::<u8>());
+        for (name, is_named) in
+            [("tap", false), ("tap", false), ("tap#2", true), ("tap", false), ("tap", true)]
+        {
+            let mut stage = StageNode::new(name, StageKind::Tap);
+            stage.is_named = is_named;
+            record.stages.push(stage);
+        }
+        record.number_stages();
+        let names: alloc::vec::Vec<_> = record.stages.iter().map(|stage| &*stage.name).collect();
+        assert_eq!(names, ["tap#3", "tap#4", "tap#2", "tap#5", "tap"]);
+    }
 }

@@ -1,12 +1,12 @@
-//! The graph for people: as text and as Mermaid.
+//! A graph as text and as a Mermaid flowchart.
 
 use alloc::format;
 use alloc::string::String;
 use core::fmt;
 
-use crate::graph::node::{Graph, RecordNode, StageKind, StageNode};
+use crate::graph::node::{Graph, LinkNode, RecordNode, StageKind, StageNode};
 
-/// One record a paragraph: what it is, who writes it, who reads it.
+/// One paragraph for each record: its type, its buffer, its writers (`←`) and its readers (`→`).
 impl fmt::Display for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for connector in &self.connectors {
@@ -25,7 +25,7 @@ impl fmt::Display for Graph {
 }
 
 impl Graph {
-    /// A [Mermaid](https://mermaid.js.org) flowchart, from sources on the left to taps and links on the right.
+    /// The graph as a [Mermaid](https://mermaid.js.org) flowchart, from sources on the left to taps on the right.
     #[must_use]
     pub fn mermaid(&self) -> String {
         let mut out = String::from("flowchart LR\n");
@@ -50,10 +50,10 @@ impl Graph {
             StageKind::Source => *out += &format!("  {id}([\"{name}\"]) --> r{r}\n"),
             StageKind::Tap => *out += &format!("  r{r} --> {id}([\"{name}\"])\n"),
             StageKind::LinkTo { address } => {
-                *out += &format!("  r{r} --> {id}>\"{}\"]\n", escape(&address.text))
+                *out += &format!("  r{r} --> {id}>\"{}\"]\n", link_label(stage, address))
             }
             StageKind::LinkFrom { address } => {
-                *out += &format!("  {id}>\"{}\"] --> r{r}\n", escape(&address.text))
+                *out += &format!("  {id}>\"{}\"] --> r{r}\n", link_label(stage, address))
             }
             StageKind::Transform { inputs, .. } => {
                 *out += &format!("  {id}[/\"{name}\"\\] --> r{r}\n");
@@ -70,7 +70,7 @@ impl Graph {
 }
 
 fn buffer_text(record: &RecordNode) -> String {
-    record.buffers.first().map_or_else(|| "no buffer".into(), |buffer| format!("{buffer}"))
+    record.buffers.first().map_or_else(|| "no buffer".into(), |buffer| format!("{}", buffer.cfg))
 }
 
 fn stage_text(stage: &StageNode) -> String {
@@ -78,7 +78,8 @@ fn stage_text(stage: &StageNode) -> String {
         StageKind::Source => labelled("source", &stage.name),
         StageKind::Tap => labelled("tap", &stage.name),
         StageKind::LinkTo { address } | StageKind::LinkFrom { address } => {
-            format!("link {}", address.text)
+            let name = if stage.is_named { format!("{} ", stage.name) } else { String::new() };
+            format!("link {name}{}", address.text)
         }
         StageKind::Transform { inputs, .. } => {
             let keys =
@@ -88,12 +89,18 @@ fn stage_text(stage: &StageNode) -> String {
     }
 }
 
-/// `tap temperature_logger`; a closure is named after its kind, which is said once.
+/// The address, below the link's name if it was given one.
+fn link_label(stage: &StageNode, address: &LinkNode) -> String {
+    let address = escape(&address.text);
+    if stage.is_named { format!("{}<br/>{address}", escape(&stage.name)) } else { address }
+}
+
+/// `tap temperature_logger`. A closure is named after its kind, which is not repeated: `tap`, `tap#2`.
 fn labelled(kind: &str, name: &str) -> String {
     if name.starts_with(kind) { name.into() } else { format!("{kind} {name}") }
 }
 
-/// Mermaid's own escape for what would end a quoted label.
+/// Escapes the quotes of a label as Mermaid defines it.
 fn escape(text: &str) -> String {
     text.replace('"', "#quot;")
 }

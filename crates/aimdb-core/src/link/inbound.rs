@@ -178,7 +178,7 @@ impl<T: Record, R: Runtime, C: Decode<T>> Deliveries for InboundQueue<T, R, C> {
 
 impl<T: Record, R: Runtime, C> InboundQueue<T, R, C> {
     fn refuse(&self, info: &LinkInfo, message: &Incoming<'_>, reason: &str) {
-        let LinkInfo { key, address, status } = info;
+        let LinkInfo { key, address, status, .. } = info;
         status.count_decode_error();
         status.set_error(format_args!("a payload on `{}` did not decode: {reason}", message.topic));
         let (topic, bytes) = (message.topic, message.payload.len());

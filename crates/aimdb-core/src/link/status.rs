@@ -108,6 +108,8 @@ impl LinkStatus {
 #[derive(Clone, Debug)]
 pub(crate) struct LinkInfo {
     pub(crate) key: Arc<str>,
+    /// The stage's name, unique within its record.
+    pub(crate) stage: Arc<str>,
     pub(crate) address: Arc<Address>,
     pub(crate) status: Arc<LinkStatus>,
 }
@@ -123,6 +125,7 @@ impl LinkInfo {
         let status = &*self.status;
         LinkMetrics {
             key: self.key.as_ref().into(),
+            stage: self.stage.as_ref().into(),
             address: alloc::format!("{}", self.address),
             direction: status.direction,
             connected: status.connected.load(Relaxed),
@@ -139,6 +142,7 @@ impl LinkInfo {
     pub(crate) fn health(&self) -> LinkHealth {
         LinkHealth {
             key: self.key.as_ref().into(),
+            stage: self.stage.as_ref().into(),
             address: alloc::format!("{}", self.address),
             connected: self.status.connected.load(Relaxed),
             last_error: self.status.last_error.with(|last| last.clone()),

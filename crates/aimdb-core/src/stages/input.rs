@@ -39,7 +39,7 @@ pub fn input<T: Record>(key: impl RecordKey) -> Input<T> {
 
 impl<T: Record> Input<T> {
     pub(crate) fn node(&self) -> InputNode {
-        InputNode { key: self.key.clone(), value: TypeNode::of::<T>() }
+        InputNode::new(self.key.clone(), TypeNode::of::<T>())
     }
 
     pub(crate) fn open(&self, inputs: &mut Inputs<'_>) -> DbResult<Reader<T>> {
