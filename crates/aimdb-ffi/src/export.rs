@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use aimdb_core::CodecError;
+pub use aimdb_core::CodecError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

@@ -78,7 +78,7 @@ pub use database::{
     aimdb_db, aimdb_db_free, aimdb_detach, aimdb_graph_json, aimdb_graph_text, aimdb_health_json,
     aimdb_is_healthy, aimdb_metrics_json, aimdb_report, aimdb_report_json, aimdb_request_shutdown,
 };
-pub use export::{Declaration, Field, header};
+pub use export::{CodecError, Declaration, Field, header};
 pub use log::{
     AIMDB_LOG_DEBUG, AIMDB_LOG_ERROR, AIMDB_LOG_INFO, AIMDB_LOG_TRACE, AIMDB_LOG_WARN,
     aimdb_log_fn, aimdb_log_level, aimdb_set_log,
@@ -94,7 +94,6 @@ pub use tap::{aimdb_tap_fn, aimdb_tap_set_error};
 pub use user_data::aimdb_free_fn;
 pub use value::Exported;
 
-pub use aimdb_core::CodecError;
 // The derives of `export_record!` name it.
 pub use serde;
 

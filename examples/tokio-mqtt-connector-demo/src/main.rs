@@ -18,9 +18,6 @@ mod view;
 
 use options::Options;
 
-/// The record of the readings that the broker sends back.
-const ECHO: &str = "broker.echo";
-
 #[tokio::main]
 async fn main() -> ExitCode {
     let options = match Options::from_args() {
@@ -80,7 +77,7 @@ fn build(url: &str) -> DbResult<AimDb<TokioAdapter>> {
     builder.configure::<Display>(CommandKey::Display, |reg| {
         reg.link_from(link(&CommandKey::Display), Json);
     });
-    builder.configure::<Temperature>(ECHO, |reg| {
+    builder.configure::<Temperature>(view::ECHO, |reg| {
         reg.buffer(BufferCfg::SpmcQueue { capacity: 64 })
             .link_from(mqtt::filter("sensors/temp/+").qos(QoS::AtLeastOnce), view::reading())
             .tap(view::count_echo);
