@@ -45,7 +45,8 @@ pub trait Waitable {
     /// the ticket holds a place in the wait list, and `cx`'s waker is woken at the next change; the caller then polls
     /// again. `Ready` gives the ticket's place up.
     ///
-    /// `poll_ready` itself never wakes `cx`'s waker, so the caller may hold a lock that the waker takes.
+    /// `poll_ready` may wake `cx`'s waker before it returns `Pending`, for instance while another reader's `Clone` takes long.
+    /// So the caller must not hold a lock that the waker takes.
     fn poll_ready(&self, ticket: &mut WaitTicket, cx: &mut Context<'_>) -> Poll<()>;
 
     /// Gives the ticket's place in the wait list up, before it was ready.
