@@ -5,7 +5,8 @@
 #   end_mutations                         fails if a mutation survived, or if a place was not found
 #
 # RUN is a function or command that is called with the copy's folder; a mutation is caught if RUN fails. The script that
-# sources this defines `caught_by`, which reads RUN's output and prints the names of the tests that failed.
+# sources this defines `caught_by`, which reads RUN's output and prints the names of the tests that failed. If no test
+# program began, the mutation is not caught: RUN must build without a time limit.
 # Mode `check` builds nothing and copies nothing: it only verifies that each FROM is in its FILE exactly once.
 
 begin_mutations() {
@@ -45,6 +46,10 @@ mutate_file() {
     grep -A6 '^error' <<<"$out" >&2
     echo "does not compile: $what" >&2
     exit 1
+  elif ! grep -qa '^running [0-9]* test' <<<"$out"; then
+    tail -n 20 <<<"$out" >&2
+    verdict="NOT CAUGHT (no test ran, status $status)"
+    survivors=$((survivors + 1))
   else
     verdict=$(caught_by <<<"$out" | head -n 2 | paste -sd, | sed 's/,/, /') || true
     [ -n "$verdict" ] || verdict="(no test failed, status $status)"

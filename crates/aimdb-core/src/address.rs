@@ -1,10 +1,10 @@
-//! Where a link leads: `scheme://topic?option=value&…`.
+//! Addresses of links: `scheme://topic?option=value&…`.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-/// The direction of a link, as its record sees it.
+/// The direction of a link, seen from its record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum Direction {
@@ -15,54 +15,65 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// Whether values leave the record.
+    /// Whether the link carries values from the record to the connector.
     #[must_use]
     pub const fn is_outbound(self) -> bool {
         matches!(self, Self::Outbound)
     }
 }
 
-/// A link's address. The scheme is a connector's name; what follows is the connector's business.
+/// The address of a link: a connector's name, a topic, and options.
 ///
-/// Text and typed addresses become the same thing, so one check serves both.
+/// The connector defines the meaning of the topic and the options, and checks both when the graph is built. A text and
+/// a typed target result in the same address, so one check serves both.
+///
+/// ```
+/// use aimdb_core::Address;
+///
+/// let address = Address::new("mqtt", "home/+/temp").option("qos", 1);
+/// assert_eq!(address.to_string(), "mqtt://home/+/temp?qos=1");
+/// assert_eq!(Address::parse("mqtt://home/+/temp?qos=1"), Ok(address));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
-    /// The connector's name.
+    /// The name of the connector that serves the link.
     pub scheme: String,
-    /// The topic, or whatever the protocol calls it.
+    /// The topic, or the protocol's equivalent of it.
     pub topic: String,
-    /// Options in the order they were written. A flag has an empty value.
+    /// The options, in the order of the text. A flag has an empty value.
     pub options: Vec<(String, String)>,
 }
 
 impl Address {
-    /// An address without options.
+    /// Returns an address without options.
     #[must_use]
     pub fn new(scheme: impl Into<String>, topic: impl Into<String>) -> Self {
         Self { scheme: scheme.into(), topic: topic.into(), options: Vec::new() }
     }
 
-    /// Adds an option.
+    /// Appends an option and returns the address.
     #[must_use]
     pub fn option(mut self, name: &str, value: impl ToString) -> Self {
         self.options.push((name.into(), value.to_string()));
         self
     }
 
-    /// Reads `scheme://topic?option=value&…`. The first `?` ends the topic.
+    /// Parses `scheme://topic?option=value&…`.
+    ///
+    /// The first `?` ends the topic.
     ///
     /// # Errors
     ///
-    /// What is missing, in words.
+    /// A description of the fault: the scheme is missing, empty or has an invalid character, or an option has no name.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (scheme, rest) = text.split_once("://").ok_or("it has no `scheme://`")?;
         if scheme.is_empty() {
             return Err("the scheme before `://` is empty".into());
         }
-        if let Some(odd) =
+        if let Some(invalid) =
             scheme.chars().find(|c| !c.is_ascii_alphanumeric() && !"+-._".contains(*c))
         {
-            return Err(alloc::format!("the scheme `{scheme}` contains `{odd}`"));
+            return Err(alloc::format!("the scheme `{scheme}` contains `{invalid}`"));
         }
         let (topic, query) = rest.split_once('?').unwrap_or((rest, ""));
         let options = query

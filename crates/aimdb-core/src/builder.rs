@@ -331,7 +331,7 @@ impl<R> AimDbBuilder<R> {
         R: Runtime,
     {
         let db = self.build()?;
-        db.run_to_the_end().await
+        db.run_until_exhausted().await
     }
 
     /// Makes the records and the stages. Its findings are those that a check cannot have: no memory for a buffer, and a
@@ -373,7 +373,7 @@ impl<R> AimDbBuilder<R> {
             links: finished.links,
             stop_on_failure: self.stop_on_failure,
             deadline: self.deadline,
-            phase: Lock::new(Default::default()),
+            shutdown: Lock::new(Default::default()),
         }))
     }
 }

@@ -1,4 +1,4 @@
-//! What a stage is given besides its handle: time, log, and a way to end.
+//! The context of a stage: time, log, failure and shutdown.
 
 use crate::sync::Arc;
 use alloc::string::ToString;
@@ -12,16 +12,33 @@ use crate::clock::Instant;
 use crate::engine::stage::StageCell;
 use crate::runtime::adapter::{LogLevel, Runtime};
 
-/// A stage's view of its runtime. Cheap to clone.
+/// The context that a stage's function receives next to its handle.
+///
+/// It has the runtime's [clock and timers](Self::time) and its [log](Self::log), reports the stage's
+/// [failure](Self::fail), and requests or observes a shutdown. A clone is cheap.
+///
+/// ```
+/// use aimdb_core::{Producer, Runtime, RuntimeContext};
+/// # async fn read_sensor() -> Result<f32, std::io::Error> { Ok(21.5) }
+///
+/// async fn sensor<R: Runtime>(ctx: RuntimeContext<R>, celsius: Producer<f32, R>) {
+///     loop {
+///         match read_sensor().await {
+///             Ok(value) => {
+///                 if celsius.produce(value).await.is_err() {
+///                     return;
+///                 }
+///             }
+///             // The stage fails with this cause; with a restart policy, its next attempt follows.
+///             Err(error) => return ctx.fail(error),
+///         }
+///         ctx.time().sleep(ctx.time().secs(1)).await;
+///     }
+/// }
+/// ```
 pub struct RuntimeContext<R> {
     runtime: Arc<R>,
     cell: Arc<StageCell>,
-}
-
-impl<R> Clone for RuntimeContext<R> {
-    fn clone(&self) -> Self {
-        Self { runtime: Arc::clone(&self.runtime), cell: Arc::clone(&self.cell) }
-    }
 }
 
 impl<R: Runtime> RuntimeContext<R> {
@@ -33,43 +50,47 @@ impl<R: Runtime> RuntimeContext<R> {
         &self.cell
     }
 
-    /// The runtime itself.
+    /// The runtime adapter.
     #[must_use]
     pub fn runtime(&self) -> &Arc<R> {
         &self.runtime
     }
 
-    /// The clock and the timers.
+    /// The runtime's clock and timers.
     #[must_use]
     pub fn time(&self) -> Time<R> {
         Time { runtime: Arc::clone(&self.runtime) }
     }
 
-    /// The log, with this stage's record as its origin.
+    /// The runtime's log, with the stage's record or connector as the origin of each line.
     #[must_use]
     pub fn log(&self) -> Log<R> {
         Log { runtime: Arc::clone(&self.runtime), cell: Arc::clone(&self.cell) }
     }
 
-    /// The key of the record this stage belongs to, or the name of the connector.
+    /// The key of the record that the stage belongs to, or the connector's name.
     #[must_use]
     pub fn record(&self) -> &str {
         self.cell.owner.name()
     }
 
-    /// The stage's name, as it stands in the graph and in `health()`.
+    /// The stage's name in the graph and in the health.
     #[must_use]
     pub fn stage(&self) -> &str {
         &self.cell.name
     }
 
-    /// Says why this stage is about to return. A stage that reported a cause and returns has failed; one that just
-    /// returns has finished.
+    /// Reports a failure of the stage, which then returns.
+    ///
+    /// A stage that returns after this call has [failed](crate::health::StageState::Failed) with `cause`; a stage that
+    /// returns without it has finished. The call itself does not end the stage. A later call replaces the cause.
     pub fn fail(&self, cause: impl fmt::Display) {
         self.cell.report(cause.to_string());
     }
 
-    /// Asks for an orderly shutdown of the whole database; `run()` carries it out.
+    /// Requests a shutdown of the whole database, which the caller of `run()` performs.
+    ///
+    /// Returns at once.
     pub fn shutdown(&self) {
         self.cell.engine().request_shutdown();
     }
@@ -80,21 +101,35 @@ impl<R: Runtime> RuntimeContext<R> {
         self.cell.engine().is_stopping()
     }
 
-    /// Waits until a shutdown has begun. Sources are ended then by themselves; a tap that waits for something other
-    /// than its reader should end on this.
+    /// Waits until a shutdown has begun.
+    ///
+    /// A source does not need it: the engine stops it at its next await. A tap that awaits anything but its reader
+    /// should also await this, and return.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
     pub async fn stopping(&self) {
         let engine = self.cell.engine();
         engine.changed.until(|| engine.is_stopping()).await;
     }
 
-    /// Whether a shutdown has begun. Otherwise `stopping`, the future of [`stopping`](Self::stopping), registers the
-    /// waker of `cx`.
+    /// Returns whether a shutdown has begun, and registers the waker of `cx` if not.
+    ///
+    /// `stopping` is the future of [`stopping`](Self::stopping), which registers the waker. Hand-written futures use
+    /// it.
     pub fn poll_stopping(
         &self,
         stopping: Pin<&mut impl Future<Output = ()>>,
         cx: &mut Context<'_>,
     ) -> bool {
         self.is_stopping() || stopping.poll(cx).is_ready()
+    }
+}
+
+impl<R> Clone for RuntimeContext<R> {
+    fn clone(&self) -> Self {
+        Self { runtime: Arc::clone(&self.runtime), cell: Arc::clone(&self.cell) }
     }
 }
 
@@ -108,56 +143,75 @@ impl<R> fmt::Debug for RuntimeContext<R> {
 }
 
 /// The runtime's clock and timers.
+///
+/// [`RuntimeContext::time`] returns it. A clone is cheap.
+///
+/// ```
+/// use aimdb_core::{Elapsed, Runtime, Time};
+///
+/// /// The reply, or `Elapsed` after 250 ms.
+/// async fn reply<R: Runtime>(
+///     time: Time<R>,
+///     request: impl Future<Output = u32>,
+/// ) -> Result<u32, Elapsed> {
+///     time.sleep(time.millis(10)).await;
+///     time.timeout(time.millis(250), request).await
+/// }
+/// ```
 pub struct Time<R> {
     runtime: Arc<R>,
 }
 
-impl<R> Clone for Time<R> {
-    fn clone(&self) -> Self {
-        Self { runtime: Arc::clone(&self.runtime) }
-    }
-}
-
 impl<R: Runtime> Time<R> {
-    /// The time now.
+    /// The present time of the runtime's monotonic clock.
     #[must_use]
     pub fn now(&self) -> Instant {
         self.runtime.now()
     }
 
-    /// So many seconds.
+    /// Returns a duration of `secs` seconds.
     #[must_use]
     pub const fn secs(&self, secs: u64) -> Duration {
         Duration::from_secs(secs)
     }
 
-    /// So many milliseconds.
+    /// Returns a duration of `millis` milliseconds.
     #[must_use]
     pub const fn millis(&self, millis: u64) -> Duration {
         Duration::from_millis(millis)
     }
 
-    /// So many microseconds.
+    /// Returns a duration of `micros` microseconds.
     #[must_use]
     pub const fn micros(&self, micros: u64) -> Duration {
         Duration::from_micros(micros)
     }
 
-    /// Completes after `duration`. May be dropped at any time.
+    /// Returns a future that completes after `duration`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the timer.
     pub fn sleep(&self, duration: Duration) -> R::Sleep {
         self.sleep_until(self.now() + duration)
     }
 
-    /// Completes at `deadline`, at once if that has passed.
+    /// Returns a future that completes at `deadline`, or at its first poll if `deadline` has passed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the timer.
     pub fn sleep_until(&self, deadline: Instant) -> R::Sleep {
         self.runtime.sleep_until(deadline)
     }
 
-    /// Ticks at once and then every `period`, on a grid that does not drift.
+    /// Returns an interval whose first tick is due now, and whose further ticks are due every `period`.
+    ///
+    /// The ticks are multiples of `period` after the first one; they do not drift.
     ///
     /// # Panics
     ///
-    /// If `period` is zero.
+    /// Panics if `period` is zero.
     #[must_use]
     #[track_caller]
     pub fn interval(&self, period: Duration) -> Interval<R> {
@@ -165,9 +219,22 @@ impl<R: Runtime> Time<R> {
         Interval { runtime: Arc::clone(&self.runtime), next: self.now(), period, missed: 0 }
     }
 
-    /// `future`, or [`Elapsed`] if it takes longer than `limit`. It is polled at least once.
+    /// Limits `future` to the time `limit`.
+    ///
+    /// The result is the output of `future`, or [`Elapsed`] if it has not completed after `limit`. Each poll polls
+    /// `future` before the timer, so a future that is ready at once succeeds even with a `limit` of zero.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the result, or its end with `Elapsed`, drops `future` before it completes.
     pub fn timeout<F: Future>(&self, limit: Duration, future: F) -> Timeout<F, R::Sleep> {
         Timeout { future, sleep: self.sleep(limit) }
+    }
+}
+
+impl<R> Clone for Time<R> {
+    fn clone(&self) -> Self {
+        Self { runtime: Arc::clone(&self.runtime) }
     }
 }
 
@@ -177,7 +244,23 @@ impl<R> fmt::Debug for Time<R> {
     }
 }
 
-/// Ticks on a fixed grid; made by [`Time::interval`].
+/// A periodic timer without drift.
+///
+/// [`Time::interval`] returns it.
+///
+/// ```
+/// use aimdb_core::{Producer, Runtime, RuntimeContext};
+///
+/// async fn counter<R: Runtime>(ctx: RuntimeContext<R>, count: Producer<u64, R>) {
+///     let mut interval = ctx.time().interval(ctx.time().millis(100));
+///     for number in 0.. {
+///         interval.tick().await;
+///         if count.produce(number).await.is_err() {
+///             return;
+///         }
+///     }
+/// }
+/// ```
 pub struct Interval<R> {
     runtime: Arc<R>,
     next: Instant,
@@ -186,12 +269,14 @@ pub struct Interval<R> {
 }
 
 impl<R: Runtime> Interval<R> {
-    /// Waits for the next tick and gives the time it was due. Ticks that were due while nobody waited are skipped, not
-    /// made up for, and counted in [`missed`](Self::missed); the grid stays.
+    /// Waits for the next tick and returns the time at which it was due.
+    ///
+    /// If a call is late by one or more periods, the interval skips the ticks that were due in the meantime and counts
+    /// them in [`missed`](Self::missed). The next tick is again a multiple of the period after the first one.
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it is ready, the tick is still to come.
+    /// If the future is dropped before it completes, the next call waits for the same tick.
     pub async fn tick(&mut self) -> Instant {
         self.runtime.sleep_until(self.next).await;
         let due = self.next;
@@ -202,7 +287,7 @@ impl<R: Runtime> Interval<R> {
         due
     }
 
-    /// How many ticks were skipped because the stage came too late for them.
+    /// The number of ticks skipped because calls of [`tick`](Self::tick) were late.
     #[must_use]
     pub const fn missed(&self) -> u64 {
         self.missed
@@ -218,7 +303,7 @@ impl<R> fmt::Debug for Interval<R> {
     }
 }
 
-/// The time ran out.
+/// The error of [`Time::timeout`]: the future did not complete in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed;
 
@@ -254,39 +339,50 @@ impl<F: Future, S: Future<Output = ()>> Future for Timeout<F, S> {
     }
 }
 
-/// The runtime's log, seen from one stage.
+/// The runtime's log, for the lines of one stage.
+///
+/// [`RuntimeContext::log`] returns it. Each line has the stage's record or connector as its origin; the runtime adapter
+/// decides where lines appear and which levels it shows.
+///
+/// ```
+/// use aimdb_core::{Log, Runtime};
+///
+/// fn report<R: Runtime>(log: &Log<R>, celsius: f32) {
+///     log.info(format_args!("{celsius:.1} °C"));
+/// }
+/// ```
 pub struct Log<R> {
     runtime: Arc<R>,
     cell: Arc<StageCell>,
 }
 
 impl<R: Runtime> Log<R> {
-    /// Writes one line.
+    /// Writes one line at `level`.
     pub fn log(&self, level: LogLevel, message: impl fmt::Display) {
         self.runtime.log(level, self.cell.owner.name(), format_args!("{message}"));
     }
 
-    /// At [`LogLevel::Trace`].
+    /// Writes one line at [`LogLevel::Trace`].
     pub fn trace(&self, message: impl fmt::Display) {
         self.log(LogLevel::Trace, message);
     }
 
-    /// At [`LogLevel::Debug`].
+    /// Writes one line at [`LogLevel::Debug`].
     pub fn debug(&self, message: impl fmt::Display) {
         self.log(LogLevel::Debug, message);
     }
 
-    /// At [`LogLevel::Info`].
+    /// Writes one line at [`LogLevel::Info`].
     pub fn info(&self, message: impl fmt::Display) {
         self.log(LogLevel::Info, message);
     }
 
-    /// At [`LogLevel::Warn`].
+    /// Writes one line at [`LogLevel::Warn`].
     pub fn warn(&self, message: impl fmt::Display) {
         self.log(LogLevel::Warn, message);
     }
 
-    /// At [`LogLevel::Error`].
+    /// Writes one line at [`LogLevel::Error`].
     pub fn error(&self, message: impl fmt::Display) {
         self.log(LogLevel::Error, message);
     }

@@ -1,8 +1,11 @@
-//! The AimDB engine: typed records, four buffers, a graph that is checked whole before the first message flows, and
-//! supervised stages. It knows no runtime, no socket and no protocol; adapters and connectors bring those.
+//! The AimDB engine: an async, in-memory, typed data plane.
+//!
+//! The engine has typed records with four kinds of buffer, a graph that is checked as a whole before the first value
+//! flows, and supervised stages. It depends on no runtime, no socket and no protocol: runtime adapters and connectors
+//! provide those.
 //!
 //! A program declares *records* (a [key](RecordKey), a Rust type, a [buffer](BufferCfg)) and the async *stages* around
-//! them, and hands control over:
+//! them, and passes control to the engine:
 //!
 //! ```text
 //!              configure()                  build()                   start()
@@ -13,15 +16,15 @@
 //!                                                        transform ◀────┘
 //! ```
 //!
-//! Start with [`AimDbBuilder`]. [`Registrar`] has everything that can be said of one record, [`buffer`] compares the
-//! four buffers, [`graph`] is what gets checked, [`AimDb`] is the running database, [`link`] and [`runtime`] are for
-//! those who write a connector or an adapter.
+//! Start with [`AimDbBuilder`]. [`Registrar`] declares one record, [`buffer`] compares the four buffers, [`graph`]
+//! describes the graph and its findings, and [`AimDb`] is the running database. Authors of connectors read [`link`],
+//! authors of runtime adapters read [`runtime`].
 //!
 //! # Features
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `std` (default) | a lock for threads; panics are caught at the edge of a stage |
+//! | `std` (default) | a lock for threads; the engine catches panics of stages and codecs |
 //! | `derive` (default) | `#[derive(RecordKey)]` |
 //! | `json` (default) | the [`Json`] codec |
 //! | `postcard` (default) | the [`Postcard`] codec |
@@ -29,7 +32,7 @@
 //!
 //! Features add names; they never change behaviour.
 #![cfg_attr(not(feature = "std"), no_std)]
-// Only `buffer::slot` and `buffer::queue` may say otherwise, and say why.
+// Only `buffer::slot` and `buffer::queue` allow unsafe code; both state why.
 #![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -86,10 +89,10 @@ pub use link::inbound::DeadLetter;
 pub use owner::{Owner, StageId};
 pub use registrar::Registrar;
 pub use runtime::adapter::{LogLevel, Runtime};
-pub use runtime::spawn::Spawn;
+pub use runtime::spawn::{SendRuntime, Spawn};
 pub use stages::input::{Input, input};
 pub use sync::Arc;
-/// Atomics for the models of crates above this one.
+/// Loom's atomics, for the models of crates that depend on this one.
 #[cfg(aimdb_loom)]
 #[doc(hidden)]
 pub use sync::loom_atomic;

@@ -1,4 +1,7 @@
-//! What the engine measures of itself: plain data, always compiled in.
+//! The counters of a database, as plain data.
+//!
+//! The engine always counts. [`AimDb::metrics`](crate::AimDb::metrics) returns a [`Metrics`]: a snapshot of every
+//! record, reader and link. Counters start at zero when the database is built, only grow, and are never reset.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -9,60 +12,92 @@ use crate::address::Direction;
 use crate::buffer::cfg::BufferCfg;
 use crate::clock::Instant;
 
-/// One record at one moment.
+/// A snapshot of all counters of a database.
+///
+/// `Display` prints one line for each record and each link.
+///
+/// ```
+/// use aimdb_core::{AimDb, Runtime};
+///
+/// fn print_loss<R: Runtime>(db: &AimDb<R>) {
+///     let metrics = db.metrics();
+///     if let Some(record) = metrics.record("temp.indoor") {
+///         for reader in &record.readers {
+///             println!("{} lost {} of {} values", reader.name, reader.lagged, record.produced);
+///         }
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Metrics {
+    /// The time of the snapshot.
+    pub at: Instant,
+    /// One entry for each record, in the order of registration.
+    pub records: Vec<RecordMetrics>,
+    /// One entry for each link, in the order of registration.
+    pub links: Vec<LinkMetrics>,
+}
+
+/// The counters of one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct RecordMetrics {
     /// The record's key.
     pub key: String,
-    /// The kind of its buffer.
+    /// The kind and the capacity of the record's buffer.
     pub buffer: BufferCfg,
-    /// Values accepted.
+    /// Values that the record accepted.
     pub produced: u64,
-    /// Values that left the buffer before any reader had taken them: overwritten, or, on a queue, accepted while
-    /// nobody was subscribed.
+    /// Values that left the buffer before any reader took them: overwritten, or, on a queue, accepted while the queue
+    /// had no subscriber.
     pub overwritten: u64,
-    /// Values held now.
+    /// Values in the buffer.
     pub depth: usize,
-    /// When the newest value came. Exact when a reader was waiting for it or nobody reads; while readers are busy it
-    /// is renewed at every 64th value and when a reader runs dry.
+    /// The time of the newest value. It is exact if a reader was waiting for the value or the record has no reader.
+    /// While readers are busy, the buffer renews it at every 64th value and when a reader has read all values.
     pub last_update: Option<Instant>,
-    /// The readers there are now.
+    /// The record's present readers.
     pub readers: Vec<ReaderMetrics>,
-    /// Set while writers wait for room.
+    /// The writers that wait for room, if there are any.
     pub blocked: Option<BlockedWriter>,
 }
 
-/// One reader of a record.
+/// The counters of one reader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct ReaderMetrics {
-    /// The stage that reads, or `"outside"` for a reader made through a handle.
+    /// The name of the stage that reads, or `"outside"` for a reader of a handle outside the graph.
     pub name: String,
-    /// Values taken.
+    /// Values that the reader took.
     pub delivered: u64,
-    /// Values lost to this reader.
+    /// Values that this reader lost.
     pub lagged: u64,
-    /// Values that wait for it. The value behind a lag that an event has
-    /// reported is one of them, beside those that the buffer holds.
+    /// Values that the reader has yet to take. The value behind a lag that an event has reported counts as one of them,
+    /// in addition to those in the buffer.
     pub pending: u64,
 }
 
-/// Writers that wait, and for whom.
+/// The writers of one record that wait, and the reader that they wait for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct BlockedWriter {
-    /// How many writers wait.
+    /// The number of waiting writers.
     pub writers: usize,
-    /// The reader that is furthest behind.
+    /// The name of the slowest reader: the one that is furthest behind.
     pub held_back_by: String,
-    /// For how long the first of them has waited.
+    /// The time that the first writer has waited.
     pub waiting: Duration,
 }
 
-/// One link at one moment.
+/// The counters of one link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct LinkMetrics {
     /// The record's key.
     pub key: String,
@@ -72,45 +107,34 @@ pub struct LinkMetrics {
     pub address: String,
     /// The direction of the link.
     pub direction: Direction,
-    /// Whether the connector holds a connection that serves this link.
+    /// Whether the connector has a connection that serves this link.
     pub connected: bool,
-    /// Messages handed to the broker (outbound) and, where the protocol acknowledges, acknowledged by it.
+    /// Outbound messages that the connector sent and, where the protocol acknowledges, the broker acknowledged.
     pub sent: u64,
-    /// Messages taken from the broker (inbound), whatever became of them.
+    /// Inbound messages that the connector received, including those that did not decode.
     pub received: u64,
     /// Payloads that did not decode.
     pub decode_errors: u64,
     /// Values that did not encode, or whose computed topic was not valid.
     pub encode_errors: u64,
-    /// Messages lost at this link: came in at a quality of service without acknowledgement when the record could not
-    /// take them; went out at such a quality when the connection broke; too large for the broker, or refused by it.
+    /// Messages lost at this link: inbound ones of a quality of service without acknowledgement that arrived while the
+    /// record could not accept them; outbound ones of such a quality that were in flight when the connection broke; and
+    /// messages that are too large for the broker or that the broker refused.
     pub dropped: u64,
-    /// Connections made after the first.
+    /// Connections after the first one.
     pub reconnects: u64,
-    /// What went wrong last, with its own time.
+    /// The link's last error. It remains after the link has recovered.
     pub last_error: Option<String>,
 }
 
-/// Everything measured, in the order of registration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct Metrics {
-    /// When this snapshot was taken.
-    pub at: Instant,
-    /// One entry for each record.
-    pub records: Vec<RecordMetrics>,
-    /// One entry for each link.
-    pub links: Vec<LinkMetrics>,
-}
-
 impl Metrics {
-    /// The record with this key.
+    /// Returns the counters of the record `key`, if the graph has it.
     #[must_use]
     pub fn record(&self, key: &str) -> Option<&RecordMetrics> {
         self.records.iter().find(|record| record.key == key)
     }
 
-    /// The link with this address on this record.
+    /// Returns the counters of the link of the record `key` with the address `address`, if the graph has it.
     #[must_use]
     pub fn link(&self, key: &str, address: &str) -> Option<&LinkMetrics> {
         self.links.iter().find(|link| link.key == key && link.address == address)

@@ -1,4 +1,4 @@
-//! Who a stage belongs to.
+//! Owners of stages, and the identifiers of stages.
 
 use alloc::string::String;
 use core::fmt;
@@ -7,7 +7,7 @@ use crate::sync::Arc;
 
 /// The owner of a stage: a record, a connector or a service.
 ///
-/// A record and a connector may have the same name, so a name alone does not say which of the two is meant.
+/// A record and a connector may have the same name, so a name alone does not identify an owner.
 ///
 /// ```
 /// use aimdb_core::Owner;
@@ -58,9 +58,9 @@ impl fmt::Display for Owner {
     }
 }
 
-/// One stage of a database: its owner and its name, which is unique for that owner.
+/// The identifier of a stage: its owner, and its name, unique for that owner.
 ///
-/// It prints as `owner/stage` and compares with that text:
+/// It prints as `owner/stage` and can be compared with that text:
 ///
 /// ```
 /// use aimdb_core::{Owner, StageId};
@@ -74,12 +74,12 @@ impl fmt::Display for Owner {
 pub struct StageId {
     /// The record, connector or service that the stage belongs to.
     pub owner: Owner,
-    /// The stage's name, as the graph and the health list it.
+    /// The stage's name in the graph and in the health.
     pub stage: String,
 }
 
 impl StageId {
-    /// The stage `stage` of `owner`.
+    /// Returns the identifier of the stage `stage` of `owner`.
     #[must_use]
     pub fn new(owner: Owner, stage: impl Into<String>) -> Self {
         Self { owner, stage: stage.into() }

@@ -1,14 +1,14 @@
-//! Where panics of user code are caught: at the edge of a stage, and around a codec.
+//! Panics of user code. The engine catches them around a stage, a codec and a dead-letter hook.
 //!
-//! Without `std` a panic ends the program (or resets the board), so there is nothing to catch.
+//! Without `std` a panic ends the program (or resets the board), so `catch` only calls its closure.
 
 use alloc::string::String;
 
-/// Runs `work`; a panic becomes its message.
+/// Runs `work` and returns its output, or the message of its panic.
 #[cfg(feature = "std")]
 pub(crate) fn catch<O>(work: impl FnOnce() -> O) -> Result<O, String> {
-    // What `work` borrows is either dropped right after a panic (a stage's future) or made of plain data that user
-    // code cannot leave half-changed (a link's payload buffer).
+    // Asserting unwind safety is correct: each caller either drops the data that `work` borrows right after a panic (a
+    // stage's future), or lends plain data that user code cannot leave half-changed (a link's payload buffer).
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).map_err(|payload| {
         let text = payload
             .downcast_ref::<&str>()
@@ -23,18 +23,18 @@ pub(crate) fn catch<O>(work: impl FnOnce() -> O) -> Result<O, String> {
     Ok(work())
 }
 
-/// A panic that was caught, to be resumed later.
+/// A caught panic, which its holder resumes later.
 #[cfg(feature = "std")]
 pub(crate) struct Caught(alloc::boxed::Box<dyn core::any::Any + Send>);
 
 #[cfg(feature = "std")]
 impl Caught {
-    /// Runs `work` and catches its panic. The caller must be able to continue whatever `work` left behind.
+    /// Runs `work` and catches its panic. The caller must be able to continue with the state that `work` left.
     pub(crate) fn by(work: impl FnOnce()) -> Result<(), Self> {
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).map_err(Self)
     }
 
-    /// Continues the panic. Without effect while another one unwinds, because two would end the process.
+    /// Resumes the panic. It has no effect while the thread unwinds another panic, because two would abort the process.
     pub(crate) fn resume(self) {
         if !std::thread::panicking() {
             std::panic::resume_unwind(self.0);
@@ -42,7 +42,7 @@ impl Caught {
     }
 }
 
-/// Without `std` there is nothing to catch.
+/// Without `std` a panic is never caught.
 #[cfg(not(feature = "std"))]
 pub(crate) enum Caught {}
 

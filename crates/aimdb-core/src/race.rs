@@ -1,19 +1,41 @@
-//! Futures side by side in one task, for the engine and for connectors that serve several links in one.
+//! Two futures in one task, for the engine and for connectors that serve several links in one task.
 
 use core::future::{Future, poll_fn};
 use core::pin::pin;
 use core::task::Poll;
 
-/// What came of a [`race`].
+/// The output of a [`race`].
+///
+/// The two variants are exhaustive, so a match needs no further arm.
 #[derive(Debug)]
 pub enum Either<A, B> {
-    /// The first future ended first, or both did at once.
+    /// The first future completed first, or both futures completed in the same poll.
     First(A),
-    /// The second one did.
+    /// The second future completed first.
     Second(B),
 }
 
-/// Whichever ends first; the other one is dropped. The first is asked first.
+/// Runs two futures until one completes, and drops the other.
+///
+/// Each poll polls `first` before `second`, so `first` wins if both are ready.
+///
+/// # Cancel safety
+///
+/// Dropping the future drops both futures. The future that loses is dropped before it completes, so both must be cancel
+/// safe where their work must not be lost.
+///
+/// ```
+/// use aimdb_core::race::{Either, race};
+/// use aimdb_core::{Reader, Runtime, RuntimeContext};
+///
+/// /// The next value, or `None` if the record closes or a shutdown begins first.
+/// async fn next<R: Runtime>(ctx: &RuntimeContext<R>, reader: &mut Reader<f32>) -> Option<f32> {
+///     match race(ctx.stopping(), reader.recv()).await {
+///         Either::First(()) => None,
+///         Either::Second(value) => value.ok(),
+///     }
+/// }
+/// ```
 pub async fn race<A, B>(
     first: impl Future<Output = A>,
     second: impl Future<Output = B>,

@@ -1,4 +1,4 @@
-//! A record: its key and its buffer, with its type and without.
+//! Records: a key and a buffer, with the value's type and without it.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -20,16 +20,16 @@ use crate::link::status::LinkInfo;
 use crate::metrics::RecordMetrics;
 use crate::sync::Arc;
 
-/// Records by key: for each key the indices of the records declared under it. A checked graph has one for each key.
+/// The indices of the records that were declared under each key. A checked graph has one record for each key.
 ///
-/// The builder and the database use one type of map, because each type of map is 5 KB of a microcontroller's flash.
+/// The builder and the database use one type of map, because each type of map takes 5 KB of a microcontroller's flash.
 pub(crate) type RecordIndex = BTreeMap<String, Vec<usize>>;
 
-/// A record as its handles see it.
+/// A record with its type, as its handles and stages share it.
 pub(crate) struct RecordCell<T: Clone> {
     pub(crate) key: Arc<str>,
     pub(crate) buffer: Arc<Buffer<T>>,
-    /// A mailbox with one taker only, until somebody says otherwise.
+    /// The record is a mailbox that accepts one taker, because it was not declared shared.
     pub(crate) exclusive: bool,
 }
 
@@ -51,12 +51,12 @@ impl<T: Record> RecordCell<T> {
     }
 }
 
-/// A record without its type.
+/// A record without its type, behind [`AnyRecord`].
 pub(crate) trait ErasedRecord: Send + Sync {
     fn close(&self);
     fn state(&self) -> &dyn BufferState;
     fn coordinator(&self) -> &Coordinator;
-    /// An `Arc<RecordCell<T>>`.
+    /// The `Arc<RecordCell<T>>` itself, for a downcast.
     fn typed(&self) -> &dyn Any;
 }
 
@@ -78,45 +78,49 @@ impl<T: Record> ErasedRecord for Arc<RecordCell<T>> {
     }
 }
 
-/// One record as the engine keeps it.
+/// A record as the engine keeps it: the type-erased record, and the stages and links that write it.
 pub(crate) struct AnyRecord {
     pub(crate) key: Arc<str>,
     pub(crate) value: TypeNode,
-    pub(crate) erased: Box<dyn ErasedRecord>,
-    /// The tasks that write it and must have ended before it is closed.
+    inner: Box<dyn ErasedRecord>,
+    /// The stages that write the record. A shutdown closes the record after all of them have ended.
     pub(crate) writers: Vec<Arc<StageCell>>,
-    /// The links that fill it and must have ended before it is closed.
+    /// The inbound links that write the record. A shutdown closes the record after all of them have ended.
     pub(crate) inbound: Vec<LinkInfo>,
 }
 
 impl AnyRecord {
-    pub(crate) fn metrics(&self) -> RecordMetrics {
-        self.erased.coordinator().metrics(self.erased.state(), &self.key)
-    }
-
-    pub(crate) fn backlog(&self) -> Vec<Backlog> {
-        self.erased.coordinator().backlog(self.erased.state())
-    }
-
-    pub(crate) fn delivered_to_stages(&self) -> u64 {
-        self.erased.coordinator().delivered_to_stages()
-    }
-
     pub(crate) fn new<T: Record>(record: Arc<RecordCell<T>>) -> Self {
         Self {
             key: Arc::clone(&record.key),
             value: TypeNode::of::<T>(),
-            erased: Box::new(record),
+            inner: Box::new(record),
             writers: Vec::new(),
             inbound: Vec::new(),
         }
     }
 
     pub(crate) fn typed<T: Record>(&self) -> DbResult<Arc<RecordCell<T>>> {
-        self.erased.typed().downcast_ref().cloned().ok_or_else(|| DbError::WrongType {
+        self.inner.typed().downcast_ref().cloned().ok_or_else(|| DbError::WrongType {
             key: self.key.as_ref().into(),
             registered: self.value.name,
             requested: core::any::type_name::<T>(),
         })
+    }
+
+    pub(crate) fn close(&self) {
+        self.inner.close();
+    }
+
+    pub(crate) fn metrics(&self) -> RecordMetrics {
+        self.inner.coordinator().metrics(self.inner.state(), &self.key)
+    }
+
+    pub(crate) fn backlog(&self) -> Vec<Backlog> {
+        self.inner.coordinator().backlog(self.inner.state())
+    }
+
+    pub(crate) fn delivered_to_stages(&self) -> u64 {
+        self.inner.coordinator().delivered_to_stages()
     }
 }

@@ -1,4 +1,4 @@
-//! From a plan to stages: each stage receives its cell, its handles and its task.
+//! Wiring: builds the stages of a checked plan, each with its cell, its handles and its task.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -23,18 +23,20 @@ use crate::runtime::spawn::{Spawn, SpawnError};
 use crate::stages::input::Inputs;
 use crate::sync::Arc;
 
-/// Connects one stage: makes its handles and gives its future to the runtime.
+/// Wires one stage: makes its handles and spawns its future on the runtime.
 pub(crate) type Wire<R> = Box<dyn FnOnce(&mut Wiring<'_, R>, StageSite) -> Result<(), Finding>>;
 
-/// The place of a stage in the graph.
+/// The position of a stage in the graph.
 pub(crate) struct StageSite {
-    /// The index of its record.
+    /// The index of the record that the stage belongs to.
     pub(crate) record: usize,
-    /// Its name, unique within the record.
+    /// The stage's name, unique within the record.
     pub(crate) name: Arc<str>,
 }
 
-/// What the stages of one database are connected with. The plan has been checked, so lookups by key and type succeed.
+/// The parts of one database that its stages are wired to.
+///
+/// The plan has been checked, so lookups by key and type succeed.
 pub(crate) struct Wiring<'b, R> {
     pub(crate) runtime: &'b Arc<R>,
     engine: &'b Arc<Engine>,
@@ -73,7 +75,7 @@ impl<'b, R: Runtime> Wiring<'b, R> {
         }
     }
 
-    /// Connects one stage of the record at index `record`.
+    /// Wires one stage of the record at index `record`.
     pub(crate) fn stage(
         &mut self,
         record: usize,
@@ -83,25 +85,26 @@ impl<'b, R: Runtime> Wiring<'b, R> {
         wire(self, StageSite { record, name: stage.name.as_str().into() })
     }
 
-    /// The record that the stage belongs to.
+    /// Returns the record that the stage belongs to.
     pub(crate) fn record<T: Record>(&self, site: &StageSite) -> Arc<RecordCell<T>> {
         self.records[site.record].typed().expect("a draft makes its record with its own type")
     }
 
-    /// The readers of a transform, which `open` subscribes.
+    /// Returns the readers of a transform, which `open` subscribes.
     pub(crate) fn inputs<O>(
         &self,
         site: &StageSite,
         open: impl FnOnce(&mut Inputs<'_>) -> DbResult<O>,
     ) -> O {
         let find = |key: &str| self.index.get(key).map(|indices| &self.records[indices[0]]);
-        // Several transforms with one name may read a record: the owner tells their readers apart.
+        // Transforms of different records may have one name and read one record. With their owner in the name, their
+        // readers differ in metrics and reports.
         let reader = alloc::format!("{}/{}", self.records[site.record].key, site.name);
         let mut inputs = Inputs { reader: reader.into(), find: &find };
         open(&mut inputs).expect("the check has found every input, with its type")
     }
 
-    /// Makes the stage's cell and context, calls `make` for its future, and gives that to the runtime.
+    /// Makes the stage's cell and context, calls `make` for the stage's future, and spawns it on the runtime.
     pub(crate) fn spawn<F>(
         &mut self,
         site: &StageSite,
@@ -113,7 +116,7 @@ impl<'b, R: Runtime> Wiring<'b, R> {
         R: Spawn<F>,
     {
         let cell = self.new_cell(site, role);
-        self.launch(cell, make)
+        self.spawn_on_runtime(cell, make)
     }
 
     fn new_cell(&mut self, site: &StageSite, role: StageRole) -> Arc<StageCell> {
@@ -126,7 +129,7 @@ impl<'b, R: Runtime> Wiring<'b, R> {
         cell
     }
 
-    fn launch<F>(
+    fn spawn_on_runtime<F>(
         &self,
         cell: Arc<StageCell>,
         make: impl FnOnce(RuntimeContext<R>) -> F,
@@ -137,10 +140,10 @@ impl<'b, R: Runtime> Wiring<'b, R> {
     {
         let context = RuntimeContext::new(Arc::clone(self.runtime), Arc::clone(&cell));
         let stage = Stage::new(make(context), Arc::clone(&cell), Arc::clone(self.runtime));
-        self.runtime.spawn(stage).map_err(|refusal| refused(&cell.id(), &refusal))
+        self.runtime.spawn(stage).map_err(|error| spawn_finding(&cell.id(), &error))
     }
 
-    /// Hands a record's outbound link to the connector that `link` names.
+    /// Adds an outbound link of the stage's record to the links of the connector that `link` names.
     pub(crate) fn link_out(
         &mut self,
         site: &StageSite,
@@ -151,7 +154,7 @@ impl<'b, R: Runtime> Wiring<'b, R> {
         self.links[connector].outbound.push(make(info));
     }
 
-    /// Hands a record's inbound link to the connector that `link` names.
+    /// Adds an inbound link of the stage's record to the links of the connector that `link` names.
     pub(crate) fn link_in(
         &mut self,
         site: &StageSite,
@@ -184,7 +187,7 @@ impl<'b, R: Runtime> Wiring<'b, R> {
         (connector.expect("the check has refused links to connectors that do not exist"), info)
     }
 
-    /// Starts the connector at index `connector` with the links that were handed to it.
+    /// Spawns the connector at index `connector` with the links that were added to it.
     pub(crate) fn connector<F>(
         &mut self,
         connector: usize,
@@ -195,7 +198,8 @@ impl<'b, R: Runtime> Wiring<'b, R> {
         R: Spawn<F>,
     {
         let links = core::mem::take(&mut self.links[connector]);
-        self.launch(Arc::clone(&self.connector_cells[connector]), |context| run(links, context))
+        let cell = Arc::clone(&self.connector_cells[connector]);
+        self.spawn_on_runtime(cell, |context| run(links, context))
     }
 
     pub(crate) fn finish(self) -> Wired {
@@ -203,24 +207,18 @@ impl<'b, R: Runtime> Wiring<'b, R> {
     }
 }
 
-fn refused(stage: &StageId, refusal: &SpawnError) -> Finding {
-    let problem =
-        alloc::format!("the runtime refused its stage `{}`: {}", stage.stage, refusal.reason);
-    Finding::new(Rule::Runtime, stage.owner.name(), problem, refusal.help)
-}
-
-/// What [`Wiring`] leaves to the database.
+/// The stages and links that [`Wiring`] has made, for the database.
 pub(crate) struct Wired {
     pub(crate) cells: Vec<Arc<StageCell>>,
     pub(crate) links: Vec<LinkInfo>,
-    /// The stages that write a record, by the record's index.
+    /// Each stage that writes a record, with the record's index.
     writers: Vec<(usize, Arc<StageCell>)>,
-    /// The links that fill a record, by the record's index.
+    /// Each inbound link, with the index of the record that it writes.
     inbound: Vec<(usize, LinkInfo)>,
 }
 
 impl Wired {
-    /// Tells each record which stages and links write it.
+    /// Adds to each record the stages and links that write it.
     pub(crate) fn attach_to(&self, mut records: Vec<AnyRecord>) -> Vec<AnyRecord> {
         for (record, cell) in &self.writers {
             records[*record].writers.push(Arc::clone(cell));
@@ -230,4 +228,10 @@ impl Wired {
         }
         records
     }
+}
+
+fn spawn_finding(stage: &StageId, error: &SpawnError) -> Finding {
+    let problem =
+        alloc::format!("the runtime refused its stage `{}`: {}", stage.stage, error.reason);
+    Finding::new(Rule::Runtime, stage.owner.name(), problem, error.help)
 }

@@ -240,7 +240,7 @@ fn a_command_that_the_last_taker_left_is_undelivered_unless_a_later_taker_took_i
         }
         let undelivered = shut_down(&runtime, &db).undelivered;
         let stage = db.graph().records[0].stages[0].name.clone();
-        let unread = Undelivered { record: "record".into(), stage, unread: 1, interrupted: 0 };
+        let unread = Undelivered::new("record", stage, 1, 0);
         assert_eq!(undelivered, if taken { Vec::new() } else { vec![unread] });
     }
 }

@@ -57,7 +57,7 @@ fn queue_of_one() -> (Arc<TestRuntime>, AimDb<TestRuntime>, InboundLink) {
 }
 
 fn accept(link: &mut InboundLink, payload: &[u8]) -> Poll<Result<(), Closed>> {
-    let message = Incoming { topic: "in", parts: &[], payload };
+    let message = Incoming::new("in", payload);
     link.poll_accept(&message, &mut Context::from_waker(Waker::noop()))
 }
 
@@ -66,16 +66,16 @@ fn a_link_holds_one_value_for_a_full_record_and_accepts_no_further_message() {
     let (runtime, db, mut link) = queue_of_one();
     let mut reader = db.consumer::<u8>("in").unwrap().subscribe().unwrap();
     assert_eq!(accept(&mut link, &[1]), Poll::Ready(Ok(())));
-    assert!(!link.holds());
+    assert!(!link.has_pending());
     assert_eq!(accept(&mut link, &[2]), Poll::Ready(Ok(())));
-    assert!(link.holds());
+    assert!(link.has_pending());
     assert_eq!(accept(&mut link, &[3]), Poll::Pending);
     assert_eq!(db.metrics().links[0].received, 2);
 
     runtime.block_on(async {
         assert_eq!(reader.recv().await, Ok(1));
         assert_eq!(poll_fn(|cx| link.poll_flush(cx)).await, Ok(()));
-        assert!(!link.holds());
+        assert!(!link.has_pending());
         assert_eq!(reader.recv().await, Ok(2));
     });
 }
@@ -84,7 +84,7 @@ fn a_link_holds_one_value_for_a_full_record_and_accepts_no_further_message() {
 fn a_message_that_does_not_decode_is_accepted_and_holds_no_value() {
     let (_runtime, db, mut link) = queue_of_one();
     assert_eq!(accept(&mut link, b"no number"), Poll::Ready(Ok(())));
-    assert!(!link.holds());
+    assert!(!link.has_pending());
     assert_eq!(db.metrics().links[0].decode_errors, 1);
 }
 
@@ -99,7 +99,7 @@ fn a_held_value_of_a_closed_record_is_reported_as_lost_once() {
         // The deadline passes before the link is dropped.
         let _report = db.shutdown(ms(1)).await;
         assert_eq!(poll_fn(|cx| link.poll_flush(cx)).await, Err(Closed));
-        assert!(!link.holds());
+        assert!(!link.has_pending());
         assert_eq!(poll_fn(|cx| link.poll_flush(cx)).await, Ok(()));
     });
     assert_eq!(accept(&mut link, &[3]), Poll::Ready(Err(Closed)));

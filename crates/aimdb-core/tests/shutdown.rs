@@ -156,12 +156,8 @@ fn a_deadline_that_is_too_short_reports_undelivered_values_exactly() {
         let report = tap.shut_down(ms(105));
         let processed = tap.seen.len() as u64;
         assert_eq!(processed, 10);
-        let undelivered = Undelivered {
-            record: "numbers".into(),
-            stage: "tap".into(),
-            unread: u64::from(ACCEPTED) - processed - 1,
-            interrupted: 1,
-        };
+        let unread = u64::from(ACCEPTED) - processed - 1;
+        let undelivered = Undelivered::new("numbers", "tap", unread, 1);
         assert_eq!(report.undelivered, [undelivered], "on a {buffer}");
         assert_eq!(report.drained, processed + 1);
         assert_eq!(report.aborted, ["numbers/tap"]);

@@ -47,7 +47,7 @@ fn assert_shut_down(db: &AimDb<TestRuntime>, report: &ShutdownReport) {
     for key in ["a", "b", "c"] {
         assert!(db.producer::<u64>(key).unwrap().is_closed(), "{key} is open after {report}");
     }
-    assert!(db.health().stages.iter().all(|stage| stage.state.is_end()), "{report}");
+    assert!(db.health().stages.iter().all(|stage| stage.state.is_terminal()), "{report}");
     let seen = db.metrics().record("a").unwrap().produced;
     assert_eq!(seen, 10);
 }

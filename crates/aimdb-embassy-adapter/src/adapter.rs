@@ -5,12 +5,14 @@ use core::future::Future;
 
 use aimdb_core::runtime::SpawnError;
 use aimdb_core::stages::Stage;
-use aimdb_core::{Instant, LogLevel, Runtime, Spawn};
+use aimdb_core::{Instant, LogLevel, Runtime, SendRuntime, Spawn};
 use embassy_executor::Spawner;
 use embassy_time::{TICK_HZ, Timer};
 
 use crate::sink::Sink;
-use crate::spawner::{DefaultSpawner, SendOnlySpawner, SpawnStage, StageSpawner, UncheckedSpawner};
+#[cfg(any(feature = "std", feature = "cortex-m-single-core"))]
+use crate::spawner::CheckedSpawner;
+use crate::spawner::{DefaultSpawner, SendOnlySpawner, StageSpawner, UncheckedSpawner};
 use crate::ticks;
 
 /// An Embassy executor as a runtime of the engine.
@@ -152,7 +154,23 @@ impl<S: StageSpawner> Runtime for EmbassyAdapter<S> {
     }
 }
 
-impl<F: Future<Output = ()>, S: SpawnStage<F>> Spawn<F> for EmbassyAdapter<S> {
+impl SendRuntime for EmbassyAdapter<SendOnlySpawner> {
+    fn spawn_send<F>(&self, stage: Stage<Self, F>) -> Result<(), SpawnError>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.spawner.spawn(stage)
+    }
+}
+
+#[cfg(any(feature = "std", feature = "cortex-m-single-core"))]
+impl<F: Future<Output = ()> + 'static> Spawn<F> for EmbassyAdapter<CheckedSpawner> {
+    fn spawn(&self, stage: Stage<Self, F>) -> Result<(), SpawnError> {
+        self.spawner.spawn(stage)
+    }
+}
+
+impl<F: Future<Output = ()> + 'static> Spawn<F> for EmbassyAdapter<UncheckedSpawner> {
     fn spawn(&self, stage: Stage<Self, F>) -> Result<(), SpawnError> {
         self.spawner.spawn(stage)
     }

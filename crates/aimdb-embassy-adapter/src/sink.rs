@@ -35,7 +35,8 @@ pub fn defmt(level: LogLevel, origin: &str, message: fmt::Arguments<'_>) {
         LogLevel::Debug => ::defmt::debug!("{=str}: {}", origin, message),
         LogLevel::Info => ::defmt::info!("{=str}: {}", origin, message),
         LogLevel::Warn => ::defmt::warn!("{=str}: {}", origin, message),
-        LogLevel::Error => ::defmt::error!("{=str}: {}", origin, message),
+        // `Error`, and levels that core may add.
+        _ => ::defmt::error!("{=str}: {}", origin, message),
     }
 }
 
@@ -47,7 +48,8 @@ pub fn log(level: LogLevel, origin: &str, message: fmt::Arguments<'_>) {
         LogLevel::Debug => ::log::Level::Debug,
         LogLevel::Info => ::log::Level::Info,
         LogLevel::Warn => ::log::Level::Warn,
-        LogLevel::Error => ::log::Level::Error,
+        // `Error`, and levels that core may add.
+        _ => ::log::Level::Error,
     };
     ::log::log!(target: "aimdb", level, "{origin}: {message}");
 }

@@ -35,12 +35,6 @@ pub type DefaultSpawner = SendOnlySpawner;
 /// A spawner that an [`EmbassyAdapter`](crate::EmbassyAdapter) can hold. This trait is sealed.
 pub trait StageSpawner: Copy + Send + Sync + sealed::Sealed + 'static {}
 
-/// A spawner that can spawn stages with the future `F`. [`StageSpawner`] seals this trait too.
-pub trait SpawnStage<F: Future<Output = ()>>: StageSpawner {
-    #[doc(hidden)]
-    fn spawn<R: Runtime>(self, stage: Stage<R, F>) -> Result<(), SpawnError>;
-}
-
 mod sealed {
     pub trait Sealed {}
 }
@@ -76,13 +70,11 @@ mod checked {
         pub(crate) fn new(spawner: Spawner) -> Self {
             Self { spawner, context: ExecutionContext::current() }
         }
-    }
 
-    impl StageSpawner for CheckedSpawner {}
-    impl sealed::Sealed for CheckedSpawner {}
-
-    impl<F: Future<Output = ()> + 'static> SpawnStage<F> for CheckedSpawner {
-        fn spawn<R: Runtime>(self, stage: Stage<R, F>) -> Result<(), SpawnError> {
+        pub(crate) fn spawn<R: Runtime, F>(self, stage: Stage<R, F>) -> Result<(), SpawnError>
+        where
+            F: Future<Output = ()> + 'static,
+        {
             if self.context != ExecutionContext::current() {
                 return Err(WRONG_CONTEXT);
             }
@@ -90,6 +82,9 @@ mod checked {
             Ok(())
         }
     }
+
+    impl StageSpawner for CheckedSpawner {}
+    impl sealed::Sealed for CheckedSpawner {}
 
     const WRONG_CONTEXT: SpawnError = SpawnError::new(
         "the spawner's executor runs in another thread or interrupt, and a stage that is not `Send` must not be moved there",
@@ -105,17 +100,18 @@ impl SendOnlySpawner {
     pub(crate) fn new(spawner: Spawner) -> Self {
         Self(spawner.make_send())
     }
-}
 
-impl StageSpawner for SendOnlySpawner {}
-impl sealed::Sealed for SendOnlySpawner {}
-
-impl<F: Future<Output = ()> + Send + 'static> SpawnStage<F> for SendOnlySpawner {
-    fn spawn<R: Runtime>(self, stage: Stage<R, F>) -> Result<(), SpawnError> {
+    pub(crate) fn spawn<R: Runtime, F>(self, stage: Stage<R, F>) -> Result<(), SpawnError>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         self.0.spawn(task::allocate(stage)?);
         Ok(())
     }
 }
+
+impl StageSpawner for SendOnlySpawner {}
+impl sealed::Sealed for SendOnlySpawner {}
 
 /// Spawns any stage without a check: the program has promised where it builds databases.
 #[derive(Clone, Copy)]
@@ -138,14 +134,15 @@ impl UncheckedSpawner {
     pub(crate) unsafe fn new(spawner: Spawner) -> Self {
         Self(spawner)
     }
-}
 
-impl StageSpawner for UncheckedSpawner {}
-impl sealed::Sealed for UncheckedSpawner {}
-
-impl<F: Future<Output = ()> + 'static> SpawnStage<F> for UncheckedSpawner {
-    fn spawn<R: Runtime>(self, stage: Stage<R, F>) -> Result<(), SpawnError> {
+    pub(crate) fn spawn<R: Runtime, F>(self, stage: Stage<R, F>) -> Result<(), SpawnError>
+    where
+        F: Future<Output = ()> + 'static,
+    {
         self.0.spawn(task::allocate(stage)?);
         Ok(())
     }
 }
+
+impl StageSpawner for UncheckedSpawner {}
+impl sealed::Sealed for UncheckedSpawner {}

@@ -199,7 +199,7 @@ impl<R: Runtime> Dispatcher<R> {
         let mut known = false;
         for route in self.routes.iter_mut().filter(|route| route.id == topic) {
             known = true;
-            if route.link.holds() && !route.blocked {
+            if route.link.has_pending() && !route.blocked {
                 let room = poll_fn(|cx| route.poll_room(cx));
                 route.blocked = time.timeout(self.full_record_timeout, room).await.is_err();
             }
@@ -238,7 +238,7 @@ impl<R: Runtime> Dispatcher<R> {
 impl InboundRoute {
     /// Whether the link can take a value: the record has accepted every value given to the link before.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.link.holds() {
+        if self.link.has_pending() {
             let delivered = core::task::ready!(self.link.poll_flush(cx));
             self.blocked = false;
             if delivered.is_err() {
@@ -255,7 +255,7 @@ impl InboundRoute {
                 self.link.status().count_received();
                 self.count_refused();
             } else {
-                let message = Incoming { topic: &self.topic, parts: &[], payload };
+                let message = Incoming::new(&self.topic, payload);
                 if let Poll::Ready(Err(_closed)) = self.link.poll_accept(&message, cx) {
                     self.count_refused();
                 }
@@ -275,7 +275,7 @@ impl InboundRoute {
 /// Counts the value that is still pending when a shutdown's deadline aborts the connector.
 impl Drop for InboundRoute {
     fn drop(&mut self) {
-        if self.link.holds() {
+        if self.link.has_pending() {
             self.count_refused();
         }
     }

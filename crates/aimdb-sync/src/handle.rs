@@ -230,12 +230,10 @@ impl SyncHandle {
         // The records are closed now, so a task that had to wait for room ends too, and reports what it could not forward.
         let _late = park::block_on(WaitLimit::after(FINAL_COUNT_TIMEOUT), self.drain.drained());
         let undelivered = self.drain.undelivered().into_iter();
-        report.undelivered.extend(undelivered.map(|(record, unread)| Undelivered {
-            record,
-            stage: "queued producer".into(),
-            unread,
-            interrupted: 0,
-        }));
+        report.undelivered.extend(
+            undelivered
+                .map(|(record, unread)| Undelivered::new(record, "queued producer", unread, 0)),
+        );
         report
     }
 
@@ -336,7 +334,7 @@ impl SyncHandle {
 
     fn running_stages(&self) -> Vec<StageId> {
         let stages = self.db.health().stages;
-        stages.iter().filter(|s| !s.state.is_end()).map(StageHealth::id).collect()
+        stages.iter().filter(|s| !s.state.is_terminal()).map(StageHealth::id).collect()
     }
 }
 

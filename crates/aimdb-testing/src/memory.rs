@@ -360,7 +360,7 @@ where
             if self.0.with(|peer| peer.take_fault(Fault::Start)) {
                 return context.fail("the peer in memory refuses to start");
             }
-            let Links { outbound, inbound } = links;
+            let Links { outbound, inbound, .. } = links;
             let mut tasks: Vec<BoxStage> = Vec::new();
             for link in outbound {
                 tasks.push(Box::pin(send(self.0.clone(), link, context.clone())));
@@ -439,7 +439,7 @@ async fn receive<R: Runtime>(peer: MemoryPeer, mut link: InboundLink, context: R
             Either::Second(next) => next,
         };
         let Ok((nth, payload)) = message else { continue };
-        let incoming = Incoming { topic: &topic, parts: &[], payload: &payload };
+        let incoming = Incoming::new(&topic, &payload);
         if link.deliver(incoming).await.is_err() {
             return;
         }

@@ -16,7 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aimdb_core::runtime::SpawnError;
 use aimdb_core::stages::Stage;
-use aimdb_core::{Instant, LogLevel, Runtime, Spawn};
+use aimdb_core::{Instant, LogLevel, Runtime, SendRuntime};
 
 /// With a seed, one poll in this many is spurious.
 const SPURIOUS_POLL_ODDS: u32 = 16;
@@ -344,8 +344,11 @@ impl Runtime for TestRuntime {
     }
 }
 
-impl<F: Future<Output = ()> + Send + 'static> Spawn<F> for TestRuntime {
-    fn spawn(&self, stage: Stage<Self, F>) -> Result<(), SpawnError> {
+impl SendRuntime for TestRuntime {
+    fn spawn_send<F>(&self, stage: Stage<Self, F>) -> Result<(), SpawnError>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let mut tasks = lock(&self.tasks);
         let id = tasks.spawned;
         tasks.spawned += 1;

@@ -48,7 +48,7 @@ use std::time::Duration;
 
 use aimdb_core::runtime::SpawnError;
 use aimdb_core::stages::Stage;
-use aimdb_core::{DbError, DbResult, Instant, LogLevel, Runtime, Spawn};
+use aimdb_core::{DbError, DbResult, Instant, LogLevel, Runtime, SendRuntime};
 use tokio::runtime::Handle;
 
 mod watchdog;
@@ -130,13 +130,17 @@ impl Runtime for TokioAdapter {
             LogLevel::Debug => tracing::debug!(target: "aimdb", "{origin}: {message}"),
             LogLevel::Info => tracing::info!(target: "aimdb", "{origin}: {message}"),
             LogLevel::Warn => tracing::warn!(target: "aimdb", "{origin}: {message}"),
-            LogLevel::Error => tracing::error!(target: "aimdb", "{origin}: {message}"),
+            // `Error`, and levels that core may add.
+            _ => tracing::error!(target: "aimdb", "{origin}: {message}"),
         }
     }
 }
 
-impl<F: Future<Output = ()> + Send + 'static> Spawn<F> for TokioAdapter {
-    fn spawn(&self, stage: Stage<Self, F>) -> Result<(), SpawnError> {
+impl SendRuntime for TokioAdapter {
+    fn spawn_send<F>(&self, stage: Stage<Self, F>) -> Result<(), SpawnError>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let runtime = Handle::try_current().map_err(|_| NO_RUNTIME)?;
         runtime.spawn(MonitoredStage::new(stage, &runtime));
         Ok(())

@@ -108,7 +108,7 @@ fn a_stage_whose_future_panics_when_the_runtime_is_dropped_has_ended() {
     drop(tokio);
     let health = db.health();
     let stage = health.stage("record", "source").unwrap();
-    assert!(stage.state.is_end(), "{health}");
+    assert!(stage.state.is_terminal(), "{health}");
     assert!(stage.cause.as_ref().is_some_and(|cause| cause.contains("dropped by the runtime")));
 }
 

@@ -168,7 +168,7 @@ fn check_counts(slow: u64, fast: u64, after: u64, line: SerialCounters) -> Outco
         (fast > 2 * slow, "the microcontroller did not measure faster after the command"),
         (after > 0, "no reading reached the remote client after the power cut"),
         (line.peer_restarts == 1, "the gateway did not notice exactly one restart"),
-        (line.corrupted + line.doubled == 0, "the line counted doubled or corrupted records"),
+        (line.corrupted + line.duplicates == 0, "the line counted duplicate or corrupted records"),
     ];
     match checks.iter().find(|(holds, _)| !holds) {
         Some((_, problem)) => Err((*problem).into()),

@@ -1,4 +1,7 @@
-//! How the database is: plain data.
+//! The health of a database, as plain data.
+//!
+//! [`AimDb::health`](crate::AimDb::health) returns a [`Health`]: the state of the database, of every stage and link,
+//! and of every record whose writers wait.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -9,42 +12,173 @@ use crate::graph::node::StageRole;
 use crate::metrics::BlockedWriter;
 use crate::owner::{Owner, StageId};
 
-/// Where the database is in its life.
+/// The health of a whole database at one moment.
+///
+/// `Display` prints one line for each entry.
+///
+/// ```
+/// use aimdb_core::{AimDb, Runtime};
+///
+/// fn report<R: Runtime>(db: &AimDb<R>) {
+///     let health = db.health();
+///     if let Some(sensor) = health.stage("temp.indoor", "sensor") {
+///         println!("{} after {} restarts", sensor.state, sensor.restarts);
+///     }
+///     if !health.is_healthy() {
+///         eprintln!("{health}");
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Health {
+    /// The lifecycle state of the database.
+    pub state: DbState,
+    /// Every stage, in the order of registration.
+    pub stages: Vec<StageHealth>,
+    /// The records whose writers wait for room.
+    pub blocked: Vec<BlockedRecord>,
+    /// Every link, in the order of registration.
+    pub links: Vec<LinkHealth>,
+}
+
+/// The lifecycle state of a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub enum DbState {
-    /// Built; its stages wait for `start` or `run`.
+    /// The database is built; its stages wait for `start` or `run`.
     Built,
-    /// Values flow.
+    /// The stages run.
     Running,
-    /// Sources have been stopped; what was accepted is being drained.
+    /// A shutdown has begun: sources have been stopped, and the stages drain the accepted values.
     Stopping,
-    /// All stages have ended and all records are closed.
+    /// The shutdown is complete: its report is written and all records are closed.
     Stopped,
 }
 
-/// Where a stage is in its life.
+/// The health of one stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct StageHealth {
+    /// The record, connector or service that the stage belongs to.
+    pub owner: Owner,
+    /// The stage's name, unique for its owner.
+    pub stage: String,
+    /// The stage's role in the graph.
+    pub role: StageRole,
+    /// The stage's lifecycle state.
+    pub state: StageState,
+    /// The cause of the stage's failure, or of its last attempt's.
+    pub cause: Option<String>,
+    /// The number of restarts, all recoveries included.
+    pub restarts: u32,
+}
+
+/// The lifecycle state of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub enum StageState {
-    /// Waits for the database to start.
+    /// The stage waits for the database to start.
     Ready,
-    /// Runs.
+    /// The stage runs.
     Running,
-    /// Failed or returned, and waits for its next attempt.
+    /// The stage failed or returned, and waits for its next attempt.
     Restarting,
-    /// Returned of its own accord.
+    /// The stage returned by itself, without a failure.
     Finished,
-    /// Panicked, or reported a failure and returned.
+    /// The stage panicked, or reported a failure and returned.
     Failed,
-    /// Was ended by a shutdown.
+    /// The engine stopped the stage, or the runtime dropped its task.
     Stopped,
+}
+
+/// A record whose writers wait for room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct BlockedRecord {
+    /// The record's key.
+    pub key: String,
+    /// The waiting writers, the reader that blocks them, and the time.
+    pub blocked: BlockedWriter,
+}
+
+/// The health of one link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct LinkHealth {
+    /// The record's key.
+    pub key: String,
+    /// The link's name, unique for its record.
+    pub stage: String,
+    /// The link's address.
+    pub address: String,
+    /// Whether the connector has a connection that serves this link.
+    pub connected: bool,
+    /// The link's last error. It remains after the link has recovered.
+    pub last_error: Option<String>,
+}
+
+impl Health {
+    /// Whether no stage has failed or is restarting, and every link is connected.
+    ///
+    /// Blocked writers are not a failure.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        let stages = self
+            .stages
+            .iter()
+            .all(|s| !matches!(s.state, StageState::Failed | StageState::Restarting));
+        stages && self.links.iter().all(|link| link.connected)
+    }
+
+    /// The stages that have failed for good, in the order of registration.
+    #[must_use]
+    pub fn failures(&self) -> Vec<StageFailure> {
+        let failed = self.stages.iter().filter(|stage| stage.state == StageState::Failed);
+        failed
+            .map(|stage| StageFailure {
+                owner: stage.owner.clone(),
+                stage: stage.stage.clone(),
+                cause: stage.cause.clone().unwrap_or_default(),
+            })
+            .collect()
+    }
+
+    /// Returns the stage `stage` of the record `record`, if the graph has it.
+    #[must_use]
+    pub fn stage(&self, record: &str, stage: &str) -> Option<&StageHealth> {
+        self.stages
+            .iter()
+            .find(|known| known.owner.record() == Some(record) && known.stage == stage)
+    }
+
+    /// Returns the connector `name`, if the graph has it.
+    #[must_use]
+    pub fn connector(&self, name: &str) -> Option<&StageHealth> {
+        self.stages
+            .iter()
+            .find(|known| matches!(&known.owner, Owner::Connector(known) if **known == *name))
+    }
+}
+
+impl StageHealth {
+    /// The stage's identifier, as reports name it.
+    #[must_use]
+    pub fn id(&self) -> StageId {
+        StageId::new(self.owner.clone(), self.stage.as_str())
+    }
 }
 
 impl StageState {
-    /// Whether it will never run again.
+    /// Whether the state is final: the stage will not run again.
     #[must_use]
-    pub const fn is_end(self) -> bool {
+    pub const fn is_terminal(self) -> bool {
         matches!(self, Self::Finished | Self::Failed | Self::Stopped)
     }
 }
@@ -59,113 +193,6 @@ impl fmt::Display for StageState {
             Self::Failed => "failed",
             Self::Stopped => "stopped",
         })
-    }
-}
-
-/// One stage.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct StageHealth {
-    /// The record, connector or service that it belongs to.
-    pub owner: Owner,
-    /// Its name.
-    pub stage: String,
-    /// What it does.
-    pub role: StageRole,
-    /// Where it is in its life.
-    pub state: StageState,
-    /// Why it failed, or why its last attempt did.
-    pub cause: Option<String>,
-    /// How often it was started again.
-    pub restarts: u32,
-}
-
-impl StageHealth {
-    /// The stage as reports name it.
-    #[must_use]
-    pub fn id(&self) -> StageId {
-        StageId::new(self.owner.clone(), self.stage.as_str())
-    }
-}
-
-/// A record whose writers wait.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct BlockedRecord {
-    /// The record's key.
-    pub key: String,
-    /// Who waits, for whom, and since when.
-    pub blocked: BlockedWriter,
-}
-
-/// One link, as far as health goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct LinkHealth {
-    /// The record's key.
-    pub key: String,
-    /// The link's name, unique within its record.
-    pub stage: String,
-    /// The link's address.
-    pub address: String,
-    /// Whether its connector holds a connection that serves it.
-    pub connected: bool,
-    /// What went wrong last.
-    pub last_error: Option<String>,
-}
-
-/// The whole database.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct Health {
-    /// Where the database is in its life.
-    pub state: DbState,
-    /// Every stage, in the order of registration.
-    pub stages: Vec<StageHealth>,
-    /// The records whose writers wait now.
-    pub blocked: Vec<BlockedRecord>,
-    /// Every link.
-    pub links: Vec<LinkHealth>,
-}
-
-impl Health {
-    /// No stage has failed or is restarting, and every link is connected. Writers that wait are not a failure.
-    #[must_use]
-    pub fn is_healthy(&self) -> bool {
-        let stages = self
-            .stages
-            .iter()
-            .all(|s| !matches!(s.state, StageState::Failed | StageState::Restarting));
-        stages && self.links.iter().all(|link| link.connected)
-    }
-
-    /// The stages that have failed for good.
-    #[must_use]
-    pub fn failures(&self) -> Vec<StageFailure> {
-        let failed = self.stages.iter().filter(|stage| stage.state == StageState::Failed);
-        failed
-            .map(|stage| StageFailure {
-                owner: stage.owner.clone(),
-                stage: stage.stage.clone(),
-                cause: stage.cause.clone().unwrap_or_default(),
-            })
-            .collect()
-    }
-
-    /// The stage `stage` of the record `record`.
-    #[must_use]
-    pub fn stage(&self, record: &str, stage: &str) -> Option<&StageHealth> {
-        self.stages
-            .iter()
-            .find(|known| known.owner.record() == Some(record) && known.stage == stage)
-    }
-
-    /// The connector `name`.
-    #[must_use]
-    pub fn connector(&self, name: &str) -> Option<&StageHealth> {
-        self.stages
-            .iter()
-            .find(|known| matches!(&known.owner, Owner::Connector(known) if **known == *name))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What all clones of a database share.
+//! The state that all clones of a database share.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use super::health::{BlockedRecord, DbState, Health, StageState};
 use super::lifecycle::Engine;
-use super::phase::Phase;
+use super::shutdown_state::ShutdownState;
 use super::stage::StageCell;
 use crate::error::{DbError, DbResult};
 use crate::graph::node::{Graph, StageKind, StageRole};
@@ -16,20 +16,20 @@ use crate::record::{AnyRecord, RecordCell, RecordIndex};
 use crate::runtime::adapter::Runtime;
 use crate::sync::{Arc, Lock};
 
-/// What all clones share.
+/// The state behind every clone of an [`AimDb`](crate::AimDb).
 pub(crate) struct DbInner<R: Runtime> {
     pub(crate) runtime: Arc<R>,
     pub(crate) engine: Arc<Engine>,
     pub(crate) graph: Graph,
     pub(crate) records: Vec<AnyRecord>,
     pub(crate) index: RecordIndex,
-    /// Upstream first.
+    /// The indices of `records`, upstream first: the order in which a shutdown closes them.
     pub(crate) order: Vec<usize>,
     pub(crate) cells: Vec<Arc<StageCell>>,
     pub(crate) links: Vec<LinkInfo>,
     pub(crate) stop_on_failure: bool,
     pub(crate) deadline: Duration,
-    pub(crate) phase: Lock<Phase>,
+    pub(crate) shutdown: Lock<ShutdownState>,
 }
 
 impl<R: Runtime> DbInner<R> {
@@ -40,7 +40,7 @@ impl<R: Runtime> DbInner<R> {
         }
     }
 
-    /// Enough of them to find the mistake.
+    /// Keys for an error message: enough to find a misspelt one, and a bound on the message's length.
     fn known_keys(&self) -> Vec<String> {
         const SHOWN: usize = 20;
         let mut keys: Vec<String> = self.index.keys().take(SHOWN).cloned().collect();
@@ -65,7 +65,7 @@ impl<R: Runtime> DbInner<R> {
 
     fn state(&self) -> DbState {
         match (
-            self.phase.with(|phase| phase.report.is_some()),
+            self.shutdown.with(|shutdown| shutdown.report.is_some()),
             self.engine.is_stopping(),
             self.engine.is_started(),
         ) {
@@ -80,16 +80,16 @@ impl<R: Runtime> DbInner<R> {
         self.cells.iter().filter(|cell| cell.role == StageRole::Source)
     }
 
-    /// There were sources, all have ended, and no link brings anything in: nothing can flow any more.
-    pub(super) fn has_run_dry(&self) -> bool {
-        let links_in = self.graph.records.iter().any(|record| {
+    /// Whether no new value can enter the graph: it has sources, all of them have ended, and it has no inbound link.
+    pub(super) fn is_exhausted(&self) -> bool {
+        let has_inbound_link = self.graph.records.iter().any(|record| {
             record.stages.iter().any(|stage| matches!(stage.kind, StageKind::LinkFrom { .. }))
         });
         let mut sources = self.sources().peekable();
-        sources.peek().is_some() && !links_in && sources.all(|source| source.is_done())
+        sources.peek().is_some() && !has_inbound_link && sources.all(|source| source.has_ended())
     }
 
-    pub(super) fn every_source_failed(&self) -> bool {
+    pub(super) fn all_sources_failed(&self) -> bool {
         self.sources().all(|source| source.state() == StageState::Failed)
     }
 }
@@ -98,6 +98,6 @@ impl<R: Runtime> Drop for DbInner<R> {
     fn drop(&mut self) {
         self.engine.begin_stop();
         self.cells.iter().for_each(|cell| cell.stop());
-        self.records.iter().for_each(|record| record.erased.close());
+        self.records.iter().for_each(|record| record.close());
     }
 }

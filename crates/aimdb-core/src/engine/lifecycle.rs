@@ -1,4 +1,4 @@
-//! What all stages of a database share.
+//! The lifecycle flags that the stages of a database share.
 
 use super::notify::Notify;
 use crate::sync::atomic::{
@@ -6,13 +6,16 @@ use crate::sync::atomic::{
     Ordering::{Acquire, Release},
 };
 
-/// What all stages share: the gate, the wish to stop, and a signal that something about a stage has changed.
+/// The lifecycle of one database: the start gate, the requests to stop, and a notification of every change.
+///
+/// Each flag is set once and never cleared. A store with `Release` pairs with the `Acquire` load in the flag's getter.
 pub(crate) struct Engine {
     started: AtomicBool,
     stopping: AtomicBool,
     shutdown_requested: AtomicBool,
     stop_on_failure: bool,
-    /// Fired at every change of the above and at the end of every stage and inbound link.
+    /// Notified after each change to `stopping` and `shutdown_requested`, at each step of a shutdown, and at the end of
+    /// every stage and inbound link.
     pub(crate) changed: Notify,
 }
 
@@ -44,12 +47,14 @@ impl Engine {
         self.changed.notify();
     }
 
-    pub(crate) fn stage_failed(&self) {
+    pub(super) fn handle_stage_failure(&self) {
         if self.stop_on_failure {
             self.request_shutdown();
         }
     }
 
+    /// Lets stages run. The caller wakes their tasks afterwards: a task that waits at the gate does not watch
+    /// `changed`.
     pub(super) fn open_gate(&self) {
         self.started.store(true, Release);
     }

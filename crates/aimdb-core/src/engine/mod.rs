@@ -1,9 +1,9 @@
-//! From a plan to running stages, and back to nothing.
+//! The life of a database: start, supervision, shutdown.
 //!
 //! ```text
-//! build:    plan ─▶ records and readers ─▶ one task for each stage, waiting at the gate
-//! start:    gate open ─▶ stages run
-//! shutdown: sources stopped ─▶ records closed, upstream first ─▶ readers drain ─▶ stages end ─▶ report
+//! build:    plan ─▶ records and readers ─▶ one task for each stage, each waiting for the start
+//! start:    the gate opens ─▶ stages run
+//! shutdown: sources stop ─▶ records close, upstream first ─▶ readers drain ─▶ stages end ─▶ report
 //! ```
 
 pub(crate) mod db;
@@ -13,8 +13,8 @@ pub(crate) mod lifecycle;
 #[cfg(all(test, aimdb_loom))]
 mod models;
 pub(crate) mod notify;
-mod phase;
 pub(crate) mod report;
 pub(crate) mod restart;
 mod shutdown;
+mod shutdown_state;
 pub(crate) mod stage;

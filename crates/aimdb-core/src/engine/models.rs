@@ -1,5 +1,6 @@
-//! The engine's own handshakes, explored by loom as the buffers' are in `buffer::models`: a stage that is admitted, a
-//! signal, a token that ends waits.
+//! Loom models of the engine's handshakes: the start gate of a stage, a notification, and a token that cancels waits.
+//!
+//! `buffer::models` has those of the buffers.
 
 use alloc::sync::Arc;
 use core::future::poll_fn;
@@ -10,15 +11,14 @@ use loom::future::block_on;
 use loom::sync::atomic::AtomicBool;
 use loom::thread;
 
-use super::stage::Admission;
 use crate::engine::lifecycle::Engine;
 use crate::engine::notify::Notify;
-use crate::engine::stage::StageCell;
+use crate::engine::stage::{GateState, StageCell};
 use crate::graph::node::StageRole;
 use crate::owner::Owner;
 use crate::wait::{CancelTicket, CancelToken};
 
-/// Three preemptions, as for the buffers.
+/// Explores `run` with up to three preemptions, as the models of the buffers do.
 fn model(run: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(Some(3));
@@ -27,22 +27,18 @@ fn model(run: impl Fn() + Sync + Send + 'static) {
 
 fn stage() -> (Arc<Engine>, Arc<StageCell>) {
     let engine = Arc::new(Engine::new(false));
-    let cell = StageCell::new(
-        "stage".into(),
-        Owner::Record("record".into()),
-        StageRole::Source,
-        Arc::clone(&engine),
-    );
+    let owner = Owner::Record("record".into());
+    let cell = StageCell::new("stage".into(), owner, StageRole::Source, Arc::clone(&engine));
     (engine, cell)
 }
 
-/// Waits as a stage's task does; whether it was admitted.
+/// Waits at the gate as a stage's task does. Returns whether the task may run the stage.
 fn wait_at_the_gate(cell: &StageCell) -> bool {
     let mut started = false;
     block_on(poll_fn(|cx| match cell.poll_gate(cx.waker(), &mut started) {
-        Admission::Wait => Poll::Pending,
-        Admission::Go => Poll::Ready(true),
-        Admission::Stop => Poll::Ready(false),
+        GateState::Closed => Poll::Pending,
+        GateState::Open => Poll::Ready(true),
+        GateState::Stopped => Poll::Ready(false),
     }))
 }
 
@@ -94,8 +90,8 @@ fn a_condition_comes_true_while_two_tasks_begin_to_wait_for_it() {
     });
 }
 
-/// Waits until the token ends it.
-fn wait_for_the_end(cancel: &CancelToken) {
+/// Waits until the token cancels the wait.
+fn wait_for_cancellation(cancel: &CancelToken) {
     let mut ticket = CancelTicket::default();
     block_on(poll_fn(|cx| match cancel.is_cancelled_since(&mut ticket, cx.waker()) {
         true => Poll::Ready(()),
@@ -110,7 +106,7 @@ fn a_wait_begins_while_it_is_cancelled() {
         let cancel = Arc::new(CancelToken::new());
         let waiter = thread::spawn({
             let cancel = Arc::clone(&cancel);
-            move || wait_for_the_end(&cancel)
+            move || wait_for_cancellation(&cancel)
         });
         cancel.cancel();
         waiter.join().unwrap();

@@ -1,4 +1,4 @@
-//! What a shutdown did.
+//! The report of a shutdown.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -8,50 +8,93 @@ use core::time::Duration;
 use crate::error::StageFailure;
 use crate::owner::StageId;
 
-/// What a shutdown did.
+/// The result of a shutdown: elapsed time, drained values, undelivered values, stages.
+///
+/// [`AimDb::shutdown`](crate::AimDb::shutdown) and [`AimDb::run_until`](crate::AimDb::run_until) return it, and the
+/// engine logs it. `Display` prints one line, followed by one line for each entry of the four lists.
+///
+/// ```
+/// use aimdb_core::{AimDb, Runtime};
+/// use std::time::Duration;
+///
+/// async fn stop<R: Runtime>(db: AimDb<R>) {
+///     let report = db.shutdown(Duration::from_secs(5)).await;
+///     if !report.is_clean() {
+///         eprintln!("{} values are undelivered\n{report}", report.total_undelivered());
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct ShutdownReport {
-    /// How long it took.
+    /// The time from the first call to the report.
     pub elapsed: Duration,
     /// Values that taps, transforms and outbound links took after the shutdown began.
     pub drained: u64,
-    /// Values that were accepted and not dealt with, stage by stage. Empty after a shutdown in time.
+    /// Values that a record accepted and a stage did not process, by stage. Empty after a shutdown in time.
     pub undelivered: Vec<Undelivered>,
-    /// Stages that were aborted at the deadline, each as its owner and its name.
+    /// Stages that the shutdown aborted at the deadline.
     pub aborted: Vec<StageId>,
     /// Stages that could not be aborted because they keep their thread busy.
     pub unresponsive: Vec<StageId>,
-    /// Stages that had failed, at any time, for good.
+    /// Stages that failed for good, before the shutdown or during it.
     pub failures: Vec<StageFailure>,
 }
 
-/// What one stage did not get to.
+/// The values of one record that one stage did not process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Undelivered {
-    /// The record.
+    /// The record's key.
     pub record: String,
-    /// The stage that should have read it.
+    /// The name of the stage that reads the record.
     pub stage: String,
     /// Values still in the buffer.
     pub unread: u64,
-    /// Values the stage had taken and was still busy with: handed out, but the stage never came back for another, or,
-    /// for a link, sent and not acknowledged.
+    /// Values in progress: the stage took them and did not ask for another value, or the link sent them and has no
+    /// acknowledgement.
     pub interrupted: u64,
 }
 
 impl ShutdownReport {
-    /// Everything accepted was dealt with and every stage ended by itself.
+    /// Whether every accepted value was processed and every stage ended by itself.
+    ///
+    /// Failures do not count: a stage that failed has ended by itself.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.undelivered.is_empty() && self.aborted.is_empty() && self.unresponsive.is_empty()
     }
 
-    /// How many values were left, unread or interrupted.
+    /// The number of undelivered values, unread and interrupted, of all stages.
     #[must_use]
     pub fn total_undelivered(&self) -> u64 {
-        self.undelivered.iter().map(|left| left.unread + left.interrupted).sum()
+        self.undelivered.iter().map(Undelivered::total).sum()
+    }
+}
+
+impl Undelivered {
+    /// The values of `record` that `stage` did not process: `unread` in the buffer, `interrupted` in progress.
+    ///
+    /// ```
+    /// use aimdb_core::Undelivered;
+    ///
+    /// let undelivered = Undelivered::new("temp.indoor", "tap", 3, 1);
+    /// assert_eq!(undelivered.unread + undelivered.interrupted, 4);
+    /// ```
+    #[must_use]
+    pub fn new(
+        record: impl Into<String>,
+        stage: impl Into<String>,
+        unread: u64,
+        interrupted: u64,
+    ) -> Self {
+        Self { record: record.into(), stage: stage.into(), unread, interrupted }
+    }
+
+    pub(super) fn total(&self) -> u64 {
+        self.unread + self.interrupted
     }
 }
 
@@ -64,11 +107,11 @@ impl fmt::Display for ShutdownReport {
             self.drained,
             self.total_undelivered()
         )?;
-        for left in &self.undelivered {
+        for undelivered in &self.undelivered {
             write!(
                 f,
                 "\n  {} of `{}`: {} unread, {} interrupted",
-                left.stage, left.record, left.unread, left.interrupted
+                undelivered.stage, undelivered.record, undelivered.unread, undelivered.interrupted
             )?;
         }
         self.aborted.iter().try_for_each(|stage| write!(f, "\n  aborted: {stage}"))?;

@@ -1,4 +1,4 @@
-//! Stages that come back.
+//! Stages that the engine restarts.
 
 use alloc::string::String;
 use core::future::Future;
@@ -6,14 +6,23 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
 
+use crate::clock::Instant;
 use crate::context::RuntimeContext;
 use crate::panic::catch;
 use crate::runtime::adapter::{LogLevel, Runtime};
 
-/// When a stage is started again, after which pause, and how often.
+/// The recovery time of a policy without [`Restart::recovered_after`], where the longest pause is shorter. It keeps a
+/// policy with short pauses from taking a short run for a recovery.
+const RECOVERED_AFTER: Duration = Duration::from_secs(10);
+
+/// A restart policy: the cases, the pauses and the number of restarts.
 ///
-/// The pause doubles with every attempt up to its maximum. A stage that ran for long enough has
-/// [recovered](Self::recovered_after): it starts over with the first pause and a full count.
+/// A stage runs in attempts. The pause before the next attempt (backoff) doubles with every restart, up to a maximum. A
+/// stage whose attempt ran long enough has [recovered](Self::recovered_after): its next failure has the first pause and
+/// the full number of restarts again.
+///
+/// [`Registrar::source_with`](crate::Registrar::source_with) and [`Registrar::tap_with`](crate::Registrar::tap_with)
+/// take a policy. [`health`](crate::AimDb::health) shows the restarts and the last cause.
 ///
 /// ```
 /// use aimdb_core::Restart;
@@ -31,11 +40,10 @@ pub struct Restart {
     limit: Option<u32>,
 }
 
-/// A shorter run is no recovery, however short the pauses are, unless [`Restart::recovered_after`] says so.
-const RECOVERED_AFTER: Duration = Duration::from_secs(10);
-
 impl Restart {
-    /// After a panic or a reported failure: a pause of 100 ms that grows to 10 s, without a limit.
+    /// Restarts after a panic or a reported failure.
+    ///
+    /// The first pause is 100 ms, the longest 10 s, and the number of restarts has no limit, unless set otherwise.
     #[must_use]
     pub const fn on_failure() -> Self {
         Self {
@@ -47,26 +55,34 @@ impl Restart {
         }
     }
 
-    /// Also when the stage returns.
+    /// As [`on_failure`](Self::on_failure), and also when the stage returns.
+    ///
+    /// A stage that returns after a shutdown has begun is not restarted.
     #[must_use]
     pub const fn always() -> Self {
         Self { when_finished: true, ..Self::on_failure() }
     }
 
-    /// The first pause, and the longest.
+    /// Sets the first and the longest pause.
+    ///
+    /// If `max` is shorter than `first`, every pause is `first`.
     #[must_use]
     pub const fn backoff(self, first: Duration, max: Duration) -> Self {
         Self { first, max, ..self }
     }
 
-    /// A run longer than this has recovered: the next failure is the first of a new row. Unless set, it is 10 s, or the
-    /// longest pause where that is longer.
+    /// Sets the run time after which an attempt has recovered.
+    ///
+    /// An attempt that ran longer resets the pause and the count of restarts. Unless set, it is 10 s or the longest
+    /// pause, whichever is longer.
     #[must_use]
     pub const fn recovered_after(self, run: Duration) -> Self {
         Self { recovered_after: Some(run), ..self }
     }
 
-    /// How often in a row, without a recovery in between; after that the stage has failed for good.
+    /// Limits the number of restarts without a recovery between them.
+    ///
+    /// The stage fails for good at the first failure beyond the limit.
     #[must_use]
     pub const fn limit(self, restarts: u32) -> Self {
         Self { limit: Some(restarts), ..self }
@@ -76,28 +92,31 @@ impl Restart {
         run > self.recovered_after.unwrap_or(RECOVERED_AFTER.max(self.max))
     }
 
-    fn pause(&self, attempt: u32) -> Duration {
-        self.first.saturating_mul(1 << attempt.min(20)).min(self.max.max(self.first))
+    fn pause(&self, restarts: u32) -> Duration {
+        self.first.saturating_mul(1 << restarts.min(20)).min(self.max.max(self.first))
     }
 }
 
 pin_project_lite::pin_project! {
-    /// The future of a stage registered with a [`Restart`] policy.
+    /// The future of a stage that has a [`Restart`] policy.
+    ///
+    /// It makes the stage's future from its function for every attempt, and catches the panics of both.
     pub struct Restarting<R: Runtime, H, F, Fut> {
         policy: Restart,
         make: F,
         handle: H,
         context: RuntimeContext<R>,
-        attempts: u32,
-        started: crate::clock::Instant,
+        // Restarts since the start or the last recovery.
+        restarts: u32,
+        started: Instant,
         #[pin]
-        step: Step<Fut, R::Sleep>,
+        attempt: Attempt<Fut, R::Sleep>,
     }
 }
 
 pin_project_lite::pin_project! {
-    #[project = StepProjection]
-    enum Step<Fut, S> {
+    #[project = AttemptProjection]
+    enum Attempt<Fut, S> {
         Make,
         Run { #[pin] future: Fut },
         Pause { #[pin] sleep: S },
@@ -113,7 +132,7 @@ where
 {
     pub(crate) fn new(policy: Restart, make: F, handle: H, context: RuntimeContext<R>) -> Self {
         let started = context.time().now();
-        Self { policy, make, handle, context, attempts: 0, started, step: Step::Make }
+        Self { policy, make, handle, context, restarts: 0, started, attempt: Attempt::Make }
     }
 }
 
@@ -129,48 +148,49 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
         loop {
-            let outcome = match this.step.as_mut().project() {
-                StepProjection::Pause { sleep } => {
+            let outcome = match this.attempt.as_mut().project() {
+                AttemptProjection::Pause { sleep } => {
                     core::task::ready!(sleep.poll(cx));
-                    this.context.cell().restarted();
-                    this.step.set(Step::Make);
+                    this.context.cell().begin_next_attempt();
+                    this.attempt.set(Attempt::Make);
                     continue;
                 }
-                StepProjection::Make => {
+                AttemptProjection::Make => {
                     *this.started = this.context.time().now();
                     match catch(|| (this.make)(this.context.clone(), this.handle.clone())) {
                         Ok(future) => {
-                            this.step.set(Step::Run { future });
+                            this.attempt.set(Attempt::Run { future });
                             continue;
                         }
                         Err(panic) => Err(panic),
                     }
                 }
-                StepProjection::Run { future } => match catch(|| future.poll(cx)) {
+                AttemptProjection::Run { future } => match catch(|| future.poll(cx)) {
                     Ok(Poll::Pending) => return Poll::Pending,
                     Ok(Poll::Ready(())) => this.context.cell().take_report().map_or(Ok(()), Err),
                     Err(panic) => Err(panic),
                 },
             };
-            // Its reader goes back to its seat here, before the pause.
-            let outcome = outcome.and(catch(|| this.step.set(Step::Make)));
+            // The attempt's future is dropped here, before the pause, so that its reader returns its position to the
+            // stage's consumer.
+            let outcome = outcome.and(catch(|| this.attempt.set(Attempt::Make)));
             let Some(pause) =
-                next_pause(this.policy, this.context, this.attempts, *this.started, outcome)
+                next_pause(this.policy, this.context, this.restarts, *this.started, outcome)
             else {
                 return Poll::Ready(());
             };
             let sleep = this.context.time().sleep(pause);
-            this.step.set(Step::Pause { sleep });
+            this.attempt.set(Attempt::Pause { sleep });
         }
     }
 }
 
-/// The pause before the next attempt, or `None` if this was the last one, with the failure reported.
+/// Returns the pause before the next attempt, or reports the failure and returns `None` if this attempt was the last.
 fn next_pause<R: Runtime>(
     policy: &Restart,
     context: &RuntimeContext<R>,
-    attempts: &mut u32,
-    started: crate::clock::Instant,
+    restarts: &mut u32,
+    started: Instant,
     outcome: Result<(), String>,
 ) -> Option<Duration> {
     let cell = context.cell();
@@ -180,19 +200,19 @@ fn next_pause<R: Runtime>(
         Err(cause) => cause,
     };
     if policy.has_recovered(context.time().now() - started) {
-        *attempts = 0;
+        *restarts = 0;
     }
-    if policy.limit.is_some_and(|limit| *attempts >= limit) {
-        cell.report(alloc::format!("{cause} (given up after {attempts} restarts)"));
+    if policy.limit.is_some_and(|limit| *restarts >= limit) {
+        cell.report(alloc::format!("{cause} (given up after {restarts} restarts)"));
         return None;
     }
-    let pause = policy.pause(*attempts);
-    *attempts += 1;
+    let pause = policy.pause(*restarts);
+    *restarts += 1;
     context.runtime().log(
         LogLevel::Warn,
         cell.owner.name(),
-        format_args!("stage `{}`: {cause}; attempt {attempts} in {pause:?}", cell.name),
+        format_args!("stage `{}`: {cause}; attempt {restarts} in {pause:?}", cell.name),
     );
-    cell.restarting(cause);
+    cell.set_restarting(cause);
     Some(pause)
 }

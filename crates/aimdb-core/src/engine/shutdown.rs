@@ -1,4 +1,4 @@
-//! The orderly end.
+//! The steps of a shutdown.
 
 use alloc::vec::Vec;
 use core::pin::pin;
@@ -6,8 +6,8 @@ use core::time::Duration;
 
 use super::health::StageState;
 use super::inner::DbInner;
-use super::phase::{Abort, Beginning, Deadline};
 use super::report::{ShutdownReport, Undelivered};
+use super::shutdown_state::{Abort, Baseline, Deadline};
 use super::stage::StageCell;
 use crate::clock::Instant;
 use crate::graph::node::StageRole;
@@ -15,179 +15,191 @@ use crate::race::race;
 use crate::runtime::adapter::{LogLevel, Runtime};
 use crate::sync::Arc;
 
-/// After the deadline stages are aborted at their next await. One that keeps its thread busy cannot be; it is given
-/// this long and then reported as stuck.
-const LAST_GRACE: Duration = Duration::from_millis(500);
+/// The time between the abort of the stages and the report.
+///
+/// An aborted stage ends at its next await. A stage that keeps its thread busy reaches none; the report lists it as
+/// unresponsive if it has not ended after this time.
+const ABORT_GRACE: Duration = Duration::from_millis(500);
 
-/// What a caller that drives a shutdown has to do next.
-enum NextStep {
-    Wait { until: Instant, version: u64 },
+/// The next action of a caller that drives a shutdown.
+enum NextAction {
+    /// Waits until the state is no longer the one of `version`, a record can be closed, the database is drained, or the
+    /// time is `until`.
+    Wait {
+        until: Instant,
+        version: u64,
+    },
     Abort,
     Report,
-    Over(ShutdownReport),
+    Return(ShutdownReport),
 }
 
-/// Joins the shutdown under way, or begins one, and drives it to its report.
+/// Joins the shutdown in progress, or begins one, and drives it until its report is written.
 pub(crate) async fn shutdown<R: Runtime>(db: &DbInner<R>, deadline: Deadline) -> ShutdownReport {
-    join(db, deadline);
+    join_or_begin(db, deadline);
     let mut closed = 0;
     loop {
-        closed = close_what_is_written(db, closed);
-        match next_step(db, closed) {
-            NextStep::Over(report) => return report,
-            NextStep::Abort => abort(db),
-            NextStep::Report => report(db),
-            NextStep::Wait { until, version } => {
-                let moved = || {
-                    db.phase.with(|phase| phase.version != version)
-                        || db.order.get(closed).is_some_and(|&at| is_written(db, at))
+        closed = close_finished_records(db, closed);
+        match next_action(db, closed) {
+            NextAction::Return(report) => return report,
+            NextAction::Abort => abort(db),
+            NextAction::Report => report(db),
+            NextAction::Wait { until, version } => {
+                let changed = || {
+                    db.shutdown.with(|state| state.version != version)
+                        || db.order.get(closed).is_some_and(|&at| all_writers_ended(db, at))
                         || is_drained(db, closed)
                 };
                 let timer = pin!(db.runtime.sleep_until(until));
-                race(db.engine.changed.until(moved), timer).await;
+                race(db.engine.changed.until(changed), timer).await;
             }
         }
     }
 }
 
-/// Begins the shutdown if that has not been done, and says how long this caller gives it.
-fn join<R: Runtime>(db: &DbInner<R>, deadline: Deadline) {
+/// Begins the shutdown if no caller has done so, and sets the deadline as this caller requests it.
+fn join_or_begin<R: Runtime>(db: &DbInner<R>, deadline: Deadline) {
     let now = db.runtime.now();
     let delivered = delivered(db);
-    let first = db.phase.with(|phase| {
-        let first = phase.began.is_none();
-        phase.began.get_or_insert(Beginning { at: now, delivered });
+    let first = db.shutdown.with(|state| {
+        let first = state.baseline.is_none();
+        state.baseline.get_or_insert(Baseline { at: now, delivered });
         match deadline {
-            Deadline::Asked(after) => {
-                phase.deadline = Some(now + after);
-                phase.asked = true;
+            Deadline::Requested(after) => {
+                state.deadline = Some(now + after);
+                state.deadline_requested = true;
             }
-            Deadline::Default(after) if !phase.asked => {
-                let earlier = phase.deadline.unwrap_or(now + after);
-                phase.deadline = Some(earlier.min(now + after));
+            Deadline::Default(after) if !state.deadline_requested => {
+                let earlier = state.deadline.unwrap_or(now + after);
+                state.deadline = Some(earlier.min(now + after));
             }
             Deadline::Default(_) => {}
         }
-        phase.version += 1;
+        state.version += 1;
         first
     });
     if first {
         db.engine.begin_stop();
-        stop_the_origins(db);
+        stop_sources(db);
     } else {
         db.engine.changed.notify();
     }
 }
 
-fn next_step<R: Runtime>(db: &DbInner<R>, closed: usize) -> NextStep {
-    let (version, deadline, abort, reporting, report) = db.phase.with(|phase| {
-        let deadline = phase.deadline.unwrap_or_default();
-        (phase.version, deadline, phase.abort.clone(), phase.reporting, phase.report.clone())
+fn next_action<R: Runtime>(db: &DbInner<R>, closed: usize) -> NextAction {
+    let (version, deadline, abort, reporting, report) = db.shutdown.with(|state| {
+        let deadline = state.deadline.unwrap_or_default();
+        (state.version, deadline, state.abort.clone(), state.reporting, state.report.clone())
     });
     if let Some(report) = report {
-        return NextStep::Over(report);
+        return NextAction::Return(report);
     }
     let now = db.runtime.now();
     match abort {
-        None if now >= deadline || is_drained(db, closed) => NextStep::Abort,
-        None => NextStep::Wait { until: deadline, version },
-        Some(abort) if !reporting && (now >= abort.grace_ends || all_done(&abort.stages)) => {
-            NextStep::Report
+        None if now >= deadline || is_drained(db, closed) => NextAction::Abort,
+        None => NextAction::Wait { until: deadline, version },
+        Some(abort) if !reporting && (now >= abort.grace_ends || all_ended(&abort.stages)) => {
+            NextAction::Report
         }
-        Some(abort) => NextStep::Wait { until: abort.grace_ends, version },
+        Some(abort) => NextAction::Wait { until: abort.grace_ends, version },
     }
 }
 
-/// Writes the report, unless another caller does so already.
+/// Writes the report, unless another caller is writing it.
 fn report<R: Runtime>(db: &DbInner<R>) {
-    let (began, abort) = db.phase.with(|phase| {
-        let mine = !core::mem::replace(&mut phase.reporting, true);
-        (phase.began, phase.abort.clone().filter(|_| mine))
+    let (baseline, abort) = db.shutdown.with(|state| {
+        let first = !core::mem::replace(&mut state.reporting, true);
+        (state.baseline, state.abort.clone().filter(|_| first))
     });
-    let (Some(began), Some(abort)) = (began, abort) else { return };
+    let (Some(baseline), Some(abort)) = (baseline, abort) else { return };
     let id = |cell: &Arc<StageCell>| cell.id();
-    // A tap that watches instead of reading is not aborted but finished, and so is a stage that never started.
+    // `abort.stages` also has stages that ended by themselves while the abort was in progress: they have finished. If
+    // the database never started, it has stages that never ran. Neither kind was aborted.
     let started = db.engine.is_started();
     let was_aborted = |cell: &&Arc<StageCell>| started && cell.state() == StageState::Stopped;
     let report = ShutdownReport {
-        elapsed: db.runtime.now() - began.at,
-        drained: delivered(db) - began.delivered,
+        elapsed: db.runtime.now() - baseline.at,
+        drained: delivered(db) - baseline.delivered,
         undelivered: undelivered(db),
         aborted: abort.stages.iter().filter(was_aborted).map(id).collect(),
-        unresponsive: abort.stages.iter().filter(|cell| !cell.is_done()).map(id).collect(),
+        unresponsive: abort.stages.iter().filter(|cell| !cell.has_ended()).map(id).collect(),
         failures: db.cells.iter().filter_map(|cell| cell.failure()).collect(),
     };
     let level = if report.is_clean() { LogLevel::Info } else { LogLevel::Warn };
-    db.phase.with(|phase| {
-        phase.version += 1;
-        phase.report = Some(report.clone());
+    db.shutdown.with(|state| {
+        state.version += 1;
+        state.report = Some(report.clone());
     });
     db.engine.changed.notify();
-    // Last: a log that panics ends this caller, and no other.
+    // The log is written last: if it panics, only this caller fails, and the others return the report.
     db.runtime.log(level, "aimdb", format_args!("{report}"));
 }
 
+/// The number of values that the stages have taken since the start.
 fn delivered<R: Runtime>(db: &DbInner<R>) -> u64 {
     db.records.iter().map(|record| record.delivered_to_stages()).sum()
 }
 
-/// Sources end at their next await. Stages that never started have nothing to drain.
-fn stop_the_origins<R: Runtime>(db: &DbInner<R>) {
+/// Stops the sources, which end at their next await. If the database never started, stops all stages: none has
+/// anything to drain.
+fn stop_sources<R: Runtime>(db: &DbInner<R>) {
     let never_started = !db.engine.is_started();
-    let origins = db.cells.iter().filter(|cell| never_started || cell.role == StageRole::Source);
-    origins.for_each(|cell| cell.stop());
+    let stopped = db.cells.iter().filter(|cell| never_started || cell.role == StageRole::Source);
+    stopped.for_each(|cell| cell.stop());
 }
 
-/// Closes records one after the other, upstream first, each when its writers have ended. `closed` of them are closed;
-/// the answer is how many are now.
-fn close_what_is_written<R: Runtime>(db: &DbInner<R>, closed: usize) -> usize {
-    let ready = db.order[closed..].iter().take_while(|&&at| {
-        let is_written = is_written(db, at);
-        if is_written {
-            db.records[at].erased.close();
+/// Closes records in order, upstream first, up to the first one with a writer that has not ended.
+///
+/// The first `closed` records of the order are closed already. Returns how many are closed afterwards.
+fn close_finished_records<R: Runtime>(db: &DbInner<R>, closed: usize) -> usize {
+    let finished = db.order[closed..].iter().take_while(|&&at| {
+        let finished = all_writers_ended(db, at);
+        if finished {
+            db.records[at].close();
         }
-        is_written
+        finished
     });
-    closed + ready.count()
+    closed + finished.count()
 }
 
-/// Whether the stages and links that write this record have ended.
-fn is_written<R: Runtime>(db: &DbInner<R>, at: usize) -> bool {
+/// Whether the stages and inbound links that write the record at index `at` have ended.
+fn all_writers_ended<R: Runtime>(db: &DbInner<R>, at: usize) -> bool {
     let record = &db.records[at];
-    record.writers.iter().all(|writer| writer.is_done())
-        && record.inbound.iter().all(|inlet| inlet.status.has_ended())
+    record.writers.iter().all(|writer| writer.has_ended())
+        && record.inbound.iter().all(|link| link.status.has_ended())
 }
 
 /// Whether all records are closed and all stages have ended.
 fn is_drained<R: Runtime>(db: &DbInner<R>, closed: usize) -> bool {
-    closed == db.order.len() && all_done(&db.cells)
+    closed == db.order.len() && all_ended(&db.cells)
 }
 
-fn all_done(cells: &[Arc<StageCell>]) -> bool {
-    cells.iter().all(|cell| cell.is_done())
+fn all_ended(cells: &[Arc<StageCell>]) -> bool {
+    cells.iter().all(|cell| cell.has_ended())
 }
 
-/// Closes what is still open and ends the stages that have not ended, at their next await.
+/// Closes the records that are open and stops the stages that have not ended, at their next await.
 fn abort<R: Runtime>(db: &DbInner<R>) {
-    db.records.iter().for_each(|record| record.erased.close());
-    let rest: Vec<_> = db.cells.iter().filter(|cell| !cell.is_done()).cloned().collect();
-    let begun = Abort { grace_ends: db.runtime.now() + LAST_GRACE, stages: rest.into() };
-    let stages = db.phase.with(|phase| {
-        phase.version += 1;
-        Arc::clone(&phase.abort.get_or_insert(begun).stages)
+    db.records.iter().for_each(|record| record.close());
+    let stages: Vec<_> = db.cells.iter().filter(|cell| !cell.has_ended()).cloned().collect();
+    let abort = Abort { grace_ends: db.runtime.now() + ABORT_GRACE, stages: stages.into() };
+    let stages = db.shutdown.with(|state| {
+        state.version += 1;
+        Arc::clone(&state.abort.get_or_insert(abort).stages)
     });
     stages.iter().for_each(|cell| cell.stop());
     db.engine.changed.notify();
 }
 
+/// The values that stages and links have not processed, by record and stage.
 fn undelivered<R: Runtime>(db: &DbInner<R>) -> Vec<Undelivered> {
-    let mut left: Vec<Undelivered> = Vec::new();
+    let mut undelivered: Vec<Undelivered> = Vec::new();
     for record in &db.records {
-        left.extend(record.backlog().into_iter().map(|backlog| Undelivered {
+        undelivered.extend(record.backlog().into_iter().map(|backlog| Undelivered {
             record: record.key.as_ref().into(),
             stage: backlog.reader.as_ref().into(),
             unread: backlog.unread,
-            // A stage that returned by itself was done with what it had in hand.
+            // A tap that returned by itself has processed the value that it had in progress.
             interrupted: if has_finished(db, &record.key, &backlog.reader) {
                 0
             } else {
@@ -195,19 +207,21 @@ fn undelivered<R: Runtime>(db: &DbInner<R>) -> Vec<Undelivered> {
             },
         }));
     }
-    left.retain(|left| left.unread + left.interrupted > 0);
+    undelivered.retain(|undelivered| undelivered.total() > 0);
     let in_flight = db.links.iter().filter(|link| link.status.in_flight() > 0);
-    left.extend(in_flight.map(|link| Undelivered {
+    undelivered.extend(in_flight.map(|link| Undelivered {
         record: link.key.as_ref().into(),
         stage: alloc::format!("{}", link.address),
         unread: 0,
         interrupted: link.status.in_flight(),
     }));
-    left
+    undelivered
 }
 
-/// Whether this reader of a record is a tap that returned by itself. (A transform's cell has the record that it writes,
-/// and a transform that returned has read to the end.)
+/// Whether the reader `stage` of `record` is a tap that returned by itself.
+///
+/// Transforms need no such check: the cell of a transform has the record that the transform writes, and a transform
+/// that returned has drained its inputs.
 fn has_finished<R: Runtime>(db: &DbInner<R>, record: &str, stage: &str) -> bool {
     let mut taps = db.cells.iter().filter(|cell| cell.role == StageRole::Tap);
     taps.any(|cell| {

@@ -1,4 +1,4 @@
-//! One stage while it runs: its task, and the cell that the rest of the engine sees of it.
+//! One stage at run time: its task, and the cell that the rest of the engine sees of it.
 
 use crate::sync::Arc;
 use alloc::string::String;
@@ -20,7 +20,86 @@ use crate::sync::atomic::{
 };
 use crate::sync::{AtomicWaker, Lock};
 
-/// What the engine knows of a stage. Shared by the stage's task, its context, and the database.
+pin_project_lite::pin_project! {
+    /// The task of one stage, which an adapter runs.
+    ///
+    /// The task waits for the start, runs the stage's future, catches its panic, and records how the stage ended. The
+    /// engine makes it and passes it to [`Spawn::spawn`](crate::Spawn::spawn). It is `Send` if the stage's future is.
+    ///
+    /// # Cancel safety
+    ///
+    /// An adapter may drop the task at any time, for example when its runtime shuts down. The stage has then ended as
+    /// [`Stopped`](StageState::Stopped).
+    #[must_use = "a stage does nothing unless it is spawned"]
+    pub struct Stage<R: Runtime, F> {
+        #[pin]
+        future: Option<F>,
+        cell: Arc<StageCell>,
+        runtime: Arc<R>,
+        started: bool,
+    }
+
+    impl<R: Runtime, F> PinnedDrop for Stage<R, F> {
+        fn drop(this: Pin<&mut Self>) {
+            // A runtime that shuts down drops its tasks. The stage must be recorded as ended, or a shutdown of the
+            // database would wait for it until the deadline.
+            let mut this = this.project();
+            if this.future.is_some() {
+                let dropped = catch(|| this.future.set(None));
+                let runtime = &**this.runtime;
+                this.cell.end((StageState::Stopped, None), dropped, &|origin, message| {
+                    runtime.log(LogLevel::Error, origin, message);
+                });
+            }
+        }
+    }
+}
+
+impl<R: Runtime, F> Stage<R, F> {
+    pub(crate) fn new(future: F, cell: Arc<StageCell>, runtime: Arc<R>) -> Self {
+        Self { future: Some(future), cell, runtime, started: false }
+    }
+
+    /// The stage's name as `owner/stage`, for runtimes that name their tasks.
+    #[must_use]
+    pub fn name(&self) -> String {
+        alloc::format!("{}", self.cell.id())
+    }
+}
+
+impl<R: Runtime, F: Future<Output = ()>> Future for Stage<R, F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        let Some(future) = this.future.as_mut().as_pin_mut() else { return Poll::Ready(()) };
+        let end = match this.cell.poll_gate(cx.waker(), this.started) {
+            GateState::Closed => return Poll::Pending,
+            GateState::Stopped => (StageState::Stopped, None),
+            GateState::Open => match catch(|| future.poll(cx)) {
+                Ok(Poll::Pending) => return Poll::Pending,
+                Ok(Poll::Ready(())) => this.cell.end_of_return(),
+                Err(panic) => (StageState::Failed, Some(panic)),
+            },
+        };
+        // The future's readers and values are dropped before the end is announced: a shutdown that sees the end counts
+        // the values that the readers left.
+        let dropped = catch(|| this.future.set(None));
+        let runtime = &**this.runtime;
+        this.cell.end(end, dropped, &|origin, message| {
+            runtime.log(LogLevel::Error, origin, message);
+        });
+        Poll::Ready(())
+    }
+}
+
+impl<R: Runtime, F> fmt::Debug for Stage<R, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Stage").field(&self.name()).finish()
+    }
+}
+
+/// The state of a stage that its task, its context and the database share.
 pub(crate) struct StageCell {
     pub(crate) name: Arc<str>,
     pub(crate) owner: Owner,
@@ -33,11 +112,21 @@ pub(crate) struct StageCell {
 
 struct Status {
     state: StageState,
-    /// Why it failed, or why its last attempt did.
+    /// The cause of the stage's failure, or of its last attempt's.
     cause: Option<String>,
-    /// What the attempt that runs has reported of itself.
+    /// The failure that the present attempt has reported of itself.
     report: Option<String>,
     restarts: u32,
+}
+
+/// The answer of [`StageCell::poll_gate`].
+pub(super) enum GateState {
+    /// The database has not started: the task waits.
+    Closed,
+    /// The task polls the stage's future.
+    Open,
+    /// The stage has been stopped: the task drops the stage's future.
+    Stopped,
 }
 
 impl StageCell {
@@ -69,13 +158,33 @@ impl StageCell {
         &self.engine
     }
 
-    /// Makes the task look at `stop` and at the engine's gate again.
+    /// Registers the task's waker and returns whether the task may run the stage.
+    ///
+    /// The waker is registered before the flags are loaded, and [`stop`](Self::stop) and
+    /// [`AimDb::start`](crate::AimDb::start) set their flag before they wake the task. So either the load sees the
+    /// flag, or the wake-up finds the waker.
+    pub(super) fn poll_gate(&self, task: &Waker, started: &mut bool) -> GateState {
+        self.task.register(task);
+        if self.must_stop() {
+            return GateState::Stopped;
+        }
+        if !self.engine.is_started() {
+            return GateState::Closed;
+        }
+        if !core::mem::replace(started, true) {
+            self.set_running();
+        }
+        GateState::Open
+    }
+
+    /// Wakes the task, which then polls the gate again.
     pub(crate) fn wake(&self) {
         self.task.wake();
     }
 
-    /// Ends the stage at its next poll, wherever it is.
+    /// Ends the stage at its next poll, at whichever await it is suspended.
     pub(crate) fn stop(&self) {
+        // Pairs with the `Acquire` load in `must_stop`.
         self.stop.swap(true, AcqRel);
         self.wake();
     }
@@ -84,8 +193,8 @@ impl StageCell {
         self.stop.load(Acquire)
     }
 
-    pub(crate) fn is_done(&self) -> bool {
-        self.status.with(|status| status.state.is_end())
+    pub(crate) fn has_ended(&self) -> bool {
+        self.status.with(|status| status.state.is_terminal())
     }
 
     pub(crate) fn state(&self) -> StageState {
@@ -113,7 +222,7 @@ impl StageCell {
         })
     }
 
-    /// Notes a failure that the stage reports of itself.
+    /// Keeps a failure that the stage reports of itself until its attempt returns.
     pub(crate) fn report(&self, cause: String) {
         self.status.with(|status| status.report = Some(cause));
     }
@@ -122,7 +231,7 @@ impl StageCell {
         self.status.with(|status| status.report.take())
     }
 
-    pub(crate) fn restarting(&self, cause: String) {
+    pub(crate) fn set_restarting(&self, cause: String) {
         self.status.with(|status| {
             status.state = StageState::Restarting;
             status.cause = Some(cause);
@@ -130,39 +239,32 @@ impl StageCell {
         });
     }
 
-    /// A new attempt runs; what ended the last one stays visible.
-    pub(crate) fn restarted(&self) {
+    /// Counts a restart. The cause of the attempt before stays visible in the health.
+    pub(crate) fn begin_next_attempt(&self) {
         self.status.with(|status| {
             status.state = StageState::Running;
             status.restarts += 1;
         });
     }
 
-    /// What a stage's task is to do when it is polled.
-    pub(super) fn poll_gate(&self, task: &Waker, started: &mut bool) -> Admission {
-        self.task.register(task);
-        if self.must_stop() {
-            return Admission::Stop;
-        }
-        if !self.engine.is_started() {
-            return Admission::Wait;
-        }
-        if !core::mem::replace(started, true) {
-            self.running();
-        }
-        Admission::Go
+    fn set_running(&self) {
+        self.status.with(|status| {
+            if status.state == StageState::Ready {
+                status.state = StageState::Running;
+            }
+        });
     }
 
-    /// How a stage ended that returned: it failed if it said so.
-    fn returned(&self) -> (StageState, Option<String>) {
+    /// The end of a stage whose future returned: a failure if the stage reported one.
+    fn end_of_return(&self) -> (StageState, Option<String>) {
         match self.take_report() {
             Some(cause) => (StageState::Failed, Some(cause)),
             None => (StageState::Finished, None),
         }
     }
 
-    /// Notes and logs how a stage ended whose future is gone; that may have panicked, too.
-    fn has_ended(
+    /// Logs and announces the end of a stage whose future has been dropped, which may have panicked (`dropped`).
+    fn end(
         &self,
         (state, cause): (StageState, Option<String>),
         dropped: Result<(), String>,
@@ -175,104 +277,17 @@ impl StageCell {
         if let (StageState::Failed, Some(cause)) = (state, &cause) {
             log(self.owner.name(), format_args!("stage `{}` failed: {cause}", self.name));
         }
-        self.end(state, cause);
+        self.set_ended(state, cause);
     }
 
-    fn running(&self) {
-        self.status.with(|status| {
-            if status.state == StageState::Ready {
-                status.state = StageState::Running;
-            }
-        });
-    }
-
-    fn end(&self, state: StageState, cause: Option<String>) {
+    fn set_ended(&self, state: StageState, cause: Option<String>) {
         self.status.with(|status| {
             status.state = state;
             status.cause = cause.or(status.report.take()).or(status.cause.take());
         });
         if state == StageState::Failed {
-            self.engine.stage_failed();
+            self.engine.handle_stage_failure();
         }
         self.engine.changed.notify();
-    }
-}
-
-/// What a stage's task is to do when it is polled.
-pub(super) enum Admission {
-    /// The database has not started.
-    Wait,
-    Go,
-    Stop,
-}
-
-pin_project_lite::pin_project! {
-    /// The task of one stage: waits for the start, runs the stage's future, catches its panic, notes how it ended.
-    ///
-    /// Made by the engine, run by the adapter. It is `Send` if the stage's future is.
-    #[must_use = "a stage does nothing unless it is spawned"]
-    pub struct Stage<R: Runtime, F> {
-        #[pin]
-        future: Option<F>,
-        cell: Arc<StageCell>,
-        runtime: Arc<R>,
-        started: bool,
-    }
-
-    impl<R: Runtime, F> PinnedDrop for Stage<R, F> {
-        fn drop(this: Pin<&mut Self>) {
-            // A runtime that goes away takes its tasks with it; whoever waits for this stage must not wait for ever.
-            let mut this = this.project();
-            if this.future.is_some() {
-                let dropped = catch(|| this.future.set(None));
-                let runtime = &**this.runtime;
-                this.cell.has_ended((StageState::Stopped, None), dropped, &|origin, message| {
-                    runtime.log(LogLevel::Error, origin, message);
-                });
-            }
-        }
-    }
-}
-
-impl<R: Runtime, F> Stage<R, F> {
-    pub(crate) fn new(future: F, cell: Arc<StageCell>, runtime: Arc<R>) -> Self {
-        Self { future: Some(future), cell, runtime, started: false }
-    }
-
-    /// `record/stage`, for runtimes that name their tasks.
-    #[must_use]
-    pub fn name(&self) -> String {
-        alloc::format!("{}", self.cell.id())
-    }
-}
-
-impl<R: Runtime, F> fmt::Debug for Stage<R, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Stage").field(&self.name()).finish()
-    }
-}
-
-impl<R: Runtime, F: Future<Output = ()>> Future for Stage<R, F> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut this = self.project();
-        let Some(future) = this.future.as_mut().as_pin_mut() else { return Poll::Ready(()) };
-        let end = match this.cell.poll_gate(cx.waker(), this.started) {
-            Admission::Wait => return Poll::Pending,
-            Admission::Stop => (StageState::Stopped, None),
-            Admission::Go => match catch(|| future.poll(cx)) {
-                Ok(Poll::Pending) => return Poll::Pending,
-                Ok(Poll::Ready(())) => this.cell.returned(),
-                Err(panic) => (StageState::Failed, Some(panic)),
-            },
-        };
-        // The future's readers and values go before anybody is told that the stage has ended.
-        let dropped = catch(|| this.future.set(None));
-        let runtime = &**this.runtime;
-        this.cell.has_ended(end, dropped, &|origin, message| {
-            runtime.log(LogLevel::Error, origin, message);
-        });
-        Poll::Ready(())
     }
 }

@@ -7,7 +7,8 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::location::Locations;
-use super::order::{ByKey, join_sorted, sorted_indices};
+use super::order::ByKey;
+use super::sort::{join_sorted, sorted_indices};
 use crate::buffer::cfg::BufferCfg;
 use crate::graph::finding::{Finding, Findings, Rule, Severity};
 use crate::graph::node::{

@@ -242,7 +242,7 @@ pub struct Findings(Vec<Finding>);
 impl Findings {
     /// Sorts the findings. Equal findings become one, with the locations of all.
     pub(crate) fn new(findings: Vec<Finding>) -> Self {
-        let mut findings = super::order::sorted(findings, |a, b| {
+        let mut findings = super::sort::sorted(findings, |a, b| {
             (&a.record, a.rule, &a.problem).cmp(&(&b.record, b.rule, &b.problem))
         });
         findings.dedup_by(|duplicate, kept| {

@@ -22,6 +22,7 @@ pub(crate) mod location;
 pub(crate) mod node;
 mod order;
 mod render;
+mod sort;
 
 pub use check::Plan;
 pub use finding::Severity;

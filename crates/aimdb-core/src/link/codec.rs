@@ -1,27 +1,53 @@
-//! From values to bytes and back.
+//! Codecs: from values to bytes and back.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 use core::marker::PhantomData;
 
-/// A message as it came in.
+/// A message that a connector has received.
+///
+/// ```
+/// use aimdb_core::Incoming;
+///
+/// // A message of the subscription `home/+/temp`.
+/// let message = Incoming::new("home/kitchen/temp", b"21.5").with_parts(&["kitchen"]);
+/// assert_eq!(message.parts, ["kitchen"]);
+/// ```
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Incoming<'m> {
-    /// The full topic it was published under.
+    /// The full topic of the message.
     pub topic: &'m str,
-    /// What the subscription's wildcards matched, in order. A multi-level wildcard matches one part with its slashes.
+    /// The parts of the topic that the subscription's wildcards match, in order. A multi-level wildcard matches one
+    /// part, which contains slashes.
     pub parts: &'m [&'m str],
-    /// The bytes.
+    /// The message's bytes.
     pub payload: &'m [u8],
 }
 
-/// Why a value or a payload could not be converted. Its text goes into the log and to the dead-letter hook.
+impl<'m> Incoming<'m> {
+    /// Returns a message without parts.
+    #[must_use]
+    pub const fn new(topic: &'m str, payload: &'m [u8]) -> Self {
+        Self { topic, parts: &[], payload }
+    }
+
+    /// Sets the [parts](Self::parts) of the topic that the subscription's wildcards match.
+    #[must_use]
+    pub const fn with_parts(self, parts: &'m [&'m str]) -> Self {
+        Self { parts, ..self }
+    }
+}
+
+/// The error of a codec.
+///
+/// Its text appears in the log, in the link's last error, and in the [`DeadLetter`](crate::DeadLetter).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CodecError(String);
 
 impl CodecError {
-    /// An error with this text.
+    /// Returns an error with the text of `reason`.
     #[must_use]
     pub fn new(reason: impl fmt::Display) -> Self {
         Self(reason.to_string())
@@ -36,42 +62,51 @@ impl fmt::Display for CodecError {
 
 impl core::error::Error for CodecError {}
 
-/// Turns values into payloads.
+/// A codec that turns values into payloads.
+///
+/// [`Registrar::link_to`](crate::Registrar::link_to) takes one: [`Json`](crate::Json), [`Postcard`](crate::Postcard),
+/// a closure by [`encode_with`], or an implementation of this trait.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot encode `{T}`",
     note = "`Json` and `Postcard` need `{T}: serde::Serialize`; for anything else use `encode_with(|value, out| …)`"
 )]
 pub trait Encode<T>: Send + 'static {
-    /// Appends `value` to `out`, which is empty and keeps its memory from message to message.
+    /// Appends the encoding of `value` to `out`.
+    ///
+    /// `out` is empty; the link reuses its memory for every message.
     ///
     /// # Errors
     ///
-    /// When the value has no encoding. The message is then counted and skipped.
+    /// [`CodecError`] if the value has no encoding. The link then counts, logs and skips the value.
     fn encode(&mut self, value: &T, out: &mut Vec<u8>) -> Result<(), CodecError>;
 }
 
-/// Turns payloads into values.
+/// A codec that turns payloads into values.
+///
+/// [`Registrar::link_from`](crate::Registrar::link_from) takes one: [`Json`](crate::Json),
+/// [`Postcard`](crate::Postcard), a closure by [`decode_with`], or an implementation of this trait.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot decode `{T}`",
     note = "`Json` and `Postcard` need `{T}: serde::de::DeserializeOwned`; for anything else use \
             `decode_with(|message| …)`"
 )]
 pub trait Decode<T>: Send + 'static {
-    /// The value in `message`.
+    /// Decodes the value of `message`.
     ///
     /// # Errors
     ///
-    /// When it is none. The message is then counted, logged, and given to the dead-letter hook.
+    /// [`CodecError`] if the message has no valid value. The link then counts and logs the message and passes it to the
+    /// dead-letter hook.
     fn decode(&mut self, message: &Incoming<'_>) -> Result<T, CodecError>;
 }
 
-/// A codec from a closure; made by [`encode_with`].
+/// An encoder made from a closure by [`encode_with`].
 pub struct EncodeFn<F, E>(F, PhantomData<fn() -> E>);
 
-/// A codec from a closure; made by [`decode_with`].
+/// A decoder made from a closure by [`decode_with`].
 pub struct DecodeFn<F, E>(F, PhantomData<fn() -> E>);
 
-/// An encoder from a closure that appends a value's bytes.
+/// Returns an encoder made from a closure that appends a value's bytes.
 ///
 /// ```
 /// use aimdb_core::encode_with;
@@ -90,7 +125,7 @@ where
     EncodeFn(encode, PhantomData)
 }
 
-/// A decoder from a closure that sees the topic, what the wildcards matched, and the payload.
+/// Returns a decoder made from a closure that reads the topic, its parts, and the payload.
 ///
 /// ```
 /// use aimdb_core::{Incoming, decode_with};
@@ -138,7 +173,20 @@ impl<F, E> fmt::Debug for DecodeFn<F, E> {
     }
 }
 
-/// JSON text, by `serde_json`.
+/// The codec for JSON text, by `serde_json`.
+///
+/// Values must implement `serde::Serialize` to be encoded and `serde::de::DeserializeOwned` to be decoded.
+///
+/// ```
+/// use aimdb_core::{Decode, Encode, Incoming, Json};
+///
+/// let mut payload = Vec::new();
+/// Json.encode(&vec![1.5, 2.0], &mut payload)?;
+/// assert_eq!(payload, b"[1.5,2.0]");
+/// let values: Vec<f64> = Json.decode(&Incoming::new("topic", &payload))?;
+/// assert_eq!(values, [1.5, 2.0]);
+/// # Ok::<_, aimdb_core::CodecError>(())
+/// ```
 #[cfg(feature = "json")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Json;
@@ -157,7 +205,7 @@ impl<T: serde::de::DeserializeOwned> Decode<T> for Json {
     }
 }
 
-/// Without std the library writes into a `Vec` of its own only.
+/// Without `std`, `serde_json` can only write to a `Vec` of its own.
 #[cfg(all(feature = "json", not(feature = "std")))]
 fn write_json<T: serde::Serialize>(value: &T, out: &mut Vec<u8>) -> serde_json::Result<()> {
     out.extend_from_slice(&serde_json::to_vec(value)?);
@@ -169,24 +217,39 @@ fn write_json<T: serde::Serialize>(value: &T, out: &mut Vec<u8>) -> serde_json::
     serde_json::to_writer(out, value)
 }
 
-/// Postcard's compact binary form.
+/// The codec for Postcard's compact binary format.
 ///
-/// It does not describe itself: a reader with another version of the type may decode nonsense without noticing. Use
-/// [`Postcard::version`] where both ends are not built together.
+/// The format does not describe itself: a decoder with another version of the type may return a wrong value without an
+/// error. Use [`Postcard::version`] if both ends are not built together.
+///
+/// ```
+/// use aimdb_core::{Decode, Encode, Incoming, Postcard};
+///
+/// let mut payload = Vec::new();
+/// Postcard::version(1).encode(&7_u32, &mut payload)?;
+/// let message = Incoming::new("topic", &payload);
+/// let value: u32 = Postcard::version(1).decode(&message)?;
+/// assert_eq!(value, 7);
+/// let refused: Result<u32, _> = Postcard::version(2).decode(&message);
+/// assert_eq!(refused.unwrap_err().to_string(), "version 1 instead of 2");
+/// # Ok::<_, aimdb_core::CodecError>(())
+/// ```
 #[cfg(feature = "postcard")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Postcard;
 
 #[cfg(feature = "postcard")]
 impl Postcard {
-    /// Postcard behind one byte that both ends must agree on.
+    /// Returns a codec that puts one version byte before the encoded value.
     #[must_use]
     pub const fn version(version: u8) -> VersionedPostcard {
         VersionedPostcard { version }
     }
 }
 
-/// [`Postcard`] behind a version byte: a payload of another version is a decode error, never a wrong value.
+/// The [`Postcard`] codec with a version byte before the value.
+///
+/// A payload of another version is a decode error, never a wrong value. [`Postcard::version`] returns it.
 #[cfg(feature = "postcard")]
 #[derive(Clone, Copy, Debug)]
 pub struct VersionedPostcard {

@@ -1,4 +1,4 @@
-//! What a connector implements.
+//! The interface of connectors.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -11,55 +11,66 @@ use crate::context::RuntimeContext;
 use crate::graph::finding::Finding;
 use crate::runtime::adapter::Runtime;
 
-/// A bridge to one broker: given its links as bytes, it runs until shutdown.
+/// A bridge between links and one broker, which runs until the shutdown.
+///
+/// [`AimDbBuilder::connector`](crate::AimDbBuilder::connector) adds one to a graph. The connector sees messages as
+/// bytes. The [`link`](crate::link) module has a complete example.
 ///
 /// # Implementing
 ///
-/// - [`check`](Self::check) MUST refuse every option it will not act on.
-/// - [`run`](Self::run) MUST connect, reconnect with backoff, and heal both directions after a reconnect.
-/// - Outbound it MUST take the next value only when it can use it, so that the buffer's semantics hold: a ring drops
-///   oldest, a queue holds its writers back, latest sends the newest once back. It MUST NOT lose a value it took
-///   while the link asks for delivery, and ends when [`OutboundLink::next`] says that the record is closed and
-///   everything taken has been sent.
-/// - Inbound it MUST acknowledge only after [`InboundLink::deliver`] returned, and MUST drop its inbound links soon
-///   after [`RuntimeContext::stopping`] completes, when what it accepted has been delivered.
-/// - It MUST return when its inbound links are dropped and its outbound links have ended.
+/// - [`check`](Self::check) MUST refuse every option that the connector does not implement.
+/// - [`run`](Self::run) MUST connect, reconnect with backoff, and restore both directions after a reconnect.
+/// - Outbound, the connector MUST take the next value only when it can send it, so that the buffer's semantics hold: a
+///   ring overwrites its oldest values, a queue makes its writers wait, and a latest record sends the newest value
+///   after a reconnect. It MUST NOT lose a value that it took if the link's options require delivery. An outbound link
+///   has ended when [`OutboundLink::next`] returns [`Closed`](crate::Closed) and every value taken has been sent.
+/// - Inbound, the connector MUST acknowledge a message only after [`InboundLink::deliver`] has returned `Ok`. It MUST
+///   drop its inbound links soon after [`RuntimeContext::stopping`] completes, once the messages that it accepted have
+///   been delivered.
+/// - `run` MUST return when the inbound links are dropped and the outbound links have ended.
 #[diagnostic::on_unimplemented(message = "`{Self}` is not a connector for the runtime `{R}`")]
 pub trait Connector<R: Runtime>: 'static {
-    /// The running connector.
+    /// The future of the running connector.
     type Run: Future<Output = ()> + 'static;
 
-    /// The scheme that links use to name it.
+    /// The connector's name: the scheme of the links that it serves.
     fn name(&self) -> &str;
 
-    /// What it is and where it connects to, for people. No secrets.
+    /// Describes the connector and its broker for the printed graph. The text MUST NOT contain secrets.
     fn describe(&self) -> String;
 
-    /// What is wrong with its own configuration and with the links that name it.
+    /// Returns the faults of the connector's own configuration and of the links that name the connector.
+    ///
+    /// The engine calls it in [`AimDbBuilder::graph`](crate::AimDbBuilder::graph) and when it builds the graph, before
+    /// it starts anything. A finding of severity error prevents the build.
     fn check(&self, links: &[LinkRequest<'_>]) -> Vec<Finding>;
 
-    /// Runs it.
+    /// Starts the connector with its links.
+    ///
+    /// The engine calls it once, in `build()`, and polls the future first when the database starts.
     fn run(self, links: Links, context: RuntimeContext<R>) -> Self::Run;
 }
 
-/// A link as a connector sees it when it checks.
+/// A link that names a connector, for [`Connector::check`].
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct LinkRequest<'g> {
     /// The record's key.
     pub record: &'g str,
-    /// What the user wrote.
+    /// The address that the user wrote.
     pub address: &'g Address,
     /// The direction of the link.
     pub direction: Direction,
-    /// The topic is computed from each value; the address names none.
+    /// Whether the topic is computed from each value; the address has no topic then.
     pub computed_topic: bool,
 }
 
-/// The links of one connector.
+/// The links of one connector, which [`Connector::run`] receives.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Links {
-    /// Records to send.
+    /// The links whose records the connector sends.
     pub outbound: Vec<OutboundLink>,
-    /// Records to fill.
+    /// The links whose records the connector fills.
     pub inbound: Vec<InboundLink>,
 }

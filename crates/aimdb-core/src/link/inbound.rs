@@ -1,4 +1,4 @@
-//! From a connector to a record.
+//! Inbound links: from a connector to a record.
 
 use crate::sync::Arc;
 use alloc::boxed::Box;
@@ -17,60 +17,101 @@ use crate::panic::catch;
 use crate::runtime::adapter::{LogLevel, Runtime};
 use crate::wait::WaitGuard;
 
-/// A payload that did not decode, as the dead-letter hook sees it.
+/// A message that did not decode, for the dead-letter hook.
+///
+/// [`AimDbBuilder::on_dead_letter`](crate::AimDbBuilder::on_dead_letter) sets the hook.
+///
+/// ```
+/// use aimdb_core::DeadLetter;
+///
+/// fn print(letter: &DeadLetter<'_>) {
+///     let bytes = letter.message.payload.len();
+///     eprintln!("{}: {bytes} bytes from {}: {}", letter.record, letter.link, letter.reason);
+/// }
+/// ```
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct DeadLetter<'m> {
-    /// The record it was meant for.
+    /// The key of the link's record.
     pub record: &'m str,
-    /// The link it came by.
+    /// The address of the link.
     pub link: &'m Address,
     /// The message.
     pub message: Incoming<'m>,
-    /// Why it did not decode.
+    /// The codec's error, or the message of its panic.
     pub reason: &'m str,
 }
 
 pub(crate) type DeadLetterHook = Arc<dyn Fn(&DeadLetter<'_>) + Send + Sync>;
 
-/// One record on its way in, as a connector sees it.
+/// A link that a connector fills: messages become values of one record.
+///
+/// A connector receives it in [`Links`](super::Links). A shutdown closes the record after the connector has dropped the
+/// link, so the connector drops it soon after [`RuntimeContext::stopping`](crate::RuntimeContext::stopping) completes.
+///
+/// ```
+/// use aimdb_core::link::InboundLink;
+/// use aimdb_core::race::{Either, race};
+/// use aimdb_core::{Incoming, Runtime, RuntimeContext};
+/// # struct Message { topic: String, payload: Vec<u8> }
+/// # impl Message { async fn acknowledge(self) {} }
+/// # async fn receive() -> Message { Message { topic: String::new(), payload: Vec::new() } }
+///
+/// async fn receive_all<R: Runtime>(ctx: RuntimeContext<R>, mut link: InboundLink) {
+///     while let Either::Second(message) = race(ctx.stopping(), receive()).await {
+///         if link.deliver(Incoming::new(&message.topic, &message.payload)).await.is_err() {
+///             return;
+///         }
+///         message.acknowledge().await;
+///     }
+/// }
+/// ```
 pub struct InboundLink {
     info: LinkInfo,
-    deliveries: Box<dyn Deliveries>,
-    /// Told when the link is dropped, so that a shutdown can close the record.
+    messages: Box<dyn MessageSink>,
+    /// The cell of the link's connector. Dropping the link notifies its engine, so that a shutdown can close the
+    /// record.
     connector: Arc<StageCell>,
 }
 
 impl InboundLink {
     pub(crate) fn new(
         info: LinkInfo,
-        deliveries: Box<dyn Deliveries>,
+        messages: Box<dyn MessageSink>,
         connector: Arc<StageCell>,
     ) -> Self {
-        Self { info, deliveries, connector }
+        Self { info, messages, connector }
     }
 
-    /// Decodes `message` and gives the value to the record, waiting for room where its buffer does. When it returns
-    /// `Ok` the message is done with and may be acknowledged, also if it did not decode.
+    /// Decodes `message` and writes the value to the record.
+    ///
+    /// If the record's buffer is a queue, the call waits for room. After `Ok` the connector may acknowledge the
+    /// message, even if it did not decode: the message is then a dead letter.
     ///
     /// # Errors
     ///
-    /// [`Closed`] if the record is closed: the message was not taken and should not be acknowledged.
+    /// [`Closed`] if the record is closed: the link did not accept the message, and the connector should not
+    /// acknowledge it.
     ///
     /// # Cancel safety
     ///
-    /// Dropped while it waits for room, the value is still delivered, before the next message's.
+    /// If the future is dropped while the message's value waits for room, the value stays [pending](Self::has_pending),
+    /// and the next call delivers it before its own message. If the future is dropped while an earlier value is
+    /// pending, the link has not accepted the message.
     pub async fn deliver(&mut self, message: Incoming<'_>) -> Result<(), Closed> {
         poll_fn(|cx| self.poll_accept(&message, cx)).await?;
         poll_fn(|cx| self.poll_flush(cx)).await
     }
 
-    /// Takes `message` unless a value still waits; for a connector that serves several links in one task. `Pending`: it
-    /// was not taken. `Ready`: it was, and its value is in the record, or [waits](Self::holds) for
-    /// [`poll_flush`](Self::poll_flush) to bring it there. The waker of the last call is woken.
+    /// Accepts `message` unless a value is pending, for connectors that serve several links in one task.
+    ///
+    /// With `Pending` the link did not accept the message. With `Ready(Ok(()))` it did: the value is in the record, or
+    /// is [pending](Self::has_pending) until [`poll_flush`](Self::poll_flush) delivers it. The link wakes the waker of
+    /// the latest call.
     ///
     /// # Errors
     ///
-    /// [`Closed`] if the record is closed: neither the message nor a value that waited is in it.
+    /// [`Closed`] if the record is closed: it has accepted neither the message nor a pending value.
     pub fn poll_accept(
         &mut self,
         message: &Incoming<'_>,
@@ -78,27 +119,31 @@ impl InboundLink {
     ) -> Poll<Result<(), Closed>> {
         core::task::ready!(self.poll_flush(cx))?;
         self.info.status.count_received();
-        self.deliveries.accept(&self.info, message);
+        self.messages.accept(&self.info, message);
         match self.poll_flush(cx) {
             Poll::Pending => Poll::Ready(Ok(())),
             ready => ready,
         }
     }
 
-    /// Whether every value decoded so far is in the record. Until then no message is taken. The waker of the last call is
-    /// woken.
+    /// Delivers the pending value, if there is one, for connectors that serve several links in one task.
+    ///
+    /// With `Ready(Ok(()))` every decoded value is in the record; until then the link accepts no message. The link
+    /// wakes the waker of the latest call.
     ///
     /// # Errors
     ///
-    /// [`Closed`] if the record is closed: a value that waited is lost.
+    /// [`Closed`] if the record is closed: a pending value is lost.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
-        self.deliveries.poll_flush(cx)
+        self.messages.poll_flush(cx)
     }
 
-    /// Whether a value waits for room in its record. A connector that drops the link then loses it.
+    /// Whether a decoded value waits for room in the record.
+    ///
+    /// Dropping the link loses a pending value.
     #[must_use]
-    pub fn holds(&self) -> bool {
-        self.deliveries.holds()
+    pub fn has_pending(&self) -> bool {
+        self.messages.has_pending()
     }
 
     /// The record's key.
@@ -107,13 +152,13 @@ impl InboundLink {
         &self.info.key
     }
 
-    /// What the user wrote.
+    /// The address that the user wrote.
     #[must_use]
     pub fn address(&self) -> &Address {
         &self.info.address
     }
 
-    /// The link's counters.
+    /// The link's counters and connection state, which the connector updates.
     #[must_use]
     pub fn status(&self) -> &Arc<LinkStatus> {
         &self.info.status
@@ -122,7 +167,7 @@ impl InboundLink {
 
 impl Drop for InboundLink {
     fn drop(&mut self) {
-        self.info.status.end();
+        self.info.status.set_ended();
         self.connector.engine().changed.notify();
     }
 }
@@ -133,16 +178,16 @@ impl fmt::Debug for InboundLink {
     }
 }
 
-/// Messages on their way into a record, without the record's type.
-pub(crate) trait Deliveries: Send {
+/// A record that accepts messages, without the record's type.
+pub(crate) trait MessageSink: Send {
     fn accept(&mut self, info: &LinkInfo, message: &Incoming<'_>);
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>>;
 
-    fn holds(&self) -> bool;
+    fn has_pending(&self) -> bool;
 }
 
-/// A codec and a producer.
+/// The codec, producer and pending value of an inbound link.
 pub(crate) struct InboundQueue<T: Record, R, C> {
     pub(crate) wait: WaitGuard<Producer<T, R>>,
     pub(crate) codec: C,
@@ -151,33 +196,34 @@ pub(crate) struct InboundQueue<T: Record, R, C> {
     pub(crate) runtime: Arc<R>,
 }
 
-impl<T: Record, R: Runtime, C: Decode<T>> Deliveries for InboundQueue<T, R, C> {
+impl<T: Record, R: Runtime, C: Decode<T>> MessageSink for InboundQueue<T, R, C> {
     fn accept(&mut self, info: &LinkInfo, message: &Incoming<'_>) {
-        // The codec is user code: a panic in it costs this message, not the connector.
+        // The codec is user code: if it panics, this message is a dead letter, and the connector continues.
         let outcome =
             catch(|| self.codec.decode(message).map_err(|error| alloc::format!("{error}")));
         match outcome.and_then(|decoded| decoded) {
             Ok(value) => self.decoded = Some(value),
-            Err(reason) => self.refuse(info, message, &reason),
+            Err(reason) => self.reject(info, message, &reason),
         }
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
         let Self { wait, decoded, .. } = self;
-        let kept = wait.on.poll_produce(decoded, &mut wait.ticket, cx);
-        if matches!(kept, Poll::Ready(Err(Closed))) {
+        let outcome = wait.on.poll_produce(decoded, &mut wait.ticket, cx);
+        if matches!(outcome, Poll::Ready(Err(Closed))) {
             *decoded = None;
         }
-        kept
+        outcome
     }
 
-    fn holds(&self) -> bool {
+    fn has_pending(&self) -> bool {
         self.decoded.is_some()
     }
 }
 
 impl<T: Record, R: Runtime, C> InboundQueue<T, R, C> {
-    fn refuse(&self, info: &LinkInfo, message: &Incoming<'_>, reason: &str) {
+    /// Counts and logs a message that did not decode, and calls the dead-letter hook.
+    fn reject(&self, info: &LinkInfo, message: &Incoming<'_>, reason: &str) {
         let LinkInfo { key, address, status, .. } = info;
         status.count_decode_error();
         status.set_error(format_args!("a payload on `{}` did not decode: {reason}", message.topic));

@@ -1,4 +1,4 @@
-//! From a record to a connector.
+//! Outbound links: from a record to a connector.
 
 use crate::sync::Arc;
 use alloc::boxed::Box;
@@ -18,39 +18,66 @@ use crate::link::status::{LinkInfo, LinkStatus};
 use crate::panic::catch;
 use crate::runtime::adapter::{LogLevel, Runtime};
 
-/// One record on its way out, as a connector sees it.
+/// A link that a connector sends: the values of one record, encoded.
+///
+/// A connector receives it in [`Links`](super::Links) and drops it when it has sent the last value.
+///
+/// ```
+/// use aimdb_core::link::OutboundLink;
+/// # async fn send(_topic: &str, _payload: &[u8]) {}
+///
+/// async fn send_all(mut link: OutboundLink) {
+///     let mut payload = Vec::new();
+///     while let Ok(outgoing) = link.next(&mut payload).await {
+///         let topic = outgoing.topic.as_deref().unwrap_or(&link.address().topic);
+///         send(topic, &payload).await;
+///         link.status().count_sent();
+///     }
+/// }
+/// ```
 pub struct OutboundLink {
     info: LinkInfo,
-    messages: Box<dyn Messages>,
+    messages: Box<dyn MessageSource>,
 }
 
-/// A message to send. Its payload is in the buffer that was given to [`OutboundLink::next`].
+/// A message that a connector sends.
+///
+/// Its payload is in the buffer that was passed to [`OutboundLink::next`].
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Outgoing {
-    /// The topic computed from the value; `None` means the address's own.
+    /// The topic computed from the value. With `None`, the topic is the address's.
     pub topic: Option<String>,
 }
 
 impl OutboundLink {
-    pub(crate) fn new(info: LinkInfo, messages: Box<dyn Messages>) -> Self {
+    pub(crate) fn new(info: LinkInfo, messages: Box<dyn MessageSource>) -> Self {
         Self { info, messages }
     }
 
-    /// The next message; its payload replaces what is in `payload`, whose memory is kept. A value that does not encode
-    /// is counted, logged, and skipped.
+    /// Waits for the next message and writes its payload to `payload`.
+    ///
+    /// The payload replaces the content of `payload`, whose memory is reused. A value that does not encode is counted,
+    /// logged and skipped.
     ///
     /// # Errors
     ///
-    /// [`Closed`] when the record is closed and everything in it has been handed out.
+    /// [`Closed`] when the record is drained.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses nothing.
+    /// Dropping the future loses no value.
     pub async fn next(&mut self, payload: &mut Vec<u8>) -> Result<Outgoing, Closed> {
         poll_fn(|cx| self.poll_next(payload, cx)).await
     }
 
-    /// [`next`](Self::next) for whoever serves several links in one task. The waker of the last call is woken.
+    /// Polls for the [next](Self::next) message, for connectors that serve several links in one task.
+    ///
+    /// The link wakes the waker of the latest call.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] when the record is drained.
     pub fn poll_next(
         &mut self,
         payload: &mut Vec<u8>,
@@ -59,16 +86,20 @@ impl OutboundLink {
         self.messages.poll_next(&self.info, payload, cx)
     }
 
-    /// Waits until the record is closed and nothing of it is left, without taking anything.
+    /// Waits until the record is drained, and takes no value.
+    ///
+    /// A connector without a connection awaits it: if no value is left to send, it need not reconnect.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses nothing.
+    /// Dropping the future has no effect.
     pub async fn drained(&mut self) {
         poll_fn(|cx| self.poll_drained(cx)).await;
     }
 
-    /// [`drained`](Self::drained) for whoever serves several links in one task. The waker of the last call is woken.
+    /// Polls whether the record is [drained](Self::drained), for connectors that serve several links in one task.
+    ///
+    /// The link wakes the waker of the latest call.
     pub fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.messages.poll_drained(cx)
     }
@@ -79,13 +110,13 @@ impl OutboundLink {
         &self.info.key
     }
 
-    /// What the user wrote.
+    /// The address that the user wrote.
     #[must_use]
     pub fn address(&self) -> &Address {
         &self.info.address
     }
 
-    /// The link's counters.
+    /// The link's counters and connection state, which the connector updates.
     #[must_use]
     pub fn status(&self) -> &Arc<LinkStatus> {
         &self.info.status
@@ -94,7 +125,7 @@ impl OutboundLink {
 
 impl Drop for OutboundLink {
     fn drop(&mut self) {
-        self.info.status.end();
+        self.info.status.set_ended();
     }
 }
 
@@ -104,8 +135,8 @@ impl fmt::Debug for OutboundLink {
     }
 }
 
-/// A record's values as messages, without the record's type.
-pub(crate) trait Messages: Send {
+/// The values of a record as messages, without the record's type.
+pub(crate) trait MessageSource: Send {
     fn poll_next(
         &mut self,
         info: &LinkInfo,
@@ -116,7 +147,7 @@ pub(crate) trait Messages: Send {
     fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
-/// A reader and its codec.
+/// The reader, codec and topic of an outbound link.
 pub(crate) struct OutboundQueue<T: Record, R, C> {
     pub(crate) reader: Reader<T>,
     pub(crate) codec: C,
@@ -124,7 +155,7 @@ pub(crate) struct OutboundQueue<T: Record, R, C> {
     pub(crate) runtime: Arc<R>,
 }
 
-impl<T: Record, R: Runtime, C: Encode<T>> Messages for OutboundQueue<T, R, C> {
+impl<T: Record, R: Runtime, C: Encode<T>> MessageSource for OutboundQueue<T, R, C> {
     fn poll_next(
         &mut self,
         info: &LinkInfo,
@@ -136,7 +167,7 @@ impl<T: Record, R: Runtime, C: Encode<T>> Messages for OutboundQueue<T, R, C> {
             payload.clear();
             match self.encode(&value, payload) {
                 Ok(outgoing) => return Poll::Ready(Ok(outgoing)),
-                Err(reason) => self.skip(info, &reason),
+                Err(reason) => self.report_skipped(info, &reason),
             }
         }
     }
@@ -147,15 +178,17 @@ impl<T: Record, R: Runtime, C: Encode<T>> Messages for OutboundQueue<T, R, C> {
 }
 
 impl<T: Record, R: Runtime, C: Encode<T>> OutboundQueue<T, R, C> {
-    /// Codec and topic are user code: a panic in either costs this value, not the connector.
+    /// Encodes `value` and computes its topic. Both are user code: if either panics, the link skips this value, and the
+    /// connector continues.
     fn encode(&mut self, value: &T, payload: &mut Vec<u8>) -> Result<Outgoing, String> {
         let Self { codec, topic, .. } = self;
         catch(|| {
             codec.encode(value, payload).map_err(|error| alloc::format!("{error}"))?;
             let topic = topic.as_ref().map(|topic| topic(value));
-            match topic.as_deref().map(invalid_topic) {
-                Some(Some(why)) => {
-                    Err(alloc::format!("the computed topic `{}` {why}", topic.unwrap_or_default()))
+            match topic.as_deref().map(topic_fault) {
+                Some(Some(fault)) => {
+                    let topic = topic.unwrap_or_default();
+                    Err(alloc::format!("the computed topic `{topic}` {fault}"))
                 }
                 _ => Ok(Outgoing { topic }),
             }
@@ -163,7 +196,7 @@ impl<T: Record, R: Runtime, C: Encode<T>> OutboundQueue<T, R, C> {
         .and_then(|outcome| outcome)
     }
 
-    fn skip(&self, info: &LinkInfo, reason: &str) {
+    fn report_skipped(&self, info: &LinkInfo, reason: &str) {
         info.status.count_encode_error();
         info.status.set_error(format_args!("a value did not encode: {reason}"));
         let address = &info.address;
@@ -175,8 +208,8 @@ impl<T: Record, R: Runtime, C: Encode<T>> OutboundQueue<T, R, C> {
     }
 }
 
-/// What no protocol here allows in the topic of a message.
-fn invalid_topic(topic: &str) -> Option<&'static str> {
+/// Returns the fault of a topic that no protocol allows in a message.
+fn topic_fault(topic: &str) -> Option<&'static str> {
     if topic.is_empty() {
         Some("is empty")
     } else if topic.contains(['+', '#']) {

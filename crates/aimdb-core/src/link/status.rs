@@ -1,4 +1,4 @@
-//! What a link counts.
+//! Counters and connection state of a link.
 
 use alloc::string::String;
 use core::fmt;
@@ -11,7 +11,10 @@ use crate::engine::health::LinkHealth;
 use crate::metrics::LinkMetrics;
 use crate::sync::{Arc, Lock};
 
-/// A link's counters and state, written by its connector and read by `metrics()` and `health()`.
+/// The counters and the connection state of a link.
+///
+/// The connector and the link update them; [`AimDb::metrics`](crate::AimDb::metrics) and
+/// [`AimDb::health`](crate::AimDb::health) read them. All methods may be called from any thread.
 pub struct LinkStatus {
     direction: Direction,
     connected: AtomicBool,
@@ -22,7 +25,7 @@ pub struct LinkStatus {
     encode_errors: AtomicU64,
     dropped: AtomicU64,
     in_flight: AtomicU64,
-    /// The link has been dropped by its connector: nothing more will come of it.
+    /// The connector has dropped the link.
     ended: AtomicBool,
     last_error: Lock<Option<String>>,
 }
@@ -44,39 +47,44 @@ impl LinkStatus {
         }
     }
 
-    /// The link is served by a connection now.
+    /// Declares that a connection serves the link. Connections after the first one count as reconnects.
     pub fn set_connected(&self) {
         if !self.connected.swap(true, Relaxed) {
             self.connections.fetch_add(1, Relaxed);
         }
     }
 
-    /// The connection is gone.
+    /// Declares that no connection serves the link.
     pub fn set_disconnected(&self) {
         self.connected.store(false, Relaxed);
     }
 
-    /// A message has been sent and, where the protocol acknowledges, acknowledged.
+    /// Counts a message that was sent and, where the protocol acknowledges, acknowledged.
     pub fn count_sent(&self) {
         self.sent.fetch_add(1, Relaxed);
     }
 
-    /// A message came in. [`InboundLink::deliver`](super::InboundLink::deliver) counts those it is given.
+    /// Counts a message that was received and not passed to the link.
+    ///
+    /// [`InboundLink::deliver`](super::InboundLink::deliver) and
+    /// [`poll_accept`](super::InboundLink::poll_accept) count the messages that they accept themselves.
     pub fn count_received(&self) {
         self.received.fetch_add(1, Relaxed);
     }
 
-    /// A message is lost at this link.
+    /// Counts a message that was lost at this link.
     pub fn count_dropped(&self) {
         self.dropped.fetch_add(1, Relaxed);
     }
 
-    /// How many messages the connector has taken from the record and not yet brought to their end.
+    /// Sets the number of messages that the connector has taken from the record and not finished.
+    ///
+    /// A shutdown reports them as [interrupted](crate::Undelivered::interrupted) values.
     pub fn set_in_flight(&self, messages: u64) {
         self.in_flight.store(messages, Relaxed);
     }
 
-    /// Notes what went wrong; it stays until the next error.
+    /// Sets the link's last error, which remains until the next one.
     pub fn set_error(&self, reason: impl fmt::Display) {
         let text = Some(alloc::format!("{reason}"));
         let _old = self.last_error.with(|last| core::mem::replace(last, text));
@@ -90,7 +98,7 @@ impl LinkStatus {
         self.encode_errors.fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn end(&self) {
+    pub(crate) fn set_ended(&self) {
         self.ended.store(true, Relaxed);
         self.set_disconnected();
     }
@@ -104,7 +112,7 @@ impl LinkStatus {
     }
 }
 
-/// What both directions know of a link.
+/// The record, address and status of a link, for both directions.
 #[derive(Clone, Debug)]
 pub(crate) struct LinkInfo {
     pub(crate) key: Arc<str>,

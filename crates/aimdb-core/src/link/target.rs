@@ -1,4 +1,4 @@
-//! What a user may name as the other end of a link: text, an [`Address`], or a connector's typed target.
+//! Targets of links: a text, an [`Address`], or a connector's typed target.
 
 use alloc::string::{String, ToString};
 
@@ -6,23 +6,27 @@ use crate::address::Address;
 use crate::graph::node::LinkNode;
 use crate::sync::Arc;
 
-/// A topic computed from the value.
+/// A function that computes a message's topic from its value.
 pub type TopicFn<T> = Arc<dyn Fn(&T) -> String + Send + Sync>;
 
-/// Where a record can be sent: a text, an [`Address`], or a connector's typed target.
+/// The target of an outbound link: a text, an [`Address`], or a connector's typed target.
+///
+/// [`Registrar::link_to`](crate::Registrar::link_to) takes it.
 pub trait OutboundTarget<T> {
-    /// The address as written and as understood.
+    /// The address, as the text of the user and as the result of its parsing.
     fn node(&self) -> LinkNode;
 
-    /// The topic for each value, if it is computed.
+    /// The function that computes the topic from each value, if the target has one.
     fn topic(&self) -> Option<TopicFn<T>> {
         None
     }
 }
 
-/// Where a record can come from: a text, an [`Address`], or a connector's typed target.
+/// The target of an inbound link: a text, an [`Address`], or a connector's typed target.
+///
+/// [`Registrar::link_from`](crate::Registrar::link_from) takes it.
 pub trait InboundTarget {
-    /// The address as written and as understood.
+    /// The address, as the text of the user and as the result of its parsing.
     fn node(&self) -> LinkNode;
 }
 

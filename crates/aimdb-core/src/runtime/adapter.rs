@@ -1,4 +1,4 @@
-//! A clock, a timer and a log.
+//! The runtime's clock, timer and log.
 
 use core::fmt;
 use core::future::Future;
@@ -6,9 +6,10 @@ use core::future::Future;
 use crate::clock::{Clock, Instant};
 use crate::sync::Arc;
 
-/// How much a log line matters.
+/// The severity of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "the five usual levels")]
+#[non_exhaustive]
 pub enum LogLevel {
     Trace,
     Debug,
@@ -17,34 +18,61 @@ pub enum LogLevel {
     Error,
 }
 
-/// A runtime that can host an engine.
+/// A runtime that can run the engine: its clock, timer and log.
 ///
 /// # Implementing
 ///
 /// - `now` MUST be monotonic and cheap, and MUST NOT panic: buffers call it.
-/// - `sleep_until` MUST give a future that completes at or after the deadline, at once if the deadline has
-///   passed, and that may be dropped at any time.
-/// - `log` MUST NOT block for long, and MUST NOT call back into the engine.
+/// - `sleep_until` MUST return a future that completes at or after the deadline, at its first poll if the deadline has
+///   passed. A caller may drop the future at any time.
+/// - `log` MUST NOT block for long, and MUST NOT call the engine.
+///
+/// ```
+/// use aimdb_core::{Instant, LogLevel, Runtime};
+/// use std::fmt;
+/// use std::future::Ready;
+///
+/// /// A runtime whose time does not advance, for tests without a timer.
+/// struct Frozen;
+///
+/// impl Runtime for Frozen {
+///     type Sleep = Ready<()>;
+///
+///     fn now(&self) -> Instant {
+///         Instant::from_nanos(0)
+///     }
+///
+///     fn sleep_until(&self, _deadline: Instant) -> Self::Sleep {
+///         std::future::ready(())
+///     }
+///
+///     fn log(&self, level: LogLevel, origin: &str, message: fmt::Arguments<'_>) {
+///         eprintln!("{level:?} {origin}: {message}");
+///     }
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a runtime that AimDB can run on",
     label = "no runtime chosen",
     note = "call `.runtime(Arc::new(TokioAdapter::new()?))` on the builder before anything else"
 )]
 pub trait Runtime: Sized + Send + Sync + 'static {
-    /// The runtime's own timer future, not a boxed one.
+    /// The runtime's own timer future, which needs no box.
     type Sleep: Future<Output = ()>;
 
-    /// The time now.
+    /// The present time of the runtime's monotonic clock.
     fn now(&self) -> Instant;
 
-    /// A future that completes at `deadline`.
+    /// Returns a future that completes at `deadline`.
     fn sleep_until(&self, deadline: Instant) -> Self::Sleep;
 
-    /// Writes one line to the log. `origin` is a record key, a stage or a connector.
+    /// Writes one line to the log.
+    ///
+    /// `origin` is a record's key, a connector's name, or `aimdb` for the engine itself.
     fn log(&self, level: LogLevel, origin: &str, message: fmt::Arguments<'_>);
 }
 
-/// A runtime seen as its clock alone.
+/// The clock of a runtime, without the runtime's type.
 pub(crate) struct RuntimeClock<R>(pub(crate) Arc<R>);
 
 impl<R: Runtime> Clock for RuntimeClock<R> {

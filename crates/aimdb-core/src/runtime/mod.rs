@@ -1,7 +1,10 @@
-//! What the engine asks of a runtime: tasks, time and a log.
+//! The interface between the engine and an async runtime: tasks, time and a log.
 //!
-//! An adapter implements [`Runtime`] (a clock, a timer, a log line) and [`Spawn`] (a task). It holds no
-//! semantics: buffers, supervision and shutdown live in this crate and behave alike everywhere.
+//! A runtime adapter implements [`Runtime`] (a clock, a timer, log lines) and [`Spawn`] (tasks). It has no semantics of
+//! its own: buffers, supervision and shutdown are part of this crate and behave the same on every runtime.
+//!
+//! [`Runtime`]: crate::Runtime
+//! [`Spawn`]: crate::Spawn
 
 pub(crate) mod adapter;
 pub(crate) mod spawn;

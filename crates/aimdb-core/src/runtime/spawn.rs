@@ -6,32 +6,91 @@ use core::future::Future;
 use crate::engine::stage::Stage;
 use crate::runtime::adapter::Runtime;
 
+/// A runtime that runs every stage that is `Send`.
+///
+/// This is the bound for code that is generic over the runtime: one graph for Tokio, for Embassy and for tests. Closures and
+/// async functions are written as for a known runtime; their futures must be `Send + 'static`.
+///
+/// ```
+/// use aimdb_core::{AimDbBuilder, BufferCfg, Producer, RuntimeContext, SendRuntime, input};
+///
+/// fn graph<R: SendRuntime>(builder: &mut AimDbBuilder<R>) {
+///     builder.configure::<f32>("temp.celsius", |reg| {
+///         reg.buffer(BufferCfg::ring(16)).source(thermometer);
+///     });
+///     builder.configure::<f32>("temp.fahrenheit", |reg| {
+///         reg.buffer(BufferCfg::latest())
+///             .transform(input::<f32>("temp.celsius"), |celsius| celsius * 1.8 + 32.0)
+///             .tap(|ctx, fahrenheit| async move {
+///                 let Ok(mut reader) = fahrenheit.subscribe() else { return };
+///                 while let Ok(value) = reader.recv().await {
+///                     ctx.log().info(format_args!("{value} °F"));
+///                 }
+///             });
+///     });
+/// }
+///
+/// async fn thermometer<R: SendRuntime>(ctx: RuntimeContext<R>, celsius: Producer<f32, R>) {
+///     while celsius.produce(21.5).await.is_ok() {
+///         ctx.time().sleep(ctx.time().secs(1)).await;
+///     }
+/// }
+/// ```
+///
+/// # Implementing
+///
+/// An adapter implements this trait if it can move tasks between threads, or runs tasks that could be moved. It then
+/// implements [`Spawn<F>`](Spawn) for every `F: Send`. An adapter for stages that are not `Send` implements [`Spawn`]
+/// itself.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a runtime that runs every stage that is `Send`",
+    note = "in code generic over the runtime, bound it: `R: SendRuntime`; an Embassy adapter for such code is made by \
+            `EmbassyAdapter::for_send_stages`"
+)]
+pub trait SendRuntime: Runtime<Sleep: Send> {
+    /// Starts `stage` as a task of its own. The engine supervises it from inside; the adapter only runs it.
+    ///
+    /// # Errors
+    ///
+    /// [`SpawnError`] with the reason, when the runtime cannot take another task.
+    fn spawn_send<F>(&self, stage: Stage<Self, F>) -> Result<(), SpawnError>
+    where
+        F: Future<Output = ()> + Send + 'static;
+}
+
 /// A runtime that can run the future `F` as a task.
 ///
-/// The bound sits on each method that registers a stage, so `Send` is asked of a stage only where the runtime
-/// moves tasks between threads: Tokio's adapter implements this for `F: Send`, Embassy's for any `F`.
+/// Each method that registers a stage has this bound, so a runtime asks `Send` of a stage only if it moves tasks between
+/// threads. A [`SendRuntime`] implements it for every `F: Send`; Embassy's adapter for one core implements it for every `F`.
 #[diagnostic::on_unimplemented(
     message = "the runtime `{Self}` cannot run this stage as a task",
     label = "this stage's future does not fit the runtime",
     note = "on Tokio a stage must be `Send + 'static`: it may hold no `Rc`, no `RefCell` borrow and no \
-            non-Send guard across an `.await`, and it must own what it captures (`move`)"
+            non-Send guard across an `.await`, and it must own what it captures (`move`)",
+    note = "in code generic over the runtime, bound it: `R: SendRuntime`"
 )]
 pub trait Spawn<F: Future<Output = ()>>: Runtime {
     /// Starts `stage` as a task of its own. The engine supervises it from inside; the adapter only runs it.
     ///
     /// # Errors
     ///
-    /// When the runtime cannot take another task, with its reason.
+    /// [`SpawnError`] with the reason, when the runtime cannot take another task.
     fn spawn(&self, stage: Stage<Self, F>) -> Result<(), SpawnError>;
 }
 
-/// Why a runtime refused a task, and what to do. The build's finding says so, with the record and the stage.
+impl<R: SendRuntime, F: Future<Output = ()> + Send + 'static> Spawn<F> for R {
+    fn spawn(&self, stage: Stage<Self, F>) -> Result<(), SpawnError> {
+        self.spawn_send(stage)
+    }
+}
+
+/// Why a runtime refused a task, and the remedy. The build reports it as a finding with the record and the stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SpawnError {
-    /// Why.
+    /// Why the runtime refused the task.
     pub reason: &'static str,
-    /// What to do.
+    /// What the user can change.
     pub help: &'static str,
 }
 

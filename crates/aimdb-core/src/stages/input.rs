@@ -1,4 +1,4 @@
-//! The inputs of a transform.
+//! The inputs of transforms.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -13,7 +13,9 @@ use crate::key::{Record, RecordKey};
 use crate::record::AnyRecord;
 use crate::sync::Arc;
 
-/// A record that a transform reads: its key and the type it holds. Made by [`input`].
+/// A record that a transform reads: its key and its value's type.
+///
+/// [`input`] returns it; [`Registrar::transform`](crate::Registrar::transform) and the other transforms take it.
 #[derive(Debug)]
 pub struct Input<T> {
     key: String,
@@ -26,7 +28,9 @@ impl<T> Clone for Input<T> {
     }
 }
 
-/// Names a transform's input. Key and type are checked with the rest of the graph.
+/// Names the record `key` with values of type `T` as the input of a transform.
+///
+/// `build()` checks key and type with the rest of the graph.
 ///
 /// ```
 /// # use aimdb_core::input;
@@ -49,7 +53,7 @@ impl<T: Record> Input<T> {
     }
 }
 
-/// Where a transform finds its inputs when the graph is built.
+/// The records of the graph, from which a transform opens its inputs when it is built.
 pub struct Inputs<'b> {
     pub(crate) reader: Arc<str>,
     pub(crate) find: &'b dyn Fn(&str) -> Option<&'b AnyRecord>,

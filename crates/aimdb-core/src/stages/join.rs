@@ -16,70 +16,117 @@ use crate::key::Record;
 use crate::record::RecordCell;
 use crate::sync::Arc;
 
-/// Several inputs of a join: a tuple of up to eight, an array, or a `Vec`.
+/// The inputs of a join: a tuple of up to eight inputs, an array, or a `Vec`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a set of inputs",
     note = "use a tuple `(input::<A>(key), input::<B>(key))`, an array, or a `Vec` of inputs of one type"
 )]
 pub trait JoinInputs: 'static {
-    /// The readers it opens.
+    /// The readers of these inputs.
     type Readers: JoinReaders;
 
-    /// Its inputs as data.
+    /// The inputs as nodes of the graph.
     fn nodes(&self) -> Vec<InputNode>;
 
-    /// Opens the readers.
+    /// Subscribes one reader for each input.
     ///
     /// # Errors
     ///
-    /// When an input is not there, which a checked graph rules out.
+    /// [`DbError`](crate::DbError) if a record does not exist or holds another type, which a checked graph rules out.
     fn open(&self, inputs: &mut Inputs<'_>) -> DbResult<Self::Readers>;
 }
 
 /// The readers of a join, each with its latest value.
 pub trait JoinReaders: Unpin + 'static {
-    /// The latest of each, as the closure gets it.
+    /// The latest value of each input, in the shape that the join's closure takes.
     type Latest;
 
-    /// Ready with one input's next value taken in, or with [`Closed`] when all are closed and read to their ends.
+    /// Completes when one input's next value is the latest.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] when all inputs are drained.
     fn poll_change(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>>;
 
-    /// The stage has done with the value that was taken in: its output has been accepted.
+    /// Declares that the stage has processed the value of the last change: its output has been accepted.
     fn finish_change(&mut self);
 
-    /// The latest of each, once every input has had a value.
+    /// Returns the latest value of each input, or `None` if an input has had no value yet.
     fn latest(&self) -> Option<Self::Latest>;
 }
 
-/// One input of a join.
+/// The future of a join.
+///
+/// Whenever an input has a value, the join calls the closure with the latest value of each input, once every input has
+/// had one. A drained input keeps its last value. The join ends when all inputs are drained or its own record is
+/// closed.
+pub struct JoinStage<L, T: Record, F> {
+    readers: L,
+    step: F,
+    output: PendingOutput<T>,
+}
+
+impl<L, T: Record, F> JoinStage<L, T, F> {
+    pub(crate) fn new(readers: L, step: F, output: Arc<RecordCell<T>>) -> Self {
+        Self { readers, step, output: PendingOutput::new(output) }
+    }
+}
+
+impl<L, T: Record, F> Unpin for JoinStage<L, T, F> {}
+
+impl<L: JoinReaders, T: Record, F: FnMut(L::Latest) -> T> Future for JoinStage<L, T, F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { readers, step, output } = &mut *self;
+        loop {
+            if core::task::ready!(output.poll_flush(cx)).is_err() {
+                return Poll::Ready(());
+            }
+            readers.finish_change();
+            if core::task::ready!(readers.poll_change(cx)).is_err() {
+                return Poll::Ready(());
+            }
+            output.value = readers.latest().map(&mut *step);
+        }
+    }
+}
+
+impl<L, T: Record, F> fmt::Debug for JoinStage<L, T, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JoinStage")
+    }
+}
+
+/// One input of a join: its reader and its latest value.
 #[derive(Debug)]
 pub struct JoinInput<T: Record> {
     reader: Option<Reader<T>>,
     latest: Option<T>,
-    /// The value in `latest` counts as in the stage's hand.
-    in_hand: bool,
+    /// The value in `latest` is in progress: `finish_change` has yet to report it as processed.
+    in_progress: bool,
 }
 
 impl<T: Record> JoinInput<T> {
     fn open(input: &Input<T>, inputs: &mut Inputs<'_>) -> DbResult<Self> {
-        Ok(Self { reader: Some(input.open(inputs)?), latest: None, in_hand: false })
+        Ok(Self { reader: Some(input.open(inputs)?), latest: None, in_progress: false })
     }
 
     fn finish_change(&mut self) {
-        if core::mem::take(&mut self.in_hand)
+        if core::mem::take(&mut self.in_progress)
             && let Some(reader) = &self.reader
         {
             reader.finish();
         }
     }
 
-    /// Whether it took a value. A closed input keeps its last value and is not asked again.
+    /// Completes with whether the input took a value. A drained input keeps its last value and is not polled again.
     fn poll_change(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let Some(reader) = &mut self.reader else { return Poll::Ready(false) };
         match core::task::ready!(reader.poll_recv(cx)) {
             Ok(value) => {
                 self.latest = Some(value);
-                self.in_hand = true;
+                self.in_progress = true;
                 Poll::Ready(true)
             }
             Err(Closed) => {
@@ -90,15 +137,15 @@ impl<T: Record> JoinInput<T> {
     }
 }
 
-/// Asks the inputs one after the other, the one after the last that had something first, so that none starves.
+/// Polls the inputs in a round: first the input after the one that had the last value, so that no input starves.
 fn poll_inputs(
     inputs: usize,
     next: &mut usize,
     mut poll_input: impl FnMut(usize) -> Poll<bool>,
 ) -> Poll<Result<(), Closed>> {
     let mut open = false;
-    for turn in 0..inputs {
-        let input = (*next + turn) % inputs;
+    for offset in 0..inputs {
+        let input = (*next + offset) % inputs;
         match poll_input(input) {
             Poll::Ready(true) => {
                 *next = input + 1;
@@ -111,10 +158,11 @@ fn poll_inputs(
     if open { Poll::Pending } else { Poll::Ready(Err(Closed)) }
 }
 
-/// Opened readers, and whose turn it is.
+/// The readers of a join's inputs.
 #[derive(Debug)]
 pub struct JoinState<L> {
     inputs: L,
+    /// The input that is polled first.
     next: usize,
 }
 
@@ -204,12 +252,12 @@ impl<T: Record, const N: usize> JoinReaders for JoinState<[JoinInput<T>; N]> {
             return None;
         }
         Some(core::array::from_fn(|input| {
-            self.inputs[input].latest.clone().expect("looked at above")
+            self.inputs[input].latest.clone().expect("every input has a value")
         }))
     }
 }
 
-/// As many inputs as there are at run time. The closure gets a `Vec`, which is allocated for each output.
+/// A number of inputs that is known at run time only. The join allocates a `Vec` for each call of the closure.
 impl<T: Record> JoinInputs for Vec<Input<T>> {
     type Readers = JoinState<Vec<JoinInput<T>>>;
 
@@ -240,45 +288,5 @@ impl<T: Record> JoinReaders for JoinState<Vec<JoinInput<T>>> {
 
     fn latest(&self) -> Option<Vec<T>> {
         self.inputs.iter().map(|input| input.latest.clone()).collect()
-    }
-}
-
-/// The future of a join: whenever any input has a value, the closure gets the latest of each, once there is one of
-/// each. An input that is closed keeps its last value; the join ends when all are closed and read to their ends.
-pub struct JoinStage<L, T: Record, F> {
-    readers: L,
-    step: F,
-    output: PendingOutput<T>,
-}
-
-impl<L, T: Record, F> JoinStage<L, T, F> {
-    pub(crate) fn new(readers: L, step: F, output: Arc<RecordCell<T>>) -> Self {
-        Self { readers, step, output: PendingOutput::new(output) }
-    }
-}
-
-impl<L, T: Record, F> Unpin for JoinStage<L, T, F> {}
-
-impl<L: JoinReaders, T: Record, F: FnMut(L::Latest) -> T> Future for JoinStage<L, T, F> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { readers, step, output } = &mut *self;
-        loop {
-            if core::task::ready!(output.poll_flush(cx)).is_err() {
-                return Poll::Ready(());
-            }
-            readers.finish_change();
-            if core::task::ready!(readers.poll_change(cx)).is_err() {
-                return Poll::Ready(());
-            }
-            output.value = readers.latest().map(&mut *step);
-        }
-    }
-}
-
-impl<L, T: Record, F> fmt::Debug for JoinStage<L, T, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JoinStage")
     }
 }

@@ -12,21 +12,21 @@ use crate::key::Record;
 use crate::record::RecordCell;
 use crate::sync::Arc;
 
-/// What a transform does with one input value: an output value, or none.
+/// The function of a transform with one input: an output value, or none, for each input value.
 pub trait Step<A, T>: 'static {
-    /// Takes one value in.
+    /// Processes one input value and returns the output value, if there is one.
     fn step(&mut self, value: A) -> Option<T>;
 }
 
-/// One output for each input.
+/// A step with one output for each input ([`Registrar::transform`](crate::Registrar::transform)).
 #[derive(Debug)]
 pub struct Mapped<F>(pub(crate) F);
 
-/// At most one output for each input.
+/// A step with at most one output for each input ([`Registrar::filter_map`](crate::Registrar::filter_map)).
 #[derive(Debug)]
 pub struct Filtered<F>(pub(crate) F);
 
-/// At most one output for each input, with a state that lasts.
+/// A step with at most one output for each input, and a state ([`Registrar::scan`](crate::Registrar::scan)).
 #[derive(Debug)]
 pub struct Scanned<S, F> {
     pub(crate) state: S,
@@ -51,7 +51,10 @@ impl<A, T, S: 'static, F: FnMut(&mut S, A) -> Option<T> + 'static> Step<A, T> fo
     }
 }
 
-/// The future of a transform with one input. It ends when the input is closed and read to its end.
+/// The future of a transform with one input.
+///
+/// It waits until its record has accepted the output before it reads the next input. It ends when the input is drained
+/// or its own record is closed.
 pub struct MapStage<A: Record, T: Record, S> {
     input: Reader<A>,
     step: S,

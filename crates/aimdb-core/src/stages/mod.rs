@@ -1,5 +1,7 @@
-//! Stages that make one record from others. They are futures written by hand, so that a runtime's `Spawn` bound can name
-//! them and nothing is boxed.
+//! Transforms: the stages that make one record from others.
+//!
+//! Their types appear in the bounds of [`Registrar`](crate::Registrar)'s methods. They are futures written by hand, so
+//! that a runtime's [`Spawn`](crate::Spawn) bound can name them and the engine boxes none of them.
 
 pub(crate) mod input;
 pub(crate) mod join;

@@ -1,4 +1,4 @@
-//! A value on its way into the record that a stage writes.
+//! The pending output of a transform.
 
 use core::task::{Context, Poll};
 
@@ -9,7 +9,7 @@ use crate::record::RecordCell;
 use crate::sync::Arc;
 use crate::wait::WaitGuard;
 
-/// The output of a stage: a value that its record may not have room for yet.
+/// The output value that a transform has made and its record has not yet accepted.
 pub(super) struct PendingOutput<T: Record> {
     wait: WaitGuard<Producer<T, ()>>,
     pub(super) value: Option<T>,
@@ -20,7 +20,7 @@ impl<T: Record> PendingOutput<T> {
         Self { wait: WaitGuard::new(Producer::new(record)), value: None }
     }
 
-    /// Ready when the record has accepted the value, if there is one.
+    /// Completes when the record has accepted the value, or if no value is pending.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
         let Self { wait, value } = self;
         match value {

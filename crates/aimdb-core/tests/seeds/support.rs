@@ -118,7 +118,7 @@ pub(crate) fn tap(reg: &mut Reg<'_>, seen: &Recorder<u64>, lagged: &Recorder<u64
 pub(crate) fn assert_ended(db: &Db) {
     let health = db.health();
     assert_eq!(health.state, DbState::Stopped);
-    assert!(health.stages.iter().all(|stage| stage.state.is_end()), "{health}");
+    assert!(health.stages.iter().all(|stage| stage.state.is_terminal()), "{health}");
     for record in &db.graph().records {
         let producer = db.producer::<u64>(record.key.as_str()).expect("the graph has the record");
         assert!(producer.is_closed(), "{} is open", record.key);
@@ -151,7 +151,7 @@ pub(crate) async fn wait(db: &Db, rng: &mut Rng, millis: u64) {
 /// Waits until all stages have ended, without a shutdown.
 pub(crate) async fn have_ended(db: &Db) {
     for _ in 0..1000 {
-        if db.health().stages.iter().all(|stage| stage.state.is_end()) {
+        if db.health().stages.iter().all(|stage| stage.state.is_terminal()) {
             return;
         }
         pause(db.runtime(), 1).await;

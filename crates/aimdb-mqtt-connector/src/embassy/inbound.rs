@@ -306,7 +306,7 @@ impl<R> Drop for InboundLinks<R> {
     fn drop(&mut self) {
         for (index, state) in self.links.iter().enumerate() {
             // The link has counted the message whose value it holds as received.
-            let mut held = state.link.holds();
+            let mut held = state.link.has_pending();
             for message in self.waiting.iter().filter(|message| message.links.contains(&index)) {
                 let counted = core::mem::replace(&mut held, false);
                 if message.id.is_none() {
@@ -327,10 +327,11 @@ impl InboundLinkState {
         publish: &PublishPacket,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Closed>> {
-        if !self.link.holds() {
+        if !self.link.has_pending() {
             let (topic, payload) = (publish.topic(), publish.payload());
             let parts = matched_parts(&self.filter, topic).unwrap_or_default();
-            ready!(self.link.poll_accept(&Incoming { topic, parts: &parts, payload }, cx))?;
+            let message = Incoming::new(topic, payload).with_parts(&parts);
+            ready!(self.link.poll_accept(&message, cx))?;
         }
         self.link.poll_flush(cx)
     }

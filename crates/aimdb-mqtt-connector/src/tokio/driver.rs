@@ -62,7 +62,7 @@ struct PendingAck {
 
 /// Runs until shutdown, or until a required connection fails.
 pub(crate) async fn run<P: Protocol>(config: ResolvedConfig, links: Links, context: Context) {
-    let Links { outbound, inbound } = links;
+    let Links { outbound, inbound, .. } = links;
     let (client, events) = match P::open(&config) {
         Ok(opened) => opened,
         Err(reason) => return context.fail(reason),

@@ -54,7 +54,7 @@ pub(crate) async fn run<A>(
     while let Some(message) = inbox.recv().await {
         let InboundMessage { topic, payload, ack } = message;
         let parts = matched_parts(&filter, &topic).unwrap_or_default();
-        let incoming = Incoming { topic: &topic, parts: &parts, payload: &payload };
+        let incoming = Incoming::new(&topic, &payload).with_parts(&parts);
         if link.deliver(incoming).await.is_err() {
             // The record is closed and did not take the message. Without an acknowledgement the broker keeps it.
             return;

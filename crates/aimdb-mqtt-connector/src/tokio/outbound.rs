@@ -94,7 +94,7 @@ impl<C: Client> OutboundTask<C> {
                     self.send(message, Some(permit)).await;
                 }
                 next = next_outgoing(&mut self.link, &mut payload, connected), if open && room && self.awaiting_permit.is_none() => match next {
-                    Ok(Outgoing { topic }) => {
+                    Ok(Outgoing { topic, .. }) => {
                         let payload = Bytes::copy_from_slice(&payload);
                         self.send_or_await_permit(OutboundMessage { topic, payload }).await;
                     }

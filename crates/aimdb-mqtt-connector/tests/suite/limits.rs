@@ -134,7 +134,7 @@ pub async fn a_bad_payload_is_counted_and_kept_as_a_dead_letter_and_the_next_goo
     let kept = Arc::clone(&letters);
     let mut builder = subject.builder_with(Setup::to(broker.port()));
     builder.on_dead_letter(move |letter: &DeadLetter<'_>| {
-        let DeadLetter { record, link, message, reason } = letter;
+        let DeadLetter { record, link, message, reason, .. } = letter;
         let text = format!("{record} | {link} | {} | {reason}", message.topic);
         kept.lock().unwrap().push((text, message.payload.to_vec()));
         assert_ne!(message.payload, b"the hook panics");

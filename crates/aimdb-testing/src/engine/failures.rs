@@ -35,7 +35,7 @@ pub async fn a_stage_that_reports_a_failure_has_failed<R: Host>(runtime: Arc<R>)
     });
     db.start();
     let ended = |key| stage(&db, key, "source").state;
-    until(&*runtime, || ended("good").is_end() && ended("bad").is_end()).await;
+    until(&*runtime, || ended("good").is_terminal() && ended("bad").is_terminal()).await;
     assert_eq!((ended("good"), ended("bad")), (StageState::Finished, StageState::Failed));
     let report = db.shutdown(AMPLE).await;
     let [failure] = &report.failures[..] else { panic!("exactly one stage has failed: {report}") };

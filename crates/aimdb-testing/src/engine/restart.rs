@@ -86,7 +86,7 @@ pub async fn a_restarted_stage_that_returns_has_finished<R: Host>(runtime: Arc<R
         });
     });
     db.start();
-    until(&*runtime, || stage(&db, "record", "source").state.is_end()).await;
+    until(&*runtime, || stage(&db, "record", "source").state.is_terminal()).await;
     let health = stage(&db, "record", "source");
     assert_eq!((health.state, health.restarts), (StageState::Finished, 1));
     assert_eq!(attempts.len(), 2);
@@ -108,7 +108,7 @@ pub async fn restarts_stop_at_their_limit<R: Host>(runtime: Arc<R>) {
         });
     });
     db.start();
-    until(&*runtime, || stage(&db, "record", "source").state.is_end()).await;
+    until(&*runtime, || stage(&db, "record", "source").state.is_terminal()).await;
     let health = stage(&db, "record", "source");
     assert_eq!((health.state, health.restarts, attempts.len()), (StageState::Failed, 3, 4));
     assert_eq!(health.cause.as_deref(), Some("no sensor (given up after 3 restarts)"));

@@ -80,8 +80,7 @@ pub async fn shutdown_reports_undelivered_values_exactly<R: Host>(runtime: Arc<R
     db.start();
     until(&*runtime, || hung.len() == 2 && seen.len() == 7).await;
     let report = db.shutdown(Duration::from_millis(10)).await;
-    let undelivered =
-        Undelivered { record: "record".into(), stage: "tap#2".into(), unread: 5, interrupted: 1 };
+    let undelivered = Undelivered::new("record", "tap#2", 5, 1);
     assert_eq!((&report.undelivered[..], report.total_undelivered()), (&[undelivered][..], 6));
     assert_eq!((report.aborted.len(), report.drained), (1, 0));
     assert_eq!(report.aborted[0], "record/tap#2");
