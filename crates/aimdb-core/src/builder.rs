@@ -121,9 +121,7 @@ pub struct AimDbBuilder<R = NoRuntime> {
     drafts: Vec<Draft<R>>,
     /// The drafts of each key.
     index: RecordIndex,
-    connectors: Vec<Box<dyn ConnectorDraft<R>>>,
-    /// The `connector` calls, in the order of `connectors`.
-    connector_locations: Vec<Location>,
+    connectors: Vec<RegisteredConnector<R>>,
     /// Whether the locations of calls are recorded.
     locates: bool,
     dead_letters: Option<DeadLetterHook>,
@@ -164,7 +162,6 @@ impl<R> AimDbBuilder<R> {
             drafts: Vec::new(),
             index: RecordIndex::new(),
             connectors: Vec::new(),
-            connector_locations: Vec::new(),
             locates: true,
             dead_letters: None,
             stop_on_failure: false,
@@ -229,8 +226,7 @@ impl<R> AimDbBuilder<R> {
         connector: Box<dyn ConnectorDraft<R>>,
         location: Location,
     ) -> &mut Self {
-        self.connectors.push(connector);
-        self.connector_locations.push(location);
+        self.connectors.push((connector, location));
         self
     }
 
@@ -291,7 +287,7 @@ impl<R> AimDbBuilder<R> {
             record.number_stages();
         }
         let mut connectors = Vec::new();
-        for (connector, location) in self.connectors.iter().zip(&self.connector_locations) {
+        for (connector, location) in &self.connectors {
             let mut node = connector.node(&records);
             node.location = *location;
             connectors.push(node);
@@ -349,7 +345,7 @@ impl<R> AimDbBuilder<R> {
         let engine = Arc::new(Engine::new(self.stop_on_failure));
         let records = make_records(&self.drafts, &plan, &clock)?;
         let connector_cells =
-            self.connectors.iter().map(|connector| connector.cell(&engine)).collect();
+            self.connectors.iter().map(|(connector, _)| connector.cell(&engine)).collect();
         let mut wiring = Wiring::new(
             &self.runtime,
             &engine,
@@ -359,7 +355,7 @@ impl<R> AimDbBuilder<R> {
             self.dead_letters,
         );
         let wired = wire_stages(self.drafts, plan.graph(), &mut wiring)
-            .and_then(|()| start_connectors(self.connectors, plan.graph(), &mut wiring));
+            .and_then(|()| start_connectors(self.connectors, &mut wiring));
         let finished = wiring.finish();
         if let Err(finding) = wired {
             finished.cells.iter().for_each(|cell| cell.stop());
@@ -414,12 +410,10 @@ fn wire_stage<R: Runtime>(
 }
 
 fn start_connectors<R: Runtime>(
-    connectors: Vec<Box<dyn ConnectorDraft<R>>>,
-    graph: &Graph,
+    connectors: Vec<RegisteredConnector<R>>,
     wiring: &mut Wiring<'_, R>,
 ) -> Result<(), Finding> {
-    connectors.into_iter().enumerate().try_for_each(|(at, connector)| {
-        let location = graph.connectors[at].location;
+    connectors.into_iter().enumerate().try_for_each(|(at, (connector, location))| {
         connector.start(at, wiring).map_err(|finding| finding.at(location))
     })
 }
@@ -452,6 +446,9 @@ impl<R> fmt::Debug for AimDbBuilder<R> {
         f.debug_struct("AimDbBuilder").field("records", &self.index.keys()).finish_non_exhaustive()
     }
 }
+
+/// A connector, and the call that added it.
+type RegisteredConnector<R> = (Box<dyn ConnectorDraft<R>>, Location);
 
 /// A connector without its type.
 trait ConnectorDraft<R> {

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use aimdb_core::buffer::{SharedSubscription, Subscription, WaitTicket};
 use aimdb_core::graph::{
-    ConnectorNode, InputNode, LinkNode, Plan, RecordNode, Severity, StageKind, StageNode,
-    StageRole, TypeNode,
+    BufferNode, ConnectorNode, InputNode, LinkNode, Location, Locations, NameNode, Plan,
+    RecordNode, Severity, StageKind, StageNode, StageRole, TypeNode,
 };
 use aimdb_core::handle::{NextEvent, Produce, ProduceMany, Recv, RecvMany};
 use aimdb_core::health::{BlockedRecord, DbState, Health, LinkHealth, StageHealth, StageState};
@@ -142,6 +142,10 @@ auto_traits! {
     StageKind: has Send, has Sync, has Unpin;
     StageRole: has Send, has Sync, has Unpin;
     InputNode: has Send, has Sync, has Unpin;
+    BufferNode: has Send, has Sync, has Unpin;
+    NameNode: has Send, has Sync, has Unpin;
+    Location: has Send, has Sync, has Unpin;
+    Locations: has Send, has Sync, has Unpin;
     LinkNode: has Send, has Sync, has Unpin;
     ConnectorNode: has Send, has Sync, has Unpin;
     Finding: has Send, has Sync, has Unpin;

@@ -21,7 +21,7 @@ fn the_adapter_outside_of_tokio_is_an_error_and_a_finding() {
         format!(
             "the graph has 1 finding; nothing was started\n\n\
              E18 record `temp`: the runtime refused its stage `tap`: there is no Tokio runtime here\n  \
-             --> {}:{}:62\n  \
+             --> {}:{}:57\n  \
              help: call from within one (`#[tokio::main]`), or use `attach()` from aimdb-sync",
             file!(),
             line + 1

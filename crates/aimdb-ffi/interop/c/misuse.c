@@ -155,6 +155,9 @@ int wrong_arguments(void) {
   MESSAGE_HAS("`r`");
   MESSAGE_HAS("`empty`");
   MESSAGE_HAS("mqtt");
+  MESSAGE_HAS("\n  help: ");
+  /* The places of the library's own code are no help to its users. */
+  CHECK(strstr(aimdb_last_error(), "-->") == NULL);
 
   OK(aimdb_builder_new(&builder));
   OK(aimdb_configure_bytes(builder, "r", 8, AIMDB_RING, 4));
