@@ -322,9 +322,9 @@ impl<R> AimDbBuilder<R> {
 
     /// Builds the database and runs it until its work is done or a stage requests a shutdown.
     ///
-    /// The work is done when all sources have returned and there is no inbound link. A stage requests a shutdown with
-    /// [`shutdown`](crate::RuntimeContext::shutdown). The database then shuts down in order, so that everything the
-    /// sources produced is processed.
+    /// The work is done when all sources have ended, if there are any, and the graph has no inbound link. A stage requests
+    /// a shutdown with [`shutdown`](crate::RuntimeContext::shutdown). The database then shuts down in order, so that
+    /// everything the sources produced is processed.
     ///
     /// # Errors
     ///

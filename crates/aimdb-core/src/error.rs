@@ -47,7 +47,7 @@ pub enum DbError {
     },
     /// There is no runtime, or the runtime refused something.
     Runtime {
-        /// What was refused, and the remedy.
+        /// The refusal, and the remedy.
         reason: String,
     },
     /// Stages failed and the database stopped, because the builder said so or because every source had failed.

@@ -122,8 +122,8 @@ pub struct Registrar<'b, T, R> {
     draft: &'b mut Draft<R>,
     /// Whether the calls' locations are recorded.
     locates: bool,
-    /// Whether the call before registered a stage, which `named` may name.
-    follows_stage: bool,
+    /// Whether `named` may name the last stage: it was registered through this registrar and is not named yet.
+    is_nameable: bool,
     value: PhantomData<fn() -> T>,
 }
 
@@ -132,7 +132,7 @@ pub struct Registrar<'b, T, R> {
 // flash of a microcontroller.
 impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
     pub(crate) fn new(draft: &'b mut Draft<R>, locates: bool) -> Self {
-        Self { draft, locates, follows_stage: false, value: PhantomData }
+        Self { draft, locates, is_nameable: false, value: PhantomData }
     }
 
     /// Sets the record's buffer. Every record needs exactly one.
@@ -392,20 +392,20 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
     ) -> &mut Self {
         self.draft.node.stages.push(StageNode { name, kind, is_named: false, location });
         self.draft.wires.push(Box::new(wire));
-        self.follows_stage = true;
+        self.is_nameable = true;
         self
     }
 
     fn set_name(&mut self, name: NameNode) -> &mut Self {
         let node = &mut self.draft.node;
         match node.stages.last_mut() {
-            Some(stage) if self.follows_stage => {
+            Some(stage) if self.is_nameable => {
                 stage.name = name.name;
                 stage.is_named = true;
             }
             _ => node.misplaced_names.push(name),
         }
-        self.follows_stage = false;
+        self.is_nameable = false;
         self
     }
 }

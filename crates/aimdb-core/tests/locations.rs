@@ -79,19 +79,19 @@ fn a_finding_prints_file_line_and_column_of_the_call() {
         format!(
             "the graph has 1 finding; nothing was started\n\n\
              E06 record `mean`: its transform `transform` reads `temp`, which does not exist\n  \
-             --> {}:{}:18\n  \
+             --> {}:{}:51\n  \
              help: configure it: `builder.configure::<u32>(\"temp\", …)`",
             file!(),
-            line + 5
+            line + 3
         )
     );
     assert_eq!(
         format!("{:#}", findings.iter().next().unwrap()),
         format!(
-            "E06 record `mean`: its transform `transform` reads `temp`, which does not exist; at {}:{}:18; help: \
+            "E06 record `mean`: its transform `transform` reads `temp`, which does not exist; at {}:{}:51; help: \
              configure it: `builder.configure::<u32>(\"temp\", …)`",
             file!(),
-            line + 5
+            line + 3
         )
     );
 }

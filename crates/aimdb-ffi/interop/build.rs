@@ -1,4 +1,4 @@
-//! Compiles the C programs, warnings being errors. Flags of a sanitizer come through `CFLAGS`.
+//! Compiles the C programs, with warnings as errors. `CFLAGS` can add the flags of a sanitizer.
 
 fn main() {
     let sources = [

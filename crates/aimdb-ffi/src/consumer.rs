@@ -1,136 +1,81 @@
-//! Reading records.
+//! Consumers: reading records.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::{Arc, OnceLock};
 
-use aimdb_sync::{CancelToken, GetError, SyncConsumer, WaitLimit, Waitable, wait_any};
+use aimdb_sync::{CancelToken, SyncConsumer, Waitable, wait_any};
 use smallvec::SmallVec;
 
-use crate::arguments::{AIMDB_FOREVER, Wait, find, free, given, hand_out, limit, no_handle};
-use crate::database::{aimdb_db, record};
+use crate::arguments::{
+    AIMDB_FOREVER, Wait, bad_handle, non_null, remove_handle, resolve_handle, wait_limit,
+    write_handle,
+};
+use crate::database::{aimdb_db, find_record};
 use crate::descriptor::Descriptor;
-use crate::kind::{Asked, Kind};
-use crate::status::{Failure, Outcome, aimdb_status, aimdb_status::*, answer, guarded};
+use crate::erased::{AnyConsumer, BytesConsumer};
+use crate::record_type::{ExpectedType, RecordType};
+use crate::status::{Failure, Outcome, aimdb_status, aimdb_status::*, ffi_call};
 use crate::table::Table;
-use crate::value::{Plain, Text};
+use crate::value::JsonString;
 
-/// Reads a record, with a position of its own. From `aimdb_consumer_new`, freed with `aimdb_consumer_free`. Threads that
-/// share a consumer divide the values among them: each goes to one of them.
+/// Reads a record, with a position of its own.
+///
+/// `aimdb_consumer_new` makes it, `aimdb_consumer_free` frees it. Threads that share a consumer divide its values: each value
+/// is taken by one of them.
 #[allow(non_camel_case_types, reason = "the name is C's")]
 #[derive(Debug)]
 pub struct aimdb_consumer {
-    _c_never_looks_inside: [u8; 0],
+    _opaque: [u8; 0],
 }
 
 static CONSUMERS: Table<Consumer> = Table::new(4);
 
 struct Consumer {
     key: Box<str>,
-    kind: Kind,
+    record_type: RecordType,
     inner: Arc<AnyConsumer>,
     cancel: CancelToken,
     descriptor: OnceLock<Descriptor>,
 }
 
-/// A consumer without its type.
-pub(crate) enum AnyConsumer {
-    Plain(Box<dyn PlainConsumer>),
-    Text(SyncConsumer<Text>),
-}
-
-impl AnyConsumer {
-    pub(crate) fn waitable(&self) -> &dyn Waitable {
-        match self {
-            Self::Plain(inner) => inner.waitable(),
-            Self::Text(inner) => inner,
-        }
-    }
-}
-
-/// A consumer of values that are so many bytes.
-///
-/// # Safety
-///
-/// Of every method: `size` bytes can be written at `to`, and are of the record's type.
-pub(crate) trait PlainConsumer: Send + Sync {
-    /// `AIMDB_OK`, `AIMDB_EMPTY`, `AIMDB_CLOSED`, `AIMDB_PANIC`.
-    unsafe fn try_get(&self, to: *mut u8, size: usize) -> aimdb_status;
-    unsafe fn get(&self, to: *mut u8, size: usize, limit: WaitLimit<'_>) -> Result<(), GetError>;
-    unsafe fn latest(&self, to: *mut u8, size: usize) -> Option<()>;
-    fn lagged(&self) -> u64;
-    fn waitable(&self) -> &dyn Waitable;
-}
-
-impl<T: Plain> PlainConsumer for SyncConsumer<T> {
-    unsafe fn try_get(&self, to: *mut u8, size: usize) -> aimdb_status {
-        guarded(|| match self.try_get() {
-            Ok(value) => {
-                // SAFETY: as the caller says.
-                unsafe { value.write(to, size) };
-                AIMDB_OK
-            }
-            Err(GetError::Closed) => AIMDB_CLOSED,
-            Err(_) => AIMDB_EMPTY,
-        })
-    }
-
-    unsafe fn get(&self, to: *mut u8, size: usize, limit: WaitLimit<'_>) -> Result<(), GetError> {
-        // SAFETY: as the caller says.
-        self.get_within(limit).map(|value| unsafe { value.write(to, size) })
-    }
-
-    unsafe fn latest(&self, to: *mut u8, size: usize) -> Option<()> {
-        // SAFETY: as the caller says.
-        self.latest().map(|value| unsafe { value.write(to, size) })
-    }
-
-    fn lagged(&self) -> u64 {
-        self.lagged()
-    }
-
-    fn waitable(&self) -> &dyn Waitable {
-        self
-    }
-}
-
 impl Consumer {
-    fn plain(&self) -> Result<&dyn PlainConsumer, Failure> {
+    fn bytes_consumer(&self) -> Result<&dyn BytesConsumer, Failure> {
         match &*self.inner {
-            AnyConsumer::Plain(inner) => Ok(&**inner),
-            AnyConsumer::Text(_) => Err(self.kind.is_json(&self.key)),
+            AnyConsumer::Bytes(inner) => Ok(&**inner),
+            AnyConsumer::Json(_) => Err(self.record_type.refuse_bytes_call(&self.key)),
         }
     }
 
-    fn text(&self) -> Result<&SyncConsumer<Text>, Failure> {
-        let AnyConsumer::Text(inner) = &*self.inner else {
-            return Err(self.kind.is_not_json(&self.key));
-        };
-        Ok(inner)
+    fn json_consumer(&self) -> Result<&SyncConsumer<JsonString>, Failure> {
+        match &*self.inner {
+            AnyConsumer::Json(inner) => Ok(inner),
+            AnyConsumer::Bytes(_) => Err(self.record_type.refuse_json_call(&self.key)),
+        }
     }
 
     /// # Safety
     ///
     /// A value of the record's type can be written at `to`.
     unsafe fn get(&self, to: *mut u8, wait: Wait) -> Outcome {
-        let (inner, size) = (self.plain()?, self.kind.form.size());
+        let (inner, size) = (self.bytes_consumer()?, self.record_type.layout.size());
         let outcome = match wait {
-            // SAFETY: as the caller says.
+            // SAFETY: guaranteed by the caller.
             Wait::Try => match unsafe { inner.try_get(to, size) } {
                 AIMDB_OK => Ok(()),
                 status => Err(status.into()),
             },
             Wait::For(us) => {
-                // SAFETY: as the caller says.
-                let got = unsafe { inner.get(to, size, limit(us).or_cancelled(&self.cancel)) };
+                // SAFETY: guaranteed by the caller.
+                let got = unsafe { inner.get(to, size, wait_limit(us).or_cancelled(&self.cancel)) };
                 got.map_err(Failure::from)
             }
         };
-        self.told(outcome)
+        self.rearm_if_empty(outcome)
     }
 
     /// # Safety
     ///
-    /// `max` values of the record's type can be written at `to`.
+    /// `max` values of the record's type can be written at `to`; `count` can be written.
     unsafe fn get_many(
         &self,
         to: *mut u8,
@@ -138,31 +83,31 @@ impl Consumer {
         timeout_us: u64,
         count: *mut usize,
     ) -> Outcome {
-        let (inner, size) = (self.plain()?, self.kind.form.size());
+        let (inner, size) = (self.bytes_consumer()?, self.record_type.layout.size());
         if max == 0 {
             return Ok(());
         }
-        // SAFETY: as the caller says, for the first.
+        // SAFETY: guaranteed by the caller, for the first value.
         unsafe { self.get(to, Wait::For(timeout_us))? };
-        // SAFETY: and for those that follow it.
+        // SAFETY: guaranteed by the caller, for the values after it.
         let more =
             (1..max).take_while(|at| unsafe { inner.try_get(to.add(at * size), size) } == AIMDB_OK);
-        // SAFETY: checked by the caller.
+        // SAFETY: the caller has checked that `count` is not NULL.
         unsafe { count.write(1 + more.count()) };
         Ok(())
     }
 
-    fn get_text(&self, wait: Wait) -> Result<Text, Failure> {
-        let inner = self.text()?;
+    fn get_json(&self, wait: Wait) -> Result<JsonString, Failure> {
+        let inner = self.json_consumer()?;
         let outcome = match wait {
             Wait::Try => inner.try_get(),
-            Wait::For(us) => inner.get_within(limit(us).or_cancelled(&self.cancel)),
+            Wait::For(us) => inner.get_within(wait_limit(us).or_cancelled(&self.cancel)),
         };
-        self.told(outcome.map_err(Failure::from))
+        self.rearm_if_empty(outcome.map_err(Failure::from))
     }
 
-    /// A reader that found nothing wants its descriptor to tell it when there is something.
-    fn told<O>(&self, outcome: Result<O, Failure>) -> Result<O, Failure> {
+    /// Arms the descriptor, if the consumer has one, after a read without a value, so that the next value signals it.
+    fn rearm_if_empty<O>(&self, outcome: Result<O, Failure>) -> Result<O, Failure> {
         if outcome.is_err()
             && let Some(descriptor) = self.descriptor.get()
         {
@@ -172,30 +117,33 @@ impl Consumer {
     }
 }
 
-/// Makes a handle that reads the record `key` from now on (a latest record: from its current value on). `*out` is written
-/// on `AIMDB_OK` only. `AIMDB_TAKEN`: it is a mailbox that has a taker, and `aimdb_shared` was not called for it.
+/// Makes a consumer of the record `key`, which reads from now on (a latest record: from its current value on).
 ///
-/// Ownership: the caller frees it with `aimdb_consumer_free`. It may outlive the database: it then gives what is left, and
-/// after that `AIMDB_CLOSED`.
-/// Thread safety: any thread; the handle may be used by any number of threads at once.
+/// `*out` is written on `AIMDB_OK` only. `AIMDB_NO_SUCH_RECORD` if there is no such record. `AIMDB_TAKEN` if the record is a
+/// mailbox that has a taker, and `aimdb_shared` was not called for it.
+///
+/// Ownership: the caller frees it with `aimdb_consumer_free`. It may outlive the database: it then returns the values that are
+/// left, and after them `AIMDB_CLOSED`.
+/// Thread safety: any thread; any number of threads may use the handle at once.
 ///
 /// # Safety
 ///
-/// `key` is NULL or a text; `out` is NULL or can be written.
+/// `key` is NULL or a string; `out` is NULL or can be written.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aimdb_consumer_new(
     db: *const aimdb_db,
     key: *const c_char,
     out: *mut *mut aimdb_consumer,
 ) -> aimdb_status {
-    // SAFETY: as the caller says.
+    // SAFETY: guaranteed by the caller.
     unsafe { open(db, key, None, out) }
 }
 
-/// `aimdb_consumer_new` with a queue of `capacity` values between the record and the caller, so that this many more than
-/// the record's buffer holds can wait. A latest record and a mailbox keep one value, whatever the capacity.
-/// `AIMDB_BAD_ARGUMENT` if `capacity` is 0, or more than there is memory for. A task on the runtime fills the queue: after
-/// `AIMDB_UNRESPONSIVE` it may be late with the end.
+/// Makes a consumer with a queue of `capacity` values between the record and the caller.
+///
+/// The queue holds `capacity` values in addition to the record's buffer. For a latest record and a mailbox it holds one value,
+/// whatever the capacity. `AIMDB_BAD_ARGUMENT` if `capacity` is 0, or more than the memory allows. A task on the runtime fills
+/// the queue: after `AIMDB_UNRESPONSIVE` that task may deliver `AIMDB_CLOSED` late. Otherwise as `aimdb_consumer_new`.
 ///
 /// Ownership and thread safety: as for `aimdb_consumer_new`.
 ///
@@ -209,157 +157,161 @@ pub unsafe extern "C" fn aimdb_consumer_with_capacity(
     capacity: usize,
     out: *mut *mut aimdb_consumer,
 ) -> aimdb_status {
-    // SAFETY: as the caller says.
+    // SAFETY: guaranteed by the caller.
     unsafe { open(db, key, Some(capacity), out) }
 }
 
 /// # Safety
 ///
-/// `key` is NULL or a text; `out` is NULL or can be written.
+/// `key` is NULL or a string; `out` is NULL or can be written.
 unsafe fn open(
     db: *const aimdb_db,
     key: *const c_char,
     queue: Option<usize>,
     out: *mut *mut aimdb_consumer,
 ) -> aimdb_status {
-    answer(|| {
-        given(out, "out")?;
-        // SAFETY: as the caller says.
-        let (db, key, kind) = unsafe { record(db, key)? };
+    ffi_call(|| {
+        non_null(out, "out")?;
+        // SAFETY: guaranteed by the caller.
+        let (db, key, record_type) = unsafe { find_record(db, key)? };
         let consumer = Consumer {
             key: key.into(),
-            kind,
-            inner: Arc::new((kind.consumer)(&db.handle, key, queue)?),
+            record_type,
+            inner: Arc::new((record_type.open_consumer)(&db.handle, key, queue)?),
             cancel: CancelToken::new(),
             descriptor: OnceLock::new(),
         };
         // SAFETY: checked above.
-        unsafe { hand_out(&CONSUMERS, consumer, out) }
+        unsafe { write_handle(&CONSUMERS, consumer, out) }
     })
 }
 
-/// Frees a consumer: what it has not read no longer holds any writer back, and its descriptor is closed. Freeing it twice
-/// is `AIMDB_BAD_HANDLE`.
+/// Frees a consumer: its unread values no longer hold a writer back, and its descriptor is closed.
 ///
-/// Thread safety: no other thread may be in a call with it: that cannot be found out and is undefined. End blocked calls
-/// with `aimdb_consumer_cancel` and join their threads first.
+/// To free it twice is `AIMDB_BAD_HANDLE`.
+///
+/// Thread safety: no other thread may be in a call with the consumer. The library cannot detect that, and the behaviour is
+/// undefined. End blocked calls with `aimdb_consumer_cancel` and join their threads first.
 ///
 /// # Safety
 ///
 /// No other thread is in a call with `consumer`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aimdb_consumer_free(consumer: *mut aimdb_consumer) -> aimdb_status {
-    answer(|| {
-        // SAFETY: as the caller says.
-        unsafe { free(&CONSUMERS, consumer, "consumer") }.map(drop)
+    ffi_call(|| {
+        // SAFETY: guaranteed by the caller.
+        unsafe { remove_handle(&CONSUMERS, consumer, "consumer") }.map(drop)
     })
 }
 
-/// The code behind the functions that get a value.
+/// Takes a value of the expected type.
 ///
-/// First the short way, when all is as it should be and there is a value: no message to make, nothing to wait for.
+/// The fast path covers a valid call for which a value is ready: it makes no message and does not wait.
 ///
 /// # Safety
 ///
-/// `consumer` is not freed meanwhile; `value` is NULL, or has room for what is `asked` for.
+/// `consumer` is not freed during the call; `value` is NULL, or has room for one value of the `expected` type.
 #[doc(hidden)]
 #[inline(always)]
 pub unsafe fn get(
     consumer: *const aimdb_consumer,
     value: *mut c_void,
-    asked: Asked,
+    expected: ExpectedType,
     wait: Wait,
 ) -> aimdb_status {
-    // SAFETY: as the caller says.
-    if let Some(Consumer { kind, inner, .. }) = unsafe { CONSUMERS.get(consumer.addr()) }
-        && let AnyConsumer::Plain(inner) = &**inner
-        && asked.fits(kind)
+    // SAFETY: guaranteed by the caller.
+    if let Some(Consumer { record_type, inner, .. }) = unsafe { CONSUMERS.get(consumer.addr()) }
+        && let AnyConsumer::Bytes(inner) = &**inner
+        && expected.matches(record_type)
         && !value.is_null()
     {
-        // SAFETY: as the caller says; it is of the record's type.
-        let status = unsafe { inner.try_get(value.cast(), kind.form.size()) };
+        // SAFETY: guaranteed by the caller; the expected type is the record's type.
+        let status = unsafe { inner.try_get(value.cast(), record_type.layout.size()) };
         if matches!(status, AIMDB_OK | AIMDB_PANIC) {
             return status;
         }
     }
-    // SAFETY: as the caller says.
-    unsafe { get_the_long_way(consumer, value, asked, wait) }
+    // SAFETY: guaranteed by the caller.
+    unsafe { get_slow(consumer, value, expected, wait) }
 }
 
 /// # Safety
 ///
 /// As for [`get`].
 #[cold]
-unsafe fn get_the_long_way(
+unsafe fn get_slow(
     consumer: *const aimdb_consumer,
     value: *mut c_void,
-    asked: Asked,
+    expected: ExpectedType,
     wait: Wait,
 ) -> aimdb_status {
-    answer(|| {
-        given(value, "value")?;
-        // SAFETY: the caller does not free it meanwhile.
-        let consumer = unsafe { find(&CONSUMERS, consumer, "consumer")? };
-        asked.check(&consumer.kind, &consumer.key)?;
-        // SAFETY: it is of the record's type.
+    ffi_call(|| {
+        non_null(value, "value")?;
+        // SAFETY: the caller does not free the handle during the call.
+        let consumer = unsafe { resolve_handle(&CONSUMERS, consumer, "consumer")? };
+        expected.check(&consumer.record_type, &consumer.key)?;
+        // SAFETY: guaranteed by the caller; the expected type is the record's type.
         unsafe { consumer.get(value.cast(), wait) }
     })
 }
 
-/// The code behind the functions that get several values.
+/// Takes several values of the expected type.
 ///
 /// # Safety
 ///
-/// `consumer` is not freed meanwhile; `values` is NULL, or has room for `max` of what is `asked` for; `count` is NULL or can
-/// be written.
+/// `consumer` is not freed during the call; `values` is NULL, or has room for `max` values of the `expected` type; `count` is
+/// NULL or can be written.
 #[doc(hidden)]
 pub unsafe fn get_many(
     consumer: *const aimdb_consumer,
     values: *mut c_void,
-    asked: Asked,
+    expected: ExpectedType,
     max: usize,
     timeout_us: u64,
     count: *mut usize,
 ) -> aimdb_status {
-    answer(|| {
-        given(count, "count")?;
+    ffi_call(|| {
+        non_null(count, "count")?;
         // SAFETY: checked above.
         unsafe { count.write(0) };
         if max > 0 {
-            given(values, "values")?;
+            non_null(values, "values")?;
         }
-        // SAFETY: the caller does not free it meanwhile.
-        let consumer = unsafe { find(&CONSUMERS, consumer, "consumer")? };
-        asked.check(&consumer.kind, &consumer.key)?;
-        // SAFETY: they are of the record's type.
+        // SAFETY: the caller does not free the handle during the call.
+        let consumer = unsafe { resolve_handle(&CONSUMERS, consumer, "consumer")? };
+        expected.check(&consumer.record_type, &consumer.key)?;
+        // SAFETY: guaranteed by the caller; the expected type is the record's type.
         unsafe { consumer.get_many(values.cast(), max, timeout_us, count) }
     })
 }
 
-/// The code behind the functions that look at the newest value.
+/// Copies the newest value of the expected type.
 ///
 /// # Safety
 ///
-/// `consumer` is not freed meanwhile; `value` is NULL, or has room for what is `asked` for.
+/// `consumer` is not freed during the call; `value` is NULL, or has room for one value of the `expected` type.
 #[doc(hidden)]
 pub unsafe fn latest(
     consumer: *const aimdb_consumer,
     value: *mut c_void,
-    asked: Asked,
+    expected: ExpectedType,
 ) -> aimdb_status {
-    answer(|| {
-        given(value, "value")?;
-        // SAFETY: the caller does not free it meanwhile.
-        let consumer = unsafe { find(&CONSUMERS, consumer, "consumer")? };
-        asked.check(&consumer.kind, &consumer.key)?;
-        // SAFETY: it is of the record's type.
-        let newest = unsafe { consumer.plain()?.latest(value.cast(), consumer.kind.form.size()) };
+    ffi_call(|| {
+        non_null(value, "value")?;
+        // SAFETY: the caller does not free the handle during the call.
+        let consumer = unsafe { resolve_handle(&CONSUMERS, consumer, "consumer")? };
+        expected.check(&consumer.record_type, &consumer.key)?;
+        let size = consumer.record_type.layout.size();
+        // SAFETY: guaranteed by the caller; the expected type is the record's type.
+        let newest = unsafe { consumer.bytes_consumer()?.latest(value.cast(), size) };
         newest.ok_or_else(|| AIMDB_EMPTY.into())
     })
 }
 
-/// Takes the next value, waiting for it, and writes its `size` bytes to `value`. Values lost on the way are counted in
-/// `aimdb_lagged`. `AIMDB_CLOSED` once everything has been read.
+/// Takes the next value, waits for it, and writes its `size` bytes to `value`.
+///
+/// `aimdb_lagged` counts the values that were lost before it. `AIMDB_CLOSED` once the record is drained. `AIMDB_WRONG_SIZE` if
+/// `size` is not the size of the record's values: no value is taken.
 ///
 /// Thread safety: any thread.
 ///
@@ -372,11 +324,13 @@ pub unsafe extern "C" fn aimdb_get(
     value: *mut c_void,
     size: usize,
 ) -> aimdb_status {
-    // SAFETY: as the caller says.
-    unsafe { get(consumer, value, Asked::Size(size), Wait::For(AIMDB_FOREVER)) }
+    // SAFETY: guaranteed by the caller.
+    unsafe { get(consumer, value, ExpectedType::Size(size), Wait::For(AIMDB_FOREVER)) }
 }
 
-/// `aimdb_get` without waiting: `AIMDB_EMPTY` if there is nothing new.
+/// Takes the next value without waiting: `AIMDB_EMPTY` if there is none.
+///
+/// Otherwise as `aimdb_get`.
 ///
 /// Thread safety: any thread.
 ///
@@ -389,11 +343,13 @@ pub unsafe extern "C" fn aimdb_try_get(
     value: *mut c_void,
     size: usize,
 ) -> aimdb_status {
-    // SAFETY: as the caller says.
-    unsafe { get(consumer, value, Asked::Size(size), Wait::Try) }
+    // SAFETY: guaranteed by the caller.
+    unsafe { get(consumer, value, ExpectedType::Size(size), Wait::Try) }
 }
 
-/// `aimdb_get`, waiting no longer than `timeout_us` microseconds: `AIMDB_TIMEOUT`. Zero tries once.
+/// Takes the next value and waits for it at most `timeout_us` microseconds: then `AIMDB_TIMEOUT`.
+///
+/// A timeout of 0 tries once. Otherwise as `aimdb_get`.
 ///
 /// Thread safety: any thread.
 ///
@@ -407,13 +363,14 @@ pub unsafe extern "C" fn aimdb_get_timeout(
     size: usize,
     timeout_us: u64,
 ) -> aimdb_status {
-    // SAFETY: as the caller says.
-    unsafe { get(consumer, value, Asked::Size(size), Wait::For(timeout_us)) }
+    // SAFETY: guaranteed by the caller.
+    unsafe { get(consumer, value, ExpectedType::Size(size), Wait::For(timeout_us)) }
 }
 
-/// Takes up to `max` values of `size` bytes each into the array at `values`, waiting for the first no longer than
-/// `timeout_us` microseconds (`AIMDB_FOREVER` for no limit). `*count` is how many were taken: 0 unless the answer is
-/// `AIMDB_OK`, and then at least 1, unless `max` is 0.
+/// Takes up to `max` values of `size` bytes each into the array at `values`.
+///
+/// The call waits for the first value at most `timeout_us` microseconds (`AIMDB_FOREVER` for no limit), and for the others not
+/// at all. `*count` is the number of values taken: on `AIMDB_OK` at least 1, unless `max` is 0; otherwise 0.
 ///
 /// Thread safety: any thread.
 ///
@@ -429,12 +386,13 @@ pub unsafe extern "C" fn aimdb_get_many(
     timeout_us: u64,
     count: *mut usize,
 ) -> aimdb_status {
-    // SAFETY: as the caller says.
-    unsafe { get_many(consumer, values, Asked::Size(size), max, timeout_us, count) }
+    // SAFETY: guaranteed by the caller.
+    unsafe { get_many(consumer, values, ExpectedType::Size(size), max, timeout_us, count) }
 }
 
-/// Writes the newest value that the record holds to `value`, without taking it. `AIMDB_EMPTY` if there was none yet, and
-/// on a queue or a mailbox also when everything has been taken.
+/// Copies the newest value of the record to `value`, without taking it.
+///
+/// `AIMDB_EMPTY` if no value was written yet; on a queue or a mailbox also if every value has been taken.
 ///
 /// Thread safety: any thread.
 ///
@@ -447,12 +405,14 @@ pub unsafe extern "C" fn aimdb_latest(
     value: *mut c_void,
     size: usize,
 ) -> aimdb_status {
-    // SAFETY: as the caller says.
-    unsafe { latest(consumer, value, Asked::Size(size)) }
+    // SAFETY: guaranteed by the caller.
+    unsafe { latest(consumer, value, ExpectedType::Size(size)) }
 }
 
-/// How many values this consumer has lost so far, those it has not come to yet included. On a mailbox: how many commands
-/// were replaced by the ones it took.
+/// Writes the number of values that this consumer has lost so far to `*count`.
+///
+/// The count includes lost values at positions that the consumer has not reached yet. On a mailbox it is the number of commands
+/// that were replaced by the ones that the consumer took.
 ///
 /// Thread safety: any thread.
 ///
@@ -464,13 +424,13 @@ pub unsafe extern "C" fn aimdb_lagged(
     consumer: *const aimdb_consumer,
     count: *mut u64,
 ) -> aimdb_status {
-    answer(|| {
-        given(count, "count")?;
-        // SAFETY: the caller does not free it meanwhile.
-        let consumer = unsafe { find(&CONSUMERS, consumer, "consumer")? };
+    ffi_call(|| {
+        non_null(count, "count")?;
+        // SAFETY: the caller does not free the handle during the call.
+        let consumer = unsafe { resolve_handle(&CONSUMERS, consumer, "consumer")? };
         let lagged = match &*consumer.inner {
-            AnyConsumer::Plain(inner) => inner.lagged(),
-            AnyConsumer::Text(inner) => inner.lagged(),
+            AnyConsumer::Bytes(inner) => inner.lagged(),
+            AnyConsumer::Json(inner) => inner.lagged(),
         };
         // SAFETY: checked above.
         unsafe { count.write(lagged) };
@@ -486,17 +446,19 @@ unsafe fn get_json(
     json: *mut *mut c_char,
     wait: Wait,
 ) -> aimdb_status {
-    answer(|| {
-        given(json, "json")?;
-        // SAFETY: the caller does not free it meanwhile.
-        let value = unsafe { find(&CONSUMERS, consumer, "consumer")? }.get_text(wait)?;
+    ffi_call(|| {
+        non_null(json, "json")?;
+        // SAFETY: the caller does not free the handle during the call.
+        let value = unsafe { resolve_handle(&CONSUMERS, consumer, "consumer")? }.get_json(wait)?;
         // SAFETY: checked above.
-        unsafe { json.write(value.as_c().to_owned().into_raw()) };
+        unsafe { json.write(value.as_c_str().to_owned().into_raw()) };
         Ok(())
     })
 }
 
-/// Takes the next text of a JSON record, waiting for it.
+/// Takes the next JSON string of a JSON record, and waits for it.
+///
+/// `AIMDB_CLOSED` once the record is drained. `AIMDB_WRONG_TYPE` if the record does not hold JSON.
 ///
 /// Ownership: the caller frees `*json` with `aimdb_string_free`; it is written on `AIMDB_OK` only.
 /// Thread safety: any thread.
@@ -509,11 +471,11 @@ pub unsafe extern "C" fn aimdb_get_json(
     consumer: *const aimdb_consumer,
     json: *mut *mut c_char,
 ) -> aimdb_status {
-    // SAFETY: as the caller says.
+    // SAFETY: guaranteed by the caller.
     unsafe { get_json(consumer, json, Wait::For(AIMDB_FOREVER)) }
 }
 
-/// `aimdb_get_json` without waiting: `AIMDB_EMPTY` if there is nothing new.
+/// Takes the next JSON string without waiting: `AIMDB_EMPTY` if there is none.
 ///
 /// Ownership and thread safety: as for `aimdb_get_json`.
 ///
@@ -525,11 +487,13 @@ pub unsafe extern "C" fn aimdb_try_get_json(
     consumer: *const aimdb_consumer,
     json: *mut *mut c_char,
 ) -> aimdb_status {
-    // SAFETY: as the caller says.
+    // SAFETY: guaranteed by the caller.
     unsafe { get_json(consumer, json, Wait::Try) }
 }
 
-/// `aimdb_get_json`, waiting no longer than `timeout_us` microseconds: `AIMDB_TIMEOUT`. Zero tries once.
+/// Takes the next JSON string and waits for it at most `timeout_us` microseconds: then `AIMDB_TIMEOUT`.
+///
+/// A timeout of 0 tries once.
 ///
 /// Ownership and thread safety: as for `aimdb_get_json`.
 ///
@@ -542,11 +506,11 @@ pub unsafe extern "C" fn aimdb_get_json_timeout(
     json: *mut *mut c_char,
     timeout_us: u64,
 ) -> aimdb_status {
-    // SAFETY: as the caller says.
+    // SAFETY: guaranteed by the caller.
     unsafe { get_json(consumer, json, Wait::For(timeout_us)) }
 }
 
-/// The newest text that a JSON record holds, without taking it: `AIMDB_EMPTY` as for `aimdb_latest`.
+/// Copies the newest JSON string of a JSON record, without taking it: `AIMDB_EMPTY` as for `aimdb_latest`.
 ///
 /// Ownership and thread safety: as for `aimdb_get_json`.
 ///
@@ -558,18 +522,19 @@ pub unsafe extern "C" fn aimdb_latest_json(
     consumer: *const aimdb_consumer,
     json: *mut *mut c_char,
 ) -> aimdb_status {
-    answer(|| {
-        given(json, "json")?;
-        // SAFETY: the caller does not free it meanwhile.
-        let newest = unsafe { find(&CONSUMERS, consumer, "consumer")? }.text()?.latest();
+    ffi_call(|| {
+        non_null(json, "json")?;
+        // SAFETY: the caller does not free the handle during the call.
+        let newest =
+            unsafe { resolve_handle(&CONSUMERS, consumer, "consumer")? }.json_consumer()?.latest();
         let newest = newest.ok_or(AIMDB_EMPTY)?;
         // SAFETY: checked above.
-        unsafe { json.write(newest.as_c().to_owned().into_raw()) };
+        unsafe { json.write(newest.as_c_str().to_owned().into_raw()) };
         Ok(())
     })
 }
 
-/// The size of the record's values in bytes; 0 for JSON.
+/// Writes the size of the record's values in bytes to `*size`; 0 for JSON.
 ///
 /// Thread safety: any thread.
 ///
@@ -581,18 +546,21 @@ pub unsafe extern "C" fn aimdb_consumer_size(
     consumer: *const aimdb_consumer,
     size: *mut usize,
 ) -> aimdb_status {
-    answer(|| {
-        given(size, "size")?;
-        // SAFETY: the caller does not free it meanwhile; checked above.
-        unsafe { size.write(find(&CONSUMERS, consumer, "consumer")?.kind.form.size()) };
+    ffi_call(|| {
+        non_null(size, "size")?;
+        // SAFETY: the caller does not free the handle during the call; checked above.
+        unsafe {
+            size.write(resolve_handle(&CONSUMERS, consumer, "consumer")?.record_type.layout.size())
+        };
         Ok(())
     })
 }
 
-/// Waits until one of `count` consumers, of any types and databases, has something to take or has ended, no longer than
-/// `timeout_us` microseconds (`AIMDB_FOREVER` for no limit). `*index` is the first such consumer's place in the array.
-/// Nothing is taken yet, so another thread that shares the consumer may be first. `AIMDB_CANCELLED` if one of them is
-/// cancelled.
+/// Waits until one of `count` consumers has a value to take or a drained record.
+///
+/// The consumers may be of any types and databases. The call waits at most `timeout_us` microseconds (`AIMDB_FOREVER` for no
+/// limit): then `AIMDB_TIMEOUT`. `*index` is the position of the first such consumer in the array. The call takes no value, so
+/// another thread that shares the consumer may take it first. `AIMDB_CANCELLED` if one of the consumers is cancelled.
 ///
 /// Thread safety: any thread.
 ///
@@ -606,24 +574,27 @@ pub unsafe extern "C" fn aimdb_wait_any(
     timeout_us: u64,
     index: *mut usize,
 ) -> aimdb_status {
-    answer(|| {
-        given(consumers, "consumers")?;
-        given(index, "index")?;
+    ffi_call(|| {
+        non_null(consumers, "consumers")?;
+        non_null(index, "index")?;
         if count == 0 {
-            return Err(Failure::new(AIMDB_BAD_ARGUMENT, "there are no consumers to wait for"));
+            return Err(Failure::new(
+                AIMDB_BAD_ARGUMENT,
+                "`count` is 0: there is no consumer to wait for",
+            ));
         }
-        // SAFETY: as the caller says.
+        // SAFETY: guaranteed by the caller.
         let handles = unsafe { std::slice::from_raw_parts(consumers, count) };
         let mut found: SmallVec<[&Consumer; 16]> = SmallVec::new();
         for (at, handle) in handles.iter().enumerate() {
-            // SAFETY: the caller does not free it meanwhile.
+            // SAFETY: the caller does not free the handle during the call.
             let consumer = unsafe { CONSUMERS.get(handle.addr()) };
-            found.push(consumer.ok_or_else(|| no_handle(*handle, &format!("consumers[{at}]")))?);
+            found.push(consumer.ok_or_else(|| bad_handle(*handle, &format!("consumers[{at}]")))?);
         }
         let waitables = found.iter().map(|consumer| consumer.inner.waitable());
         let cancels = found.iter().map(|consumer| &consumer.cancel as &dyn Waitable);
         let all: SmallVec<[&dyn Waitable; 16]> = waitables.chain(cancels).collect();
-        match wait_any(&all, limit(timeout_us))? {
+        match wait_any(&all, wait_limit(timeout_us))? {
             first if first < count => {
                 // SAFETY: checked above.
                 unsafe { index.write(first) };
@@ -634,19 +605,20 @@ pub unsafe extern "C" fn aimdb_wait_any(
     })
 }
 
-/// Ends the waits of all calls that are blocked with this consumer, and of all that would have to wait, with
-/// `AIMDB_CANCELLED`, until `aimdb_consumer_resume`. What is there to read is given all the same.
+/// Ends the waits of all calls with this consumer, now and until `aimdb_consumer_resume`: they return `AIMDB_CANCELLED`.
+///
+/// A call for which a value is ready takes it all the same.
 ///
 /// Thread safety: any thread.
 ///
 /// # Safety
 ///
-/// `consumer` is not freed meanwhile.
+/// `consumer` is not freed during the call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aimdb_consumer_cancel(consumer: *const aimdb_consumer) -> aimdb_status {
-    answer(|| {
-        // SAFETY: the caller does not free it meanwhile.
-        unsafe { find(&CONSUMERS, consumer, "consumer")? }.cancel.cancel();
+    ffi_call(|| {
+        // SAFETY: the caller does not free the handle during the call.
+        unsafe { resolve_handle(&CONSUMERS, consumer, "consumer")? }.cancel.cancel();
         Ok(())
     })
 }
@@ -657,21 +629,23 @@ pub unsafe extern "C" fn aimdb_consumer_cancel(consumer: *const aimdb_consumer) 
 ///
 /// # Safety
 ///
-/// `consumer` is not freed meanwhile.
+/// `consumer` is not freed during the call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aimdb_consumer_resume(consumer: *const aimdb_consumer) -> aimdb_status {
-    answer(|| {
-        // SAFETY: the caller does not free it meanwhile.
-        unsafe { find(&CONSUMERS, consumer, "consumer")? }.cancel.reset();
+    ffi_call(|| {
+        // SAFETY: the caller does not free the handle during the call.
+        unsafe { resolve_handle(&CONSUMERS, consumer, "consumer")? }.cancel.reset();
         Ok(())
     })
 }
 
-/// A file descriptor that is readable (`poll`, `select`, `epoll`, level-triggered) while there is something to take, or
-/// when the record has ended. Take until `AIMDB_EMPTY`: only that makes it unreadable again. Do not read from it and do
-/// not close it. The same one for every call. Unix only: elsewhere `AIMDB_UNSUPPORTED`.
+/// Writes a file descriptor to `*fd` that is readable while there is a value to take, or when the record is drained.
 ///
-/// Ownership: the consumer's; it is closed by `aimdb_consumer_free`.
+/// It is for `poll`, `select` and `epoll`, level-triggered. Take values until `AIMDB_EMPTY`: only that makes the descriptor
+/// unreadable again. Do not read from it and do not close it. Every call returns the same one. Unix only: elsewhere
+/// `AIMDB_UNSUPPORTED`.
+///
+/// Ownership: the consumer owns it, and `aimdb_consumer_free` closes it.
 /// Thread safety: any thread.
 ///
 /// # Safety
@@ -682,10 +656,10 @@ pub unsafe extern "C" fn aimdb_consumer_fd(
     consumer: *const aimdb_consumer,
     fd: *mut c_int,
 ) -> aimdb_status {
-    answer(|| {
-        given(fd, "fd")?;
-        // SAFETY: the caller does not free it meanwhile.
-        let consumer = unsafe { find(&CONSUMERS, consumer, "consumer")? };
+    ffi_call(|| {
+        non_null(fd, "fd")?;
+        // SAFETY: the caller does not free the handle during the call.
+        let consumer = unsafe { resolve_handle(&CONSUMERS, consumer, "consumer")? };
         let descriptor = match consumer.descriptor.get() {
             Some(descriptor) => descriptor,
             None => {
@@ -694,13 +668,13 @@ pub unsafe extern "C" fn aimdb_consumer_fd(
                     Failure::new(if unsupported { AIMDB_UNSUPPORTED } else { AIMDB_SYSTEM }, error)
                 };
                 let new = Descriptor::new(Arc::clone(&consumer.inner)).map_err(refused)?;
-                // Of two threads that ask first, one's is kept.
+                // Of two threads that make the first one at once, the descriptor of one is kept.
                 consumer.descriptor.get_or_init(|| new)
             }
         };
         descriptor.arm();
         // SAFETY: checked above.
-        unsafe { fd.write(descriptor.number()) };
+        unsafe { fd.write(descriptor.raw_fd()) };
         Ok(())
     })
 }

@@ -1,4 +1,4 @@
-//! The running database.
+//! Databases: a graph that runs.
 
 use std::collections::BTreeMap;
 use std::ffi::c_char;
@@ -9,67 +9,73 @@ use aimdb_core::{ShutdownReport, StageId};
 use aimdb_sync::{DetachError, SyncHandle};
 use serde::Serialize;
 
-use crate::arguments::{free, give_text, given, no_handle, text};
-use crate::kind::Kind;
-use crate::status::{Failure, Outcome, aimdb_status, aimdb_status::*, answer};
+use crate::arguments::{bad_handle, non_null, remove_handle, str_arg, write_string};
+use crate::record_type::RecordType;
+use crate::status::{Failure, Outcome, aimdb_status, aimdb_status::*, ffi_call};
 use crate::table::Table;
 use crate::tap;
 
-/// A running database. From `aimdb_attach`, freed with `aimdb_db_free`.
+/// A running database.
+///
+/// `aimdb_attach` makes it, `aimdb_db_free` frees it.
 #[allow(non_camel_case_types, reason = "the name is C's")]
 #[derive(Debug)]
 pub struct aimdb_db {
-    _c_never_looks_inside: [u8; 0],
+    _opaque: [u8; 0],
 }
 
-/// A database, and one of its records by its key.
+/// Resolves a database and one of its records.
 ///
 /// # Safety
 ///
-/// `key` is NULL or a text.
-pub(crate) unsafe fn record<'c>(
+/// `key` is NULL or a string.
+pub(crate) unsafe fn find_record<'c>(
     db: *const aimdb_db,
     key: *const c_char,
-) -> Result<(Arc<Database>, &'c str, Kind), Failure> {
-    // SAFETY: as the caller says.
-    let (db, key) = (database(db)?, unsafe { text(key, "key")? });
-    let kind = db.kind(key)?;
-    Ok((db, key, kind))
+) -> Result<(Arc<Database>, &'c str, RecordType), Failure> {
+    // SAFETY: guaranteed by the caller.
+    let (db, key) = (resolve_database(db)?, unsafe { str_arg(key, "key")? });
+    let record_type = db.record_type(key)?;
+    Ok((db, key, record_type))
 }
 
-/// What a shutdown did.
+/// The result of a shutdown, in numbers; `aimdb_report_json` has the names.
+///
+/// The struct may get further fields before version 1.0: compile with the header of the library that is linked.
 #[allow(non_camel_case_types, reason = "the name is C's")]
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct aimdb_report {
-    /// Everything accepted was dealt with, and every stage ended by itself.
+    /// Every accepted value was delivered, and every stage ended by itself.
     pub clean: bool,
-    /// How long it took, in microseconds.
+    /// How long the shutdown took, in microseconds.
     pub elapsed_us: u64,
     /// Values that taps, transforms and outbound links took after the shutdown began.
     pub drained: u64,
-    /// Values that were accepted and not dealt with.
+    /// Values that were accepted and not delivered.
     pub undelivered: u64,
-    /// Stages that were cut off at the deadline.
+    /// Stages that were aborted at the deadline.
     pub aborted: usize,
-    /// Stages that could not even be cut off.
+    /// Stages that could not be aborted.
     pub unresponsive: usize,
-    /// Stages that had failed.
+    /// Stages that failed.
     pub failures: usize,
 }
 
-/// Lent to each call: a callback may be in one while the handle is freed.
+/// Each call clones the `Arc`, because a callback may be in a call while the handle is freed.
 pub(crate) static DATABASES: Table<Arc<Database>> = Table::new(2);
 
-pub(crate) fn database(db: *const aimdb_db) -> Result<Arc<Database>, Failure> {
-    DATABASES.lend(db.addr()).ok_or_else(|| no_handle(db, "db"))
+fn resolve_database(db: *const aimdb_db) -> Result<Arc<Database>, Failure> {
+    DATABASES.get_cloned(db.addr()).ok_or_else(|| bad_handle(db, "db"))
 }
 
+/// The state behind a handle of a database.
 pub(crate) struct Database {
     pub(crate) handle: SyncHandle,
-    records: BTreeMap<String, Kind>,
-    number: u64,
-    /// What `aimdb_db_free` gives a shutdown.
+    records: BTreeMap<String, RecordType>,
+    /// Callbacks know their database by this id.
+    id: u64,
+    /// The deadline of the shutdown that `aimdb_db_free` begins.
     drop_deadline: Duration,
     report: Mutex<Option<ShutdownReport>>,
 }
@@ -77,39 +83,41 @@ pub(crate) struct Database {
 impl Database {
     pub(crate) fn new(
         handle: SyncHandle,
-        records: BTreeMap<String, Kind>,
-        number: u64,
+        records: BTreeMap<String, RecordType>,
+        id: u64,
         drop_deadline: Duration,
     ) -> Self {
-        Self { handle, records, number, drop_deadline, report: Mutex::new(None) }
+        Self { handle, records, id, drop_deadline, report: Mutex::new(None) }
     }
 
-    pub(crate) fn kind(&self, key: &str) -> Result<Kind, Failure> {
+    fn record_type(&self, key: &str) -> Result<RecordType, Failure> {
         self.records.get(key).copied().ok_or_else(|| {
             let known: Vec<_> = self.records.keys().map(String::as_str).collect();
-            let problem = format!("no record `{key}`; there are: `{}`", known.join("`, `"));
+            let problem =
+                format!("there is no record `{key}`; the records are `{}`", known.join("`, `"));
             Failure::new(AIMDB_NO_SUCH_RECORD, problem)
         })
     }
 
-    /// A tap would wait for itself.
-    fn refuse_in_a_tap(&self, what: &str) -> Outcome {
-        if !tap::is_tap_of(self.number) {
+    /// Refuses a call that a callback of this database makes: the shutdown would wait for the callback, and the callback for
+    /// the shutdown.
+    fn refuse_in_own_callback(&self, function: &str) -> Outcome {
+        if !tap::is_in_callback_of(self.id) {
             return Ok(());
         }
         let problem = format!(
-            "`{what}` was called in a callback of this database, which it would wait for; there use \
-             `aimdb_request_shutdown`, and detach on another thread"
+            "`{function}` was called in a callback of this database and would wait for that callback; call \
+             `aimdb_request_shutdown` there, and detach on another thread"
         );
         Err(Failure::new(AIMDB_WOULD_DEADLOCK, problem))
     }
 
-    /// Remembers how a shutdown ended, and tells the caller.
+    /// Stores the report of a shutdown for `aimdb_report_json`, and writes it to `out`.
     ///
     /// # Safety
     ///
     /// `out` is NULL or can be written.
-    unsafe fn ended(
+    unsafe fn store_report(
         &self,
         outcome: Result<ShutdownReport, DetachError>,
         out: *mut aimdb_report,
@@ -121,8 +129,8 @@ impl Database {
         };
         if let Some(report) = report {
             if !out.is_null() {
-                // SAFETY: as the caller says.
-                unsafe { out.write(for_c(&report)) };
+                // SAFETY: guaranteed by the caller.
+                unsafe { out.write(to_c_report(&report)) };
             }
             *self.report.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
         }
@@ -136,7 +144,7 @@ impl Database {
     }
 }
 
-fn for_c(report: &ShutdownReport) -> aimdb_report {
+fn to_c_report(report: &ShutdownReport) -> aimdb_report {
     aimdb_report {
         clean: report.is_clean(),
         elapsed_us: u64::try_from(report.elapsed.as_micros()).unwrap_or(u64::MAX),
@@ -148,33 +156,35 @@ fn for_c(report: &ShutdownReport) -> aimdb_report {
     }
 }
 
-/// Asks for a shutdown and does not wait for it: what a callback can do. `aimdb_detach` gives the report.
+/// Begins a shutdown and does not wait for it, so that a callback can call it. `aimdb_detach` returns the report.
 ///
-/// Thread safety: any thread, callbacks too.
+/// Thread safety: any thread, callbacks included.
 ///
 /// # Safety
 ///
 /// `db` is a handle, or was one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aimdb_request_shutdown(db: *const aimdb_db) -> aimdb_status {
-    answer(|| {
-        database(db)?.handle.request_shutdown();
+    ffi_call(|| {
+        resolve_database(db)?.handle.request_shutdown();
         Ok(())
     })
 }
 
-/// Shuts down in order: everything accepted flows through, every blocked call is woken with `AIMDB_CLOSED`, and the
-/// runtime thread ends. What is not done within `deadline_us` microseconds is cut off and reported: `AIMDB_OK` with a
-/// report that is not clean. `AIMDB_UNRESPONSIVE` if stages cannot even be cut off; the runtime thread is then left to them.
+/// Shuts the database down in order and waits until it has ended.
 ///
-/// A second call, from whichever thread, waits for the first and gives the same answer. `report` may be NULL; else it is all
-/// zero where there is nothing to report. With `AIMDB_FOREVER` it waits for callbacks as long as they take: two databases whose
-/// callbacks detach one another then wait for ever.
+/// The stages drain every accepted value, every blocked call returns `AIMDB_CLOSED`, and the runtime thread ends. Stages that
+/// are not done within `deadline_us` microseconds are aborted: the call then returns `AIMDB_OK` with a report that is not
+/// clean. `AIMDB_UNRESPONSIVE` if stages cannot be aborted either; the runtime thread then continues to run them.
 ///
-/// Afterwards no callback runs any more, unless the report says that taps were cut off: one of those may still be in its
-/// last call, and then gets no further value.
+/// A second call, on any thread, waits for the first and returns the same result. `report` may be NULL; otherwise it is all
+/// zero if there is no report. With `AIMDB_FOREVER` the call waits for callbacks without limit: two databases whose callbacks detach
+/// each other then deadlock.
 ///
-/// Thread safety: any thread but a callback of this database: `AIMDB_WOULD_DEADLOCK`.
+/// No callback runs after the call, unless the report counts aborted taps: the callback of an aborted tap may still be in its
+/// last call, and receives no further value.
+///
+/// Thread safety: any thread, except in a callback of this database: `AIMDB_WOULD_DEADLOCK`.
 ///
 /// # Safety
 ///
@@ -185,42 +195,43 @@ pub unsafe extern "C" fn aimdb_detach(
     deadline_us: u64,
     report: *mut aimdb_report,
 ) -> aimdb_status {
-    answer(|| {
-        let db = database(db)?;
-        db.refuse_in_a_tap("aimdb_detach")?;
+    ffi_call(|| {
+        let db = resolve_database(db)?;
+        db.refuse_in_own_callback("aimdb_detach")?;
         if !report.is_null() {
-            // SAFETY: as the caller says.
+            // SAFETY: guaranteed by the caller.
             unsafe { report.write(aimdb_report::default()) };
         }
         let outcome = db.handle.detach_with_timeout(Duration::from_micros(deadline_us));
-        // SAFETY: as the caller says.
-        unsafe { db.ended(outcome, report) }
+        // SAFETY: guaranteed by the caller.
+        unsafe { db.store_report(outcome, report) }
     })
 }
 
-/// Frees the handle, after detaching the database if that has not been done, with the deadline of
-/// `aimdb_options.drop_deadline_us`. Who wants to know what was left, and whether a callback was cut off, detaches first.
-/// Freeing it twice is `AIMDB_BAD_HANDLE`.
+/// Frees the handle, and detaches the database first if that has not happened.
 ///
-/// Thread safety: any thread, also while others, and callbacks, are in a call with it; but not in a callback of this database:
-/// `AIMDB_WOULD_DEADLOCK`, and the handle is still good.
+/// The detach has the deadline `aimdb_options.drop_deadline_us`. A caller that needs the report, or needs to know whether a
+/// callback was aborted, calls `aimdb_detach` first. To free the handle twice is `AIMDB_BAD_HANDLE`.
+///
+/// Thread safety: any thread, also while other threads and callbacks are in a call with the handle; but not in a callback of
+/// this database: `AIMDB_WOULD_DEADLOCK`, and the handle stays valid.
 ///
 /// # Safety
 ///
 /// `db` is a handle, or was one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aimdb_db_free(db: *mut aimdb_db) -> aimdb_status {
-    answer(|| {
-        let lent = database(db)?;
-        lent.refuse_in_a_tap("aimdb_db_free")?;
-        // Before the handle is gone: callbacks that use it are heard out.
-        let _outcome = lent.handle.detach_with_timeout(lent.drop_deadline);
-        // SAFETY: nobody has a reference; they are lent out as `Arc`s.
-        unsafe { free(&DATABASES, db, "db") }.map(drop)
+    ffi_call(|| {
+        let database = resolve_database(db)?;
+        database.refuse_in_own_callback("aimdb_db_free")?;
+        // Before the handle is freed, so that callbacks can use it during the shutdown.
+        let _outcome = database.handle.detach_with_timeout(database.drop_deadline);
+        // SAFETY: no references exist: calls hold clones of the `Arc`.
+        unsafe { remove_handle(&DATABASES, db, "db") }.map(drop)
     })
 }
 
-/// Whether every stage and link is well and no shutdown has begun.
+/// Writes to `*healthy` whether every stage and link is healthy and no shutdown has begun.
 ///
 /// Thread safety: any thread.
 ///
@@ -229,9 +240,9 @@ pub unsafe extern "C" fn aimdb_db_free(db: *mut aimdb_db) -> aimdb_status {
 /// `healthy` is NULL or can be written.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aimdb_is_healthy(db: *const aimdb_db, healthy: *mut bool) -> aimdb_status {
-    answer(|| {
-        given(healthy, "healthy")?;
-        let handle = &database(db)?.handle;
+    ffi_call(|| {
+        non_null(healthy, "healthy")?;
+        let handle = &resolve_database(db)?.handle;
         let is_healthy = !handle.is_closed() && handle.health().is_healthy();
         // SAFETY: checked above.
         unsafe { healthy.write(is_healthy) };
@@ -239,7 +250,7 @@ pub unsafe extern "C" fn aimdb_is_healthy(db: *const aimdb_db, healthy: *mut boo
     })
 }
 
-/// How every stage, link and blocked writer is now, as JSON.
+/// Writes the current health of every stage, link and blocked writer, as JSON.
 ///
 /// Ownership: the caller frees `*json` with `aimdb_string_free`; it is written on `AIMDB_OK` only.
 /// Thread safety: any thread.
@@ -252,11 +263,11 @@ pub unsafe extern "C" fn aimdb_health_json(
     db: *const aimdb_db,
     json: *mut *mut c_char,
 ) -> aimdb_status {
-    // SAFETY: as the caller says.
-    unsafe { tell(db, json, |db| in_json(&db.handle.health())) }
+    // SAFETY: guaranteed by the caller.
+    unsafe { write_output(db, json, "json", |db| to_json(&db.handle.health())) }
 }
 
-/// What was counted so far, record by record and reader by reader, as JSON.
+/// Writes the counters of every record and reader, as JSON.
 ///
 /// Ownership and thread safety: as for `aimdb_health_json`.
 ///
@@ -268,11 +279,11 @@ pub unsafe extern "C" fn aimdb_metrics_json(
     db: *const aimdb_db,
     json: *mut *mut c_char,
 ) -> aimdb_status {
-    // SAFETY: as the caller says.
-    unsafe { tell(db, json, |db| in_json(&db.handle.metrics())) }
+    // SAFETY: guaranteed by the caller.
+    unsafe { write_output(db, json, "json", |db| to_json(&db.handle.metrics())) }
 }
 
-/// The graph, as JSON.
+/// Writes the graph, as JSON.
 ///
 /// Ownership and thread safety: as for `aimdb_health_json`.
 ///
@@ -284,11 +295,11 @@ pub unsafe extern "C" fn aimdb_graph_json(
     db: *const aimdb_db,
     json: *mut *mut c_char,
 ) -> aimdb_status {
-    // SAFETY: as the caller says.
-    unsafe { tell(db, json, |db| in_json(db.handle.graph())) }
+    // SAFETY: guaranteed by the caller.
+    unsafe { write_output(db, json, "json", |db| to_json(db.handle.graph())) }
 }
 
-/// The graph, as a text for people.
+/// Writes the graph, as text for people.
 ///
 /// Ownership and thread safety: as for `aimdb_health_json`.
 ///
@@ -300,12 +311,13 @@ pub unsafe extern "C" fn aimdb_graph_text(
     db: *const aimdb_db,
     text: *mut *mut c_char,
 ) -> aimdb_status {
-    // SAFETY: as the caller says.
-    unsafe { tell(db, text, |db| Ok(db.handle.graph().to_string())) }
+    // SAFETY: guaranteed by the caller.
+    unsafe { write_output(db, text, "text", |db| Ok(db.handle.graph().to_string())) }
 }
 
-/// The whole report of the last `aimdb_detach`, as JSON: what was left, stage by stage, and why stages failed. `AIMDB_EMPTY`
-/// before there is one.
+/// Writes the whole report of the last `aimdb_detach`, as JSON: undelivered values by stage, and why stages failed.
+///
+/// `AIMDB_EMPTY` if there is no report yet.
 ///
 /// Ownership and thread safety: as for `aimdb_health_json`.
 ///
@@ -319,31 +331,34 @@ pub unsafe extern "C" fn aimdb_report_json(
 ) -> aimdb_status {
     let report = |db: &Database| {
         let report = db.report.lock().unwrap_or_else(PoisonError::into_inner);
-        in_json(report.as_ref().ok_or(AIMDB_EMPTY)?)
+        to_json(report.as_ref().ok_or(AIMDB_EMPTY)?)
     };
-    // SAFETY: as the caller says.
-    unsafe { tell(db, json, report) }
+    // SAFETY: guaranteed by the caller.
+    unsafe { write_output(db, json, "json", report) }
 }
 
+/// Writes a string about the database to the output parameter `name`.
+///
 /// # Safety
 ///
 /// `out` is NULL or can be written.
-unsafe fn tell(
+unsafe fn write_output(
     db: *const aimdb_db,
     out: *mut *mut c_char,
-    what: impl FnOnce(&Database) -> Result<String, Failure>,
+    name: &str,
+    output: impl FnOnce(&Database) -> Result<String, Failure>,
 ) -> aimdb_status {
-    answer(|| {
-        given(out, "the place for the text")?;
-        let text = what(&*database(db)?)?;
+    ffi_call(|| {
+        non_null(out, name)?;
+        let string = output(&*resolve_database(db)?)?;
         // SAFETY: checked above.
-        unsafe { give_text(text, out) };
+        unsafe { write_string(string, out) };
         Ok(())
     })
 }
 
-fn in_json(what: &impl Serialize) -> Result<String, Failure> {
-    serde_json::to_string(what).map_err(|error| Failure::new(AIMDB_SYSTEM, error))
+fn to_json(value: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string(value).map_err(|error| Failure::new(AIMDB_SYSTEM, error))
 }
 
 fn listed(stages: &[StageId]) -> String {

@@ -1,17 +1,17 @@
-//! A file descriptor that tells an event loop of a consumer's values.
+//! A file descriptor that signals a consumer's values to an event loop.
 //!
 //! ```text
-//! arm:   the waker joins the record's line of readers, unless there is something already
-//! wake:  a value has come: a byte goes into the socket, and the place in line to the next reader
+//! arm:   registers the waker in the record's wait list, unless the consumer is ready already
+//! wake:  writes one byte to the socket, and passes the place in the wait list to the next reader
 //! ```
 //!
-//! The byte stays until a reader that finds nothing arms it again. So the descriptor is readable as long as nobody has
-//! looked in vain.
+//! The byte stays in the socket until a read of the consumer finds nothing and arms the descriptor again. The descriptor is
+//! therefore readable from the moment a value is ready until a read has found the consumer empty.
 
 use std::io;
 use std::sync::Arc;
 
-use crate::consumer::AnyConsumer;
+use crate::erased::AnyConsumer;
 
 #[cfg(not(unix))]
 pub(crate) struct Descriptor;
@@ -24,7 +24,7 @@ impl Descriptor {
 
     pub(crate) fn arm(&self) {}
 
-    pub(crate) fn number(&self) -> i32 {
+    pub(crate) fn raw_fd(&self) -> i32 {
         -1
     }
 }
@@ -44,80 +44,83 @@ mod unix {
 
     use aimdb_sync::WaitTicket;
 
-    pub(crate) struct Descriptor(Arc<Bell>);
+    pub(crate) struct Descriptor(Arc<ReadyWaker>);
 
-    struct Bell {
+    struct ReadyWaker {
         consumer: Arc<AnyConsumer>,
-        ear: UnixStream,
+        /// The end that C polls.
+        read_end: UnixStream,
         state: Mutex<State>,
     }
 
     struct State {
-        mouth: UnixStream,
-        /// A byte is in the socket.
-        rung: bool,
+        write_end: UnixStream,
+        /// Whether a byte is in the socket.
+        signalled: bool,
         ticket: WaitTicket,
     }
 
     impl Descriptor {
         pub(crate) fn new(consumer: Arc<AnyConsumer>) -> io::Result<Self> {
-            let (ear, mouth) = UnixStream::pair()?;
-            ear.set_nonblocking(true)?;
-            mouth.set_nonblocking(true)?;
-            let state = Mutex::new(State { mouth, rung: false, ticket: WaitTicket::default() });
-            Ok(Self(Arc::new(Bell { consumer, ear, state })))
+            let (read_end, write_end) = UnixStream::pair()?;
+            read_end.set_nonblocking(true)?;
+            write_end.set_nonblocking(true)?;
+            let ticket = WaitTicket::default();
+            let state = Mutex::new(State { write_end, signalled: false, ticket });
+            Ok(Self(Arc::new(ReadyWaker { consumer, read_end, state })))
         }
 
-        pub(crate) fn number(&self) -> i32 {
-            self.0.ear.as_raw_fd()
+        pub(crate) fn raw_fd(&self) -> i32 {
+            self.0.read_end.as_raw_fd()
         }
 
-        /// Makes it readable if there is something to take, and else when there will be.
+        /// Makes the descriptor readable now if the consumer is ready, or else when it becomes ready.
         pub(crate) fn arm(&self) {
-            let bell = &self.0;
-            let waker = Waker::from(Arc::clone(bell));
-            let mut state = bell.lock();
-            let consumer = bell.consumer.waitable();
+            let ready_waker = &self.0;
+            let waker = Waker::from(Arc::clone(ready_waker));
+            let mut state = ready_waker.lock();
+            let consumer = ready_waker.consumer.waitable();
             match consumer.poll_ready(&mut state.ticket, &mut Context::from_waker(&waker)) {
-                Poll::Ready(()) => state.ring(),
-                Poll::Pending => state.quieten(&bell.ear),
+                Poll::Ready(()) => state.signal(),
+                Poll::Pending => state.clear(&ready_waker.read_end),
             }
         }
     }
 
-    /// The waker in the record's line would keep the bell, and the bell the record.
+    /// Breaks a reference cycle: the waker in the record's wait list owns the `ReadyWaker`, which owns the consumer of the
+    /// record.
     impl Drop for Descriptor {
         fn drop(&mut self) {
             self.0.consumer.waitable().cancel_wait(&mut self.0.lock().ticket);
         }
     }
 
-    impl Bell {
+    impl ReadyWaker {
         fn lock(&self) -> MutexGuard<'_, State> {
             self.state.lock().unwrap_or_else(PoisonError::into_inner)
         }
     }
 
-    impl Wake for Bell {
+    impl Wake for ReadyWaker {
         fn wake(self: Arc<Self>) {
             let mut state = self.lock();
-            state.ring();
-            // Whoever waits behind takes the value perhaps; an event loop may be long in coming.
+            state.signal();
+            // An event loop may take long to react, so the next reader in the wait list may take the value.
             self.consumer.waitable().cancel_wait(&mut state.ticket);
         }
     }
 
     impl State {
-        fn ring(&mut self) {
-            if !self.rung {
-                // There is room for one byte: it is the only one.
-                self.rung = self.mouth.write(&[1]).is_ok();
+        fn signal(&mut self) {
+            if !self.signalled {
+                // The socket has room: it holds one byte at most.
+                self.signalled = self.write_end.write(&[1]).is_ok();
             }
         }
 
-        fn quieten(&mut self, mut ear: &UnixStream) {
-            if self.rung {
-                self.rung = ear.read(&mut [0; 8]).is_err();
+        fn clear(&mut self, mut read_end: &UnixStream) {
+            if self.signalled {
+                self.signalled = read_end.read(&mut [0; 8]).is_err();
             }
         }
     }

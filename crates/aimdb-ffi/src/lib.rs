@@ -1,4 +1,4 @@
-//! AimDB for C and C++: the engine behind the blocking door, in a C ABI.
+//! AimDB for C and C++: the engine's sync API, in a C ABI.
 //!
 //! ```c
 //! aimdb_builder *builder;
@@ -14,51 +14,55 @@
 //! aimdb_set(producer, &celsius, sizeof celsius);
 //! ```
 //!
-//! | file | for |
+//! | file | purpose |
 //! |---|---|
+//! | `README.md` | how to install and link the library; ownership, threads and limits |
 //! | `include/aimdb.h` | C: generated from this crate, with the documentation of each function |
-//! | `include/aimdb.hpp` | C++17: handles that free themselves, typed, `std::optional`, `std::chrono`, exceptions |
-//! | [`export_record!`] | records of types that Rust and C share, by value |
+//! | `include/aimdb.hpp` | C++17: typed handles that free themselves, `std::optional`, `std::chrono`, exceptions |
+//! | [`export_record!`] | records of structs that Rust and C share by value |
 //!
 //! # Data flow
 //!
 //! ```text
 //! C ─ aimdb_set(handle, &value, size)
-//!      table: handle ─▶ Producer     NULL, made up, freed, of another kind: a status
-//!      size == the record's?         else AIMDB_WRONG_SIZE
-//!      ─▶ SyncProducer<Block<32>> ─▶ [buffer]        the same as for Rust, one copy in
-//! C ─ aimdb_get(handle, &value, size) ◀─ SyncConsumer<Block<32>> ◀─ [buffer]      one copy out
+//!      table: handle ─▶ Producer     NULL, made up, freed or of another type: an error status
+//!      size == the record's?         otherwise AIMDB_WRONG_SIZE
+//!      ─▶ SyncProducer<InlineBytes<32>> ─▶ [buffer]   the same buffer as for Rust; one copy in
+//! C ─ aimdb_get(handle, &value, size) ◀─ SyncConsumer<InlineBytes<32>> ◀─ [buffer]      one copy out
 //! ```
 //!
-//! A record that C defines has values of so many bytes, in blocks of 8 to 1,024 bytes that live in the buffer (larger ones
-//! are shared allocations), or texts of JSON. Taps are C functions, each with a thread of its own, so that they may block.
+//! The values of a record that C defines are bytes or JSON strings. Bytes are stored in the buffer in blocks of 8 to 1,024
+//! bytes; a larger value is a shared allocation. A tap is a C function on a thread of its own, so that it may block.
 //!
 //! # Promises
 //!
-//! - No unwinding crosses the boundary: a panic is `AIMDB_PANIC`.
-//! - Every pointer is checked for NULL; handles are numbers in the shape of pointers, so that one that was freed, or is of
-//!   another kind, is told (`src/table.rs`). What cannot be told is a handle freed while another thread is in a call
-//!   with it, and a pointer to memory that is not there.
-//! - A call that succeeds or has nothing to tell (`AIMDB_EMPTY`, `AIMDB_FULL`, `AIMDB_TIMEOUT`, `AIMDB_CLOSED`) does not
-//!   allocate, with values of up to 1,024 bytes.
+//! - No panic unwinds into C: a panic is `AIMDB_PANIC`.
+//! - Every pointer is checked for NULL. A handle is a number in the shape of a pointer, so the library recognises one that was
+//!   freed or is of another type (`src/table.rs`). The library cannot detect a handle that is freed while another thread is in
+//!   a call with it, nor a pointer to invalid memory.
+//! - A call that succeeds, or that returns `AIMDB_EMPTY`, `AIMDB_FULL`, `AIMDB_TIMEOUT` or `AIMDB_CLOSED`, does not allocate,
+//!   with values of up to 1,024 bytes.
 
 mod arguments;
 mod builder;
 mod consumer;
 mod database;
 mod descriptor;
+mod erased;
 mod export;
-mod kind;
+mod layout;
 mod log;
 mod producer;
+mod record_type;
 mod status;
 mod table;
 mod tap;
+mod user_data;
 mod value;
 
 pub use arguments::{AIMDB_FOREVER, aimdb_string_free};
 pub use builder::{
-    AIMDB_LATEST, AIMDB_MAILBOX, AIMDB_QUEUE, AIMDB_RING, aimdb_attach, aimdb_buffer,
+    AIMDB_LATEST, AIMDB_MAILBOX, AIMDB_QUEUE, AIMDB_RING, aimdb_attach, aimdb_buffer_kind,
     aimdb_builder, aimdb_builder_free, aimdb_builder_new, aimdb_configure_bytes,
     aimdb_configure_json, aimdb_link_from, aimdb_link_to, aimdb_mqtt, aimdb_options, aimdb_shared,
     aimdb_tap,
@@ -74,7 +78,7 @@ pub use database::{
     aimdb_db, aimdb_db_free, aimdb_detach, aimdb_graph_json, aimdb_graph_text, aimdb_health_json,
     aimdb_is_healthy, aimdb_metrics_json, aimdb_report, aimdb_report_json, aimdb_request_shutdown,
 };
-pub use export::{Declaration, Field, header};
+pub use export::{CodecError, Declaration, Field, header};
 pub use log::{
     AIMDB_LOG_DEBUG, AIMDB_LOG_ERROR, AIMDB_LOG_INFO, AIMDB_LOG_TRACE, AIMDB_LOG_WARN,
     aimdb_log_fn, aimdb_log_level, aimdb_set_log,
@@ -86,20 +90,20 @@ pub use producer::{
     aimdb_try_set_json,
 };
 pub use status::{aimdb_last_error, aimdb_status, aimdb_status_text, aimdb_version};
-pub use tap::{aimdb_drop_fn, aimdb_tap_failed, aimdb_tap_fn};
+pub use tap::{aimdb_tap_fn, aimdb_tap_set_error};
+pub use user_data::aimdb_free_fn;
 pub use value::Exported;
 
-pub use aimdb_core::CodecError;
-// For what `export_record!` derives.
+// The derives of `export_record!` name it.
 pub use serde;
 
-/// What the functions of [`export_record!`] call, and the tests of this crate.
+/// Implementation of the functions of [`export_record!`], and hooks for the tests of this crate.
 #[doc(hidden)]
 pub mod calls {
     pub use crate::arguments::Wait;
     pub use crate::builder::{configure, shutdown_deadline};
     pub use crate::consumer::{get, get_many, latest};
     pub use crate::export::{from_json, no_payloads, to_json};
-    pub use crate::kind::Asked;
     pub use crate::producer::{set, set_many};
+    pub use crate::record_type::ExpectedType;
 }

@@ -1,4 +1,4 @@
-//! The engine's log, handed to C.
+//! The log of the engine, passed to a C callback.
 
 use std::cell::Cell;
 use std::ffi::{CString, c_char, c_void};
@@ -11,115 +11,125 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 
-use crate::status::{Failure, aimdb_status, aimdb_status::*, answer};
-use crate::tap::{User, aimdb_drop_fn};
+use crate::status::{Failure, aimdb_status, aimdb_status::*, ffi_call};
+use crate::user_data::{UserData, aimdb_free_fn};
 
-/// How grave a line of the log is, from `AIMDB_LOG_ERROR` to `AIMDB_LOG_TRACE`.
+/// The severity of a log line, from `AIMDB_LOG_ERROR` to `AIMDB_LOG_TRACE`.
 #[allow(non_camel_case_types, reason = "the name is C's")]
 pub type aimdb_log_level = u32;
 
-/// Something failed.
+/// An operation failed.
 pub const AIMDB_LOG_ERROR: aimdb_log_level = 1;
-/// Something to look after: a value dropped, a connection lost.
+/// A condition to look into: a value dropped, a connection lost.
 pub const AIMDB_LOG_WARN: aimdb_log_level = 2;
-/// Something worth knowing: a connection made.
+/// A normal event: a connection made.
 pub const AIMDB_LOG_INFO: aimdb_log_level = 3;
-/// For who looks for a fault.
+/// Details for debugging.
 pub const AIMDB_LOG_DEBUG: aimdb_log_level = 4;
-/// Everything.
+/// Every detail.
 pub const AIMDB_LOG_TRACE: aimdb_log_level = 5;
 
-/// Gets a line of the log: a text that ends with a NUL, the callback's to read until it returns. It may be called by
-/// several threads at once and should be quick: the engine waits for it. It may call this library; what that logs on the same
-/// thread is left out. Nothing may be thrown or jump out of it.
+/// Receives a line of the log.
+///
+/// `message` ends with a NUL; the callback may read it until it returns. Several threads may call the callback at once. It
+/// should be quick, because the engine waits for it. It may call this library, but lines that such a call logs on the same
+/// thread are left out. It must neither throw nor `longjmp`.
 #[allow(non_camel_case_types, reason = "the name is C's")]
-pub type aimdb_log_fn =
-    Option<unsafe extern "C" fn(user: *mut c_void, level: aimdb_log_level, message: *const c_char)>;
+pub type aimdb_log_fn = Option<
+    unsafe extern "C" fn(user_data: *mut c_void, level: aimdb_log_level, message: *const c_char),
+>;
 
-struct Hook {
+struct LogCallback {
     function: unsafe extern "C" fn(*mut c_void, aimdb_log_level, *const c_char),
-    user: User,
-    finest: aimdb_log_level,
+    user_data: UserData,
+    max_level: aimdb_log_level,
 }
 
-/// Lent to each line, so that no lock is held while C runs.
-static HOOK: RwLock<Option<Arc<Hook>>> = RwLock::new(None);
+/// Cloned for each line, so that no lock is held while C code runs.
+static LOG_CALLBACK: RwLock<Option<Arc<LogCallback>>> = RwLock::new(None);
 
-fn hook() -> Option<Arc<Hook>> {
-    HOOK.read().unwrap_or_else(PoisonError::into_inner).clone()
+fn current_callback() -> Option<Arc<LogCallback>> {
+    LOG_CALLBACK.read().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 thread_local! {
-    /// This thread is in the hook: what it logs there would come back to it.
-    static IN_HOOK: Cell<bool> = const { Cell::new(false) };
+    /// Whether this thread is in the callback; lines it logs there would recurse.
+    static IN_CALLBACK: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Has `function` called with every line of the log up to `finest`, in the whole process, in place of the one before; NULL
-/// for none. `AIMDB_TAKEN` if a Rust part of the program has chosen a `tracing` subscriber of its own.
+/// Sets the log callback of the process: `function` is called with every line up to `max_level`.
 ///
-/// Ownership: `user` is the library's until it calls `free` (unless that is NULL) with it: once, when the hook has been
-/// replaced or was refused and its last call has returned, on whichever thread.
+/// The call replaces the previous callback; NULL sets none. `AIMDB_TAKEN` if a Rust part of the program has installed a
+/// `tracing` subscriber. `AIMDB_BAD_ARGUMENT` if there is no such level.
+///
+/// Ownership: the library owns `user_data` until it calls `free` with it (unless `free` is NULL): once, on any thread, when
+/// the callback has been replaced or refused and its last call has returned.
 /// Thread safety: any thread.
 ///
 /// # Safety
 ///
-/// `function` and `free` may be called on other threads with `user`.
+/// `function` and `free` may be called on other threads with `user_data`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aimdb_set_log(
     function: aimdb_log_fn,
-    finest: aimdb_log_level,
-    user: *mut c_void,
-    free: aimdb_drop_fn,
+    max_level: aimdb_log_level,
+    user_data: *mut c_void,
+    free: aimdb_free_fn,
 ) -> aimdb_status {
-    let user = User::new(user, free);
-    answer(|| {
-        if function.is_some() && !(AIMDB_LOG_ERROR..=AIMDB_LOG_TRACE).contains(&finest) {
-            let problem = format!("there is no log level with number {finest}");
+    let user_data = UserData::new(user_data, free);
+    ffi_call(|| {
+        if function.is_some() && !(AIMDB_LOG_ERROR..=AIMDB_LOG_TRACE).contains(&max_level) {
+            let problem = format!(
+                "there is no log level with number {max_level}; use AIMDB_LOG_ERROR to AIMDB_LOG_TRACE"
+            );
             return Err(Failure::new(AIMDB_BAD_ARGUMENT, problem));
         }
-        if function.is_some() && !is_listening() {
-            let problem = "the program has a `tracing` subscriber already, which gets the log";
+        if function.is_some() && !is_subscriber_installed() {
+            let problem = "the program has a `tracing` subscriber already, which receives the log";
             return Err(Failure::new(AIMDB_TAKEN, problem));
         }
-        let hook = function.map(|function| Arc::new(Hook { function, user, finest }));
-        let before = {
-            let mut place = HOOK.write().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *place, hook)
+        let new = function.map(|function| Arc::new(LogCallback { function, user_data, max_level }));
+        let previous = {
+            let mut current = LOG_CALLBACK.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *current, new)
         };
-        drop(before);
+        // After the lock is released: `free` is C code.
+        drop(previous);
         Ok(())
     })
 }
 
-/// Whether the log comes here, which is made so once.
-fn is_listening() -> bool {
-    static LISTENING: OnceLock<bool> = OnceLock::new();
-    *LISTENING.get_or_init(|| {
-        tracing::subscriber::set_global_default(Registry::default().with(ToHook)).is_ok()
+/// Installs the subscriber on the first call; returns whether the log reaches it.
+fn is_subscriber_installed() -> bool {
+    static INSTALLED: OnceLock<bool> = OnceLock::new();
+    *INSTALLED.get_or_init(|| {
+        tracing::subscriber::set_global_default(Registry::default().with(CallbackLayer)).is_ok()
     })
 }
 
-struct ToHook;
+struct CallbackLayer;
 
-impl<S: Subscriber> Layer<S> for ToHook {
+impl<S: Subscriber> Layer<S> for CallbackLayer {
     fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
-        // The hook changes.
+        // The level is not constant: a later call may replace the callback.
         Interest::sometimes()
     }
 
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        !IN_HOOK.get() && hook().is_some_and(|hook| level(metadata) <= hook.finest)
+        !IN_CALLBACK.get()
+            && current_callback().is_some_and(|callback| level(metadata) <= callback.max_level)
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let Some(hook) = hook() else { return };
+        let Some(callback) = current_callback() else { return };
         let mut line = Line(String::new());
         event.record(&mut line);
         let line = CString::new(line.0.replace('\0', "\u{fffd}")).unwrap_or_default();
-        IN_HOOK.set(true);
-        // SAFETY: the function is C's own, for this.
-        unsafe { (hook.function)(hook.user.data(), level(event.metadata()), line.as_ptr()) };
-        IN_HOOK.set(false);
+        let (pointer, level) = (callback.user_data.pointer(), level(event.metadata()));
+        IN_CALLBACK.set(true);
+        // SAFETY: the C caller passed this function for this pointer.
+        unsafe { (callback.function)(pointer, level, line.as_ptr()) };
+        IN_CALLBACK.set(false);
     }
 }
 
@@ -133,12 +143,13 @@ fn level(metadata: &Metadata<'_>) -> aimdb_log_level {
     }
 }
 
-/// The message, and what else an event has.
+/// The message of an event, followed by its other fields.
 struct Line(String);
 
 impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let _never = match field.name() {
+        // Writing to a `String` never fails.
+        let _infallible = match field.name() {
             "message" => write!(self.0, "{value:?}"),
             name => write!(self.0, " {name}={value:?}"),
         };

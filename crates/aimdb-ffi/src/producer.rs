@@ -1,92 +1,35 @@
-//! Writing records.
+//! Producers: writing records.
 
 use std::ffi::{c_char, c_void};
 
-use aimdb_sync::{CancelToken, SetError, SetManyError, SyncProducer, WaitLimit};
+use aimdb_sync::CancelToken;
 
-use crate::arguments::{AIMDB_FOREVER, Wait, find, free, given, hand_out, limit, text};
-use crate::database::{aimdb_db, record};
-use crate::kind::{Asked, Kind};
-use crate::status::{Outcome, aimdb_status, aimdb_status::*, answer, guarded};
+use crate::arguments::{
+    AIMDB_FOREVER, Wait, non_null, remove_handle, resolve_handle, str_arg, wait_limit, write_handle,
+};
+use crate::database::{aimdb_db, find_record};
+use crate::erased::AnyProducer;
+use crate::record_type::{ExpectedType, RecordType};
+use crate::status::{Outcome, aimdb_status, aimdb_status::*, ffi_call};
 use crate::table::Table;
-use crate::value::{Plain, Text};
+use crate::value::JsonString;
 
-/// Writes a record. From `aimdb_producer_new`, freed with `aimdb_producer_free`.
+/// Writes a record.
+///
+/// `aimdb_producer_new` makes it, `aimdb_producer_free` frees it.
 #[allow(non_camel_case_types, reason = "the name is C's")]
 #[derive(Debug)]
 pub struct aimdb_producer {
-    _c_never_looks_inside: [u8; 0],
+    _opaque: [u8; 0],
 }
 
 static PRODUCERS: Table<Producer> = Table::new(3);
 
 struct Producer {
     key: Box<str>,
-    kind: Kind,
+    record_type: RecordType,
     inner: AnyProducer,
     cancel: CancelToken,
-}
-
-/// A producer without its type.
-pub(crate) enum AnyProducer {
-    Plain(Box<dyn PlainProducer>),
-    Text(SyncProducer<Text>),
-}
-
-/// A producer of values that are so many bytes.
-///
-/// # Safety
-///
-/// Of every method: `size` bytes can be read at `value` (`count` times `size` at `values`), and are of the record's type.
-pub(crate) trait PlainProducer: Send + Sync {
-    /// `AIMDB_OK`, `AIMDB_FULL`, `AIMDB_CLOSED`, `AIMDB_PANIC`.
-    unsafe fn try_set(&self, value: *const u8, size: usize) -> aimdb_status;
-    unsafe fn set(
-        &self,
-        value: *const u8,
-        size: usize,
-        limit: WaitLimit<'_>,
-    ) -> Result<(), SetError<()>>;
-    unsafe fn set_many(
-        &self,
-        values: *const u8,
-        size: usize,
-        count: usize,
-        limit: WaitLimit<'_>,
-    ) -> Result<usize, SetManyError>;
-}
-
-impl<T: Plain> PlainProducer for SyncProducer<T> {
-    unsafe fn try_set(&self, value: *const u8, size: usize) -> aimdb_status {
-        // SAFETY: as the caller says.
-        guarded(|| match self.try_set(unsafe { T::read(value, size) }) {
-            Ok(()) => AIMDB_OK,
-            Err(SetError::Closed(_)) => AIMDB_CLOSED,
-            Err(_) => AIMDB_FULL,
-        })
-    }
-
-    unsafe fn set(
-        &self,
-        value: *const u8,
-        size: usize,
-        limit: WaitLimit<'_>,
-    ) -> Result<(), SetError<()>> {
-        // SAFETY: as the caller says.
-        self.set_within(unsafe { T::read(value, size) }, limit).map_err(|refused| refused.map(drop))
-    }
-
-    unsafe fn set_many(
-        &self,
-        values: *const u8,
-        size: usize,
-        count: usize,
-        limit: WaitLimit<'_>,
-    ) -> Result<usize, SetManyError> {
-        // SAFETY: as the caller says.
-        let values = (0..count).map(|at| unsafe { T::read(values.add(at * size), size) });
-        self.set_many_within(values, limit)
-    }
 }
 
 impl Producer {
@@ -94,19 +37,19 @@ impl Producer {
     ///
     /// `value` is a value of the record's type.
     unsafe fn set(&self, value: *const u8, wait: Wait) -> Outcome {
-        let AnyProducer::Plain(inner) = &self.inner else {
-            return Err(self.kind.is_json(&self.key));
+        let AnyProducer::Bytes(inner) = &self.inner else {
+            return Err(self.record_type.refuse_bytes_call(&self.key));
         };
-        let size = self.kind.form.size();
+        let size = self.record_type.layout.size();
         match wait {
-            // SAFETY: as the caller says.
+            // SAFETY: guaranteed by the caller.
             Wait::Try => match unsafe { inner.try_set(value, size) } {
                 AIMDB_OK => Ok(()),
                 status => Err(status.into()),
             },
             Wait::For(us) => {
-                let limit = limit(us).or_cancelled(&self.cancel);
-                // SAFETY: as the caller says.
+                let limit = wait_limit(us).or_cancelled(&self.cancel);
+                // SAFETY: guaranteed by the caller.
                 Ok(unsafe { inner.set(value, size, limit) }?)
             }
         }
@@ -122,60 +65,66 @@ impl Producer {
         timeout_us: u64,
         accepted: *mut usize,
     ) -> Outcome {
-        let AnyProducer::Plain(inner) = &self.inner else {
-            return Err(self.kind.is_json(&self.key));
+        let AnyProducer::Bytes(inner) = &self.inner else {
+            return Err(self.record_type.refuse_bytes_call(&self.key));
         };
         if count == 0 {
             return Ok(());
         }
-        let limit = limit(timeout_us).or_cancelled(&self.cancel);
-        // SAFETY: as the caller says.
-        let outcome = unsafe { inner.set_many(values, self.kind.form.size(), count, limit) };
-        let (all, outcome) = match outcome {
-            Ok(all) => (all, Ok(())),
+        let size = self.record_type.layout.size();
+        let limit = wait_limit(timeout_us).or_cancelled(&self.cancel);
+        // SAFETY: guaranteed by the caller.
+        let outcome = unsafe { inner.set_many(values, size, count, limit) };
+        let (written, outcome) = match outcome {
+            Ok(written) => (written, Ok(())),
             Err(error) => (error.accepted, Err(error.reason.into())),
         };
         if !accepted.is_null() {
-            // SAFETY: as the caller says.
-            unsafe { accepted.write(all) };
+            // SAFETY: guaranteed by the caller.
+            unsafe { accepted.write(written) };
         }
         outcome
     }
 
-    fn set_text(&self, json: &str, wait: Wait) -> Outcome {
-        let AnyProducer::Text(inner) = &self.inner else {
-            return Err(self.kind.is_not_json(&self.key));
+    fn set_json(&self, json: &str, wait: Wait) -> Outcome {
+        let AnyProducer::Json(inner) = &self.inner else {
+            return Err(self.record_type.refuse_json_call(&self.key));
         };
-        let value = Text::new(json).map_err(|error| error.of(&self.key))?;
+        let value = JsonString::new(json).map_err(|failure| failure.in_record(&self.key))?;
         match wait {
             Wait::Try => Ok(inner.try_set(value)?),
-            Wait::For(us) => Ok(inner.set_within(value, limit(us).or_cancelled(&self.cancel))?),
+            Wait::For(us) => {
+                Ok(inner.set_within(value, wait_limit(us).or_cancelled(&self.cancel))?)
+            }
         }
     }
 }
 
-/// Makes a handle that writes the record `key`. `*out` is written on `AIMDB_OK` only.
+/// Makes a producer of the record `key`.
 ///
-/// Ownership: the caller frees it with `aimdb_producer_free`. It may outlive the database, and then answers
-/// `AIMDB_CLOSED`.
-/// Thread safety: any thread; the handle may be used by any number of threads at once.
+/// `*out` is written on `AIMDB_OK` only. `AIMDB_NO_SUCH_RECORD` if there is no such record.
+///
+/// Ownership: the caller frees it with `aimdb_producer_free`. It may outlive the database: it then returns `AIMDB_CLOSED`.
+/// Thread safety: any thread; any number of threads may use the handle at once.
 ///
 /// # Safety
 ///
-/// `key` is NULL or a text; `out` is NULL or can be written.
+/// `key` is NULL or a string; `out` is NULL or can be written.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aimdb_producer_new(
     db: *const aimdb_db,
     key: *const c_char,
     out: *mut *mut aimdb_producer,
 ) -> aimdb_status {
-    // SAFETY: as the caller says.
+    // SAFETY: guaranteed by the caller.
     unsafe { open(db, key, None, out) }
 }
 
-/// `aimdb_producer_new` with a queue of `capacity` values between the caller and the record: a burst waits there, and a full
-/// queue holds back this handle's callers only. A value that was set may be seen later. What the queue has accepted is
-/// drained by `aimdb_detach`. `AIMDB_BAD_ARGUMENT` if `capacity` is 0.
+/// Makes a producer with a queue of `capacity` values between the caller and the record.
+///
+/// A burst waits in the queue, and a full queue holds back the callers of this handle only. A written value may become visible
+/// later. `aimdb_detach` drains the values that the queue has accepted. `AIMDB_BAD_ARGUMENT` if `capacity` is 0. Otherwise as
+/// `aimdb_producer_new`.
 ///
 /// Ownership and thread safety: as for `aimdb_producer_new`.
 ///
@@ -189,132 +138,138 @@ pub unsafe extern "C" fn aimdb_producer_with_capacity(
     capacity: usize,
     out: *mut *mut aimdb_producer,
 ) -> aimdb_status {
-    // SAFETY: as the caller says.
+    // SAFETY: guaranteed by the caller.
     unsafe { open(db, key, Some(capacity), out) }
 }
 
 /// # Safety
 ///
-/// `key` is NULL or a text; `out` is NULL or can be written.
+/// `key` is NULL or a string; `out` is NULL or can be written.
 unsafe fn open(
     db: *const aimdb_db,
     key: *const c_char,
     queue: Option<usize>,
     out: *mut *mut aimdb_producer,
 ) -> aimdb_status {
-    answer(|| {
-        given(out, "out")?;
-        // SAFETY: as the caller says.
-        let (db, key, kind) = unsafe { record(db, key)? };
-        let inner = (kind.producer)(&db.handle, key, queue)?;
-        let producer = Producer { key: key.into(), kind, inner, cancel: CancelToken::new() };
+    ffi_call(|| {
+        non_null(out, "out")?;
+        // SAFETY: guaranteed by the caller.
+        let (db, key, record_type) = unsafe { find_record(db, key)? };
+        let inner = (record_type.open_producer)(&db.handle, key, queue)?;
+        let cancel = CancelToken::new();
+        let producer = Producer { key: key.into(), record_type, inner, cancel };
         // SAFETY: checked above.
-        unsafe { hand_out(&PRODUCERS, producer, out) }
+        unsafe { write_handle(&PRODUCERS, producer, out) }
     })
 }
 
-/// Frees a producer. Freeing it twice is `AIMDB_BAD_HANDLE`.
+/// Frees a producer.
 ///
-/// Thread safety: no other thread may be in a call with it: that cannot be found out and is undefined. End blocked calls
-/// with `aimdb_producer_cancel` and join their threads first.
+/// To free it twice is `AIMDB_BAD_HANDLE`.
+///
+/// Thread safety: no other thread may be in a call with the producer. The library cannot detect that, and the behaviour is
+/// undefined. End blocked calls with `aimdb_producer_cancel` and join their threads first.
 ///
 /// # Safety
 ///
 /// No other thread is in a call with `producer`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aimdb_producer_free(producer: *mut aimdb_producer) -> aimdb_status {
-    answer(|| {
-        // SAFETY: as the caller says.
-        unsafe { free(&PRODUCERS, producer, "producer") }.map(drop)
+    ffi_call(|| {
+        // SAFETY: guaranteed by the caller.
+        unsafe { remove_handle(&PRODUCERS, producer, "producer") }.map(drop)
     })
 }
 
-/// The code behind the functions that set a value.
+/// Writes a value of the expected type.
 ///
-/// First the short way, when all is as it should be and there is room: no message to make, nothing to wait for.
+/// The fast path covers a valid call for which there is room: it makes no message and does not wait.
 ///
 /// # Safety
 ///
-/// `producer` is not freed meanwhile; `value` is NULL, or what is `asked` for can be read there.
+/// `producer` is not freed during the call; `value` is NULL, or one value of the `expected` type can be read
+/// there.
 #[doc(hidden)]
 #[inline(always)]
 pub unsafe fn set(
     producer: *const aimdb_producer,
     value: *const c_void,
-    asked: Asked,
+    expected: ExpectedType,
     wait: Wait,
 ) -> aimdb_status {
-    // SAFETY: as the caller says.
+    // SAFETY: guaranteed by the caller.
     let found = unsafe { PRODUCERS.get(producer.addr()) };
-    if let Some(Producer { kind, inner: AnyProducer::Plain(inner), .. }) = found
-        && asked.fits(kind)
+    if let Some(Producer { record_type, inner: AnyProducer::Bytes(inner), .. }) = found
+        && expected.matches(record_type)
         && !value.is_null()
     {
-        // SAFETY: as the caller says; it is of the record's type.
-        let status = unsafe { inner.try_set(value.cast(), kind.form.size()) };
+        // SAFETY: guaranteed by the caller; the expected type is the record's type.
+        let status = unsafe { inner.try_set(value.cast(), record_type.layout.size()) };
         if matches!(status, AIMDB_OK | AIMDB_PANIC) {
             return status;
         }
     }
-    // SAFETY: as the caller says.
-    unsafe { set_the_long_way(producer, value, asked, wait) }
+    // SAFETY: guaranteed by the caller.
+    unsafe { set_slow(producer, value, expected, wait) }
 }
 
 /// # Safety
 ///
 /// As for [`set`].
 #[cold]
-unsafe fn set_the_long_way(
+unsafe fn set_slow(
     producer: *const aimdb_producer,
     value: *const c_void,
-    asked: Asked,
+    expected: ExpectedType,
     wait: Wait,
 ) -> aimdb_status {
-    answer(|| {
-        given(value, "value")?;
-        // SAFETY: the caller does not free it meanwhile.
-        let producer = unsafe { find(&PRODUCERS, producer, "producer")? };
-        asked.check(&producer.kind, &producer.key)?;
-        // SAFETY: it is of the record's type.
+    ffi_call(|| {
+        non_null(value, "value")?;
+        // SAFETY: the caller does not free the handle during the call.
+        let producer = unsafe { resolve_handle(&PRODUCERS, producer, "producer")? };
+        expected.check(&producer.record_type, &producer.key)?;
+        // SAFETY: guaranteed by the caller; the expected type is the record's type.
         unsafe { producer.set(value.cast(), wait) }
     })
 }
 
-/// The code behind the functions that set several values.
+/// Writes several values of the expected type.
 ///
 /// # Safety
 ///
-/// `producer` is not freed meanwhile; `values` is NULL, or `count` of what is `asked` for can be read there; `accepted` is
-/// NULL or can be written.
+/// `producer` is not freed during the call; `values` is NULL, or `count` values of the `expected` type can
+/// be read there; `accepted` is NULL or can be written.
 #[doc(hidden)]
 pub unsafe fn set_many(
     producer: *const aimdb_producer,
     values: *const c_void,
-    asked: Asked,
+    expected: ExpectedType,
     count: usize,
     timeout_us: u64,
     accepted: *mut usize,
 ) -> aimdb_status {
-    answer(|| {
+    ffi_call(|| {
         if !accepted.is_null() {
-            // SAFETY: as the caller says.
+            // SAFETY: guaranteed by the caller.
             unsafe { accepted.write(0) };
         }
         if count > 0 {
-            given(values, "values")?;
+            non_null(values, "values")?;
         }
-        // SAFETY: the caller does not free it meanwhile.
-        let producer = unsafe { find(&PRODUCERS, producer, "producer")? };
-        asked.check(&producer.kind, &producer.key)?;
-        // SAFETY: they are of the record's type.
+        // SAFETY: the caller does not free the handle during the call.
+        let producer = unsafe { resolve_handle(&PRODUCERS, producer, "producer")? };
+        expected.check(&producer.record_type, &producer.key)?;
+        // SAFETY: guaranteed by the caller; the expected type is the record's type.
         unsafe { producer.set_many(values.cast(), count, timeout_us, accepted) }
     })
 }
 
-/// Writes the value of `size` bytes at `value`, waiting for room where there is none: on a queue. Every other buffer takes
-/// it at once. `AIMDB_CLOSED`, `AIMDB_CANCELLED`: not written.
+/// Writes the value of `size` bytes at `value`, and waits for room on a full queue.
 ///
-/// Ownership: the value is copied. Its alignment does not matter.
+/// Every other buffer takes a value at once. On `AIMDB_CLOSED` and `AIMDB_CANCELLED` the value was not written.
+/// `AIMDB_WRONG_SIZE` if `size` is not the size of the record's values.
+///
+/// Ownership: the value is copied. It may have any alignment.
 /// Thread safety: any thread.
 ///
 /// # Safety
@@ -326,11 +281,13 @@ pub unsafe extern "C" fn aimdb_set(
     value: *const c_void,
     size: usize,
 ) -> aimdb_status {
-    // SAFETY: as the caller says.
-    unsafe { set(producer, value, Asked::Size(size), Wait::For(AIMDB_FOREVER)) }
+    // SAFETY: guaranteed by the caller.
+    unsafe { set(producer, value, ExpectedType::Size(size), Wait::For(AIMDB_FOREVER)) }
 }
 
-/// `aimdb_set` without waiting: `AIMDB_FULL` if there is no room now.
+/// Writes a value without waiting: `AIMDB_FULL` if there is no room now.
+///
+/// Otherwise as `aimdb_set`.
 ///
 /// Thread safety: any thread.
 ///
@@ -343,11 +300,13 @@ pub unsafe extern "C" fn aimdb_try_set(
     value: *const c_void,
     size: usize,
 ) -> aimdb_status {
-    // SAFETY: as the caller says.
-    unsafe { set(producer, value, Asked::Size(size), Wait::Try) }
+    // SAFETY: guaranteed by the caller.
+    unsafe { set(producer, value, ExpectedType::Size(size), Wait::Try) }
 }
 
-/// `aimdb_set`, waiting no longer than `timeout_us` microseconds: `AIMDB_TIMEOUT`. Zero tries once.
+/// Writes a value and waits for room at most `timeout_us` microseconds: then `AIMDB_TIMEOUT`.
+///
+/// A timeout of 0 tries once. Otherwise as `aimdb_set`.
 ///
 /// Thread safety: any thread.
 ///
@@ -361,13 +320,15 @@ pub unsafe extern "C" fn aimdb_set_timeout(
     size: usize,
     timeout_us: u64,
 ) -> aimdb_status {
-    // SAFETY: as the caller says.
-    unsafe { set(producer, value, Asked::Size(size), Wait::For(timeout_us)) }
+    // SAFETY: guaranteed by the caller.
+    unsafe { set(producer, value, ExpectedType::Size(size), Wait::For(timeout_us)) }
 }
 
-/// Writes the `count` values of `size` bytes each that stand one after the other at `values`, in order, waiting for room
-/// no longer than `timeout_us` microseconds for all together (`AIMDB_FOREVER` for no limit). `*accepted`, if it is not
-/// NULL, is how many were written, also when the answer is not `AIMDB_OK`: they were the first ones.
+/// Writes the array of `count` values of `size` bytes each at `values`, in order.
+///
+/// The call waits for room at most `timeout_us` microseconds for all values together (`AIMDB_FOREVER` for no limit).
+/// `*accepted`, unless it is NULL, is the number of values written, which are the first ones; also if the call does not return
+/// `AIMDB_OK`.
 ///
 /// Thread safety: any thread.
 ///
@@ -383,44 +344,49 @@ pub unsafe extern "C" fn aimdb_set_many(
     timeout_us: u64,
     accepted: *mut usize,
 ) -> aimdb_status {
-    // SAFETY: as the caller says.
-    unsafe { set_many(producer, values, Asked::Size(size), count, timeout_us, accepted) }
+    // SAFETY: guaranteed by the caller.
+    unsafe { set_many(producer, values, ExpectedType::Size(size), count, timeout_us, accepted) }
 }
 
 /// # Safety
 ///
-/// `json` is NULL or a text.
+/// `json` is NULL, or a string that ends with a NUL.
 unsafe fn set_json(
     producer: *const aimdb_producer,
     json: *const c_char,
     wait: Wait,
 ) -> aimdb_status {
-    answer(|| {
-        // SAFETY: the caller does not free it meanwhile, and gives a text.
+    ffi_call(|| {
+        // SAFETY: guaranteed by the caller, who does not free the handle during the call.
         let (producer, json) =
-            unsafe { (find(&PRODUCERS, producer, "producer")?, text(json, "json")?) };
-        producer.set_text(json, wait)
+            unsafe { (resolve_handle(&PRODUCERS, producer, "producer")?, str_arg(json, "json")?) };
+        producer.set_json(json, wait)
     })
 }
 
-/// Writes a text of JSON to a JSON record, waiting for room where there is none. `AIMDB_NOT_JSON` says where it is none.
+/// Writes a JSON string to a JSON record, and waits for room on a full queue.
 ///
-/// Ownership: the text is copied.
+/// `AIMDB_NOT_JSON` if the string is not JSON: the message has the line and the column. `AIMDB_WRONG_TYPE` if the record does
+/// not hold JSON.
+///
+/// Ownership: the string is copied.
 /// Thread safety: any thread.
 ///
 /// # Safety
 ///
-/// `json` is NULL, or a text that ends with a NUL.
+/// `json` is NULL, or a string that ends with a NUL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aimdb_set_json(
     producer: *const aimdb_producer,
     json: *const c_char,
 ) -> aimdb_status {
-    // SAFETY: as the caller says.
+    // SAFETY: guaranteed by the caller.
     unsafe { set_json(producer, json, Wait::For(AIMDB_FOREVER)) }
 }
 
-/// `aimdb_set_json` without waiting: `AIMDB_FULL` if there is no room now.
+/// Writes a JSON string without waiting: `AIMDB_FULL` if there is no room now.
+///
+/// Otherwise as `aimdb_set_json`.
 ///
 /// Thread safety: any thread.
 ///
@@ -432,11 +398,13 @@ pub unsafe extern "C" fn aimdb_try_set_json(
     producer: *const aimdb_producer,
     json: *const c_char,
 ) -> aimdb_status {
-    // SAFETY: as the caller says.
+    // SAFETY: guaranteed by the caller.
     unsafe { set_json(producer, json, Wait::Try) }
 }
 
-/// `aimdb_set_json`, waiting no longer than `timeout_us` microseconds: `AIMDB_TIMEOUT`. Zero tries once.
+/// Writes a JSON string and waits for room at most `timeout_us` microseconds: then `AIMDB_TIMEOUT`.
+///
+/// A timeout of 0 tries once. Otherwise as `aimdb_set_json`.
 ///
 /// Thread safety: any thread.
 ///
@@ -449,11 +417,11 @@ pub unsafe extern "C" fn aimdb_set_json_timeout(
     json: *const c_char,
     timeout_us: u64,
 ) -> aimdb_status {
-    // SAFETY: as the caller says.
+    // SAFETY: guaranteed by the caller.
     unsafe { set_json(producer, json, Wait::For(timeout_us)) }
 }
 
-/// The size of the record's values in bytes; 0 for JSON.
+/// Writes the size of the record's values in bytes to `*size`; 0 for JSON.
 ///
 /// Thread safety: any thread.
 ///
@@ -465,27 +433,30 @@ pub unsafe extern "C" fn aimdb_producer_size(
     producer: *const aimdb_producer,
     size: *mut usize,
 ) -> aimdb_status {
-    answer(|| {
-        given(size, "size")?;
-        // SAFETY: the caller does not free it meanwhile; checked above.
-        unsafe { size.write(find(&PRODUCERS, producer, "producer")?.kind.form.size()) };
+    ffi_call(|| {
+        non_null(size, "size")?;
+        // SAFETY: the caller does not free the handle during the call; checked above.
+        unsafe {
+            size.write(resolve_handle(&PRODUCERS, producer, "producer")?.record_type.layout.size())
+        };
         Ok(())
     })
 }
 
-/// Ends the waits of all calls that are blocked with this producer, and of all that would have to wait, with
-/// `AIMDB_CANCELLED`, until `aimdb_producer_resume`. Values for which there is room are written all the same.
+/// Ends the waits of all calls with this producer, now and until `aimdb_producer_resume`: they return `AIMDB_CANCELLED`.
+///
+/// A call for which there is room writes its value all the same.
 ///
 /// Thread safety: any thread.
 ///
 /// # Safety
 ///
-/// `producer` is not freed meanwhile.
+/// `producer` is not freed during the call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aimdb_producer_cancel(producer: *const aimdb_producer) -> aimdb_status {
-    answer(|| {
-        // SAFETY: the caller does not free it meanwhile.
-        unsafe { find(&PRODUCERS, producer, "producer")? }.cancel.cancel();
+    ffi_call(|| {
+        // SAFETY: the caller does not free the handle during the call.
+        unsafe { resolve_handle(&PRODUCERS, producer, "producer")? }.cancel.cancel();
         Ok(())
     })
 }
@@ -496,12 +467,12 @@ pub unsafe extern "C" fn aimdb_producer_cancel(producer: *const aimdb_producer) 
 ///
 /// # Safety
 ///
-/// `producer` is not freed meanwhile.
+/// `producer` is not freed during the call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aimdb_producer_resume(producer: *const aimdb_producer) -> aimdb_status {
-    answer(|| {
-        // SAFETY: the caller does not free it meanwhile.
-        unsafe { find(&PRODUCERS, producer, "producer")? }.cancel.reset();
+    ffi_call(|| {
+        // SAFETY: the caller does not free the handle during the call.
+        unsafe { resolve_handle(&PRODUCERS, producer, "producer")? }.cancel.reset();
         Ok(())
     })
 }

@@ -1,4 +1,4 @@
-//! What a record holds, as C sees it: bytes of one size, or a text of JSON.
+//! Values of records that C can use: bytes of one size, or a JSON string.
 
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
@@ -11,44 +11,44 @@ use serde::de::IgnoredAny;
 use crate::status::{Failure, aimdb_status::AIMDB_NOT_JSON};
 
 /// A value of a record that C can use.
-pub(crate) trait Content: Record {
-    /// Whether it has payloads, so that links are for it.
+pub(crate) trait RecordValue: Record {
+    /// Whether values have payloads; only such records have links.
     const HAS_PAYLOADS: bool = true;
 
-    /// How it is lent to a callback: `size` bytes, valid while `self` is, and aligned as [`aimdb_tap_fn`] says.
+    /// The bytes that a callback may read: `size` bytes, valid as long as `self`, and aligned as [`aimdb_tap_fn`] says.
     ///
     /// [`aimdb_tap_fn`]: crate::aimdb_tap_fn
-    fn lend(&self, size: usize) -> &[MaybeUninit<u8>];
+    fn as_bytes(&self, size: usize) -> &[MaybeUninit<u8>];
 
-    /// Its payload for a link.
+    /// Appends the payload for a link.
     ///
     /// # Errors
     ///
-    /// When it has none.
+    /// When the type has no payloads.
     fn encode(&self, size: usize, out: &mut Vec<u8>) -> Result<(), CodecError>;
 
-    /// The value in a link's payload.
+    /// Decodes the payload of a link.
     ///
     /// # Errors
     ///
-    /// When there is none in it.
+    /// When the payload is not a value of this type.
     fn decode(payload: &[u8], size: usize) -> Result<Self, CodecError>;
 }
 
-/// A value that is so many bytes, whatever they mean.
+/// A fixed-size byte value.
 ///
 /// # Safety
 ///
-/// [`read`](Self::read) reads and [`write`](Self::write) writes `size` bytes at most, aligned or not.
-pub(crate) unsafe trait Plain: Content {
-    /// Takes the value from C.
+/// [`read`](Self::read) reads and [`write`](Self::write) writes at most `size` bytes, aligned or not.
+pub(crate) unsafe trait FixedBytes: RecordValue {
+    /// Copies the value from memory of C's.
     ///
     /// # Safety
     ///
     /// `size` bytes can be read at `from`, and are a value of this type.
     unsafe fn read(from: *const u8, size: usize) -> Self;
 
-    /// Gives the value to C.
+    /// Copies the value to memory of C's.
     ///
     /// # Safety
     ///
@@ -56,36 +56,36 @@ pub(crate) unsafe trait Plain: Content {
     unsafe fn write(&self, to: *mut u8, size: usize);
 }
 
-/// How values of bytes are aligned, on every target: C's types of up to 8 bytes, and structs of them, need no more.
+/// The alignment of byte values on every target: C types of up to 8 bytes, and structs of them, need no more.
 const ALIGN: usize = 8;
 
-/// Up to `N` bytes of a record that was defined at run time, in place: no allocation for each value. What C has left
-/// unset in them (padding) stays unset.
+/// Up to `N` bytes, stored in place, so that a value needs no allocation. Bytes that C left uninitialised (padding) stay
+/// uninitialised.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
-pub(crate) struct Block<const N: usize>([MaybeUninit<u8>; N]);
+pub(crate) struct InlineBytes<const N: usize>([MaybeUninit<u8>; N]);
 
-// SAFETY: no more than `size` bytes are copied, and never more than there is room for.
-unsafe impl<const N: usize> Plain for Block<N> {
+// SAFETY: each copy has at most `size` bytes, and at most `N`.
+unsafe impl<const N: usize> FixedBytes for InlineBytes<N> {
     #[inline]
     unsafe fn read(from: *const u8, size: usize) -> Self {
-        // Of each size that there is.
+        // Checked for each `N` in use.
         const { assert!(align_of::<Self>() == ALIGN && size_of::<Self>() == N) };
-        let mut block = Self([MaybeUninit::uninit(); N]);
-        // SAFETY: as the caller says. The first branch is a copy of a size that the compiler knows.
+        let mut bytes = Self([MaybeUninit::uninit(); N]);
+        // SAFETY: guaranteed by the caller. In the first branch the compiler knows the size of the copy.
         unsafe {
             if size == N {
-                ptr::copy_nonoverlapping(from, block.0.as_mut_ptr().cast(), N);
+                ptr::copy_nonoverlapping(from, bytes.0.as_mut_ptr().cast(), N);
             } else {
-                ptr::copy_nonoverlapping(from, block.0.as_mut_ptr().cast(), size.min(N));
+                ptr::copy_nonoverlapping(from, bytes.0.as_mut_ptr().cast(), size.min(N));
             }
         }
-        block
+        bytes
     }
 
     #[inline]
     unsafe fn write(&self, to: *mut u8, size: usize) {
-        // SAFETY: as above. Copied as bytes that may be unset.
+        // SAFETY: guaranteed by the caller. The copy is of `MaybeUninit` bytes, so uninitialised ones are allowed.
         unsafe {
             if size == N {
                 ptr::copy_nonoverlapping(self.0.as_ptr(), to.cast(), N);
@@ -96,67 +96,71 @@ unsafe impl<const N: usize> Plain for Block<N> {
     }
 }
 
-/// Bytes that are all set, as a payload.
-fn bytes_out(bytes: &[MaybeUninit<u8>], out: &mut Vec<u8>) {
-    // SAFETY: what C hands over is memory of its own, whose bytes all have some value, if not one it has chosen. They are
-    // read one by one, and volatile, so that nothing is concluded from what they are.
+/// Appends the bytes of a value to a payload, padding included.
+fn append_bytes(bytes: &[MaybeUninit<u8>], out: &mut Vec<u8>) {
+    // SAFETY: the bytes are copied from memory of C's, where every byte has some value, even if C did not choose it. Each
+    // byte is read on its own and volatile, so that the compiler concludes nothing from its value.
     out.extend(bytes.iter().map(|byte| unsafe { byte.as_ptr().read_volatile() }));
 }
 
-/// The value that is a payload's bytes.
+/// Makes a value of the bytes of a payload.
 ///
 /// # Safety
 ///
-/// Any bytes are a value.
-unsafe fn bytes_in<T: Plain>(payload: &[u8], size: usize) -> Result<T, CodecError> {
+/// Any bytes are a value of `T`.
+unsafe fn value_from_payload<T: FixedBytes>(payload: &[u8], size: usize) -> Result<T, CodecError> {
     if payload.len() != size {
-        let came = payload.len();
-        return Err(CodecError::new(format_args!("{came} bytes came, and its values have {size}")));
+        let actual = payload.len();
+        let problem =
+            format_args!("the payload has {actual} bytes, but the record's values have {size}");
+        return Err(CodecError::new(problem));
     }
-    // SAFETY: so many bytes are there, and are a value.
+    // SAFETY: the payload has `size` bytes, and they are a value.
     Ok(unsafe { T::read(payload.as_ptr(), size) })
 }
 
-impl<const N: usize> Content for Block<N> {
-    fn lend(&self, size: usize) -> &[MaybeUninit<u8>] {
+impl<const N: usize> RecordValue for InlineBytes<N> {
+    fn as_bytes(&self, size: usize) -> &[MaybeUninit<u8>] {
         &self.0[..size.min(N)]
     }
 
     fn encode(&self, size: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        bytes_out(self.lend(size), out);
+        append_bytes(self.as_bytes(size), out);
         Ok(())
     }
 
     fn decode(payload: &[u8], size: usize) -> Result<Self, CodecError> {
         // SAFETY: any bytes are a value.
-        unsafe { bytes_in(payload, size) }
+        unsafe { value_from_payload(payload, size) }
     }
 }
 
-/// The bytes of a value too large to be copied from hand to hand; one allocation for each value, shared by its readers. They
-/// stand in words, so that they are aligned as a [`Block`] is: an allocation of single bytes is as aligned as the allocator
-/// likes, and behind the counters of an `Arc` that is 4 where a pointer has 4 bytes. The last word's rest stays unset.
+/// A value too large to be copied into the buffer: one allocation, which its readers share.
+///
+/// The allocation consists of words, not of single bytes, so that a value is aligned as [`InlineBytes`] are. An allocation
+/// of single bytes has the alignment that the allocator chooses, and behind the counters of an `Arc` that is 4 where a
+/// pointer has 4 bytes. The unused rest of the last word stays uninitialised.
 #[derive(Clone)]
-pub(crate) struct Shared(Arc<[Word]>);
+pub(crate) struct SharedBytes(Arc<[Word]>);
 
-/// What a large value is made of.
-type Word = Block<8>;
+/// The unit of a shared allocation.
+type Word = InlineBytes<8>;
 
-impl Shared {
-    fn bytes(&self) -> &[MaybeUninit<u8>] {
-        // SAFETY: words have no padding between them, and no byte of them needs to be set.
+impl SharedBytes {
+    fn all_bytes(&self) -> &[MaybeUninit<u8>] {
+        // SAFETY: words have no padding between them, and their bytes need not be initialised.
         unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), size_of_val(&*self.0)) }
     }
 }
 
-// SAFETY: no more than `size` bytes are copied, and never more than there are.
-unsafe impl Plain for Shared {
+// SAFETY: each copy has at most `size` bytes, and at most as many as the allocation.
+unsafe impl FixedBytes for SharedBytes {
     unsafe fn read(from: *const u8, size: usize) -> Self {
         const { assert!(align_of::<Word>() == ALIGN) };
         let mut words = Arc::new_uninit_slice(size.div_ceil(size_of::<Word>()));
         let to: *mut [MaybeUninit<Word>] =
-            Arc::get_mut(&mut words).expect("it is shared with nobody yet");
-        // SAFETY: the caller lends so many bytes, and there is room for them. Words that are unset are words all the same.
+            Arc::get_mut(&mut words).expect("a new Arc has one reference");
+        // SAFETY: the caller guarantees `size` readable bytes, and the words have room for them. A word may be uninitialised.
         unsafe {
             ptr::copy_nonoverlapping(from, to.cast(), size);
             Self(words.assume_init())
@@ -164,54 +168,56 @@ unsafe impl Plain for Shared {
     }
 
     unsafe fn write(&self, to: *mut u8, size: usize) {
-        let bytes = self.bytes();
-        // SAFETY: as the caller says.
+        let bytes = self.all_bytes();
+        // SAFETY: guaranteed by the caller.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to.cast(), size.min(bytes.len())) };
     }
 }
 
-impl Content for Shared {
-    fn lend(&self, size: usize) -> &[MaybeUninit<u8>] {
-        let bytes = self.bytes();
+impl RecordValue for SharedBytes {
+    fn as_bytes(&self, size: usize) -> &[MaybeUninit<u8>] {
+        let bytes = self.all_bytes();
         &bytes[..size.min(bytes.len())]
     }
 
     fn encode(&self, size: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        bytes_out(self.lend(size), out);
+        append_bytes(self.as_bytes(size), out);
         Ok(())
     }
 
     fn decode(payload: &[u8], size: usize) -> Result<Self, CodecError> {
         // SAFETY: any bytes are a value.
-        unsafe { bytes_in(payload, size) }
+        unsafe { value_from_payload(payload, size) }
     }
 }
 
-/// A text that is JSON, whichever.
+/// A string of valid JSON.
 #[derive(Clone)]
-pub(crate) struct Text(Arc<CStr>);
+pub(crate) struct JsonString(Arc<CStr>);
 
-impl Text {
+impl JsonString {
+    /// Checks and copies a string.
+    ///
     /// # Errors
     ///
-    /// When it is not JSON.
+    /// When the string is not JSON.
     pub(crate) fn new(json: &str) -> Result<Self, Failure> {
         let refused = |why: &dyn std::fmt::Display| Failure::new(AIMDB_NOT_JSON, why);
         serde_json::from_str::<IgnoredAny>(json).map_err(|error| refused(&error))?;
-        // JSON has no NUL.
-        let text = CString::new(json).map_err(|error| refused(&error))?;
-        Ok(Self(text.into()))
+        // Valid JSON contains no NUL.
+        let string = CString::new(json).map_err(|error| refused(&error))?;
+        Ok(Self(string.into()))
     }
 
-    pub(crate) fn as_c(&self) -> &CStr {
+    pub(crate) fn as_c_str(&self) -> &CStr {
         &self.0
     }
 }
 
-impl Content for Text {
-    fn lend(&self, _: usize) -> &[MaybeUninit<u8>] {
+impl RecordValue for JsonString {
+    fn as_bytes(&self, _: usize) -> &[MaybeUninit<u8>] {
         let bytes = self.0.to_bytes();
-        // SAFETY: bytes that are set are bytes that may be unset. The NUL behind them stays where it is.
+        // SAFETY: initialised bytes are valid `MaybeUninit` bytes. The NUL stays behind them, as `aimdb_tap_fn` promises.
         unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len()) }
     }
 
@@ -221,58 +227,58 @@ impl Content for Text {
     }
 
     fn decode(payload: &[u8], _: usize) -> Result<Self, CodecError> {
-        let text = std::str::from_utf8(payload).map_err(CodecError::new)?;
-        Self::new(text).map_err(|failure| CodecError::new(failure.message()))
+        let json = std::str::from_utf8(payload).map_err(CodecError::new)?;
+        Self::new(json).map_err(|failure| CodecError::new(failure.message()))
     }
 }
 
-/// Lets a type of Rust's be a record for C: implemented by [`export_record!`](crate::export_record).
+/// A Rust type whose values are records for C; implemented by [`export_record!`](crate::export_record).
 ///
 /// # Safety
 ///
-/// The type is `#[repr(C)]`, and any bytes that C's struct of the same fields can have are a value of it.
+/// The type is `#[repr(C)]`, and any bytes that the C struct of the same fields can have are a value of it.
 pub unsafe trait Exported: Record + Copy {
-    /// What it is called in C: `struct` and the name.
+    /// The name of the type in C: `struct` and the name.
     const NAME: &'static str;
 
-    /// Whether it has payloads, so that links are for it.
+    /// Whether values have payloads; only such records have links.
     const HAS_PAYLOADS: bool;
 
-    /// Its payload for a link.
+    /// Appends the payload for a link.
     ///
     /// # Errors
     ///
-    /// When it has none.
+    /// When the type has no payloads.
     fn encode(&self, out: &mut Vec<u8>) -> Result<(), CodecError>;
 
-    /// The value in a link's payload.
+    /// Decodes the payload of a link.
     ///
     /// # Errors
     ///
-    /// When there is none in it.
+    /// When the payload is not a value of this type.
     fn decode(payload: &[u8]) -> Result<Self, CodecError>;
 }
 
-// SAFETY: `size` is no more than the type has, and the copy is one of the type's own.
-unsafe impl<T: Exported> Plain for T {
+// SAFETY: `size` is the size of the type, and the copy has exactly this size.
+unsafe impl<T: Exported> FixedBytes for T {
     #[inline]
     unsafe fn read(from: *const u8, _: usize) -> Self {
-        // SAFETY: as the caller says, and any bytes are a value.
+        // SAFETY: guaranteed by the caller, and any bytes are a value.
         unsafe { from.cast::<T>().read_unaligned() }
     }
 
     #[inline]
     unsafe fn write(&self, to: *mut u8, _: usize) {
-        // SAFETY: as the caller says. Copied as bytes, some of which may be padding.
+        // SAFETY: guaranteed by the caller. The copy is of raw bytes, so padding is allowed.
         unsafe { ptr::copy_nonoverlapping(ptr::from_ref(self).cast::<u8>(), to, size_of::<T>()) };
     }
 }
 
-impl<T: Exported> Content for T {
+impl<T: Exported> RecordValue for T {
     const HAS_PAYLOADS: bool = T::HAS_PAYLOADS;
 
-    fn lend(&self, size: usize) -> &[MaybeUninit<u8>] {
-        // SAFETY: a value is so many bytes, some of which may be padding.
+    fn as_bytes(&self, size: usize) -> &[MaybeUninit<u8>] {
+        // SAFETY: a value consists of `size_of::<T>()` bytes, some of which may be padding.
         unsafe { std::slice::from_raw_parts(ptr::from_ref(self).cast(), size.min(size_of::<T>())) }
     }
 
@@ -291,23 +297,23 @@ mod tests {
 
     #[test]
     fn a_large_value_is_aligned_by_its_type_and_whole_at_every_size() {
-        // By its type, not by what the allocator happens to give.
+        // The type must give the alignment; the address alone may be aligned by luck of the allocator.
         fn is_aligned<T>(_: &Arc<[T]>) -> bool {
             align_of::<T>() == ALIGN
         }
         let bytes: Vec<u8> = (0..5000).map(|n| (n % 251) as u8).collect();
         for size in (1025..1042).chain([4095, 4096, 4097, 5000]) {
-            // SAFETY: so many bytes are there.
-            let value = unsafe { Shared::read(bytes.as_ptr(), size) };
+            // SAFETY: `bytes` has 5,000 bytes.
+            let value = unsafe { SharedBytes::read(bytes.as_ptr(), size) };
             assert!(is_aligned(&value.0));
-            let lent = value.lend(size);
-            assert_eq!((lent.len(), lent.as_ptr().addr() % ALIGN), (size, 0));
+            let seen = value.as_bytes(size);
+            assert_eq!((seen.len(), seen.as_ptr().addr() % ALIGN), (size, 0));
             let mut back = [0xee; 5001];
-            // SAFETY: there is room for so many.
+            // SAFETY: `back` has room for 5,001 bytes.
             unsafe { value.write(back.as_mut_ptr(), size) };
             assert_eq!((&back[..size], back[size]), (&bytes[..size], 0xee));
             let mut payload = Vec::new();
-            Content::encode(&value, size, &mut payload).unwrap();
+            RecordValue::encode(&value, size, &mut payload).unwrap();
             assert_eq!(payload, bytes[..size]);
         }
     }

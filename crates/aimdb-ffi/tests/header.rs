@@ -1,4 +1,4 @@
-//! The committed header is the one that this crate gives, and a C compiler takes it.
+//! The committed headers are those that this crate generates, and a C compiler accepts them.
 
 use std::env;
 use std::fs;
@@ -6,13 +6,13 @@ use std::path::Path;
 use std::process::Command;
 
 #[path = "../interop/src/records.rs"]
-#[expect(unreachable_pub, reason = "it is another crate's")]
+#[expect(unreachable_pub, reason = "the module belongs to another crate")]
 mod records;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// The header as cbindgen makes it, without what only Rust's readers need: who calls from C has the rules of each
-/// parameter in the text above.
+/// The header that cbindgen generates, without the `# Safety` sections: for C callers the text above them has the rules of each
+/// parameter.
 fn generated() -> String {
     let config = cbindgen::Config::from_file(Path::new(ROOT).join("cbindgen.toml")).unwrap();
     let mut header = Vec::new();
@@ -24,27 +24,27 @@ fn generated() -> String {
         .write(&mut header);
     let header = String::from_utf8(header).unwrap();
     let mut lines = Vec::new();
-    let mut passing_over = false;
+    let mut in_safety_section = false;
     for line in header.lines() {
         let text = line.trim_start_matches([' ', '*']);
         if text == "# Safety" {
-            passing_over = true;
-            // And the empty line above it.
+            in_safety_section = true;
+            // Also drop the empty line above the section.
             lines.pop();
         }
-        passing_over &= line.starts_with(" *") && !line.starts_with(" */");
-        if !passing_over {
+        in_safety_section &= line.starts_with(" *") && !line.starts_with(" */");
+        if !in_safety_section {
             lines.push(line);
         }
     }
     lines.join("\n") + "\n"
 }
 
-/// `AIMDB_BLESS=1` writes it.
+/// Compares a committed file with its generated text; `AIMDB_BLESS=1` writes the file first.
 fn is_up_to_date(file: &str, generated: &str) {
     let path = Path::new(ROOT).join(file);
     if env::var_os("AIMDB_BLESS").is_some() {
-        // In one step: another test compiles the header meanwhile.
+        // A rename is atomic: another test may compile the header meanwhile.
         let new = path.with_extension("h.new");
         fs::write(&new, generated).unwrap();
         fs::rename(&new, &path).unwrap();
@@ -59,17 +59,17 @@ fn is_up_to_date(file: &str, generated: &str) {
 }
 
 #[test]
-fn the_committed_header_is_what_the_crate_gives() {
+fn the_committed_header_is_the_generated_one() {
     is_up_to_date("include/aimdb.h", &generated());
 }
 
 #[test]
-fn the_committed_header_of_exported_records_is_what_the_macro_gives() {
+fn the_committed_header_of_exported_records_is_the_generated_one() {
     is_up_to_date("interop/c/interop_records.h", &records::records_header());
 }
 
 #[test]
-fn a_c_compiler_takes_the_header_by_itself_and_without_a_warning() {
+fn a_c_compiler_accepts_the_header_alone_without_a_warning() {
     let include = format!("-I{ROOT}/include");
     let compiler = env::var("CC").unwrap_or_else(|_| "cc".into());
     let flags = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"];

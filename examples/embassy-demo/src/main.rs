@@ -1,23 +1,22 @@
 //! Run with `tools/firmware run embassy-demo`.
 //!
-//! The graph of `tokio-mqtt-connector-demo` on a microcontroller: the same records, keys and stage functions, from the same
-//! crate (`sensor-graph`), on Embassy. Instead of a broker, this demo has a source that commands a faster sampling after two
+//! The graph of `tokio-mqtt-connector-demo` on a microcontroller: the same function declares it (`sensor_graph::house`), on
+//! Embassy. Instead of a broker, this demo has a source that commands a faster sampling after two
 //! seconds, and taps that print. After five seconds the database shuts down, and the demo prints the report.
 #![no_std]
 #![no_main]
 
 use core::time::Duration;
 
+use aimdb::embassy::spawner::SendOnlySpawner;
 use aimdb::prelude::*;
 use board::console;
 use embassy_executor::Spawner;
 use embassy_time::Timer;
-use sensor_graph::{
-    CommandKey, Display, Mean, SamplingPeriod, SensorKey, Settings, Temperature, Unit,
-    announce_unit, mean, set_period, thermometer,
-};
+use sensor_graph::{CommandKey, Display, Mean, SamplingPeriod, SensorKey, Settings, Unit, house};
 
-type Context = RuntimeContext<EmbassyAdapter>;
+type Adapter = EmbassyAdapter<SendOnlySpawner>;
+type Context = RuntimeContext<Adapter>;
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
@@ -47,35 +46,24 @@ async fn demo(spawner: Spawner) {
 }
 
 /// Declares the whole graph and builds the database.
-fn build(spawner: Spawner) -> DbResult<AimDb<EmbassyAdapter>> {
-    let mut builder = AimDbBuilder::new().runtime(Arc::new(EmbassyAdapter::new(spawner, log)));
+fn build(spawner: Spawner) -> DbResult<AimDb<Adapter>> {
+    let mut builder = AimDbBuilder::on(EmbassyAdapter::for_send_stages(spawner, log));
 
-    let settings = Settings::new(SamplingPeriod { millis: 500 });
-    for sensor in SensorKey::THERMOMETERS {
-        let settings = Arc::clone(&settings);
-        builder.configure::<Temperature>(sensor, |reg| {
-            reg.buffer(BufferCfg::SpmcRing { capacity: 32 })
-                .source(move |ctx, producer| thermometer(ctx, producer, sensor, settings));
-        });
-    }
+    house(&mut builder, &Settings::new(SamplingPeriod { millis: 500 }));
     builder.configure::<Mean>(SensorKey::Mean, |reg| {
-        reg.buffer(BufferCfg::SingleLatest)
-            .join(SensorKey::THERMOMETERS.map(input::<Temperature>), mean)
-            .tap(show);
+        reg.tap(show);
     });
     builder.configure::<SamplingPeriod>(CommandKey::Period, |reg| {
-        reg.buffer(BufferCfg::Mailbox)
-            .source(operator)
-            .tap(move |ctx, commands| set_period(ctx, commands, settings));
+        reg.source(operator);
     });
     builder.configure::<Display>(CommandKey::Display, |reg| {
-        reg.buffer(BufferCfg::SingleLatest).source(display).tap(announce_unit);
+        reg.source(display);
     });
     builder.build()
 }
 
 /// A tap: prints the mean, at most twice a second.
-async fn show(ctx: Context, means: Consumer<Mean, EmbassyAdapter>) {
+async fn show(ctx: Context, means: Consumer<Mean, Adapter>) {
     let Ok(mut reader) = means.subscribe() else { return };
     while let Ok(Mean { celsius, min, max }) = reader.recv().await {
         let seconds = ctx.time().now().as_nanos() as f32 / 1e9;
@@ -87,13 +75,13 @@ async fn show(ctx: Context, means: Consumer<Mean, EmbassyAdapter>) {
 }
 
 /// A source: commands a faster sampling after two seconds.
-async fn operator(ctx: Context, commands: Producer<SamplingPeriod, EmbassyAdapter>) {
+async fn operator(ctx: Context, commands: Producer<SamplingPeriod, Adapter>) {
     ctx.time().sleep(ctx.time().secs(2)).await;
     commands.produce(SamplingPeriod { millis: 100 }).await.ok();
 }
 
 /// A source: commands the unit in which temperatures are shown.
-async fn display(_: Context, display: Producer<Display, EmbassyAdapter>) {
+async fn display(_: Context, display: Producer<Display, Adapter>) {
     display.produce(Display { unit: Unit::Celsius }).await.ok();
 }
 

@@ -1,16 +1,16 @@
 /*
  * Run with `examples/ffi/run c`.
  *
- * The blocking door as a tutorial, in C: `examples/sync-api-demo` line by line, with the same output. A workshop has one
- * record of each buffer kind. Readings are a struct that Rust defines (`workshop.h`, from `examples/ffi/records`), the
- * other records are C's own.
+ * A tutorial of the C library: `examples/sync-api-demo` in C, line by line, with the same output. A workshop has one record
+ * of each buffer kind. A reading is a struct that Rust defines (`workshop.h`, from `examples/ffi/records`); C defines the
+ * types of the other records.
  *
  * 1. build() declares the graph, and attaches.
  * 2. readings(): several producers, three ways of reading, a ring.
  * 3. orders(): a queue holds a fast writer back; nothing is lost.
  * 4. setpoint(): latest shows the newest, a mailbox gives each command to one taker.
  * 5. burst(): a queued bridge, where a burst waits in its own queue.
- * 6. main() detaches: what was accepted is drained, and a report says so.
+ * 6. main() detaches: the accepted values are drained, and a report counts them.
  */
 
 #include "workshop.h"
@@ -19,14 +19,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* A command is a text with room for its NUL: any C type that can be copied byte by byte will do. */
+/* A command is a string of at most 15 bytes: a record may hold any C type that can be copied byte by byte. */
 typedef struct {
   char text[16];
 } command;
 
 static const uint32_t LAST_ORDER = UINT32_MAX;
 
-/* For calls that are to succeed: says which record, what was expected, and the remedy. */
+/* Ends the program if a call failed. The message names the record, the expected and the actual, and the remedy. */
 static void must(aimdb_status status) {
   if (status != AIMDB_OK) {
     fprintf(stderr, "%s\n", aimdb_last_error());
@@ -48,25 +48,25 @@ static aimdb_consumer *consumer_of(aimdb_db *db, const char *key) {
 
 static void start(pthread_t *thread, void *(*function)(void *), void *argument) {
   if (pthread_create(thread, NULL, function, argument) != 0) {
-    fprintf(stderr, "no thread can be had\n");
+    fprintf(stderr, "cannot start a thread\n");
     exit(1);
   }
 }
 
-/* The tap of the orders. It is called on a thread of its own, never twice at once, so its data needs no lock. */
-static int32_t count_order(void *user, const void *value, size_t size, uint64_t missed) {
-  (void)value, (void)size, (void)missed;
-  ++*(unsigned *)user;
+/* The tap of the orders. One thread of its own calls it, so its data needs no lock. */
+static int32_t count_order(void *user_data, const void *value, size_t size, uint64_t lagged) {
+  (void)value, (void)size, (void)lagged;
+  ++*(unsigned *)user_data;
   return 0;
 }
 
-/* Called once: when the tap has ended. */
-static void free_count(void *user) {
-  printf("   (the tap has seen %u orders)\n", *(unsigned *)user);
-  free(user);
+/* The library calls it once, when the tap has ended. */
+static void free_count(void *user_data) {
+  printf("   (the tap has seen %u orders)\n", *(unsigned *)user_data);
+  free(user_data);
 }
 
-/* The graph. aimdb_attach checks all of it and starts it on a thread of its own. */
+/* Declares the graph. aimdb_attach checks all of it and starts it on a thread of its own. */
 static aimdb_db *build(void) {
   aimdb_builder *builder;
   must(aimdb_builder_new(&builder));
@@ -94,14 +94,14 @@ static void *measure(void *argument) {
   return NULL;
 }
 
-/* Three threads write a ring; one reader waits for ever, one looks without waiting, one waits for a while. */
+/* Three threads write a ring; one reader waits without limit, one does not wait, one waits for a limited time. */
 static void readings(aimdb_db *db) {
   aimdb_consumer *waiting = consumer_of(db, "workshop.reading");
-  aimdb_consumer *looking = consumer_of(db, "workshop.reading");
-  aimdb_consumer *patient = consumer_of(db, "workshop.reading");
+  aimdb_consumer *polling = consumer_of(db, "workshop.reading");
+  aimdb_consumer *timed = consumer_of(db, "workshop.reading");
   struct Reading reading;
 
-  aimdb_status before = reading_try_get(looking, &reading);
+  aimdb_status before = reading_try_get(polling, &reading);
   printf("1. before anything was written, try_get says: %s\n", aimdb_status_text(before));
 
   aimdb_producer *producer = producer_of(db, "workshop.reading");
@@ -124,14 +124,14 @@ static void readings(aimdb_db *db) {
   printf("2. get: 15 readings, the warmest %.1f °C\n", warmest);
 
   int of_sensor_0 = 0;
-  while (reading_try_get(looking, &reading) == AIMDB_OK) {
+  while (reading_try_get(polling, &reading) == AIMDB_OK) {
     of_sensor_0 += reading.sensor == 0;
   }
   printf("   try_get: %d of them from sensor 0\n", of_sensor_0);
 
   int count = 0;
   aimdb_status end;
-  while ((end = reading_get_timeout(patient, &reading, 50 * 1000)) == AIMDB_OK) {
+  while ((end = reading_get_timeout(timed, &reading, 50 * 1000)) == AIMDB_OK) {
     count++;
   }
   must(end == AIMDB_TIMEOUT ? AIMDB_OK : end);
@@ -139,8 +139,8 @@ static void readings(aimdb_db *db) {
 
   must(aimdb_producer_free(producer));
   must(aimdb_consumer_free(waiting));
-  must(aimdb_consumer_free(looking));
-  must(aimdb_consumer_free(patient));
+  must(aimdb_consumer_free(polling));
+  must(aimdb_consumer_free(timed));
 }
 
 struct worker {
@@ -181,7 +181,7 @@ static void orders(aimdb_db *db) {
   printf("3. queue: 100 orders through a queue of 4, taken: %u\n", workers[0].taken + workers[1].taken);
 
   must(aimdb_producer_free(producer));
-  /* A reader that stays and does not read would hold the writers back. */
+  /* A consumer that exists and does not read would hold the writers back. */
   must(aimdb_consumer_free(consumer));
 }
 
@@ -215,12 +215,12 @@ static void setpoint(aimdb_db *db) {
   must(aimdb_consumer_free(motor));
 }
 
-/* A burst goes into a queue of its own; the caller moves on while a task brings it into the record. */
+/* The queue of the producer takes a burst at once; a task moves the values to the record while the caller continues. */
 static void burst(aimdb_db *db) {
   aimdb_producer *queued;
   must(aimdb_producer_with_capacity(db, "workshop.order", 1000, &queued));
   for (uint32_t order = 0; order < 500; order++) {
-    /* There is room in the queue, so this never waits for the record's own four places. */
+    /* There is room in the queue, so this never waits for the record's own four slots. */
     must(aimdb_try_set(queued, &order, sizeof order));
   }
   printf("5. queued bridge: a burst of 500 orders accepted at once\n");
@@ -239,7 +239,7 @@ int main(void) {
   setpoint(db);
   burst(db);
 
-  /* Everything accepted flows through to the taps, blocked calls get AIMDB_CLOSED, the runtime thread is joined. */
+  /* The taps drain the accepted values, blocked calls return AIMDB_CLOSED, the runtime thread is joined. */
   aimdb_report report;
   must(aimdb_detach(db, 10 * 1000 * 1000, &report));
   printf("6. detached: %u left, clean: %s\n", (unsigned)report.undelivered, report.clean ? "true" : "false");

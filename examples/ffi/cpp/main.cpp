@@ -1,15 +1,15 @@
 // Run with `examples/ffi/run cpp`.
 //
-// The blocking door as a tutorial, in C++: `examples/sync-api-demo` line by line, with the same output. A workshop has one
-// record of each buffer kind. Readings are a struct that Rust defines (`workshop.h`, from `examples/ffi/records`), the
-// other records are C++'s own.
+// A tutorial of the C++ header: `examples/sync-api-demo` in C++, line by line, with the same output. A workshop has one record
+// of each buffer kind. A reading is a struct that Rust defines (`workshop.h`, from `examples/ffi/records`); C++ defines the
+// types of the other records.
 //
 // 1. build() declares the graph, and attaches.
 // 2. readings(): several producers, three ways of reading, a ring.
 // 3. orders(): a queue holds a fast writer back; nothing is lost.
 // 4. setpoint(): latest shows the newest, a mailbox gives each command to one taker.
 // 5. burst(): a queued bridge, where a burst waits in its own queue.
-// 6. main() detaches: what was accepted is drained, and a report says so.
+// 6. main() detaches: the accepted values are drained, and a report counts them.
 
 #include <aimdb.hpp>
 #include <workshop.h>
@@ -27,14 +27,14 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// A command is a text with room for its NUL: any type that can be copied byte by byte will do.
+// A command is a string of at most 15 bytes: a record may hold any type that can be copied byte by byte.
 using command = std::array<char, 16>;
 
 constexpr std::uint32_t last_order = std::numeric_limits<std::uint32_t>::max();
 
 const char *const nothing_new = aimdb_status_text(AIMDB_EMPTY);
 
-// The tap of the orders: it counts, and tells when the tap has ended, which is when it is destroyed.
+// The tap of the orders. It counts them, and prints the count in its destructor, which runs when the tap has ended.
 class counter {
 public:
   counter() = default;
@@ -44,7 +44,7 @@ public:
       std::printf("   (the tap has seen %u orders)\n", total_);
     }
   }
-  // Called on a thread of its own, never twice at once, so it needs no lock.
+  // One thread of its own calls it, so it needs no lock.
   void operator()(std::uint32_t) { ++total_; }
 
 private:
@@ -52,7 +52,7 @@ private:
   bool live_ = true;
 };
 
-// The graph. attach() checks all of it and starts it on a thread of its own.
+// Declares the graph. attach() checks all of it and starts it on a thread of its own.
 aimdb::database build() {
   aimdb::builder builder;
   builder.record<Reading>("workshop.reading", aimdb::ring(64));
@@ -62,13 +62,13 @@ aimdb::database build() {
   return std::move(builder).attach();
 }
 
-// Three threads write a ring; one reader waits for ever, one looks without waiting, one waits for a while.
+// Three threads write a ring; one reader waits without limit, one does not wait, one waits for a limited time.
 void readings(const aimdb::database &db) {
   const auto waiting = db.consumer<Reading>("workshop.reading");
-  const auto looking = db.consumer<Reading>("workshop.reading");
-  const auto patient = db.consumer<Reading>("workshop.reading");
+  const auto polling = db.consumer<Reading>("workshop.reading");
+  const auto timed = db.consumer<Reading>("workshop.reading");
 
-  const auto before = looking.try_get();
+  const auto before = polling.try_get();
   std::printf("1. before anything was written, try_get says: %s\n", before ? "a reading" : nothing_new);
 
   const auto producer = db.producer<Reading>("workshop.reading");
@@ -92,13 +92,13 @@ void readings(const aimdb::database &db) {
   std::printf("2. get: 15 readings, the warmest %.1f °C\n", warmest);
 
   int of_sensor_0 = 0;
-  while (const auto reading = looking.try_get()) {
+  while (const auto reading = polling.try_get()) {
     of_sensor_0 += reading->sensor == 0;
   }
   std::printf("   try_get: %d of them from sensor 0\n", of_sensor_0);
 
   int count = 0;
-  while (patient.get_for(50ms)) {
+  while (timed.get_for(50ms)) {
     ++count;
   }
   std::printf("   with a timeout: %d readings, then time is up\n", count);
@@ -149,12 +149,12 @@ void setpoint(const aimdb::database &db) {
   std::printf("   mailbox: the motor gets \"%s\", and then: %s\n", taken.data(), then ? then->data() : nothing_new);
 }
 
-// A burst goes into a queue of its own; the caller moves on while a task brings it into the record.
+// The queue of the producer takes a burst at once; a task moves the values to the record while the caller continues.
 void burst(const aimdb::database &db) {
   const auto queued = db.producer_with_capacity<std::uint32_t>("workshop.order", 1000);
   bool all = true;
   for (std::uint32_t order = 0; order < 500; ++order) {
-    // There is room in the queue, so this never waits for the record's own four places.
+    // There is room in the queue, so this never waits for the record's own four slots.
     all &= queued.try_set(order);
   }
   std::printf("5. queued bridge: a burst of 500 orders %s at once\n", all ? "accepted" : "not accepted");
@@ -171,7 +171,7 @@ int main() try {
   setpoint(db);
   burst(db);
 
-  // Everything accepted flows through to the taps, blocked calls throw aimdb::closed, the runtime thread is joined.
+  // The taps drain the accepted values, blocked calls throw aimdb::closed, the runtime thread is joined.
   const aimdb_report report = db.detach();
   std::printf("6. detached: %u left, clean: %s\n", static_cast<unsigned>(report.undelivered), report.clean ? "true" : "false");
 } catch (const aimdb::error &error) {

@@ -1,4 +1,4 @@
-/* Run with `examples/ffi/run hello`. The README shows this file; what follows stands there word for word. */
+/* Run with `examples/ffi/run hello`. The rest of this file is in crates/aimdb-ffi/README.md, word for word. */
 #include <aimdb.h>
 #include <stdio.h>
 
@@ -24,5 +24,5 @@ int main(void) {
 
   aimdb_producer_free(sensor);
   aimdb_consumer_free(display);
-  return aimdb_db_free(db) == AIMDB_OK ? 0 : failed(); /* detaches: what was accepted flows through first */
+  return aimdb_db_free(db) == AIMDB_OK ? 0 : failed(); /* detaches: drains the accepted values first */
 }

@@ -24,13 +24,11 @@ mod microcontroller;
 mod remote;
 
 use gateway::Gateway;
-use microcontroller::Microcontroller;
+use microcontroller::{Microcontroller, Outcome};
 use remote::RemoteClient;
 
 const COMMAND_AT: Duration = Duration::from_secs(3);
 const POWER_CUT_AT: Duration = Duration::from_secs(6);
-
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 #[tokio::main]
 async fn main() -> ExitCode {

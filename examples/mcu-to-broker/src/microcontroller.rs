@@ -6,7 +6,8 @@ use std::process::{ExitStatus, Stdio};
 
 use tokio::process::{Child, Command};
 
-use crate::Outcome;
+/// The result of a step of the demo.
+pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// Builds the firmware and returns its path.
 pub(crate) async fn build() -> Outcome<PathBuf> {

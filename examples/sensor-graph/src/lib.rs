@@ -1,6 +1,7 @@
-//! A house with three thermometers: the record types, keys and stages that the demos share.
+//! A house with three thermometers: the record types, keys and stages that the demos share, and the graph of them.
 //!
-//! The stages are generic over `R: Runtime`, so the same functions run on Tokio and on a microcontroller.
+//! [`house`] is generic over the runtime, so the demo on Tokio and the demo on a microcontroller run one graph. Each demo
+//! adds its own stages and links to the same records.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -12,7 +13,10 @@ use alloc::string::String;
 use core::sync::atomic::Ordering::Relaxed;
 use core::time::Duration;
 
-use aimdb_core::{Consumer, Producer, RecordKey, Runtime, RuntimeContext};
+use aimdb_core::{
+    AimDbBuilder, BufferCfg, Consumer, Producer, RecordKey, Runtime, RuntimeContext, SendRuntime,
+    input,
+};
 use portable_atomic::AtomicU32;
 use serde::{Deserialize, Serialize};
 
@@ -149,6 +153,34 @@ impl Settings {
     pub fn period(&self) -> Duration {
         Duration::from_millis(u64::from(self.period_millis.load(Relaxed)))
     }
+}
+
+/// Declares the house: the thermometers, their mean, and the two commands.
+pub fn house<R: SendRuntime>(builder: &mut AimDbBuilder<R>, settings: &Arc<Settings>) {
+    thermometers(builder, settings);
+    builder.configure::<Mean>(SensorKey::Mean, |reg| {
+        reg.buffer(BufferCfg::latest())
+            .join(SensorKey::THERMOMETERS.map(input::<Temperature>), mean);
+    });
+    builder.configure::<Display>(CommandKey::Display, |reg| {
+        reg.buffer(BufferCfg::latest()).tap(announce_unit);
+    });
+}
+
+/// Declares the thermometers, and the command for their sampling period.
+pub fn thermometers<R: SendRuntime>(builder: &mut AimDbBuilder<R>, settings: &Arc<Settings>) {
+    for sensor in SensorKey::THERMOMETERS {
+        let settings = Arc::clone(settings);
+        builder.configure::<Temperature>(sensor, |reg| {
+            reg.buffer(BufferCfg::ring(32))
+                .source(move |ctx, producer| thermometer(ctx, producer, sensor, settings));
+        });
+    }
+    let settings = Arc::clone(settings);
+    builder.configure::<SamplingPeriod>(CommandKey::Period, |reg| {
+        reg.buffer(BufferCfg::mailbox())
+            .tap(move |ctx, commands| set_period(ctx, commands, settings));
+    });
 }
 
 /// A source: measures once in every period.

@@ -10,17 +10,13 @@ use std::process::ExitCode;
 use aimdb::prelude::*;
 use embedded_broker::EmbeddedBroker;
 use sensor_graph::{
-    CommandKey, Display, Mean, SamplingPeriod, SensorKey, Settings, Temperature, announce_unit,
-    mean, set_period, thermometer,
+    CommandKey, Display, Mean, SamplingPeriod, SensorKey, Settings, Temperature, house,
 };
 
 mod options;
 mod view;
 
 use options::Options;
-
-/// The record of the readings that the broker sends back.
-const ECHO: &str = "broker.echo";
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -62,35 +58,26 @@ async fn demo(options: Options) -> Result<(), Box<dyn std::error::Error>> {
 
 /// Declares the whole graph and builds the database.
 fn build(url: &str) -> DbResult<AimDb<TokioAdapter>> {
-    let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter::new()?));
+    let mut builder = AimDbBuilder::on(TokioAdapter::new()?);
     let broker = MqttConnector::new(url).require_connection(Duration::from_secs(5));
     builder.connector(broker).stop_on_failure();
 
-    let settings = Settings::new(SamplingPeriod { millis: 500 });
+    house(&mut builder, &Settings::new(SamplingPeriod { millis: 500 }));
     for sensor in SensorKey::THERMOMETERS {
-        let settings = Arc::clone(&settings);
         builder.configure::<Temperature>(sensor, |reg| {
-            reg.buffer(BufferCfg::SpmcRing { capacity: 32 })
-                .source(move |ctx, producer| thermometer(ctx, producer, sensor, settings))
-                .link_to(link(&sensor), Json);
+            reg.link_to(link(&sensor), Json);
         });
     }
     builder.configure::<Mean>(SensorKey::Mean, |reg| {
-        reg.buffer(BufferCfg::SingleLatest)
-            .join(SensorKey::THERMOMETERS.map(input::<Temperature>), mean)
-            .link_to(link(&SensorKey::Mean), Json);
+        reg.link_to(link(&SensorKey::Mean), Json);
     });
     builder.configure::<SamplingPeriod>(CommandKey::Period, |reg| {
-        reg.buffer(BufferCfg::Mailbox)
-            .link_from(link(&CommandKey::Period), Json)
-            .tap(move |ctx, commands| set_period(ctx, commands, settings));
+        reg.link_from(link(&CommandKey::Period), Json);
     });
     builder.configure::<Display>(CommandKey::Display, |reg| {
-        reg.buffer(BufferCfg::SingleLatest)
-            .link_from(link(&CommandKey::Display), Json)
-            .tap(announce_unit);
+        reg.link_from(link(&CommandKey::Display), Json);
     });
-    builder.configure::<Temperature>(ECHO, |reg| {
+    builder.configure::<Temperature>(view::ECHO, |reg| {
         reg.buffer(BufferCfg::SpmcQueue { capacity: 64 })
             .link_from(mqtt::filter("sensors/temp/+").qos(QoS::AtLeastOnce), view::reading())
             .tap(view::count_echo);

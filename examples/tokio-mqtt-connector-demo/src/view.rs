@@ -6,6 +6,9 @@ use aimdb::prelude::*;
 use aimdb::{CodecError, Decode, Incoming};
 use sensor_graph::{CommandKey, Display, Mean, SensorKey, Temperature, Unit};
 
+/// The record of the readings that the broker sends back.
+pub(crate) const ECHO: &str = "broker.echo";
+
 /// Prints the graph, and commands that watch and control it through the broker.
 pub(crate) fn introduce(db: &AimDb<TokioAdapter>, url: &str, embedded: bool) {
     let host = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -68,7 +71,7 @@ fn render(db: &AimDb<TokioAdapter>) -> DbResult<String> {
     let received: u64 = metrics
         .links
         .iter()
-        .filter(|link| !link.direction.is_outbound() && link.key == crate::ECHO)
+        .filter(|link| !link.direction.is_outbound() && link.key == ECHO)
         .map(|l| l.received)
         .sum();
     let commands: u64 = metrics
@@ -91,7 +94,7 @@ async fn lines(db: AimDb<TokioAdapter>) -> DbResult<()> {
     let Ok(mut means) = db.consumer::<Mean>(SensorKey::Mean)?.subscribe() else { return Ok(()) };
     while let Ok(Mean { celsius, min, max }) = means.recv().await {
         let unit = unit(&db)?;
-        let echoes = db.metrics().record(crate::ECHO).map_or(0, |record| record.produced);
+        let echoes = db.metrics().record(ECHO).map_or(0, |record| record.produced);
         let [celsius, min, max] = [celsius, min, max].map(|celsius| in_unit(unit, celsius));
         println!(
             "mean {celsius}, from {min} to {max}; {echoes} readings received back from the broker"

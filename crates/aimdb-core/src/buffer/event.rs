@@ -1,4 +1,4 @@
-//! What a reader receives.
+//! The items that a reader receives.
 
 /// A value, or the number of values lost before it.
 ///

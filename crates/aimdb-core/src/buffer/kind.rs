@@ -1,4 +1,4 @@
-//! What the four kinds of buffer have in common.
+//! The common interface of the four kinds of buffer.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;

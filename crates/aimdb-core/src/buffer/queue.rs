@@ -104,7 +104,7 @@ pub(super) struct Queue<T> {
     head: CachePadded<Head>,
 }
 
-/// What writers change, one writer at a time.
+/// The words that writers change, one writer at a time.
 struct Head {
     word: AtomicU64,
     /// No reader is before this position.

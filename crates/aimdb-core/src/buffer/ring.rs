@@ -50,7 +50,7 @@ pub(super) struct Ring<T> {
     writer: CachePadded<WriterState>,
 }
 
-/// What writers change, one writer at a time.
+/// The words that writers change, one writer at a time.
 struct WriterState {
     head: AtomicU64,
     overwritten: AtomicU64,

@@ -24,7 +24,7 @@ pub(crate) struct Backlog {
     pub(crate) interrupted: u64,
 }
 
-/// What writers and readers must know of the subscribers without the lock.
+/// The state of the subscribers that writers and readers load without the lock.
 pub(super) mod flags {
     /// A reader waits for a value.
     pub(in super::super) const READERS_WAIT: usize = 1;

@@ -21,7 +21,7 @@ use crate::graph::node::{
 #[derive(Clone, Debug)]
 pub struct Plan {
     graph: Graph,
-    /// Indices of records; each record comes after the records that it is made from.
+    /// Indices of records; each record follows the records that it is made from.
     order: Vec<usize>,
     warnings: Findings,
 }

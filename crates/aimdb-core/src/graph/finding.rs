@@ -152,7 +152,7 @@ pub struct Finding {
     pub rule: Rule,
     /// The record's key; empty for a fault in a connector's own configuration.
     pub record: String,
-    /// What is wrong, with both ends, the expected and the actual.
+    /// The problem, with both ends, the expected and the actual.
     pub problem: String,
     /// The remedy. If it is empty, no `help:` is printed.
     pub help: String,

@@ -104,7 +104,7 @@ pub struct StageNode {
     /// [`named`](crate::Registrar::named) set, or else the name of the stage's function, or else its kind. A name that
     /// is not set by `named` is followed by `#2`, `#3`, … where it would otherwise not be unique.
     pub name: String,
-    /// What the stage does.
+    /// The kind of the stage.
     pub kind: StageKind,
     /// Whether [`named`](crate::Registrar::named) set the name.
     #[cfg_attr(feature = "serde", serde(skip))]
@@ -124,7 +124,7 @@ pub struct NameNode {
     pub location: Location,
 }
 
-/// What a stage does with its record.
+/// The kind of a stage: whether it writes or reads its record, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -199,9 +199,9 @@ pub struct LinkNode {
 pub struct ConnectorNode {
     /// The scheme by which links name the connector.
     pub name: String,
-    /// What the connector is and what it connects to, without secrets.
+    /// The connector and its remote end in words, without secrets.
     pub description: String,
-    /// What the connector refuses. A fault in its own configuration has no record.
+    /// The faults that the connector reports. A fault in its own configuration has no record.
     pub faults: Vec<Finding>,
     /// The `connector` call.
     #[cfg_attr(feature = "serde", serde(skip))]

@@ -5,16 +5,16 @@
 #include "check.h"
 #include "interop_records.h"
 
-/* What a tap's `user` points to. The lock is the tests' own: taps run on threads of the library's. */
+/* The user data of a tap. Taps run on threads of the library, so tests and taps share the lock. */
 struct tap {
   pthread_mutex_t lock;
   pthread_cond_t changed;
   uint64_t seen;
   uint64_t sum;
-  uint64_t missed;
+  uint64_t lagged;
   int freed;
-  /* The tap stands still while this is so. */
-  int shut;
+  /* The tap blocks while this is true. */
+  int blocked;
   int inside;
   int32_t returns;
   aimdb_db *db;
@@ -29,18 +29,18 @@ static void init(struct tap *tap) {
   pthread_cond_init(&tap->changed, NULL);
 }
 
-static void wait_while_shut(struct tap *tap) {
-  while (tap->shut) pthread_cond_wait(&tap->changed, &tap->lock);
+static void wait_while_blocked(struct tap *tap) {
+  while (tap->blocked) pthread_cond_wait(&tap->changed, &tap->lock);
 }
 
-static void set_shut(struct tap *tap, int shut) {
+static void set_blocked(struct tap *tap, int blocked) {
   pthread_mutex_lock(&tap->lock);
-  tap->shut = shut;
+  tap->blocked = blocked;
   pthread_cond_broadcast(&tap->changed);
   pthread_mutex_unlock(&tap->lock);
 }
 
-/* Waits until the tap has seen so many values, or is inside of a call. */
+/* Waits until the tap has seen `seen` values, and `inside` calls of it are blocked. */
 static int wait_for(struct tap *tap, uint64_t seen, int inside) {
   for (int tries = 0; tries < 30000; tries++) {
     pthread_mutex_lock(&tap->lock);
@@ -52,20 +52,20 @@ static int wait_for(struct tap *tap, uint64_t seen, int inside) {
   return __LINE__;
 }
 
-static int32_t on_value(void *user, const void *value, size_t size, uint64_t missed) {
+static int32_t on_value(void *user, const void *value, size_t size, uint64_t lagged) {
   struct tap *tap = user;
   uint64_t number = 0;
   memcpy(&number, value, size < sizeof number ? size : sizeof number);
   pthread_mutex_lock(&tap->lock);
   tap->inside++;
-  wait_while_shut(tap);
+  wait_while_blocked(tap);
   tap->inside--;
   tap->seen++;
   tap->sum += number;
-  tap->missed += missed;
+  tap->lagged += lagged;
   int32_t returns = tap->returns;
   pthread_mutex_unlock(&tap->lock);
-  if (returns != 0 && aimdb_tap_failed("no room on the disk") != AIMDB_OK) return 99;
+  if (returns != 0 && aimdb_tap_set_error("no room on the disk") != AIMDB_OK) return 99;
   return returns;
 }
 
@@ -83,7 +83,7 @@ static int freed(struct tap *tap) {
   return freed;
 }
 
-/* Waits until the library has given the tap back so often: it may lie on the stack of its test no longer than that. */
+/* Waits until the library has freed the tap `times` times: its test may not return before, because the tap is on its stack. */
 static int wait_until_freed(struct tap *tap, int times) {
   for (int tries = 0; tries < 30000; tries++) {
     if (freed(tap) >= times) return 0;
@@ -92,7 +92,7 @@ static int wait_until_freed(struct tap *tap, int times) {
   return __LINE__;
 }
 
-static int tapped(aimdb_buffer kind, size_t capacity, aimdb_tap_fn function, struct tap *tap, aimdb_db **db) {
+static int tapped(aimdb_buffer_kind kind, size_t capacity, aimdb_tap_fn function, struct tap *tap, aimdb_db **db) {
   aimdb_builder *builder;
   OK(aimdb_builder_new(&builder));
   OK(aimdb_configure_bytes(builder, "in", sizeof(uint64_t), kind, capacity));
@@ -112,8 +112,8 @@ int a_tap_sees_every_value(void) {
   aimdb_report report;
   OK(aimdb_detach(db, LONG_US, &report));
   CHECK(report.clean && report.undelivered == 0 && report.aborted == 0);
-  /* Nothing runs any more: no lock is needed to look. */
-  CHECK(tap.seen == 1000 && tap.sum == 500500 && tap.missed == 0);
+  /* No callback runs after the detach, so no lock is needed. */
+  CHECK(tap.seen == 1000 && tap.sum == 500500 && tap.lagged == 0);
   CHECK(tap.freed == 1);
   OK(aimdb_producer_free(tap.producer));
   OK(aimdb_db_free(db));
@@ -121,7 +121,7 @@ int a_tap_sees_every_value(void) {
   return 0;
 }
 
-/* What a record promises its taps, and what one of them got. Looked at when the database is detached. */
+/* The documented alignment and size of a record's values, and the values that its tap received. Read after the detach. */
 struct promise {
   size_t alignment;
   size_t size;
@@ -131,16 +131,16 @@ struct promise {
   unsigned char first, last, after;
 };
 
-static int32_t on_value_look_at_address(void *user, const void *value, size_t size, uint64_t missed) {
+static int32_t on_value_check_address(void *user, const void *value, size_t size, uint64_t lagged) {
   struct promise *promise = user;
   const unsigned char *bytes = value;
-  (void)missed;
+  (void)lagged;
   promise->seen++;
   promise->misaligned += (uintptr_t)value % promise->alignment != 0;
   promise->wrong_sizes += size != promise->size;
   promise->first = bytes[0];
   promise->last = bytes[size - 1];
-  /* Behind a text there is one byte more. */
+  /* A JSON string is followed by a NUL. */
   promise->after = promise->alignment == 1 ? bytes[size] : 0;
   return 0;
 }
@@ -188,7 +188,7 @@ int a_tap_gets_values_aligned_as_promised(void) {
       promise->size = strlen(json);
       OK(aimdb_configure_json(builder, keys[n], AIMDB_QUEUE, 4));
     }
-    OK(aimdb_tap(builder, keys[n], on_value_look_at_address, promise, NULL));
+    OK(aimdb_tap(builder, keys[n], on_value_check_address, promise, NULL));
   }
   OK(aimdb_attach(builder, NULL, &db));
   for (int n = 0; n < ALL; n++) {
@@ -208,23 +208,23 @@ int a_tap_gets_values_aligned_as_promised(void) {
     CHECK(promise->first == (n == ALL - 1 ? '[' : 0x5a) && promise->last == (n == ALL - 1 ? ']' : 0x5a));
     CHECK(promise->after == 0);
   }
-  /* The exported ones are not all the same. */
+  /* The exported types have different alignments. */
   CHECK(promises[BYTES].alignment == 8 || sizeof(void *) < 8);
   CHECK(promises[BYTES + 1].alignment == 4);
   OK(aimdb_db_free(db));
   return 0;
 }
 
-int a_tap_that_blocks(void) {
+int a_tap_that_blocks_delays_no_other_stage(void) {
   struct tap tap;
   init(&tap);
-  tap.shut = 1;
+  tap.blocked = 1;
   aimdb_db *db;
   RUN(tapped(AIMDB_RING, 4, on_value, &tap, &db));
   uint64_t value = 1;
   OK(aimdb_set(tap.producer, &value, sizeof value));
   RUN(wait_for(&tap, 0, 1));
-  /* Others go on: values, readers, and what asks for the state of things. */
+  /* Other writers and readers continue. */
   aimdb_producer *producer;
   aimdb_consumer *consumer;
   OK(aimdb_producer_new(db, "out", &producer));
@@ -235,12 +235,12 @@ int a_tap_that_blocks(void) {
     OK(aimdb_get_timeout(consumer, &got, sizeof got, LONG_US));
     CHECK(got == value);
   }
-  /* The ring overwrites what the tap does not come to, and tells it. */
+  /* The ring overwrites values that the tap has not read, and counts them as its lag. */
   for (value = 0; value < 10; value++) OK(aimdb_set(tap.producer, &value, sizeof value));
-  set_shut(&tap, 0);
+  set_blocked(&tap, 0);
   RUN(wait_for(&tap, 5, 0));
   OK(aimdb_detach(db, LONG_US, NULL));
-  CHECK(tap.seen == 5 && tap.missed == 6);
+  CHECK(tap.seen == 5 && tap.lagged == 6);
   CHECK(tap.sum == 1 + 6 + 7 + 8 + 9);
   OK(aimdb_producer_free(tap.producer));
   OK(aimdb_producer_free(producer));
@@ -249,14 +249,14 @@ int a_tap_that_blocks(void) {
   return 0;
 }
 
-/* Doubles each value into another record, and waits for an answer in a third. */
-static int32_t on_value_call_back(void *user, const void *value, size_t size, uint64_t missed) {
+/* Writes twice each value to another record, and waits for a value of a third record. */
+static int32_t on_value_call_library(void *user, const void *value, size_t size, uint64_t lagged) {
   struct tap *tap = user;
   uint64_t number, answer;
   memcpy(&number, value, size);
-  number = 2 * number + missed;
+  number = 2 * number + lagged;
   pthread_mutex_lock(&tap->lock);
-  wait_while_shut(tap);
+  wait_while_blocked(tap);
   aimdb_producer *producer = tap->producer;
   aimdb_consumer *consumer = tap->consumer;
   pthread_mutex_unlock(&tap->lock);
@@ -270,16 +270,16 @@ static int32_t on_value_call_back(void *user, const void *value, size_t size, ui
   return 0;
 }
 
-int a_tap_calls_back(void) {
+int a_tap_calls_the_library(void) {
   struct tap tap;
   init(&tap);
-  tap.shut = 1;
+  tap.blocked = 1;
   aimdb_builder *builder;
   OK(aimdb_builder_new(&builder));
   OK(aimdb_configure_bytes(builder, "in", sizeof(uint64_t), AIMDB_QUEUE, 4));
   OK(aimdb_configure_bytes(builder, "doubled", sizeof(uint64_t), AIMDB_QUEUE, 4));
   OK(aimdb_configure_bytes(builder, "answer", sizeof(uint64_t), AIMDB_QUEUE, 4));
-  OK(aimdb_tap(builder, "in", on_value_call_back, &tap, on_free));
+  OK(aimdb_tap(builder, "in", on_value_call_library, &tap, on_free));
   aimdb_db *db;
   OK(aimdb_attach(builder, NULL, &db));
   OK(aimdb_producer_new(db, "doubled", &tap.producer));
@@ -289,7 +289,7 @@ int a_tap_calls_back(void) {
   OK(aimdb_producer_new(db, "in", &in));
   OK(aimdb_producer_new(db, "answer", &answers));
   OK(aimdb_consumer_new(db, "doubled", &doubled));
-  set_shut(&tap, 0);
+  set_blocked(&tap, 0);
   for (uint64_t n = 1; n <= 100; n++) {
     uint64_t got;
     OK(aimdb_set(in, &n, sizeof n));
@@ -309,18 +309,18 @@ int a_tap_calls_back(void) {
   return 0;
 }
 
-static int32_t on_value_detach(void *user, const void *value, size_t size, uint64_t missed) {
+static int32_t on_value_detach(void *user, const void *value, size_t size, uint64_t lagged) {
   struct tap *tap = user;
-  (void)value, (void)size, (void)missed;
+  (void)value, (void)size, (void)lagged;
   pthread_mutex_lock(&tap->lock);
-  wait_while_shut(tap);
+  wait_while_blocked(tap);
   aimdb_db *db = tap->db;
   pthread_mutex_unlock(&tap->lock);
   aimdb_status detached = aimdb_detach(db, LONG_US, NULL);
   aimdb_status freed = aimdb_db_free(db);
-  aimdb_status asked = aimdb_request_shutdown(db);
+  aimdb_status requested = aimdb_request_shutdown(db);
   pthread_mutex_lock(&tap->lock);
-  tap->status = detached == AIMDB_WOULD_DEADLOCK && freed == AIMDB_WOULD_DEADLOCK ? asked : AIMDB_PANIC;
+  tap->status = detached == AIMDB_WOULD_DEADLOCK && freed == AIMDB_WOULD_DEADLOCK ? requested : AIMDB_PANIC;
   tap->seen++;
   pthread_mutex_unlock(&tap->lock);
   return 0;
@@ -329,15 +329,15 @@ static int32_t on_value_detach(void *user, const void *value, size_t size, uint6
 int a_tap_cannot_detach_its_own_database(void) {
   struct tap tap;
   init(&tap);
-  tap.shut = 1;
+  tap.blocked = 1;
   aimdb_db *db;
   RUN(tapped(AIMDB_QUEUE, 4, on_value_detach, &tap, &db));
   tap.db = db;
-  set_shut(&tap, 0);
+  set_blocked(&tap, 0);
   uint64_t value = 1;
   OK(aimdb_set(tap.producer, &value, sizeof value));
   RUN(wait_for(&tap, 1, 0));
-  /* It has asked for the shutdown, which is under way by now or over. */
+  /* The tap has requested the shutdown, which has begun or ended by now. */
   OK(aimdb_detach(db, LONG_US, NULL));
   CHECK(tap.status == AIMDB_OK);
   OK(aimdb_producer_free(tap.producer));
@@ -345,27 +345,27 @@ int a_tap_cannot_detach_its_own_database(void) {
   return 0;
 }
 
-static void *open_later(void *user) {
+static void *unblock_later(void *user) {
   sleep_us(WHILE_US);
-  set_shut(user, 0);
+  set_blocked(user, 0);
   return NULL;
 }
 
 int a_tap_runs_while_detach_is_under_way(void) {
   struct tap tap;
   init(&tap);
-  tap.shut = 1;
+  tap.blocked = 1;
   aimdb_db *db;
   RUN(tapped(AIMDB_QUEUE, 8, on_value, &tap, &db));
   for (uint64_t n = 0; n < 8; n++) OK(aimdb_set(tap.producer, &n, sizeof n));
   RUN(wait_for(&tap, 0, 1));
   pthread_t thread;
-  CHECK(pthread_create(&thread, NULL, open_later, &tap) == 0);
+  CHECK(pthread_create(&thread, NULL, unblock_later, &tap) == 0);
   aimdb_report report;
   OK(aimdb_detach(db, LONG_US, &report));
   CHECK(report.clean && tap.seen == 8 && tap.freed == 1);
   CHECK(pthread_join(thread, NULL) == 0);
-  /* Again is the same answer. */
+  /* A second detach returns the same report. */
   aimdb_report again;
   OK(aimdb_detach(db, 0, &again));
   CHECK(again.clean && again.drained == report.drained);
@@ -374,10 +374,10 @@ int a_tap_runs_while_detach_is_under_way(void) {
   return 0;
 }
 
-int a_tap_that_is_cut_off(void) {
+int a_tap_that_blocks_is_aborted_at_the_deadline(void) {
   struct tap tap;
   init(&tap);
-  tap.shut = 1;
+  tap.blocked = 1;
   aimdb_db *db;
   RUN(tapped(AIMDB_QUEUE, 4, on_value, &tap, &db));
   for (uint64_t n = 1; n <= 3; n++) OK(aimdb_set(tap.producer, &n, sizeof n));
@@ -387,13 +387,13 @@ int a_tap_that_is_cut_off(void) {
   CHECK(!report.clean && report.aborted == 1 && report.undelivered == 3);
   char *json;
   OK(aimdb_report_json(db, &json));
-  CHECK(strstr(json, "\"aborted\":[\"in/tap\"]") != NULL);
+  CHECK(strstr(json, "\"aborted\":[{\"owner\":{\"record\":\"in\"},\"stage\":\"tap\"}]") != NULL);
   aimdb_string_free(json);
   CHECK(freed(&tap) == 0);
   OK(aimdb_producer_free(tap.producer));
   OK(aimdb_db_free(db));
-  /* Its last call ends; no other follows. */
-  set_shut(&tap, 0);
+  /* The last call of the aborted tap returns, and no other follows. */
+  set_blocked(&tap, 0);
   RUN(wait_until_freed(&tap, 1));
   CHECK(freed(&tap) == 1);
   CHECK(tap.seen == 1);
@@ -419,9 +419,9 @@ int a_tap_that_fails(void) {
   char *json;
   OK(aimdb_health_json(db, &json));
   CHECK(strstr(json, "its callback returned 42: no room on the disk") != NULL);
-  CHECK(aimdb_tap_failed("not in a callback") == AIMDB_BAD_ARGUMENT);
+  CHECK(aimdb_tap_set_error("not in a callback") == AIMDB_BAD_ARGUMENT);
   aimdb_string_free(json);
-  /* It holds nobody back. */
+  /* A failed tap holds no writer back. */
   for (value = 0; value < 10; value++) OK(aimdb_set(tap.producer, &value, sizeof value));
   aimdb_report report;
   OK(aimdb_detach(db, LONG_US, &report));
@@ -436,20 +436,20 @@ int data_of_taps_that_never_run_is_freed(void) {
   init(&tap);
   aimdb_builder *builder;
   OK(aimdb_builder_new(&builder));
-  /* Refused. */
+  /* The library refuses the tap. */
   CHECK(aimdb_tap(builder, "r", on_value, &tap, on_free) == AIMDB_NO_SUCH_RECORD && freed(&tap) == 1);
   CHECK(aimdb_tap(builder, NULL, on_value, &tap, on_free) == AIMDB_NULL && freed(&tap) == 2);
   CHECK(aimdb_tap(NULL, "r", on_value, &tap, on_free) == AIMDB_NULL && freed(&tap) == 3);
   OK(aimdb_configure_bytes(builder, "r", 8, AIMDB_RING, 0));
   CHECK(aimdb_tap(builder, "r", NULL, &tap, on_free) == AIMDB_NULL && freed(&tap) == 4);
-  /* The graph is not valid. */
+  /* The graph is not valid, so the tap never runs. */
   OK(aimdb_tap(builder, "r", on_value, &tap, on_free));
   CHECK(freed(&tap) == 4);
   aimdb_db *db;
   CHECK(aimdb_attach(builder, NULL, &db) == AIMDB_BAD_GRAPH && freed(&tap) == 5);
   CHECK(strstr(aimdb_last_error(), "capacity") != NULL);
   CHECK(aimdb_builder_free(builder) == AIMDB_BAD_HANDLE);
-  /* Never attached. */
+  /* The builder is freed without an attach. */
   OK(aimdb_builder_new(&builder));
   OK(aimdb_configure_json(builder, "r", AIMDB_LATEST, 0));
   OK(aimdb_tap(builder, "r", on_value, &tap, on_free));
@@ -458,12 +458,12 @@ int data_of_taps_that_never_run_is_freed(void) {
   return 0;
 }
 
-/* What a hook's `user` points to. The hook is the whole process's: it also gets the lines of other tests' databases, and of
-   stages that end later than the test looks, on several threads at once. So all of it is read and written under the lock, a
-   test looks for lines of its own, and the struct is static, for a call that is still under way when its test has failed. */
+/* The user data of a log callback. The callback belongs to the process: it also receives lines of other tests' databases, and
+   of stages that end after the test has looked, on several threads at once. So each access takes the lock, a test looks for
+   lines of its own, and the struct is static, because a call may still run after its test has failed. */
 struct log {
   pthread_mutex_t lock;
-  /* The text that a line has to have in it to count. */
+  /* Only lines that contain this text count. */
   const char *wanted;
   int lines;
   int wrong_levels;
@@ -491,7 +491,7 @@ static void on_log_freed(void *user) {
   pthread_mutex_unlock(&log->lock);
 }
 
-/* How the log is at this moment: counters, and the last line that counted. */
+/* A snapshot of the log: counters, and the last line that counted. */
 struct seen {
   int lines;
   int wrong_levels;
@@ -499,7 +499,7 @@ struct seen {
   int freed;
 };
 
-static struct seen look(struct log *log) {
+static struct seen snapshot(struct log *log) {
   struct seen seen;
   pthread_mutex_lock(&log->lock);
   seen.lines = log->lines;
@@ -510,47 +510,47 @@ static struct seen look(struct log *log) {
   return seen;
 }
 
-int the_log_reaches_its_hook(void) {
-  static struct log log = LOG("heard_by_the_hook");
-  CHECK(aimdb_set_log(on_line, 9, &log, on_log_freed) == AIMDB_BAD_ARGUMENT && look(&log).freed == 1);
+int the_log_reaches_its_callback(void) {
+  static struct log log = LOG("seen_by_the_callback");
+  CHECK(aimdb_set_log(on_line, 9, &log, on_log_freed) == AIMDB_BAD_ARGUMENT && snapshot(&log).freed == 1);
   OK(aimdb_set_log(on_line, AIMDB_LOG_WARN, &log, on_log_freed));
-  /* A stage that fails is worth a line, which has the stage's name. */
+  /* The engine logs a line with the name of a stage that fails. */
   struct tap tap;
   init(&tap);
   tap.returns = 1;
   aimdb_builder *builder;
   aimdb_db *db;
   OK(aimdb_builder_new(&builder));
-  OK(aimdb_configure_bytes(builder, "heard_by_the_hook", sizeof(uint64_t), AIMDB_QUEUE, 4));
-  OK(aimdb_tap(builder, "heard_by_the_hook", on_value, &tap, on_free));
+  OK(aimdb_configure_bytes(builder, "seen_by_the_callback", sizeof(uint64_t), AIMDB_QUEUE, 4));
+  OK(aimdb_tap(builder, "seen_by_the_callback", on_value, &tap, on_free));
   OK(aimdb_attach(builder, NULL, &db));
-  OK(aimdb_producer_new(db, "heard_by_the_hook", &tap.producer));
+  OK(aimdb_producer_new(db, "seen_by_the_callback", &tap.producer));
   uint64_t value = 1;
   OK(aimdb_set(tap.producer, &value, sizeof value));
-  struct seen seen = look(&log);
+  struct seen seen = snapshot(&log);
   for (int tries = 0; tries < 30000 && strstr(seen.last, "no room on the disk") == NULL; tries++) {
     sleep_us(1000);
-    seen = look(&log);
+    seen = snapshot(&log);
   }
   CHECK(seen.lines > 0 && seen.wrong_levels == 0);
   CHECK(strstr(seen.last, "no room on the disk") != NULL);
   OK(aimdb_detach(db, LONG_US, NULL));
   OK(aimdb_set_log(NULL, AIMDB_LOG_WARN, NULL, NULL));
-  /* The last call of another test's database may still be under way. */
-  for (int tries = 0; tries < 30000 && look(&log).freed < 2; tries++) sleep_us(1000);
-  CHECK(look(&log).freed == 2);
+  /* The last call for another test's database may still run. */
+  for (int tries = 0; tries < 30000 && snapshot(&log).freed < 2; tries++) sleep_us(1000);
+  CHECK(snapshot(&log).freed == 2);
   OK(aimdb_producer_free(tap.producer));
   OK(aimdb_db_free(db));
   RUN(wait_until_freed(&tap, 1));
   return 0;
 }
 
-/* Asks for the state of things as long as there is a database. */
-static int32_t on_value_ask(void *user, const void *value, size_t size, uint64_t missed) {
+/* Reads the metrics as long as the database exists. */
+static int32_t on_value_read_metrics(void *user, const void *value, size_t size, uint64_t lagged) {
   struct tap *tap = user;
-  (void)value, (void)size, (void)missed;
+  (void)value, (void)size, (void)lagged;
   pthread_mutex_lock(&tap->lock);
-  wait_while_shut(tap);
+  wait_while_blocked(tap);
   aimdb_db *db = tap->db;
   tap->inside++;
   pthread_mutex_unlock(&tap->lock);
@@ -568,10 +568,10 @@ int a_database_is_freed_while_its_taps_use_it(void) {
     OK(aimdb_configure_bytes(builder, "in", sizeof(uint64_t), AIMDB_QUEUE, 64));
     for (int n = 0; n < 8; n++) {
       init(&taps[n]);
-      taps[n].shut = 1;
-      OK(aimdb_tap(builder, "in", on_value_ask, &taps[n], on_free));
+      taps[n].blocked = 1;
+      OK(aimdb_tap(builder, "in", on_value_read_metrics, &taps[n], on_free));
     }
-    /* Hardly any time: some are cut off in the middle of a call. */
+    /* A deadline of 1 us: some taps are aborted in the middle of a call. */
     aimdb_options options = {0, 1, NULL};
     aimdb_db *db;
     OK(aimdb_attach(builder, &options, &db));
@@ -580,7 +580,7 @@ int a_database_is_freed_while_its_taps_use_it(void) {
     for (uint64_t value = 0; value < 64; value++) OK(aimdb_set(producer, &value, sizeof value));
     for (int n = 0; n < 8; n++) {
       taps[n].db = db;
-      set_shut(&taps[n], 0);
+      set_blocked(&taps[n], 0);
     }
     OK(aimdb_db_free(db));
     OK(aimdb_producer_free(producer));
@@ -592,7 +592,8 @@ int a_database_is_freed_while_its_taps_use_it(void) {
   return 0;
 }
 
-/* Makes the log longer: what it does there on its own thread would come back to it. On others it does, so not too often. */
+/* Logs from inside the callback. The library leaves out lines of the callback's own thread; lines of other threads call the
+   callback again, so it stops after 20. */
 static void on_line_log_more(void *user, aimdb_log_level level, const char *message) {
   struct log *log = user;
   (void)level, (void)message;
@@ -609,7 +610,7 @@ static void on_line_log_more(void *user, aimdb_log_level level, const char *mess
   }
 }
 
-static void *replace_the_hook(void *user) {
+static void *replace_the_callback(void *user) {
   for (int n = 0; n < 20; n++) {
     sleep_us(1000);
     if (aimdb_set_log(on_line_log_more, AIMDB_LOG_TRACE, user, NULL) != AIMDB_OK) return user;
@@ -617,11 +618,11 @@ static void *replace_the_hook(void *user) {
   return NULL;
 }
 
-int a_hook_that_makes_the_log_longer_while_it_is_replaced(void) {
+int a_log_callback_that_logs_is_replaced_meanwhile(void) {
   static struct log log = LOG("");
   OK(aimdb_set_log(on_line_log_more, AIMDB_LOG_TRACE, &log, NULL));
   pthread_t thread;
-  CHECK(pthread_create(&thread, NULL, replace_the_hook, &log) == 0);
+  CHECK(pthread_create(&thread, NULL, replace_the_callback, &log) == 0);
   for (int n = 0; n < 20; n++) {
     struct tap tap;
     init(&tap);
@@ -631,7 +632,7 @@ int a_hook_that_makes_the_log_longer_while_it_is_replaced(void) {
     uint64_t value = 1;
     OK(aimdb_set(tap.producer, &value, sizeof value));
     OK(aimdb_producer_free(tap.producer));
-    /* The hook holds the runtime up, perhaps past the deadline: the tap is then cut off and ends later. */
+    /* The log callback delays the runtime, perhaps past the deadline: the tap is then aborted and ends later. */
     OK(aimdb_db_free(db));
     RUN(wait_until_freed(&tap, 1));
   }

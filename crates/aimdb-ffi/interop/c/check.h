@@ -1,4 +1,4 @@
-/* What the C programs share: checks that say where they failed, and a database with one record. */
+/* Shared by the C programs: checks that print where they failed, and a database with one record. */
 #ifndef CHECK_H
 #define CHECK_H
 
@@ -8,11 +8,11 @@
 
 #include "aimdb.h"
 
-/* Returns the line of a condition that does not hold, after saying so. */
+/* Prints a condition that does not hold, and returns its line. */
 #define CHECK(condition)                                                                              \
   do {                                                                                                \
     if (!(condition)) {                                                                               \
-      fprintf(stderr, "%s:%d: not so: %s\n  last error: %s\n", __FILE__, __LINE__, #condition,        \
+      fprintf(stderr, "%s:%d: check failed: %s\n  last error: %s\n", __FILE__, __LINE__, #condition,        \
               aimdb_last_error());                                                                    \
       return __LINE__;                                                                                \
     }                                                                                                 \
@@ -20,7 +20,7 @@
 
 #define OK(call) CHECK((call) == AIMDB_OK)
 
-/* Long enough for what should happen, on any machine; for what should not, a while. */
+/* LONG_US is a deadline that no machine should reach; WHILE_US lets an unexpected event happen. */
 #define LONG_US ((uint64_t)30000000)
 #define WHILE_US ((uint64_t)50000)
 
@@ -30,7 +30,7 @@ static inline void sleep_us(uint64_t us) {
 }
 
 /* A database with one record `r` of `size` bytes. */
-static inline int one_record(size_t size, aimdb_buffer kind, size_t capacity, aimdb_db **db) {
+static inline int one_record(size_t size, aimdb_buffer_kind kind, size_t capacity, aimdb_db **db) {
   aimdb_builder *builder;
   OK(aimdb_builder_new(&builder));
   OK(aimdb_configure_bytes(builder, "r", size, kind, capacity));
@@ -45,7 +45,7 @@ static inline int one_record(size_t size, aimdb_buffer kind, size_t capacity, ai
     if (line != 0) return line;                                   \
   } while (0)
 
-/* Runs inside a function: what it returns is returned, if it is not 0. */
+/* Calls a program, and returns its result unless it is 0. */
 #define RUN(call)                  \
   do {                             \
     int line_of = (call);          \

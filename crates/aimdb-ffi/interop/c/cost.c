@@ -1,4 +1,4 @@
-/* What the boundary costs: measured by the bench `ffi`, and its allocations counted by a test. */
+/* The cost of a call through C: the bench `ffi` measures its time, and a test counts its allocations. */
 #include <pthread.h>
 
 #include "check.h"
@@ -10,7 +10,7 @@ static aimdb_consumer *consumers[2];
 static int line;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-/* Once for the process: what is measured is the calls. */
+/* Runs once per process, because the measurement is of the calls only. */
 static int open_both(void) {
   aimdb_builder *builder;
   OK(aimdb_builder_new(&builder));

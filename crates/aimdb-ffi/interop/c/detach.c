@@ -1,35 +1,41 @@
-/* A database is detached after its shutdown was asked for: by the caller, or by a tap. */
+/* A database is detached after the caller or a tap has requested its shutdown. */
 #include <pthread.h>
 
 #include "check.h"
 
 aimdb_status interop_shutdown_deadline(const aimdb_builder *builder, uint64_t deadline_us);
 
-/* Static where it is used: a tap that is cut off looks at it later. */
+/* Static where it is used: an aborted tap accesses it later. */
 struct slow {
   pthread_mutex_t lock;
   pthread_cond_t changed;
-  /* The tap stands still while this is so. */
-  int shut;
+  /* The tap blocks while this is true. */
+  int blocked;
   int calls;
   int seen;
   int freed;
-  /* A tap that asks for the shutdown itself: of which database, what it was told, and how long it then works. */
+  /* For a tap that requests the shutdown itself: its database, the status it received, and how long it then works. */
   aimdb_db *db;
-  aimdb_status asked;
+  aimdb_status requested;
   uint64_t work_us;
 };
 
-#define SLOW(shut) {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, shut, 0, 0, 0, NULL, AIMDB_PANIC, 0}
+#define SLOW(blocked) {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, blocked, 0, 0, 0, NULL, AIMDB_PANIC, 0}
 
-static void open_it(struct slow *slow) {
+static void print_report(aimdb_status detached, const aimdb_report *report) {
+  fprintf(stderr, "detach: %s; clean %d, drained %d, undelivered %d, aborted %d, unresponsive %d\n",
+          aimdb_status_text((int)detached), report->clean, (int)report->drained, (int)report->undelivered,
+          (int)report->aborted, (int)report->unresponsive);
+}
+
+static void unblock(struct slow *slow) {
   pthread_mutex_lock(&slow->lock);
-  slow->shut = 0;
+  slow->blocked = 0;
   pthread_cond_broadcast(&slow->changed);
   pthread_mutex_unlock(&slow->lock);
 }
 
-/* Waits until one of its counters has come so far. */
+/* Waits until one of its counters has reached `count`. */
 static int wait_for(struct slow *slow, const int *counter, int count) {
   for (int tries = 0; tries < 30000; tries++) {
     pthread_mutex_lock(&slow->lock);
@@ -48,12 +54,12 @@ static void on_slow_freed(void *user) {
   pthread_mutex_unlock(&slow->lock);
 }
 
-static int32_t on_value_stand_still(void *user, const void *value, size_t size, uint64_t missed) {
+static int32_t on_value_block(void *user, const void *value, size_t size, uint64_t lagged) {
   struct slow *slow = user;
-  (void)value, (void)size, (void)missed;
+  (void)value, (void)size, (void)lagged;
   pthread_mutex_lock(&slow->lock);
   slow->calls++;
-  while (slow->shut) pthread_cond_wait(&slow->changed, &slow->lock);
+  while (slow->blocked) pthread_cond_wait(&slow->changed, &slow->lock);
   slow->seen++;
   pthread_mutex_unlock(&slow->lock);
   return 0;
@@ -71,10 +77,10 @@ static void *get_until_it_ends(void *me) {
   return NULL;
 }
 
-/* The tap of `a` stands still with one value in hand and one in the queue; `b` is behind it, with a reader that waits. The
-   shutdown that was asked for has ten seconds; the detach has 300 ms, and they are what counts, also where the runtime
-   thread has begun with the shutdown before. */
-int detach_in_less_time_than_the_shutdown_has(uint32_t has_begun) {
+/* The tap of `a` blocks with one value in progress and one in the queue; a reader of `b` waits. The requested shutdown has a
+   deadline of ten seconds, the detach one of 300 ms. The deadline of the detach applies, also if the runtime thread has begun
+   the shutdown before. */
+int detach_with_a_shorter_deadline_than_the_shutdown(uint32_t has_begun) {
   static struct slow both[2] = {SLOW(1), SLOW(1)};
   static struct blocked readers[2] = {{NULL, AIMDB_PANIC}, {NULL, AIMDB_PANIC}};
   struct slow *slow = &both[has_begun != 0];
@@ -85,7 +91,7 @@ int detach_in_less_time_than_the_shutdown_has(uint32_t has_begun) {
   OK(aimdb_builder_new(&builder));
   OK(aimdb_configure_bytes(builder, "a", sizeof(uint64_t), AIMDB_QUEUE, 1));
   OK(aimdb_configure_bytes(builder, "b", sizeof(uint64_t), AIMDB_QUEUE, 1));
-  OK(aimdb_tap(builder, "a", on_value_stand_still, slow, on_slow_freed));
+  OK(aimdb_tap(builder, "a", on_value_block, slow, on_slow_freed));
   OK(aimdb_attach(builder, NULL, &db));
   OK(aimdb_producer_new(db, "a", &a));
   OK(aimdb_producer_new(db, "b", &b));
@@ -106,27 +112,26 @@ int detach_in_less_time_than_the_shutdown_has(uint32_t has_begun) {
   CHECK(!healthy);
   aimdb_report report;
   aimdb_status detached = aimdb_detach(db, 300000, &report);
-  fprintf(stderr, "detach: %s; clean %d, drained %d, left %d, cut off %d, stuck %d\n", aimdb_status_text((int)detached),
-          report.clean, (int)report.drained, (int)report.undelivered, (int)report.aborted, (int)report.unresponsive);
-  /* The tap's thread stands still, its stage does not: that one can be cut off. */
+  print_report(detached, &report);
+  /* The thread of the tap blocks, but its stage does not: the stage can be aborted. */
   CHECK(detached == AIMDB_OK);
   CHECK(!report.clean && report.aborted == 1 && report.unresponsive == 0);
   CHECK(report.undelivered == 2);
   char *json;
   OK(aimdb_report_json(db, &json));
-  CHECK(strstr(json, "\"aborted\":[\"a/tap\"]") != NULL);
+  CHECK(strstr(json, "\"aborted\":[{\"owner\":{\"record\":\"a\"},\"stage\":\"tap\"}]") != NULL);
   aimdb_string_free(json);
   CHECK(aimdb_set(a, &value, sizeof value) == AIMDB_CLOSED);
   CHECK(aimdb_set(b, &value, sizeof value) == AIMDB_CLOSED);
   CHECK(pthread_join(reader, NULL) == 0);
   CHECK(blocked->end == AIMDB_CLOSED);
-  /* Again is the same answer. */
+  /* A second detach returns the same report. */
   aimdb_report again;
   OK(aimdb_detach(db, 0, &again));
   CHECK(again.undelivered == report.undelivered && again.aborted == report.aborted);
 
   OK(aimdb_db_free(db));
-  open_it(slow);
+  unblock(slow);
   RUN(wait_for(slow, &slow->freed, 1));
   CHECK(slow->seen == 1);
   OK(aimdb_producer_free(a));
@@ -135,17 +140,17 @@ int detach_in_less_time_than_the_shutdown_has(uint32_t has_begun) {
   return 0;
 }
 
-static int32_t on_value_ask_and_work(void *user, const void *value, size_t size, uint64_t missed) {
+static int32_t on_value_request_and_work(void *user, const void *value, size_t size, uint64_t lagged) {
   struct slow *slow = user;
-  (void)value, (void)size, (void)missed;
+  (void)value, (void)size, (void)lagged;
   pthread_mutex_lock(&slow->lock);
-  while (slow->shut) pthread_cond_wait(&slow->changed, &slow->lock);
+  while (slow->blocked) pthread_cond_wait(&slow->changed, &slow->lock);
   aimdb_db *db = slow->db;
   uint64_t work_us = slow->calls == 0 ? slow->work_us : 0;
   pthread_mutex_unlock(&slow->lock);
-  aimdb_status asked = aimdb_request_shutdown(db);
+  aimdb_status requested = aimdb_request_shutdown(db);
   pthread_mutex_lock(&slow->lock);
-  slow->asked = asked;
+  slow->requested = requested;
   slow->calls++;
   pthread_mutex_unlock(&slow->lock);
   sleep_us(work_us);
@@ -155,9 +160,9 @@ static int32_t on_value_ask_and_work(void *user, const void *value, size_t size,
   return 0;
 }
 
-/* The tap asks for the shutdown, and works for longer than that has (0: the default). A detach without a limit waits for it,
-   and for what is in its queue. */
-int a_tap_works_past_the_deadline_of_the_shutdown_it_asked_for(uint64_t deadline_us, uint64_t work_us) {
+/* The tap requests the shutdown, and works past its deadline (0: the default). A detach without a limit waits for the tap, and
+   for the values in its queue. */
+int a_tap_works_past_the_deadline_of_the_shutdown_it_requested(uint64_t deadline_us, uint64_t work_us) {
   static struct slow both[2] = {SLOW(1), SLOW(1)};
   struct slow *slow = &both[deadline_us == 0];
   aimdb_builder *builder;
@@ -165,22 +170,21 @@ int a_tap_works_past_the_deadline_of_the_shutdown_it_asked_for(uint64_t deadline
   aimdb_producer *producer;
   OK(aimdb_builder_new(&builder));
   OK(aimdb_configure_bytes(builder, "a", sizeof(uint64_t), AIMDB_QUEUE, 4));
-  OK(aimdb_tap(builder, "a", on_value_ask_and_work, slow, on_slow_freed));
+  OK(aimdb_tap(builder, "a", on_value_request_and_work, slow, on_slow_freed));
   if (deadline_us != 0) OK(interop_shutdown_deadline(builder, deadline_us));
   OK(aimdb_attach(builder, NULL, &db));
   OK(aimdb_producer_new(db, "a", &producer));
   for (uint64_t value = 1; value <= 3; value++) OK(aimdb_set(producer, &value, sizeof value));
   slow->db = db;
   slow->work_us = work_us;
-  open_it(slow);
+  unblock(slow);
   RUN(wait_for(slow, &slow->calls, 1));
   aimdb_report report;
   aimdb_status detached = aimdb_detach(db, AIMDB_FOREVER, &report);
-  fprintf(stderr, "detach: %s; clean %d, drained %d, left %d, cut off %d, stuck %d\n", aimdb_status_text((int)detached),
-          report.clean, (int)report.drained, (int)report.undelivered, (int)report.aborted, (int)report.unresponsive);
-  /* Before any check: a tap that was cut off is waited for. */
+  print_report(detached, &report);
+  /* Before any check: an aborted tap must end first. */
   RUN(wait_for(slow, &slow->freed, 1));
-  CHECK(slow->asked == AIMDB_OK);
+  CHECK(slow->requested == AIMDB_OK);
   CHECK(detached == AIMDB_OK);
   CHECK(report.clean && report.aborted == 0 && report.unresponsive == 0 && report.undelivered == 0);
   CHECK(slow->seen == 3 && slow->freed == 1);

@@ -20,14 +20,14 @@ struct InteropReading {
   /** In degrees Celsius: measured, and allowed. */
   double celsius[2];
 };
-/* Else C and Rust would not mean the same bytes. */
+/* Fails to compile if the size in C is not the size in Rust. */
 typedef char interop_reading_has_32_bytes[sizeof(struct InteropReading) == 32 ? 1 : -1];
 #ifdef __cplusplus
 static_assert(alignof(struct InteropReading) == 8, "struct InteropReading has another alignment in Rust");
 #endif
 
 /** Declares a record of `struct InteropReading`; see `aimdb_configure_bytes`. */
-aimdb_status interop_reading_configure(const aimdb_builder *builder, const char *key, aimdb_buffer kind, size_t capacity);
+aimdb_status interop_reading_configure(const aimdb_builder *builder, const char *key, aimdb_buffer_kind kind, size_t capacity);
 /** See `aimdb_set`. */
 aimdb_status interop_reading_set(const aimdb_producer *producer, struct InteropReading value);
 /** See `aimdb_try_set`. */
@@ -47,23 +47,23 @@ aimdb_status interop_reading_get_many(const aimdb_consumer *consumer, struct Int
 /** See `aimdb_latest`. */
 aimdb_status interop_reading_latest(const aimdb_consumer *consumer, struct InteropReading *value);
 
-/** Holds another struct, has odd sizes, and no payloads. */
+/** Contains another struct, has fields of odd sizes, and no payloads. */
 struct InteropBatch {
   /** How many of the readings count. */
   uint8_t count;
   /** The readings. */
   struct InteropReading readings[2];
-  /** A name, ended by a zero. */
+  /** A name that ends with a NUL. */
   int8_t name[5];
 };
-/* Else C and Rust would not mean the same bytes. */
+/* Fails to compile if the size in C is not the size in Rust. */
 typedef char interop_batch_has_80_bytes[sizeof(struct InteropBatch) == 80 ? 1 : -1];
 #ifdef __cplusplus
 static_assert(alignof(struct InteropBatch) == 8, "struct InteropBatch has another alignment in Rust");
 #endif
 
 /** Declares a record of `struct InteropBatch`; see `aimdb_configure_bytes`. */
-aimdb_status interop_batch_configure(const aimdb_builder *builder, const char *key, aimdb_buffer kind, size_t capacity);
+aimdb_status interop_batch_configure(const aimdb_builder *builder, const char *key, aimdb_buffer_kind kind, size_t capacity);
 /** See `aimdb_set`. */
 aimdb_status interop_batch_set(const aimdb_producer *producer, struct InteropBatch value);
 /** See `aimdb_try_set`. */
@@ -83,19 +83,19 @@ aimdb_status interop_batch_get_many(const aimdb_consumer *consumer, struct Inter
 /** See `aimdb_latest`. */
 aimdb_status interop_batch_latest(const aimdb_consumer *consumer, struct InteropBatch *value);
 
-/** Is aligned to less than 8 bytes. */
+/** Has an alignment of less than 8 bytes. */
 struct InteropPoint {
   /** Three coordinates, so that two values side by side are not both aligned to 8. */
   float at[3];
 };
-/* Else C and Rust would not mean the same bytes. */
+/* Fails to compile if the size in C is not the size in Rust. */
 typedef char interop_point_has_12_bytes[sizeof(struct InteropPoint) == 12 ? 1 : -1];
 #ifdef __cplusplus
 static_assert(alignof(struct InteropPoint) == 4, "struct InteropPoint has another alignment in Rust");
 #endif
 
 /** Declares a record of `struct InteropPoint`; see `aimdb_configure_bytes`. */
-aimdb_status interop_point_configure(const aimdb_builder *builder, const char *key, aimdb_buffer kind, size_t capacity);
+aimdb_status interop_point_configure(const aimdb_builder *builder, const char *key, aimdb_buffer_kind kind, size_t capacity);
 /** See `aimdb_set`. */
 aimdb_status interop_point_set(const aimdb_producer *producer, struct InteropPoint value);
 /** See `aimdb_try_set`. */

@@ -1,8 +1,8 @@
-/* Links to an MQTT broker: JSON, an exported struct as JSON, and bytes as they are. */
+/* Links to an MQTT broker: JSON, an exported struct as JSON, and raw bytes. */
 #include "check.h"
 #include "interop_records.h"
 
-/* Waits until the links of both directions are up, so that nothing is published before somebody listens. */
+/* Waits until the links of both directions are connected, so that no message is published before its subscriber exists. */
 static int connected(aimdb_db *db) {
   for (int tries = 0; tries < 30000; tries++) {
     char *health;

@@ -1,4 +1,4 @@
-/* Many threads at one record. */
+/* Many threads on one record. */
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -42,7 +42,7 @@ struct reader {
 
 static int read_all(struct reader *me) {
   struct sample sample;
-  /* Of one writer's values, whoever gets them, none comes before an older one of the same reader. */
+  /* Each thread takes the values of one writer in the order in which they were written. */
   int64_t last[WRITERS] = {-1, -1, -1, -1};
   while ((me->end = aimdb_get(me->consumer, &sample, sizeof sample)) == AIMDB_OK) {
     CHECK(sample.writer < WRITERS);
@@ -83,7 +83,7 @@ int eight_threads_on_a_queue(uint32_t each) {
     CHECK(pthread_join(threads[READERS + n], NULL) == 0);
     CHECK(writers[n].line == 0);
   }
-  /* Everything is written. What is not read yet stays to be read. */
+  /* Every value is written. Values that are not read yet stay readable after the detach. */
   OK(aimdb_detach(db, LONG_US, NULL));
   uint64_t count = 0, sum = 0, expected = 0;
   for (int n = 0; n < READERS; n++) {
@@ -172,7 +172,7 @@ int detach_while_a_writer_is_blocked(void) {
   OK(aimdb_detach(db, LONG_US, NULL));
   CHECK(pthread_join(thread, NULL) == 0);
   CHECK(writer.line == 0);
-  /* What was accepted is still there. */
+  /* The accepted values are still readable. */
   struct sample sample;
   OK(aimdb_get(consumer, &sample, sizeof sample));
   OK(aimdb_get(consumer, &sample, sizeof sample));
@@ -207,7 +207,7 @@ int cancel_eight_threads(void) {
   }
   OK(aimdb_producer_cancel(producer));
   OK(aimdb_set(producer, &sample, sizeof sample));
-  /* There is always room in a ring, for however many. */
+  /* A ring always has room, for any number of values. */
   for (int n = 0; n < 1000; n++) OK(aimdb_set_many(producer, &sample, sizeof sample, 1, AIMDB_FOREVER, NULL));
   OK(aimdb_producer_resume(producer));
   OK(aimdb_producer_free(producer));
@@ -261,7 +261,7 @@ int batches_from_threads(void) {
     CHECK(pthread_join(threads[n], NULL) == 0);
     CHECK(writers[n].line == 0);
   }
-  /* A batch that does not fit in time says how much did. */
+  /* A batch that does not fit in time reports how many values did. */
   uint64_t values[20] = {0};
   size_t accepted = 0, count = 1;
   CHECK(aimdb_set_many(writers[0].producer, values, sizeof *values, 20, WHILE_US, &accepted) == AIMDB_TIMEOUT);

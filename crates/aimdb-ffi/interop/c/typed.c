@@ -11,7 +11,7 @@ int structs_by_value(void) {
   OK(aimdb_configure_bytes(builder, "bytes", sizeof(struct InteropReading), AIMDB_RING, 4));
   CHECK(aimdb_configure_bytes(builder, "reading", sizeof(struct InteropReading), AIMDB_QUEUE, 4) == AIMDB_WRONG_TYPE);
   CHECK(strstr(aimdb_last_error(), "`struct InteropReading` of 32 bytes") != NULL);
-  /* One has payloads for links, the other has none. */
+  /* The type of `batch` has no payloads for links. */
   CHECK(aimdb_link_to(builder, "batch", "mqtt://batch") == AIMDB_BAD_ARGUMENT);
   CHECK(strstr(aimdb_last_error(), "json") != NULL);
   OK(aimdb_attach(builder, NULL, &db));
@@ -32,7 +32,7 @@ int structs_by_value(void) {
   reading.number = 3;
   OK(interop_reading_set_timeout(readings, reading, 1000));
   reading.number = 4;
-  /* The general functions know its size. */
+  /* The general functions check the size only. */
   OK(aimdb_set(readings, &reading, sizeof reading));
   CHECK(interop_reading_try_set(readings, reading) == AIMDB_FULL);
   OK(interop_reading_latest(reader, &got));
@@ -58,7 +58,7 @@ int structs_by_value(void) {
   OK(interop_batch_get(batch_reader, &back));
   CHECK(back.count == 2 && back.readings[1].number == 9 && strcmp((char *)back.name, "abcd") == 0);
 
-  /* The same size is not the same type. */
+  /* Two types of the same size are different types. */
   CHECK(interop_reading_set(bytes, reading) == AIMDB_WRONG_TYPE);
   CHECK(strstr(aimdb_last_error(), "record `bytes` holds 32 bytes, but `struct InteropReading` was asked for") != NULL);
   CHECK(interop_reading_get(byte_reader, &got) == AIMDB_WRONG_TYPE);

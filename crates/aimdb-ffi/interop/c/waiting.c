@@ -1,4 +1,4 @@
-/* Descriptors, several consumers, time, and what there is to know. */
+/* Descriptors, waits for several consumers, timeouts, and the output about a database. */
 #include <poll.h>
 #include <pthread.h>
 
@@ -9,7 +9,7 @@ static int readable(int fd, int timeout_ms) {
   return poll(&poll_fd, 1, timeout_ms);
 }
 
-int a_descriptor_follows_what_there_is(void) {
+int a_descriptor_is_readable_while_there_is_a_value(void) {
   aimdb_db *db;
   ONE_RECORD(8, AIMDB_QUEUE, 4, &db);
   aimdb_producer *producer;
@@ -31,13 +31,13 @@ int a_descriptor_follows_what_there_is(void) {
       OK(aimdb_set(producer, &value, 8));
       OK(aimdb_set(producer, &value, 8));
       CHECK(readable(fd, 30000) == 1);
-      /* It stays so until somebody has looked in vain. */
+      /* It stays readable until a read has found the consumer empty. */
       OK(aimdb_get(consumer, &got, 8));
       CHECK(got == round && readable(fd, 0) == 1);
       OK(aimdb_get(consumer, &got, 8));
       CHECK(aimdb_get_timeout(consumer, &got, 8, 0) == AIMDB_TIMEOUT);
       CHECK(readable(fd, 0) == 0);
-      /* The other one would hold the writer back. */
+      /* The other consumer would hold the writer back. */
       OK(aimdb_get_timeout(consumers[1 - n], &got, 8, LONG_US));
       OK(aimdb_get_timeout(consumers[1 - n], &got, 8, LONG_US));
     }
@@ -46,7 +46,7 @@ int a_descriptor_follows_what_there_is(void) {
   OK(aimdb_consumer_fd(direct, &fd));
   CHECK(readable(fd, 0) == 0);
   OK(aimdb_detach(db, LONG_US, NULL));
-  /* The end is something to read. */
+  /* A drained record makes the descriptor readable. */
   CHECK(readable(fd, 30000) == 1);
   uint64_t got;
   CHECK(aimdb_try_get(direct, &got, 8) == AIMDB_CLOSED);
@@ -70,7 +70,7 @@ static void *take_all(void *me) {
   return NULL;
 }
 
-int a_descriptor_beside_a_blocked_thread(void) {
+int a_descriptor_and_a_blocked_thread_miss_no_value(void) {
   aimdb_db *db;
   ONE_RECORD(8, AIMDB_QUEUE, 4, &db);
   aimdb_producer *producer;
@@ -173,7 +173,7 @@ int timeouts(void) {
   return 0;
 }
 
-int what_there_is_to_know(void) {
+int metrics_health_graph_and_report(void) {
   aimdb_db *db;
   ONE_RECORD(8, AIMDB_RING, 2, &db);
   aimdb_producer *producer;
@@ -216,7 +216,7 @@ int what_there_is_to_know(void) {
   OK(aimdb_detach(db, LONG_US, &report));
   CHECK(report.clean && report.unresponsive == 0 && report.failures == 0);
   OK(aimdb_report_json(db, &text));
-  CHECK(strstr(text, "\"left\":[]") != NULL);
+  CHECK(strstr(text, "\"undelivered\":[]") != NULL);
   aimdb_string_free(text);
   OK(aimdb_producer_free(producer));
   OK(aimdb_consumer_free(consumer));
@@ -224,7 +224,7 @@ int what_there_is_to_know(void) {
   return 0;
 }
 
-static void *look_until_closed(void *consumer) {
+static void *try_until_closed(void *consumer) {
   uint64_t got;
   while (aimdb_try_get(consumer, &got, 8) != AIMDB_CLOSED) {
   }
@@ -240,7 +240,7 @@ int a_descriptor_is_armed_while_the_database_is_detached(void) {
     int fd;
     OK(aimdb_consumer_fd(consumer, &fd));
     pthread_t thread;
-    CHECK(pthread_create(&thread, NULL, look_until_closed, consumer) == 0);
+    CHECK(pthread_create(&thread, NULL, try_until_closed, consumer) == 0);
     sleep_us((uint64_t)round * 3);
     OK(aimdb_detach(db, LONG_US, NULL));
     CHECK(pthread_join(thread, NULL) == 0);

@@ -15,19 +15,19 @@ aimdb_ffi::export_record! {
 }
 
 aimdb_ffi::export_record! {
-    /// Holds another struct, has odd sizes, and no payloads.
+    /// Contains another struct, has fields of odd sizes, and no payloads.
     pub struct InteropBatch as interop_batch {
         /// How many of the readings count.
         pub count: u8,
         /// The readings.
         pub readings: [InteropReading; 2],
-        /// A name, ended by a zero.
+        /// A name that ends with a NUL.
         pub name: [i8; 5],
     }
 }
 
 aimdb_ffi::export_record! {
-    /// Is aligned to less than 8 bytes.
+    /// Has an alignment of less than 8 bytes.
     pub struct InteropPoint as interop_point {
         /// Three coordinates, so that two values side by side are not both aligned to 8.
         pub at: [f32; 3],

@@ -1,22 +1,23 @@
-//! The C programs that detach a database whose shutdown was asked for before. A program of their own: they wait for time.
+//! The C programs that detach a database whose shutdown was requested before. They are a test binary of their own, because
+//! they wait for deadlines.
 
 use aimdb_ffi_interop as c;
 
-const LINE: &str = "the line of the check that failed";
+const LINE: &str = "the line of the failed check";
 
 #[test]
 fn a_detach_right_after_a_request_has_its_own_deadline() {
-    assert_eq!(c::detach_in_less_time_than_the_shutdown_has(0), 0, "{LINE}");
+    assert_eq!(c::detach_with_a_shorter_deadline_than_the_shutdown(0), 0, "{LINE}");
 }
 
 #[test]
 fn a_detach_while_the_requested_shutdown_is_under_way_has_its_own_deadline() {
-    assert_eq!(c::detach_in_less_time_than_the_shutdown_has(1), 0, "{LINE}");
+    assert_eq!(c::detach_with_a_shorter_deadline_than_the_shutdown(1), 0, "{LINE}");
 }
 
 #[test]
-fn a_detach_without_a_limit_waits_for_a_tap_that_asked_for_the_shutdown() {
-    let line = c::a_tap_works_past_the_deadline_of_the_shutdown_it_asked_for(100_000, 2_000_000);
+fn a_detach_without_a_limit_waits_for_a_tap_that_requested_the_shutdown() {
+    let line = c::a_tap_works_past_the_deadline_of_the_shutdown_it_requested(100_000, 2_000_000);
     assert_eq!(line, 0, "{LINE}");
 }
 
@@ -24,6 +25,6 @@ fn a_detach_without_a_limit_waits_for_a_tap_that_asked_for_the_shutdown() {
 #[test]
 #[ignore = "takes 12 s; `--ignored` runs it"]
 fn a_detach_without_a_limit_waits_for_longer_than_the_default() {
-    let line = c::a_tap_works_past_the_deadline_of_the_shutdown_it_asked_for(0, 12_000_000);
+    let line = c::a_tap_works_past_the_deadline_of_the_shutdown_it_requested(0, 12_000_000);
     assert_eq!(line, 0, "{LINE}");
 }

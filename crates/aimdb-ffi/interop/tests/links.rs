@@ -11,6 +11,6 @@ fn values_make_a_round_trip_as_json_and_as_bytes() {
     let runtime = runtime.unwrap();
     let broker = runtime.block_on(EmbeddedBroker::start()).unwrap();
     let url = CString::new(broker.url()).unwrap();
-    assert_eq!(aimdb_ffi_interop::links_to_a_broker(&url), 0, "the line of the check that failed");
+    assert_eq!(aimdb_ffi_interop::links_to_a_broker(&url), 0, "the line of the failed check");
     runtime.block_on(broker.stop());
 }

@@ -1,4 +1,4 @@
-// As much of a test framework as these tests need: names, checks that are there in every build, and what a call threw.
+// A small test framework: named tests, checks that are active in every build, and the exceptions of calls.
 #ifndef CHECK_HPP
 #define CHECK_HPP
 
@@ -8,11 +8,11 @@
 #include <cstdlib>
 #include <string>
 
-// Ends the program: the first failure is the one to look at.
+// Ends the program at the first failed check.
 #define CHECK(condition)                                                                                               \
   do {                                                                                                                 \
     if (!(condition)) {                                                                                                \
-      std::fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);                                     \
+      std::fprintf(stderr, "%s:%d: check failed: %s\n", __FILE__, __LINE__, #condition);                                     \
       std::exit(1);                                                                                                    \
     }                                                                                                                  \
   } while (false)
@@ -28,7 +28,7 @@ template <class Body> void test(const char *name, Body body) {
   }
 }
 
-// What a call that must throw `Error` threw.
+// Returns the exception of a call that must throw `Error`.
 template <class Error = aimdb::error, class Call> Error thrown(Call call) {
   try {
     call();
@@ -41,17 +41,17 @@ template <class Error = aimdb::error, class Call> Error thrown(Call call) {
 
 inline bool contains(const std::string &text, const std::string &part) { return text.find(part) != std::string::npos; }
 
-// Checks that a call fails with this code, and a text in which all parts are.
+// Checks that a call fails with this code, and with a message that contains all parts.
 template <class Call, class... Parts> void fails(aimdb_status code, Call call, const Parts &...parts) {
   const aimdb::error error = thrown(call);
   if (error.code() == code && (contains(error.what(), parts) && ...)) {
     return;
   }
-  std::fprintf(stderr, "failed in another way: %d, %s\n", error.code(), error.what());
+  std::fprintf(stderr, "another failure than expected: %d, %s\n", error.code(), error.what());
   std::exit(1);
 }
 
-// A database with one record of T, whose key is `it`.
+// Returns a database with one record of T, whose key is `it`.
 template <class T> aimdb::database with(aimdb::buffer cfg) {
   aimdb::builder builder;
   builder.record<T>("it", cfg);

@@ -1,4 +1,4 @@
-// Who owns what, and which record holds which type.
+// Ownership of handles, and checks of record types.
 #include "check.hpp"
 
 #include <workshop.h>
@@ -19,7 +19,7 @@ struct other {
 };
 
 static void moving() {
-  test("what was moved from is empty, and says so", [] {
+  test("a moved-from handle is empty, and its calls throw AIMDB_NULL", [] {
     aimdb::database db = with<int>(aimdb::ring(4));
     producer first = db.producer<int>("it");
     aimdb_producer *raw = first.native_handle();
@@ -49,7 +49,7 @@ static void moving() {
     CHECK(writer.try_set(2));
   });
 
-  test("a released handle is whoever's it is given to", [] {
+  test("the caller owns a released handle", [] {
     const aimdb::database db = with<int>(aimdb::ring(4));
     aimdb_consumer *raw = db.consumer<int>("it").release();
     consumer adopted(raw);
@@ -60,16 +60,16 @@ static void moving() {
   });
 
   test("the destructor detaches, and handles may outlive it", [] {
-    consumer left;
+    consumer reader;
     producer writer;
     {
       const aimdb::database db = with<int>(aimdb::ring(4));
-      left = db.consumer<int>("it");
+      reader = db.consumer<int>("it");
       writer = db.producer<int>("it");
       writer.set(1);
     }
-    CHECK(left.get() == 1);
-    CHECK(thrown<aimdb::closed>([&] { left.get(); }).code() == AIMDB_CLOSED);
+    CHECK(reader.get() == 1);
+    CHECK(thrown<aimdb::closed>([&] { reader.get(); }).code() == AIMDB_CLOSED);
     thrown<aimdb::closed>([&] { writer.set(2); });
   });
 }
@@ -81,7 +81,7 @@ static void types() {
     fails(AIMDB_WRONG_SIZE, [&] { db.consumer<char>("it"); }, "`it`", "4 bytes", "1 bytes");
   });
 
-  test("an exported type is told from another of the same size", [] {
+  test("an exported type is not another type of the same size", [] {
     static_assert(sizeof(other) == sizeof(Reading));
     const aimdb::database plain = with<other>(aimdb::ring(4));
     fails(AIMDB_WRONG_TYPE, [&] { plain.producer<Reading>("it"); }, "`it`", "8 bytes", "struct Reading");
@@ -102,7 +102,7 @@ static void types() {
     CHECK(reader.get_many(rest, 9) == 2 && rest[1].celsius == 22.5f);
   });
 
-  test("JSON and bytes are told apart, both ways", [] {
+  test("a handle of bytes refuses a JSON record, and a handle of JSON a record of bytes", [] {
     const aimdb::database texts = with<aimdb::json>(aimdb::ring(4));
     fails(AIMDB_WRONG_TYPE, [&] { texts.producer<int>("it"); }, "`it`", "JSON");
     fails(AIMDB_WRONG_TYPE, [&] { texts.consumer<int>("it"); }, "`it`", "JSON");
@@ -111,12 +111,12 @@ static void types() {
     fails(AIMDB_WRONG_TYPE, [&] { numbers.consumer<aimdb::json>("it"); }, "`it`", "4 bytes", "JSON");
   });
 
-  test("a record that is not there is named, with those that are", [] {
+  test("the error of a missing record names it and the records that exist", [] {
     const aimdb::database db = with<int>(aimdb::ring(4));
     fails(AIMDB_NO_SUCH_RECORD, [&] { db.producer<int>("ti"); }, "`ti`", "`it`");
   });
 
-  test("a graph with faults is not started, and all of them are told", [] {
+  test("attach throws all findings of an invalid graph, and does not start it", [] {
     aimdb::builder builder;
     builder.record<int>("one", aimdb::ring(0)).record<int>("two", aimdb::queue(0));
     fails(AIMDB_BAD_GRAPH, [&] { std::move(builder).attach(); }, "`one`", "`two`");

@@ -15,26 +15,26 @@ AIMDB_EXPORTED(Reading, reading);
 using namespace std::chrono_literals;
 
 static void values() {
-  test("a tap gets every value in order, and how many it missed", [] {
+  test("a tap receives every value in order, and its lag", [] {
     aimdb::builder builder;
     std::vector<int> seen;
-    std::uint64_t missed = 0;
+    std::uint64_t lagged = 0;
     builder.record<int>("it", aimdb::queue(4)).tap<int>("it", [&](const int &value, std::uint64_t lost) {
       seen.push_back(value);
-      missed += lost;
+      lagged += lost;
     });
     const aimdb::database db = std::move(builder).attach();
     db.producer<int>("it").set_many(std::vector{1, 2, 3, 4, 5, 6, 7, 8});
     CHECK(db.detach().clean);
-    CHECK((seen == std::vector{1, 2, 3, 4, 5, 6, 7, 8}) && missed == 0);
+    CHECK((seen == std::vector{1, 2, 3, 4, 5, 6, 7, 8}) && lagged == 0);
   });
 
-  test("a tap that is slow on a ring is told what it missed", [] {
+  test("a slow tap on a ring receives the number of values it lost", [] {
     aimdb::builder builder;
-    std::uint64_t got = 0, missed = 0;
+    std::uint64_t got = 0, lagged = 0;
     builder.record<int>("it", aimdb::ring(2)).tap<int>("it", [&](int, std::uint64_t lost) {
       ++got;
-      missed += lost;
+      lagged += lost;
     });
     const aimdb::database db = std::move(builder).attach();
     const auto writer = db.producer<int>("it");
@@ -42,10 +42,10 @@ static void values() {
       writer.set(value);
     }
     db.detach();
-    CHECK(got + missed == 10'000);
+    CHECK(got + lagged == 10'000);
   });
 
-  test("a tap of JSON gets the text", [] {
+  test("a tap of JSON receives the string", [] {
     aimdb::builder builder;
     std::string seen;
     builder.record<aimdb::json>("it", aimdb::queue(4));
@@ -63,7 +63,7 @@ static void values() {
     fails(AIMDB_WRONG_SIZE, [&] { builder.tap<aimdb::json>("it", [](std::string_view) {}); }, "`it`", "JSON");
   });
 
-  test("a tap for another size that only the library sees fails at its first value", [] {
+  test("a tap for another size fails at its first value if only the library knows the size", [] {
     aimdb::builder builder;
     CHECK(aimdb_configure_bytes(builder.native_handle(), "it", 4, AIMDB_QUEUE, 4) == AIMDB_OK);
     builder.tap<double>("it", [](double) {});
@@ -74,7 +74,7 @@ static void values() {
   });
 }
 
-// Whether a tap got some values of T, and all of them aligned for it.
+// Whether a tap receives every value of T, and each value is aligned for T.
 template <class T> bool aligned(const T &value) {
   aimdb::builder builder;
   int seen = 0, misaligned = 0;
@@ -88,7 +88,7 @@ template <class T> bool aligned(const T &value) {
 }
 
 static void alignment() {
-  test("a tap gets its values aligned for its type, exported or bytes, small or large", [] {
+  test("the values of a tap are aligned for its type, exported or bytes, small or large", [] {
     static_assert(alignof(Reading) == 4 && sizeof(Reading) == sizeof(double));
     CHECK(aligned<char>('a') && aligned<int>(7) && aligned<double>(0.5));
     CHECK(aligned(std::array<double, 128>{}) && aligned(std::array<double, 129>{}));
@@ -103,19 +103,19 @@ static void alignment() {
     builder.tap<std::array<float, 2>>("it", [](const std::array<float, 2> &) {});
   });
 
-  test("where only the library sees it, no value comes to it that is not aligned", [] {
+  test("a tap receives no misaligned value if only the library knows the alignment", [] {
     aimdb::builder builder;
     CHECK(reading_configure(builder.native_handle(), "it", AIMDB_QUEUE, 4) == AIMDB_OK);
     std::size_t seen = 0;
     builder.tap<double>("it", [&](const double &) { ++seen; });
     const aimdb::database db = std::move(builder).attach();
     db.producer<Reading>("it").set({1, 20.5f});
-    // Where the library has put it is its own affair.
+    // The address of the value may or may not be aligned by chance.
     CHECK(db.detach().failures + seen == 1);
   });
 }
 
-// How often a function's data was destroyed. It moves, as std::unique_ptr does.
+// Counts how often the data of a function was destroyed. It is movable only, as std::unique_ptr is.
 struct counted {
   explicit counted(int &freed) : freed_(&freed, [](int *count) { ++*count; }) {}
   void operator()(int) const {}
@@ -123,7 +123,7 @@ struct counted {
 };
 
 static void ends() {
-  test("a tap that throws ends as failed, for the reason that it threw", [] {
+  test("a tap that throws ends as failed, with the message of the exception", [] {
     aimdb::builder builder;
     int calls = 0;
     builder.record<int>("it", aimdb::queue(4)).tap<int>("it", [&](int value) {
@@ -133,7 +133,7 @@ static void ends() {
       }
     });
     const aimdb::database db = std::move(builder).attach();
-    // The third has no reader any more.
+    // The tap does not read the third value.
     const auto writer = db.producer<int>("it");
     writer.set_many(std::vector{1, 2, 3});
     while (db.healthy()) {
@@ -143,7 +143,7 @@ static void ends() {
     CHECK(db.detach().failures == 1 && calls == 2);
   });
 
-  test("a tap's function is destroyed once: after the detach, or with the builder, or when it is refused", [] {
+  test("the function of a tap is destroyed once: at the detach, with the builder, or when the tap is refused", [] {
     int freed = 0;
     {
       aimdb::builder builder;
@@ -167,7 +167,7 @@ static void ends() {
     CHECK(freed == 3);
   });
 
-  test("a tap can ask for the end, but not wait for it", [] {
+  test("a tap can request a shutdown, but not wait for it", [] {
     aimdb::builder builder;
     std::atomic<const aimdb::database *> its{nullptr};
     std::atomic<bool> refused{false};
@@ -189,7 +189,7 @@ static void ends() {
   });
 }
 
-// The lines of a log. The hook is the whole process's and several threads may be in it at once, so each look takes the lock.
+// The lines of the log. Several threads of the process may call the callback at once, so each access takes the lock.
 struct lines_of_a_log {
   void add(std::string_view line) {
     const std::lock_guard<std::mutex> guard(lock_);
@@ -210,16 +210,16 @@ private:
 };
 
 static void logging() {
-  test("the log comes line by line, what its function throws stays outside of C, and it ends", [] {
+  test("the log callback receives each line, its exceptions do not reach C, and it can be removed", [] {
     auto lines = std::make_shared<lines_of_a_log>();
     aimdb::set_log(aimdb::log_level::info, [lines](aimdb::log_level level, std::string_view line) {
       CHECK(level <= aimdb::log_level::info);
       lines->add(line);
-      throw std::runtime_error("nobody hears this");
+      throw std::runtime_error("ignored");
     });
     with<int>(aimdb::ring(4)).detach();
     aimdb::clear_log();
-    // The function is destroyed when its last call has returned, which may be another thread's.
+    // The function is destroyed when its last call, perhaps on another thread, has returned.
     while (lines.use_count() != 1) {
       std::this_thread::sleep_for(1ms);
     }

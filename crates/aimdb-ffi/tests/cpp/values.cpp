@@ -1,4 +1,4 @@
-// What calls answer that do not wait, or not for long.
+// Results of calls that do not wait, or wait for a short time.
 #include "check.hpp"
 
 #include <array>
@@ -10,7 +10,7 @@
 using namespace std::chrono_literals;
 
 static void readers() {
-  test("try_get is empty before a value, and when it was taken", [] {
+  test("try_get is empty before a value is written, and after it was taken", [] {
     const aimdb::database db = with<int>(aimdb::ring(4));
     const auto reader = db.consumer<int>("it");
     CHECK(reader.try_get() == std::nullopt);
@@ -19,7 +19,7 @@ static void readers() {
     CHECK(reader.try_get() == std::nullopt);
   });
 
-  test("get_for and get_until give up when time is up", [] {
+  test("get_for and get_until are empty when their time has passed", [] {
     const aimdb::database db = with<int>(aimdb::ring(4));
     const auto reader = db.consumer<int>("it");
     const auto before = std::chrono::steady_clock::now();
@@ -32,7 +32,7 @@ static void readers() {
     CHECK(reader.get_until(std::chrono::steady_clock::time_point::min()) == 7);
   });
 
-  test("latest looks, and takes nothing", [] {
+  test("latest copies the value, and does not take it", [] {
     const aimdb::database db = with<int>(aimdb::latest());
     const auto reader = db.consumer<int>("it");
     CHECK(reader.latest() == std::nullopt);
@@ -40,14 +40,14 @@ static void readers() {
     CHECK(reader.latest() == 7 && reader.latest() == 7 && reader.get() == 7);
   });
 
-  test("a slow reader is told how many it missed", [] {
+  test("a slow reader has an exact lag", [] {
     const aimdb::database db = with<int>(aimdb::ring(2));
     const auto reader = db.consumer<int>("it");
     db.producer<int>("it").set_many(std::array{1, 2, 3, 4, 5});
     CHECK(reader.get() == 4 && reader.lagged() == 3);
   });
 
-  test("get_many takes what is there, up to its limit", [] {
+  test("get_many takes the values that are ready, up to its limit", [] {
     const aimdb::database db = with<int>(aimdb::queue(8));
     const auto reader = db.consumer<int>("it");
     db.producer<int>("it").set_many(std::array{1, 2, 3, 4, 5});
@@ -74,7 +74,7 @@ static void writers() {
     CHECK(writer.set_for(2, 5s) && reader.get() == 2);
   });
 
-  test("set_many tells how many it wrote, and throws when it could write none", [] {
+  test("set_many returns how many values it wrote, and throws when it wrote none", [] {
     const aimdb::database db = with<int>(aimdb::queue(3));
     const auto reader = db.consumer<int>("it");
     const auto writer = db.producer<int>("it");
@@ -90,7 +90,7 @@ static void writers() {
     CHECK(writer.set_many(values.data(), 0) == 0);
   });
 
-  test("a queue of a producer's own takes a burst", [] {
+  test("the queue of a producer with capacity takes a burst", [] {
     const aimdb::database db = with<int>(aimdb::queue(1));
     const auto reader = db.consumer<int>("it");
     const auto writer = db.producer_with_capacity<int>("it", 10);
@@ -105,7 +105,7 @@ static void writers() {
     CHECK(db.consumer_with_capacity<int>("it", 4).try_get() == std::nullopt);
   });
 
-  test("several takers of a mailbox have to be allowed", [] {
+  test("a mailbox has several takers only after shared", [] {
     aimdb::builder builder;
     builder.record<int>("one", aimdb::mailbox()).record<int>("many", aimdb::mailbox()).shared("many");
     const aimdb::database db = std::move(builder).attach();
@@ -114,7 +114,7 @@ static void writers() {
     CHECK(db.consumer<int>("many") != db.consumer<int>("many"));
   });
 
-  test("JSON goes there and back, and is checked", [] {
+  test("JSON is checked when it is written, and read unchanged", [] {
     const aimdb::database db = with<aimdb::json>(aimdb::queue(8));
     const auto reader = db.consumer<aimdb::json>("it");
     const auto writer = db.producer<aimdb::json>("it");
@@ -155,7 +155,7 @@ static void times() {
   });
 }
 
-// How many of this process's threads have this name.
+// The number of threads of this process with this name.
 static int threads(const std::string &wanted) {
   int count = 0;
   for (const auto &task : std::filesystem::directory_iterator("/proc/self/task")) {
@@ -167,7 +167,7 @@ static int threads(const std::string &wanted) {
 }
 
 static void reports() {
-  test("a database tells of itself", [] {
+  test("a database has health, graph, metrics and a report", [] {
     const aimdb::database db = with<int>(aimdb::ring(4));
     CHECK(db.healthy() && contains(db.health_json(), "Running"));
     CHECK(contains(db.graph_text(), "it") && contains(db.graph_json(), "\"it\""));
@@ -175,7 +175,7 @@ static void reports() {
     CHECK(db.report_json() == std::nullopt);
     const aimdb_report report = db.detach(1s);
     CHECK(report.clean && report.undelivered == 0);
-    CHECK(contains(db.report_json().value(), "\"left\""));
+    CHECK(contains(db.report_json().value(), "\"undelivered\""));
     CHECK(!db.healthy());
   });
 
@@ -187,13 +187,13 @@ static void reports() {
     options.drop_deadline = 1s;
     options.thread_name = "workshop";
     const aimdb::database db = std::move(builder).attach(options);
-    // The runtime's and its two workers'. A thread has its name a little after it has begun.
+    // The runtime thread and its two workers. A thread sets its name after it has started.
     while (threads("workshop") != 3) {
       std::this_thread::sleep_for(1ms);
     }
   });
 
-  test("the destructor gives up after the drop deadline", [] {
+  test("the destructor aborts the taps at the drop deadline", [] {
     aimdb::builder builder;
     builder.record<int>("it", aimdb::queue(4)).tap<int>("it", [](int) { std::this_thread::sleep_for(1s); });
     aimdb::options options;
@@ -203,7 +203,7 @@ static void reports() {
       const aimdb::database db = std::move(builder).attach(options);
       db.producer<int>("it").set_many(std::vector{1, 2, 3, 4});
     }
-    // All four would take four seconds, and the default deadline is two.
+    // The tap needs four seconds for all four values, and the default deadline is two seconds.
     CHECK(std::chrono::steady_clock::now() - before < 1900ms);
   });
 }

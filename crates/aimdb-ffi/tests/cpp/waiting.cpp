@@ -1,4 +1,4 @@
-// Calls that wait: what ends them, and waiting for several.
+// Calls that wait: how a wait ends, and waits for several consumers.
 #include "check.hpp"
 
 #include <poll.h>
@@ -33,7 +33,7 @@ static void loops() {
     CHECK((std::vector<int>(reader.begin(), reader.end()) == std::vector{1, 2, 3}));
   });
 
-  test("a loop is ended by cancel with an exception", [] {
+  test("cancel ends a loop with an exception", [] {
     const aimdb::database db = with<int>(aimdb::ring(4));
     const auto reader = db.consumer<int>("it");
     db.producer<int>("it").set(1);
@@ -79,7 +79,7 @@ static void cancelling() {
 }
 
 static void several() {
-  test("wait_any tells which consumer has something", [] {
+  test("wait_any returns the index of a consumer that has a value", [] {
     aimdb::builder builder;
     builder.record<int>("number", aimdb::ring(4)).record<aimdb::json>("text", aimdb::ring(4));
     const aimdb::database db = std::move(builder).attach();
@@ -100,7 +100,7 @@ static void several() {
     CHECK(aimdb::wait_any(aimdb::forever, number, text) == 0u);
   });
 
-  test("a descriptor is readable while there is something to take", [] {
+  test("a descriptor is readable while there is a value to take", [] {
     const aimdb::database db = with<int>(aimdb::ring(4));
     const auto reader = db.consumer<int>("it");
     pollfd entry{reader.fd(), POLLIN, 0};

@@ -15,7 +15,7 @@ use aimdb_core::{
     Producer, Reader, Record, Runtime, SubscribeError, TryProduceError, TryRecvError,
 };
 
-use super::{OpenRecord, RecordApi, RecordReader, Takers};
+use super::api::{OpenRecord, RecordApi, RecordReader, Takers};
 
 /// The async API, as the suite's subject: `Producer`, `Consumer` and `Reader`.
 ///

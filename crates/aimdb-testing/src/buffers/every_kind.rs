@@ -8,7 +8,7 @@ use aimdb_core::{
     TryRecvError,
 };
 
-use super::{
+use super::api::{
     KINDS, OpenRecord, RecordApi, RecordReader, Takers, assert_pending, open, produce_all,
     read_all, ring,
 };

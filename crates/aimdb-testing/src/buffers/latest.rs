@@ -4,7 +4,7 @@ use core::task::Poll;
 
 use aimdb_core::{BufferCfg::SingleLatest, Event, TryRecvError};
 
-use super::{
+use super::api::{
     OpenRecord, RecordApi, RecordReader, all_events, assert_pending, open, produce_all, read_all,
 };
 

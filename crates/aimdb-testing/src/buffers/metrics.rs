@@ -5,7 +5,9 @@ use core::task::Poll;
 use aimdb_core::BufferCfg::{Mailbox, SingleLatest};
 use aimdb_core::metrics::RecordMetrics;
 
-use super::{KINDS, OpenRecord, RecordApi, RecordReader, open, produce_all, queue, read_all, ring};
+use super::api::{
+    KINDS, OpenRecord, RecordApi, RecordReader, open, produce_all, queue, read_all, ring,
+};
 
 /// `(produced, overwritten, depth)`.
 fn totals(metrics: &RecordMetrics) -> (u64, u64, usize) {

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use aimdb_core::BufferCfg::{Mailbox, SingleLatest, SpmcQueue, SpmcRing};
 use aimdb_core::TryRecvError;
 
-use super::{
+use super::api::{
     KINDS, OpenRecord, RecordApi, RecordReader, Takers, assert_pending, queue, read_all, ring,
 };
 use crate::counted::{Counted, InstanceCounter};

@@ -6,7 +6,7 @@ use core::task::Poll;
 
 use aimdb_core::{Event, TryProduceError, TryRecvError};
 
-use super::{
+use super::api::{
     OpenRecord, RecordApi, RecordReader, Takers, all_events, assert_pending, open, produce_all,
     queue, read_all,
 };

@@ -5,7 +5,7 @@ use core::task::Poll;
 
 use aimdb_core::{Event, TryRecvError};
 
-use super::{
+use super::api::{
     OpenRecord, RecordApi, RecordReader, Takers, all_events, assert_pending, open, produce_all,
     read_all, ring,
 };

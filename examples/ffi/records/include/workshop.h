@@ -16,14 +16,14 @@ struct Reading {
   /** In degrees Celsius. */
   float celsius;
 };
-/* Else C and Rust would not mean the same bytes. */
+/* Fails to compile if the size in C is not the size in Rust. */
 typedef char reading_has_8_bytes[sizeof(struct Reading) == 8 ? 1 : -1];
 #ifdef __cplusplus
 static_assert(alignof(struct Reading) == 4, "struct Reading has another alignment in Rust");
 #endif
 
 /** Declares a record of `struct Reading`; see `aimdb_configure_bytes`. */
-aimdb_status reading_configure(const aimdb_builder *builder, const char *key, aimdb_buffer kind, size_t capacity);
+aimdb_status reading_configure(const aimdb_builder *builder, const char *key, aimdb_buffer_kind kind, size_t capacity);
 /** See `aimdb_set`. */
 aimdb_status reading_set(const aimdb_producer *producer, struct Reading value);
 /** See `aimdb_try_set`. */

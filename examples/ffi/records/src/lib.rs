@@ -1,8 +1,8 @@
 //! Run with `examples/ffi/run`.
 //!
-//! AimDB as a library for C and C++, with a record type that Rust defines and all three share by value. The library has
-//! the functions of `aimdb.h` and those of `include/workshop.h`; a program links it *instead of* `aimdb-ffi`'s, because
-//! handles of one library are none to the other.
+//! AimDB as a library for C and C++, with a struct that Rust defines and the three languages share by value. The library has the
+//! functions of `aimdb.h` and those of `include/workshop.h`. A program links it *instead of* `aimdb-ffi`'s own library, because
+//! a handle of one library is not valid in another.
 
 aimdb_ffi::export_record! {
     /// A measured temperature.

@@ -1,4 +1,4 @@
-//! The committed header is the one that this crate gives.
+//! The committed header is the one that this crate generates.
 #![allow(missing_docs)]
 
 use std::env;
@@ -7,7 +7,7 @@ use std::fs;
 use workshop_records::Reading;
 
 #[test]
-fn the_committed_header_is_what_the_crate_gives() {
+fn the_committed_header_is_the_generated_one() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/include/workshop.h");
     let generated = aimdb_ffi::header("WORKSHOP_H", &[Reading::C_DECLARATION]);
     if env::var_os("AIMDB_BLESS").is_some() {
