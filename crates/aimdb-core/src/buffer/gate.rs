@@ -6,10 +6,10 @@
 //! # States
 //!
 //! ```text
-//!         pause (+ PAUSE)                close: fetch_or(REFUSING)         close: fetch_or(CLOSED)
-//!   open ────────────────▶ paused       open or paused ──────────▶ refusing ─────────────▶ closed
-//!        ◀────────────────                              (the closer waits for the writer
-//!         drop of the last Pause                         that has its claim, if any)
+//!         pause (+ PAUSE)                  close: | REFUSING             close: | CLOSED
+//!   open ────────────────▶ paused     open ──────────────────▶ refusing ────────────────▶ closed
+//!        ◀────────────────            paused                   until no writer
+//!      drop of the last Pause                                  has a claim
 //! ```
 //!
 //! `REFUSING` and `CLOSED` are never cleared. Readers may pause a gate that is refusing or closed;

@@ -19,9 +19,9 @@
 //! value, releases the slot, and increments `head`.
 //!
 //! ```text
-//!   slot of head      count: head + 1 - capacity ──▶ claimed ──▶ count: head + 1
-//!   head              ·························································· ──▶ head + 1
-//!                     other writers may claim       │ one writer alone           │ other writers may claim
+//!   slot of head   count: head + 1 - capacity ──▶ claimed ──▶ count: head + 1
+//!   head           ────────────────────────────────────────────────────────────▶ head + 1
+//!   claims         any writer                    │ this writer alone            │ any writer
 //! ```
 //!
 //! Between its two steps, the release of the slot and the store of `head`, the writer is still
@@ -48,9 +48,9 @@
 //! # Closing
 //!
 //! The closer marks the [gate](super::gate), waits for the writer that has the slot of `head`, and
-//! marks the gate again. A writer that is between its two steps counts as active as well: otherwise
-//! a metric that loads `head` after the close could miss the last value. No reader is waited for.
-//! Readers receive what is held, and then see the second mark.
+//! marks the gate again. A slot that counts more than `head` shows the closer that its `head` is
+//! outdated and that a writer may be active in a later slot, so the closer looks again. The closer
+//! waits for no reader. Readers receive the values held, and then see the second mark.
 //!
 //! # Invariants
 //!

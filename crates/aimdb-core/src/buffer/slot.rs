@@ -21,8 +21,8 @@
 //! # Claiming
 //!
 //! ```text
-//!             claim (compare-and-swap)                               drop of the Claim (store)
-//!  state ──────────────────────────────▶ state | BUSY (| WRITING) ──────────────────────────────▶ state, as the claim left it
+//!          claim (compare-and-swap)                           drop of the Claim (store)
+//!  state ───────────────────▶ state | BUSY (| WRITING) ───────────────────▶ state of the claim
 //! ```
 //!
 //! The thread that sets `BUSY` has exclusive access to the value until it drops the [`Claim`],
@@ -43,7 +43,7 @@
 //!   without `BUSY`.
 //! - Without std every access is inside a [`CriticalSection`](crate::sync::CriticalSection),
 //!   because the word may consist of two halves there. A claim ends before the section does, so no
-//!   thread ever finds a slot busy.
+//!   operation finds a slot busy, except one that a `Clone` makes on its own record.
 //!
 //! # Orderings
 //!
@@ -334,7 +334,6 @@ impl<T> Claim<'_, T> {
         if !self.state.is_full() {
             return None;
         }
-        // Before the value moves out, so that no code path reads it twice.
         self.state.0 &= !FULL;
         // SAFETY: full, so there is a value; this claim is the only access; no longer full, so it
         // is not read again.
