@@ -58,6 +58,7 @@ fn wait_drained(subscription: &mut Subscription<u64>) {
     let mut cx = Context::from_waker(&waker);
     let mut end = pin!(poll_fn(|cx| subscription.poll_drained(cx)));
     let began = Instant::now();
+    // A wake-up between the poll and the park is not lost: `park_timeout` then returns at once.
     while end.as_mut().poll(&mut cx) == Poll::Pending {
         assert!(began.elapsed() < LOST, "the wake-up is lost");
         thread::park_timeout(LOST);
@@ -99,6 +100,8 @@ fn no_drain_of_a_shared_mailbox_is_missed() {
             hand_over
                 .send(Subscription::of_stage(&record, "waiter".into()))
                 .expect("the thread waits");
+            // The last command, and the close: from here on only the taker can end the other
+            // thread's wait.
             record.try_produce(1).expect("an open mailbox");
             record.close();
             meet(arrived, round);

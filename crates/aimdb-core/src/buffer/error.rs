@@ -51,6 +51,7 @@ pub struct ProduceError<T>(pub T);
 
 impl<T> fmt::Debug for ProduceError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the value, so that `T` need not implement `Debug`.
         f.write_str("ProduceError(..)")
     }
 }

@@ -6,9 +6,10 @@
 
 /// A value, or the number of values lost before it.
 ///
-/// The events of one reader are in the order of the record. The numbers of all
-/// [`Lagged`](Self::Lagged) events add up to [`Reader::lagged`](crate::Reader::lagged), as far as
-/// the reader has read. A queue loses no values, so its readers receive values only.
+/// The events of one reader are in the order of the record. If a reader receives nothing but
+/// events, the numbers of its [`Lagged`](Self::Lagged) events add up to
+/// [`Reader::lagged`](crate::Reader::lagged) once it has read everything. A queue loses no values,
+/// so its readers receive values only.
 ///
 /// ```
 /// use aimdb_core::Event;

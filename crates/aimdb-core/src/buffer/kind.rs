@@ -3,7 +3,7 @@
 //! [`BufferState`] is the part that does not depend on the type of the values: metrics and waits
 //! use it as a trait object, so that their code exists once. [`Kind`] is the path of a value;
 //! [`Buffer`](super::buffer::Buffer) calls it through a `match` on the four kinds, so that each
-//! call is inlined.
+//! call can be inlined.
 //!
 //! | | ring | queue | latest | mailbox |
 //! |---|---|---|---|---|
@@ -30,8 +30,8 @@
 //! # Waiting
 //!
 //! A task registers its waker and then asks [`Kind::may_sleep`], [`Kind::has_unread`] or
-//! [`BufferState::room`]. The first two revalidate with a read-modify-write: the [module](super)
-//! draws the race.
+//! [`BufferState::room`]. The first two revalidate with a read-modify-write; for the third the
+//! coordinator revalidates each cursor. The [module](super) draws the race.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -77,7 +77,8 @@ pub(crate) trait BufferState {
 /// How values enter and leave a buffer. Many threads may call all methods at once.
 ///
 /// `Clone` runs only in [`try_read`](Self::try_read) and [`read`](Self::read). It may panic: then
-/// the cursor, the counts and the value are as before. `Drop` of a value runs in no method.
+/// the value stays, and the cursor stays at its position, with the lag before it counted. `Drop` of
+/// a value runs in no method.
 pub(super) trait Kind<T: Clone>: BufferState {
     /// Writers wait for readers, so writers read cursors. Then every read locks its cursor by the
     /// lock bit: the writer must see a read finished before it reuses the cell.
@@ -138,6 +139,8 @@ pub(super) trait Kind<T: Clone>: BufferState {
     /// A reader that changes the answer afterwards sees everything that the caller wrote before.
     /// The default revalidates the reader's cursor, the word that its next read changes.
     fn has_unread(&self, cursor: &Cursor) -> Option<bool> {
+        // The position is current, because a read-modify-write read it. A head that is outdated
+        // does no harm: an open record is not drained, and for a closed one the task retries.
         Some(self.readable(cursor.revalidate()?) > 0)
     }
 
@@ -236,8 +239,8 @@ pub(super) struct RingIndex {
     /// The number of slots, not zero: the graph refuses a capacity of zero before any buffer is
     /// made.
     capacity: u64,
-    /// `capacity - 1`; all ones if the capacity is no power of two. No capacity has that mask,
-    /// because memory for 2^64 slots does not exist.
+    /// `capacity - 1`; all ones if the capacity is no power of two. No power of two that fits has
+    /// that mask.
     mask: u64,
 }
 

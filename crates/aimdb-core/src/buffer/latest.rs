@@ -90,6 +90,7 @@ impl<T> WritePermit<T> for LatestPermit<'_, T> {
         // The claim still shows the flags of the old value; `replace` clears them.
         let unread = claim.state().is_full() && !claim.state().is_read();
         let produced = claim.state().written() + 1;
+        // The claim makes this thread the only one that changes the count.
         if unread {
             increase(&latest.overwritten, 1);
         }
@@ -158,6 +159,7 @@ impl<T: Clone> Kind<T> for Latest<T> {
         if !state.is_available(guard.next() + 1) {
             return false;
         }
+        // The claim expects the state just checked, so no newer value can be in the slot.
         let Some(claim) = self.slot.claim(state) else { return false };
         read_clone(claim, guard, out);
         true

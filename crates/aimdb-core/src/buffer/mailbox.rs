@@ -177,12 +177,14 @@ impl<T: Clone> Kind<T> for Mailbox<T> {
         if !self.pending.load().is_full() {
             return false;
         }
+        // The taker takes whichever command the slot holds by now.
         let Some(mut claim) = self.pending.try_claim() else { return false };
         // `Relaxed`: the claim orders it.
         if self.replaced.load(Relaxed) > 0 {
             return false;
         }
         out.value = claim.take();
+        // `None` if another taker was faster.
         if out.value.is_some() {
             guard.advance(out.nth);
         }
@@ -203,6 +205,7 @@ impl<T: Clone> Kind<T> for Mailbox<T> {
                     return ReadOutcome::Closed;
                 }
             }
+            // A command that replaces the one seen above is taken instead.
             let claim = self.pending.claim_any();
             if claim.state().is_full() {
                 break claim;

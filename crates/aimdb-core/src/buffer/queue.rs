@@ -533,6 +533,7 @@ impl<T: Clone> Kind<T> for Queue<T> {
         let next = guard.next();
         let cell = self.cell(next);
         let pending_readers = cell.pending_readers(next);
+        // Not written yet. `read` decides whether it ever will be.
         if pending_readers == 0 {
             return false;
         }
@@ -552,6 +553,7 @@ impl<T: Clone> Kind<T> for Queue<T> {
             }
             copy
         });
+        // After the last access to the cell: a writer that sees the new position may reuse it.
         guard.advance(out.nth);
         true
     }
@@ -601,6 +603,7 @@ mod tests {
 
     fn queue_at(position: u64, word: u64) -> Queue<u64> {
         let queue = Queue::new(1).expect("one cell finds room");
+        // `Relaxed`, both: one thread.
         queue.head.word.store(position * ONE, Relaxed);
         queue.cells[0].word.store(word, Relaxed);
         queue

@@ -214,6 +214,8 @@ impl<T: Clone> Ring<T> {
     /// Claims the value at `position`, if it is present and no other thread has it.
     #[inline(always)]
     fn try_claim(&self, position: u64) -> Option<Claim<'_, T>> {
+        // One load and one compare-and-swap on the same word; no other word of the ring is loaded
+        // for a value.
         let slot = self.slot(position);
         let state = slot.load();
         if state.is_available(position + 1) { slot.claim(state) } else { None }
@@ -251,6 +253,7 @@ impl LostRaces<'_> {
             "the pause holds no writer back"
         );
         let _ = capacity;
+        // One pause for the whole read: it lasts until the reader has its claim.
         if self.count > LOSSES_BEFORE_PAUSE && self.pause.is_none() {
             self.pause = Some(self.gate.pause());
         }
@@ -275,6 +278,8 @@ impl<T> WritePermit<T> for RingPermit<'_, T> {
         // The claim still shows the flags of the old value; `replace` clears them.
         let unread = claim.state().is_full() && !claim.state().is_read();
         let evicted = claim.replace(value, head + 1);
+        // Increased before the claim is dropped: from then on another writer may increase the
+        // count.
         if unread {
             increase(&ring.writer.overwritten, 1);
         }

@@ -54,7 +54,8 @@ impl<T> Stash<T> {
         self.value.with(|stashed| {
             debug_assert!(stashed.is_none(), "a stash holds one value");
             *stashed = value;
-            // Pairs with the `Acquire` load in `is_full`.
+            // Pairs with the `Acquire` load in `is_full`. After the value, so that a thread that
+            // sees the flag finds the value under the lock.
             self.full.store(true, Release);
         });
     }
