@@ -25,8 +25,9 @@
 //! values that a writer has written and not yet published.
 //!
 //! ```text
-//!   cell of p, three readers     (p + 1, 3) ──▶ (p + 1, 2) ──▶ (p + 1, 1)     the last one moves the
-//!                                    clone, − 1     clone, − 1                value out, no decrement
+//!   cell of p, three readers    (p + 1, 3) ─────────▶ (p + 1, 2) ─────────▶ (p + 1, 1)
+//!                                         clone, − 1           clone, − 1    the last one moves
+//!                                                                            the value out
 //! ```
 //!
 //! Two readers that clone the last copies at the same time may both have seen a count of two. The

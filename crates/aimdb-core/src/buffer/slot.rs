@@ -1,6 +1,6 @@
 //! Storage for one value, with an atomic word that says what the slot holds and who may access it.
 //!
-//! A ring has one slot for each position, a latest record and a mailbox have one slot each. A queue
+//! A ring has `capacity` slots, a latest record and a mailbox have one slot each. A queue
 //! guards its cells with cursors instead: see [`queue`](super::queue).
 //!
 //! # The word
