@@ -1,4 +1,37 @@
 //! The common interface of the four kinds of buffer.
+//!
+//! [`BufferState`] is the part that does not depend on the type of the values: metrics and waits
+//! use it as a trait object, so that their code exists once. [`Kind`] is the path of a value;
+//! [`Buffer`](super::buffer::Buffer) calls it through a `match` on the four kinds, so that each
+//! call can be inlined.
+//!
+//! | | ring | queue | latest | mailbox |
+//! |---|---|---|---|---|
+//! | write permit | claim of the slot of `head` | lock of the head | claim of the slot | claim of the slot |
+//! | refuses a writer | closed | full, closed | closed | closed |
+//! | a read | clones | moves out, or clones for a further reader | clones | moves out |
+//! | a cursor's position | the position of the next value | the same | the same | commands taken |
+//! | word that a sleeping reader revalidates | its slot | the head | the slot | the slot |
+//!
+//! # Writing
+//!
+//! [`Kind::try_reserve`] or [`Kind::reserve`] gives the writer a [`WritePermit`]. The writer moves
+//! its value into the permit, which ends with that. Between the two the value stays with the
+//! caller, so a refused write needs no way back for it. The value pushed out returns in
+//! [`Written::evicted`]; the writer wakes the readers first and drops that value last.
+//!
+//! # Reading
+//!
+//! The reader locks its cursor ([`Kind::lock`]) and calls [`Kind::try_read`], or [`Kind::read`] if
+//! that found nothing. Both write into a [`ReadResult`] and advance the cursor by one for a value.
+//! The drop of the [`CursorGuard`] publishes the position. The reader wakes other waiters after
+//! that.
+//!
+//! # Waiting
+//!
+//! A task registers its waker and then asks [`Kind::may_sleep`], [`Kind::has_unread`] or
+//! [`BufferState::room`]. The first two revalidate with a read-modify-write; for the third the
+//! coordinator revalidates each cursor. The [module](super) draws the race.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -8,35 +41,47 @@ use super::slot::Claim;
 
 /// The state of a buffer, independent of the type of its values.
 ///
-/// The caller must be inside a critical section or hold a lock, as for every access to a buffer's words.
+/// The caller must be inside a critical section or hold a lock, as for every access to a buffer's
+/// words. While values move, each answer may be outdated by the time it is used. A position passed
+/// in may be outdated as well: no function panics or overflows because of that.
 pub(crate) trait BufferState {
-    /// The number of values accepted.
+    /// The number of values accepted. It never decreases.
     fn produced(&self) -> u64;
 
-    /// The number of values that left before any reader received them.
+    /// The number of values that left before any reader received them: overwritten in a ring or a
+    /// latest record, replaced in a mailbox, accepted without readers in a queue.
     fn overwritten(&self) -> u64;
 
-    /// The number of values held. `slowest` is the position of the slowest reader, `None` without readers.
+    /// The number of values held. `slowest` is the position of the slowest reader, `None` without
+    /// readers; only a queue uses it.
     fn depth(&self, slowest: Option<u64>) -> usize;
 
-    /// The number of values that the reader at `next` can receive.
+    /// The number of values that the reader at `next` can receive, without those it has lost.
     fn readable(&self, next: u64) -> u64;
 
-    /// The number of values that the reader at `next` has lost and not yet counted.
+    /// The number of values that the reader at `next` has lost and not yet counted. The reader
+    /// counts them at its next read; metrics add them until then.
     fn missed(&self, next: u64) -> u64;
 
-    /// The number of values that can be accepted, if the slowest reader is at `slowest`.
+    /// The number of values that can be accepted, if the slowest reader is at `slowest`. Only a
+    /// queue has a limit.
     fn room(&self, _slowest: Option<u64>) -> u64 {
         u64::MAX
     }
 
-    /// Whether the record is closed.
+    /// Whether the record is closed. Every value accepted before is visible to a caller that
+    /// receives `true`. May be called outside a critical section.
     fn is_closed(&self) -> bool;
 }
 
 /// How values enter and leave a buffer. Many threads may call all methods at once.
+///
+/// `Clone` runs only in [`try_read`](Self::try_read) and [`read`](Self::read). It may panic: then
+/// the value stays, and the cursor stays at its position, with the lag before it counted. `Drop` of
+/// a value runs in no method.
 pub(super) trait Kind<T: Clone>: BufferState {
-    /// Writers wait for readers, so writers read cursors.
+    /// Writers wait for readers, so writers read cursors. Then every read locks its cursor by the
+    /// lock bit: the writer must see a read finished before it reuses the cell.
     const GATED: bool = false;
 
     /// The right to write the next value.
@@ -44,17 +89,25 @@ pub(super) trait Kind<T: Clone>: BufferState {
     where
         Self: 'k;
 
-    /// Reserves the next position at the first attempt, if no other writer is active and there certainly is room.
+    /// Reserves the next position at the first attempt, if no other writer is active and there
+    /// certainly is room. `None` says only that [`reserve`](Self::reserve) must decide.
     ///
-    /// This and [`try_read`](Self::try_read) are the cost of a value. Everything rarer is in [`reserve`](Self::reserve) and
-    /// [`read`](Self::read).
+    /// This and [`try_read`](Self::try_read) are the cost of a value. Everything rarer is in
+    /// [`reserve`](Self::reserve) and [`read`](Self::read), which the buffer calls from `#[cold]`
+    /// functions.
     fn try_reserve(&self) -> Option<Self::Permit<'_>>;
 
-    /// Reserves the next position. Waits for other writers that are active, never for room. `slowest` returns the position
-    /// of the slowest reader.
+    /// Reserves the next position. Waits for other writers that are active, never for room.
+    /// `slowest` returns the position of the slowest reader.
+    ///
+    /// # Errors
+    ///
+    /// [`ReserveError::Closed`] once the record closes, also during the wait, and
+    /// [`ReserveError::Full`] for a queue without room.
     fn reserve(&self, slowest: impl FnOnce() -> u64) -> Result<Self::Permit<'_>, ReserveError>;
 
-    /// Locks a cursor for reading.
+    /// Locks a cursor for reading. A reader that has the cursor to itself needs no lock bit unless
+    /// the kind is [`GATED`](Self::GATED).
     #[inline(always)]
     fn lock<'c>(&self, cursor: &'c Cursor, access: Access) -> CursorGuard<'c> {
         if access == Access::Exclusive && !Self::GATED {
@@ -64,36 +117,47 @@ pub(super) trait Kind<T: Clone>: BufferState {
         }
     }
 
-    /// Reads the next value, if it is present and no other thread has it.
+    /// Reads the next value, if it is present and no other thread has it. `false` leaves the
+    /// cursor, `out` and the buffer unchanged, and says only that [`read`](Self::read) must decide.
     fn try_read(&self, guard: &mut CursorGuard<'_>, out: &mut ReadResult<T>) -> bool;
 
     /// Reads the next value that is still present. The cursor counts the values lost before it.
+    /// Waits for threads that have the slot of that value, never for a value.
     fn read(&self, guard: &mut CursorGuard<'_>, out: &mut ReadResult<T>) -> ReadOutcome;
 
-    /// Whether a reader at `next` that found nothing, and has registered its waker, may sleep. Otherwise there is a value by
-    /// now, or a writer is active, and the reader must retry.
+    /// Whether a reader at `next` that found nothing, and has registered its waker, may sleep.
+    /// Otherwise there is a value by now, or a writer is active, or the record is closed, and the
+    /// reader must retry.
     ///
     /// A writer that adds a value afterwards sees everything that the caller wrote before.
     fn may_sleep(&self, next: u64) -> bool;
 
-    /// Whether the reader of `cursor` has values to read, for a task that waits until the record is drained and has
-    /// registered its waker. `None` if an active reader or writer may change the answer, so that the task must retry.
+    /// Whether the reader of `cursor` has values to read, for a task that waits until the record is
+    /// drained and has registered its waker. `None` if an active reader or writer may change the
+    /// answer, so that the task must retry.
     ///
     /// A reader that changes the answer afterwards sees everything that the caller wrote before.
+    /// The default revalidates the reader's cursor, the word that its next read changes.
     fn has_unread(&self, cursor: &Cursor) -> Option<bool> {
+        // The position is current, because a read-modify-write read it. A head that is outdated
+        // does no harm: an open record is not drained, and for a closed one the task retries.
         Some(self.readable(cursor.revalidate()?) > 0)
     }
 
     /// The position of a new reader.
     fn start(&self) -> u64;
 
-    /// Accepts no more values, except those of writers that have their permit. Waits for such a writer, never for a reader,
-    /// whose `Clone` may take long.
+    /// Accepts no more values, except those of writers that have their permit. Waits for such a
+    /// writer, never for a reader, whose `Clone` may take long. When this returns, every accepted
+    /// value is visible. A second call changes nothing.
     fn close(&self);
 }
 
-/// The right to write one value. Dropped, it is unused.
+/// The right to write one value. Dropped, it is unused. While it exists, no other writer of the
+/// record is active, so it exists for a few instructions and never across user code.
 pub(super) trait WritePermit<T> {
+    /// Stores the value, publishes it, and ends the permit. Infallible, because the permit is the
+    /// proof that the value fits.
     fn write(self, value: T) -> Written<T>;
 }
 
@@ -101,37 +165,50 @@ pub(super) trait WritePermit<T> {
 pub(super) struct Written<T> {
     /// The value that was pushed out, for the writer to drop once it holds no lock.
     pub(super) evicted: Option<T>,
-    /// The number of values accepted so far.
+    /// The number of values accepted so far, this one included. The buffer notes the time of the
+    /// newest value by it.
     pub(super) produced: u64,
 }
 
-/// Why no permit was given.
+/// Why no permit was given. The value is still with the caller.
 #[derive(Clone, Copy)]
 pub(super) enum ReserveError {
+    /// The queue's slowest reader has not received a value that is `capacity` positions before.
+    /// Temporary.
     Full,
+    /// The record accepts no more values. Final.
     Closed,
 }
 
-/// The result of a read. Values are moved in place, not through return values: see DESIGN.md, "Values move in place".
+/// The result of a read. Values are moved in place, not through return values: see DESIGN.md,
+/// "Values move in place".
 pub(super) struct ReadResult<T> {
-    /// The index of the value within this read, counted from one.
+    /// The index of the value within this read, counted from one. The caller sets it. The first
+    /// value of a read also says that the reader has finished with those of the read before.
     pub(super) nth: u64,
+    /// The value received. `None` before the read, and if there is none.
     pub(super) value: Option<T>,
-    /// The number that the buffer gave the value, not zero. A mailbox numbers its commands.
+    /// The number that the buffer gave the value, not zero, because the cursor notes an empty stash
+    /// by zero. A mailbox numbers its commands, for their
+    /// [return](super::mailbox::Mailbox::give_back); in the other kinds it is one.
     pub(super) number: u64,
-    /// The original of a value whose last two readers cloned it at the same time, for the reader to drop once it holds no
-    /// lock.
+    /// The original of a value whose last two readers cloned it at the same time, for the reader to
+    /// drop once it holds no lock. Only a queue sets it.
     pub(super) evicted: Option<T>,
 }
 
 impl<T> ReadResult<T> {
+    /// An empty result, for the `nth` value of a read.
     #[inline(always)]
     pub(super) const fn nth(nth: u64) -> Self {
         Self { nth, value: None, number: 1, evicted: None }
     }
 }
 
-/// Clones the claimed value for the reader.
+/// Clones the claimed value for the reader. The claim must be on a full slot.
+///
+/// A `Clone` that panics drops the claim on the way out: the slot is as before, and the cursor has
+/// not advanced.
 #[inline(always)]
 pub(super) fn read_clone<T: Clone>(
     mut claim: Claim<'_, T>,
@@ -139,6 +216,7 @@ pub(super) fn read_clone<T: Clone>(
     out: &mut ReadResult<T>,
 ) {
     out.value = claim.value().cloned();
+    // After the `Clone`: a value whose `Clone` panicked was not received.
     claim.mark_read();
     guard.advance(out.nth);
 }
@@ -146,31 +224,40 @@ pub(super) fn read_clone<T: Clone>(
 /// How a read ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReadOutcome {
+    /// A value is in the [`ReadResult`], and the cursor has advanced.
     Value,
+    /// There is no value yet, and the record was open.
     Empty,
+    /// The record is closed and drained for this reader: no value will follow.
     Closed,
 }
 
-/// The index of a position in a ring. Where the capacity is a power of two it is a mask, because a division costs as much
-/// as the rest of a read.
+/// The index of a position in a ring. Where the capacity is a power of two it is a mask, because a
+/// division costs as much as the rest of a read.
 #[derive(Clone, Copy)]
 pub(super) struct RingIndex {
+    /// The number of slots, not zero: the graph refuses a capacity of zero before any buffer is
+    /// made.
     capacity: u64,
-    /// All ones if the capacity is no power of two.
+    /// `capacity - 1`; all ones if the capacity is no power of two. No power of two that fits has
+    /// that mask.
     mask: u64,
 }
 
 impl RingIndex {
+    /// The index for this many slots.
     pub(super) fn new(capacity: usize) -> Self {
         let capacity = capacity as u64;
         Self { capacity, mask: if capacity.is_power_of_two() { capacity - 1 } else { u64::MAX } }
     }
 
+    /// The number of slots, as a number of positions.
     #[inline(always)]
     pub(super) const fn capacity(self) -> u64 {
         self.capacity
     }
 
+    /// The index of the slot of `position`: less than the capacity.
     #[inline(always)]
     pub(super) const fn of(self, position: u64) -> usize {
         if self.mask == u64::MAX {
@@ -181,13 +268,20 @@ impl RingIndex {
     }
 }
 
-/// A buffer asked for more memory than the allocator has.
+/// A buffer asked for more memory than the allocator has. The builder reports it as a finding of
+/// the record, instead of an abort of the process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NoMemory {
+    /// The size of the slots together.
     pub(crate) bytes: usize,
 }
 
-/// Allocates the slots of a buffer as one block.
+/// Allocates the slots of a buffer as one block, when the record is built. Values need no further
+/// allocation.
+///
+/// # Errors
+///
+/// [`NoMemory`] if the allocator refuses the block, or its size overflows.
 pub(super) fn allocate_slots<S>(
     capacity: usize,
     mut slot: impl FnMut() -> S,

@@ -1,7 +1,35 @@
-//! `SingleLatest`: the current value. Writers never wait for the progress of a reader; readers skip to the newest value.
+//! `SingleLatest`: the current value. Writers never wait for the progress of a reader; readers skip
+//! to the newest value.
 //!
-//! One [`Slot`] whose state counts the values. Writers and readers claim it whatever it holds: the newest value is the next
-//! one for every reader.
+//! One [`Slot`] whose state counts the values. Writers and readers claim it whatever it holds: the
+//! newest value is the next one for every reader. The value with the number `n` (counted from one)
+//! has the position `n - 1`.
+//!
+//! # Writing
+//!
+//! A writer claims the slot, asks the [gate](super::gate), replaces the value, and releases the
+//! slot. The claim is the lock of the record: writers take turns, and a writer waits for a reader's
+//! `Clone` of the current value. The count in the slot's word is the head, so no other word changes
+//! for a value, except `overwritten`.
+//!
+//! # Reading
+//!
+//! A reader whose position equals the head has received the current value. Otherwise it claims the
+//! slot, clones the value, and moves to the head. Positions between its own and the newest one
+//! count as lag. The value stays in the slot for the other readers.
+//!
+//! A new reader starts one position before the head, so that it receives the current value at once.
+//!
+//! # Closing
+//!
+//! The closer marks the gate, waits until no writer has the slot, and marks the gate again. The
+//! current value stays: a reader that has not received it receives it, and then the close.
+//!
+//! # Invariants
+//!
+//! - The slot is empty only before the first value.
+//! - The gate is open or refusing, never paused: a reader here needs one claim and cannot lose a
+//!   race for a position.
 
 use super::cursor::{CursorGuard, increase};
 use super::gate::WriteGate;
@@ -14,13 +42,18 @@ use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The storage of a latest record.
 pub(super) struct Latest<T> {
+    /// The current value. On a cache line of its own, because every write and every read changes
+    /// its word.
     slot: CachePadded<Slot<T>>,
+    /// Closes the record.
     gate: WriteGate,
-    /// Changed under a claim to write.
+    /// The number of values that were replaced before any reader received them. Changed under a
+    /// claim to write.
     overwritten: AtomicU64,
 }
 
 impl<T: Clone> Latest<T> {
+    /// An empty latest record.
     pub(super) fn new() -> Self {
         Self {
             slot: CachePadded::new(Slot::new()),
@@ -29,20 +62,24 @@ impl<T: Clone> Latest<T> {
         }
     }
 
+    /// The number of values accepted: the position after the current value.
     #[inline]
     fn head(&self) -> u64 {
         self.slot.load().written()
     }
 
-    /// A clone of the newest value.
+    /// A clone of the newest value; `None` before the first one. Waits for another claim of the
+    /// slot.
     pub(super) fn latest(&self) -> Option<T> {
         self.slot.claim_any().value().cloned()
     }
 }
 
-/// The right to write the next value.
+/// The right to write the next value. Dropped, it releases the slot as it was.
 pub(super) struct LatestPermit<'l, T> {
+    /// The record, for its count of overwritten values.
     latest: &'l Latest<T>,
+    /// The claim on the slot, with the old value still in it.
     claim: Claim<'l, T>,
 }
 
@@ -50,8 +87,10 @@ impl<T> WritePermit<T> for LatestPermit<'_, T> {
     #[inline(always)]
     fn write(self, value: T) -> Written<T> {
         let Self { latest, mut claim } = self;
+        // The claim still shows the flags of the old value; `replace` clears them.
         let unread = claim.state().is_full() && !claim.state().is_read();
         let produced = claim.state().written() + 1;
+        // The claim makes this thread the only one that changes the count.
         if unread {
             increase(&latest.overwritten, 1);
         }
@@ -60,6 +99,7 @@ impl<T> WritePermit<T> for LatestPermit<'_, T> {
 }
 
 impl<T: Clone> BufferState for Latest<T> {
+    /// The slot counts the values.
     fn produced(&self) -> u64 {
         self.head()
     }
@@ -69,14 +109,17 @@ impl<T: Clone> BufferState for Latest<T> {
         self.overwritten.load(Relaxed)
     }
 
+    /// One from the first value on: the current value is held, whether it was read or not.
     fn depth(&self, _slowest: Option<u64>) -> usize {
         usize::from(self.head() > 0)
     }
 
+    /// At most one.
     fn readable(&self, next: u64) -> u64 {
         u64::from(next < self.head())
     }
 
+    /// The positions between the reader and the newest value.
     fn missed(&self, next: u64) -> u64 {
         self.head().saturating_sub(1).saturating_sub(next)
     }
@@ -93,12 +136,15 @@ impl<T: Clone> Kind<T> for Latest<T> {
     where
         Self: 'k;
 
+    /// Fails also while a reader clones the current value.
     #[inline(always)]
     fn try_reserve(&self) -> Option<LatestPermit<'_, T>> {
         let claim = self.slot.try_claim_to_write()?;
         if self.gate.is_open() { Some(LatestPermit { latest: self, claim }) } else { None }
     }
 
+    /// Waits for the claims of other threads. A gate that is not open refuses writers here, because
+    /// no reader of a latest record pauses it. Never [`ReserveError::Full`].
     fn reserve(&self, _slowest: impl FnOnce() -> u64) -> Result<LatestPermit<'_, T>, ReserveError> {
         match self.slot.claim_any_to_write(|| self.gate.is_refusing()) {
             Some(claim) if self.gate.is_open() => Ok(LatestPermit { latest: self, claim }),
@@ -106,17 +152,20 @@ impl<T: Clone> Kind<T> for Latest<T> {
         }
     }
 
+    /// `false` if the reader has the current value, lags, or finds the slot claimed.
     #[inline(always)]
     fn try_read(&self, guard: &mut CursorGuard<'_>, out: &mut ReadResult<T>) -> bool {
         let state = self.slot.load();
         if !state.is_available(guard.next() + 1) {
             return false;
         }
+        // The claim expects the state just checked, so no newer value can be in the slot.
         let Some(claim) = self.slot.claim(state) else { return false };
         read_clone(claim, guard, out);
         true
     }
 
+    /// Clones the current value and counts the skipped positions as lag before the `Clone`.
     fn read(&self, guard: &mut CursorGuard<'_>, out: &mut ReadResult<T>) -> ReadOutcome {
         let next = guard.next();
         if self.head() <= next {
@@ -129,6 +178,8 @@ impl<T: Clone> Kind<T> for Latest<T> {
             }
         }
         let claim = self.slot.claim_any();
+        // A writer may have replaced the value since the look at the head. The claim shows the
+        // newest one, and its count is greater than `next` in any case.
         let missed = claim.state().written() - 1 - next;
         if missed > 0 {
             guard.skip_lagged(missed);
@@ -137,6 +188,7 @@ impl<T: Clone> Kind<T> for Latest<T> {
         ReadOutcome::Value
     }
 
+    /// The slot's word is the one that every writer changes.
     fn may_sleep(&self, next: u64) -> bool {
         self.slot.revalidate().is_some_and(|state| state.written() <= next) && !self.is_closed()
     }
@@ -146,6 +198,7 @@ impl<T: Clone> Kind<T> for Latest<T> {
         self.head().saturating_sub(1)
     }
 
+    /// Waits for a writer that has the slot, not for a reader's `Clone`.
     fn close(&self) {
         self.gate.close(|| self.slot.load_seq_cst().is_being_written());
     }

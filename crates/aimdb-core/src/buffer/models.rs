@@ -1,12 +1,34 @@
-//! The protocols of the buffers, explored by loom: every interleaving of a few operations, and every value that a weak
-//! memory may show them. Each model is named after its race.
+//! The protocols of the buffers, explored by loom: every interleaving of a few operations, and
+//! every value that a weak memory may show them. Each model is named after its race.
 //!
 //! ```sh
 //! RUSTFLAGS="--cfg aimdb_loom" cargo test -p aimdb-core --lib --release models
 //! ```
 //!
-//! Values are loom's `Arc`s, which report leaks, and loom's cells report two threads in one. A lost wake-up shows as a
-//! deadlock. `tools/mutants` breaks the protocols on purpose and expects these models to fail.
+//! # How a model fails
+//!
+//! Values are loom's `Arc`s, which report leaks, and loom's cells report two threads in one. A lost
+//! wake-up shows as a deadlock: loom reports that no thread can continue. A lost or repeated value
+//! shows in the assertions. `tools/mutants` breaks the protocols on purpose and expects these
+//! models to fail.
+//!
+//! # Bounds
+//!
+//! A model has two or three threads with a few operations each, because the number of interleavings
+//! grows exponentially. Buffers are as small as the race permits: one slot where values must meet,
+//! two where a wrong index must show. The largest models explore two preemptions instead of three,
+//! because three would take too long.
+//!
+//! # Which models cover which pair of words
+//!
+//! | protocol | words | models |
+//! |---|---|---|
+//! | a reader sleeps, a writer writes | the slot or the queue's head; `READERS_WAIT` | `a_value_arrives_while_…`, `a_batch_comes_while_…` |
+//! | a writer sleeps, a reader makes room | the cursors; `WRITERS_WAIT` | `a_read_makes_room_…`, `two_readers_make_room_…` |
+//! | a task waits for the drain | the cursor or the slot; `DRAIN_AWAITED` | `the_last_command_is_taken_…`, `a_record_closes_while_a_task_…` |
+//! | closing | the gate and the slot | `a_record_closes_while_a_value_…` |
+//! | a lag is reported | the cursor and the stash | `a_lag_is_reported_…`, `a_reported_lag_…` |
+//! | the last reader of a value | the cell | `two_readers_want_the_last_of_one_value` |
 
 use alloc::sync::Arc;
 use alloc::task::Wake;
@@ -27,15 +49,18 @@ use super::{SharedSubscription, Subscription, WaitTicket};
 use crate::clock::{Clock, Instant};
 use crate::metrics::RecordMetrics;
 
+/// The configurations under test. A test that names several explores each by itself.
 const RING: fn(usize) -> BufferCfg = |capacity| BufferCfg::SpmcRing { capacity };
 const QUEUE: fn(usize) -> BufferCfg = |capacity| BufferCfg::SpmcQueue { capacity };
 const LATEST: BufferCfg = BufferCfg::SingleLatest;
 const MAILBOX: BufferCfg = BufferCfg::Mailbox;
 
+/// A record with values whose leak or double drop loom reports.
 type Record = Arc<Buffer<Value<u64>>>;
+/// The subscription of one reader.
 type Reader = Subscription<Value<u64>>;
 
-/// A clock that does not advance.
+/// A clock that does not advance: no model depends on time.
 struct Still;
 
 impl Clock for Still {
@@ -44,35 +69,40 @@ impl Clock for Still {
     }
 }
 
-/// Explores `run` with at most three preemptions, unless `LOOM_MAX_PREEMPTIONS` is set. Races of this size show within
-/// three.
+/// Explores `run` with at most three preemptions, unless `LOOM_MAX_PREEMPTIONS` is set. Races of
+/// this size show within three.
 fn model(run: impl Fn() + Sync + Send + 'static) {
     explore(3, run);
 }
 
+/// Explores `run` with at most `preemptions` preemptions, unless `LOOM_MAX_PREEMPTIONS` is set.
 fn explore(preemptions: usize, run: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
     builder.check(run);
 }
 
+/// An open record without readers.
 fn record(cfg: BufferCfg) -> Record {
     Buffer::new(cfg, Arc::new(Still)).expect("a few values find room")
 }
 
+/// Subscribes a reader of a stage.
 fn subscribe(record: &Record) -> Reader {
     Subscription::of_stage(record, "reader".into())
 }
 
+/// Subscribes a reader that several threads read through.
 fn subscribe_shared(record: &Record) -> Arc<SharedSubscription<Value<u64>>> {
     Arc::new(subscribe(record).into_shared())
 }
 
+/// Produces a value without waiting. Returns whether it was accepted.
 fn produce(record: &Record, value: u64) -> bool {
     record.try_produce(Value::new(value)).is_ok()
 }
 
-/// Waits for room.
+/// Waits for room, then produces. Cancels the wait, so that an unused wake-up passes on.
 fn produce_waiting(record: &Record, value: u64) -> Result<(), Closed> {
     let mut value = Some(Value::new(value));
     let mut ticket = WaitTicket::default();
@@ -99,6 +129,7 @@ fn wait_drained(mut reader: Reader) {
     block_on(poll_fn(|cx| reader.poll_drained(cx)));
 }
 
+/// The metrics of the record, taken while other threads are active.
 fn metrics(record: &Record) -> RecordMetrics {
     record.coordinator().metrics(record.state(), "")
 }
@@ -108,6 +139,8 @@ fn drain(reader: &mut Reader) -> Vec<u64> {
     core::iter::from_fn(|| reader.try_value().ok()).map(|value| *value).collect()
 }
 
+/// The reader registers its waker and revalidates the slot or the head; the writer writes there and
+/// loads the flag of waiting readers. One of the two sees the other.
 #[test]
 fn a_value_arrives_while_its_reader_falls_asleep() {
     for cfg in [RING(2), QUEUE(2), LATEST, MAILBOX] {
@@ -121,6 +154,8 @@ fn a_value_arrives_while_its_reader_falls_asleep() {
     }
 }
 
+/// The same race in the other direction: the writer revalidates the cursor, and the reader loads
+/// the flag of waiting writers after its read.
 #[test]
 fn a_read_makes_room_while_a_writer_falls_asleep() {
     model(|| {
@@ -137,6 +172,7 @@ fn a_read_makes_room_while_a_writer_falls_asleep() {
     });
 }
 
+/// Without readers a queue has room: the leaving reader wakes the writer.
 #[test]
 fn the_reader_that_holds_a_writer_back_leaves() {
     model(|| {
@@ -152,6 +188,7 @@ fn the_reader_that_holds_a_writer_back_leaves() {
     });
 }
 
+/// Each value is either received or counted as lost, in order, and the newest one is received.
 #[test]
 fn an_overwrite_meets_a_read() {
     for cfg in [RING(1), RING(2), LATEST, MAILBOX] {
@@ -166,6 +203,7 @@ fn an_overwrite_meets_a_read() {
                 reader.try_value().ok().map(|value| *value).into_iter().collect();
             writer.join().unwrap();
             seen.extend(drain(&mut reader));
+            // Strictly ascending: no value is received twice.
             assert!(seen.is_sorted_by(|a, b| a < b), "{seen:?}");
             assert_eq!(seen.last(), Some(&3), "the newest is never lost");
             assert_eq!(seen.len() as u64 + reader.lagged(), 3, "{seen:?}");
@@ -173,6 +211,7 @@ fn an_overwrite_meets_a_read() {
     }
 }
 
+/// The position computed from events is exact after each of them.
 #[test]
 fn a_lag_is_reported_before_the_value_that_follows_it() {
     model(|| {
@@ -182,6 +221,7 @@ fn a_lag_is_reported_before_the_value_that_follows_it() {
             let record = Arc::clone(&record);
             move || (1..=2).for_each(|value| assert!(produce(&record, value)))
         });
+        // The number of values received or reported as lost so far: value `n` must be number `n`.
         let mut position = 0;
         let mut look = || match reader.try_event() {
             Ok(Event::Lagged(missed)) => {
@@ -196,11 +236,13 @@ fn a_lag_is_reported_before_the_value_that_follows_it() {
         };
         look();
         writer.join().unwrap();
+        // Two further events are enough: at most a lag and the value behind it remain.
         (0..2).for_each(|_| look());
         assert_eq!(position, 2);
     });
 }
 
+/// The write permit is exclusive: each writer has a slot or a cell of its own.
 #[test]
 fn two_writers_write_at_once() {
     for cfg in [RING(2), QUEUE(2)] {
@@ -214,12 +256,15 @@ fn two_writers_write_at_once() {
             assert!(produce(&record, 2));
             other.join().unwrap();
             let mut seen = drain(&mut reader);
+            // The order of the two values is open.
             seen.sort_unstable();
             assert_eq!(seen, [1, 2]);
         });
     }
 }
 
+/// One of the two values replaces the other, and the count of overwritten values, which is not
+/// increased atomically, loses nothing.
 #[test]
 fn two_writers_overwrite_at_once() {
     for cfg in [RING(1), LATEST, MAILBOX] {
@@ -239,6 +284,7 @@ fn two_writers_overwrite_at_once() {
     }
 }
 
+/// The read may wake the writer that gives up. Its wake-up then passes to the other writer.
 #[test]
 fn a_writer_cancels_its_wait_while_another_falls_asleep() {
     model(|| {
@@ -251,7 +297,9 @@ fn a_writer_cancels_its_wait_while_another_falls_asleep() {
         });
         let (mut value, mut ticket) = (Some(Value::new(3)), WaitTicket::default());
         let mut cx = core::task::Context::from_waker(core::task::Waker::noop());
+        // The queue is full, and this thread alone can make room: it waits in any order.
         let waits = record.poll_produce(&mut value, &mut ticket, &mut cx).is_pending();
+        // Wakes the first waiter, which is either of the two.
         assert_eq!(reader.try_value().map(|value| *value), Ok(1));
         record.cancel_write_wait(&mut ticket);
         assert!(waits, "there was no room for it yet");
@@ -260,6 +308,8 @@ fn a_writer_cancels_its_wait_while_another_falls_asleep() {
     });
 }
 
+/// The closer sets its mark and wakes all waiters under the subscribers' lock. A reader that
+/// registers after that sees the mark.
 #[test]
 fn a_record_closes_while_its_reader_falls_asleep() {
     for cfg in [RING(1), QUEUE(1), LATEST, MAILBOX] {
@@ -273,6 +323,7 @@ fn a_record_closes_while_its_reader_falls_asleep() {
     }
 }
 
+/// As above, for a writer that waits for room.
 #[test]
 fn a_record_closes_while_a_writer_falls_asleep() {
     model(|| {
@@ -288,6 +339,8 @@ fn a_record_closes_while_a_writer_falls_asleep() {
     });
 }
 
+/// A value that was accepted is received before the close, and a value that was refused is not
+/// received.
 #[test]
 fn a_record_closes_while_a_value_arrives() {
     for cfg in [RING(2), QUEUE(2), LATEST, MAILBOX] {
@@ -313,6 +366,7 @@ fn a_record_closes_while_a_value_arrives() {
             };
             closer.join().unwrap();
             let accepted = writer.join().unwrap();
+            // The reader asked too early. After both joins it finds the value, if one was accepted.
             if !ended {
                 seen += usize::from(reader.try_value().is_ok());
             }
@@ -323,6 +377,7 @@ fn a_record_closes_while_a_value_arrives() {
 }
 
 /// Another taker takes the last command of a closed mailbox than the one that waits for the drain.
+/// The waiter revalidates the slot, because its own cursor does not change.
 #[test]
 fn the_last_command_is_taken_while_another_taker_waits_for_the_drain() {
     model(|| {
@@ -336,6 +391,7 @@ fn the_last_command_is_taken_while_another_taker_waits_for_the_drain() {
     });
 }
 
+/// Nothing is left to read, so only the close can wake the task.
 #[test]
 fn a_record_closes_while_a_task_waits_for_the_drain() {
     for cfg in [RING(1), QUEUE(1), LATEST, MAILBOX] {
@@ -349,7 +405,8 @@ fn a_record_closes_while_a_task_waits_for_the_drain() {
     }
 }
 
-/// A reader has claimed the slot that the writer needs. The closer does not wait for the reader, and no value follows.
+/// A reader has claimed the slot that the writer needs. The closer does not wait for the reader,
+/// and no value follows.
 #[test]
 fn a_record_closes_while_a_value_arrives_and_another_is_read() {
     for cfg in [RING(1), LATEST, MAILBOX] {
@@ -366,6 +423,7 @@ fn a_record_closes_while_a_value_arrives_and_another_is_read() {
                 move || produce(&record, 2)
             });
             record.close();
+            // Right after the close, while the writer may still hold a value that it was refused.
             let newest = metrics(&record).produced;
             let accepted = writer.join().unwrap();
             assert_eq!(newest, 1 + u64::from(accepted), "it closes once, with everything in it");
@@ -375,12 +433,15 @@ fn a_record_closes_while_a_value_arrives_and_another_is_read() {
     }
 }
 
-/// Without the pause the reader would be overtaken by each value: `Ring::read` asserts that it is not.
+/// Without the pause the reader would be overtaken by each value: `LostRaces::add` asserts that it
+/// is not.
 #[test]
 fn an_overtaken_reader_pauses_a_writer_that_never_stops() {
     explore(2, || {
         let record = record(RING(1));
         let mut reader = subscribe(&record);
+        // The reader has lost the first value before the race begins: its first attempt is a loss
+        // already.
         (1..=2).for_each(|value| assert!(produce(&record, value)));
         let writer = thread::spawn({
             let record = Arc::clone(&record);
@@ -391,7 +452,9 @@ fn an_overtaken_reader_pauses_a_writer_that_never_stops() {
     });
 }
 
-/// A lag is reported to one thread while a writer writes and another thread sleeps on the same subscription.
+/// A lag is reported to one thread while a writer writes and another thread sleeps on the same
+/// subscription. The value behind the lag moves to the stash, where the sleeping thread must find
+/// it.
 #[test]
 fn a_lag_is_reported_while_another_thread_falls_asleep_for_a_value() {
     for cfg in [RING(1), LATEST, MAILBOX] {
@@ -404,7 +467,8 @@ fn a_lag_is_reported_while_another_thread_falls_asleep_for_a_value() {
                 move || read_waiting_shared(&reader)
             });
             let mine = reader.try_event();
-            // Flag of a lag, this thread leaves the value behind it to the other.
+            // A thread that receives a lag leaves the value behind it to the sleeping thread.
+            // Otherwise the sleeping thread needs one more value.
             if let Ok(Event::Value(_)) | Err(_) = mine {
                 assert!(produce(&record, 3));
             }
@@ -413,7 +477,8 @@ fn a_lag_is_reported_while_another_thread_falls_asleep_for_a_value() {
     }
 }
 
-/// Two values have woken two threads, which cancel. A third one sleeps, and the value behind the lag remains for it.
+/// Two values have woken two threads, which cancel. A third one sleeps, and the value behind the
+/// lag remains for it.
 #[test]
 fn a_lag_is_reported_while_the_woken_threads_cancel() {
     model(|| {
@@ -421,6 +486,7 @@ fn a_lag_is_reported_while_the_woken_threads_cancel() {
         let reader = subscribe_shared(&record);
         let mut deaf = Context::from_waker(Waker::noop());
         let mut quitters = [WaitTicket::default(), WaitTicket::default()];
+        // First in the FIFO: the two values wake these two.
         for quitter in &mut quitters {
             assert!(reader.poll_value(quitter, &mut deaf).is_pending());
         }
@@ -430,12 +496,15 @@ fn a_lag_is_reported_while_the_woken_threads_cancel() {
         assert!(reader.poll_value(&mut sleeper, &mut Context::from_waker(&waker)).is_pending());
         (1..=2).for_each(|value| assert!(produce(&record, value)));
         assert_eq!(reader.try_event().map(|event| matches!(event, Event::Lagged(1))), Ok(true));
+        // Each passes its wake-up on, as long as a value is readable.
         quitters.iter_mut().for_each(|quitter| reader.cancel_wait(quitter));
         assert!(woken.0.load(Relaxed), "a value is left for it");
         reader.cancel_wait(&mut sleeper);
     });
 }
 
+/// Two more values would overwrite the one behind the lag if it stayed in its slot. The stash keeps
+/// it.
 #[test]
 fn a_reported_lag_is_followed_by_its_value_while_a_writer_writes() {
     for cfg in [RING(1), RING(2), LATEST, MAILBOX] {
@@ -447,6 +516,8 @@ fn a_reported_lag_is_followed_by_its_value_while_a_writer_writes() {
                 let record = Arc::clone(&record);
                 move || (4..=5).for_each(|value| assert!(produce(&record, value)))
             });
+            // The number of lost values depends on the writer, but values are numbered: the one
+            // behind the lag shows whether the number was right.
             let Ok(Event::Lagged(missed)) = reader.try_event() else { panic!("it has lost some") };
             let Ok(Event::Value(value)) = reader.try_event() else { panic!("a value follows") };
             assert_eq!(*value, missed + 1);
@@ -455,6 +526,7 @@ fn a_reported_lag_is_followed_by_its_value_while_a_writer_writes() {
     }
 }
 
+/// The unlock of the head, which the sleeping reader revalidates, follows all values of the batch.
 #[test]
 fn a_batch_comes_while_its_reader_falls_asleep() {
     model(|| {
@@ -468,6 +540,7 @@ fn a_batch_comes_while_its_reader_falls_asleep() {
     });
 }
 
+/// Several reads under one lock of the cursor make room and wake the writer once.
 #[test]
 fn a_batch_is_read_while_a_writer_falls_asleep() {
     model(|| {
@@ -484,7 +557,8 @@ fn a_batch_is_read_while_a_writer_falls_asleep() {
     });
 }
 
-/// The writer looks at each of them before it sleeps.
+/// The writer revalidates the cursor of each reader before it sleeps. Only the second read makes
+/// room.
 #[test]
 fn two_readers_make_room_while_a_writer_falls_asleep() {
     model(|| {
@@ -502,7 +576,8 @@ fn two_readers_make_room_while_a_writer_falls_asleep() {
     });
 }
 
-/// The onlooker holds the reader's cursor, at which the writer looks before it sleeps.
+/// The onlooker has locked the reader's cursor, which the writer revalidates before it sleeps: the
+/// writer must retry, and not sleep on a position that may change.
 #[test]
 fn latest_is_called_while_a_writer_falls_asleep() {
     model(|| {
@@ -519,6 +594,8 @@ fn latest_is_called_while_a_writer_falls_asleep() {
     });
 }
 
+/// A new reader has one position from the start: no value between the first it receives and the
+/// newest is missing.
 #[test]
 fn a_reader_subscribes_while_a_value_arrives() {
     for cfg in [RING(2), QUEUE(2), LATEST] {
@@ -531,12 +608,15 @@ fn a_reader_subscribes_while_a_value_arrives() {
             let mut reader = subscribe(&record);
             writer.join().unwrap();
             let seen = drain(&mut reader);
+            // Subscribed after both values, between them, or before them.
             assert!([&[][..], &[2], &[1, 2]].contains(&&seen[..]), "{seen:?}");
             assert_eq!(metrics(&record).produced, 2);
         });
     }
 }
 
+/// A reader may receive a value before its writer has incremented the head. `latest` then returns
+/// that value or a newer one.
 #[test]
 fn latest_is_called_right_after_a_value_was_received() {
     for cfg in [RING(2), QUEUE(2), LATEST] {
@@ -558,6 +638,7 @@ fn latest_is_called_right_after_a_value_was_received() {
     }
 }
 
+/// As above, for the start of a new reader: a value that another reader has received is not new.
 #[test]
 fn a_reader_subscribes_right_after_another_received_a_value() {
     for cfg in [RING(2), QUEUE(2)] {
@@ -568,6 +649,7 @@ fn a_reader_subscribes_right_after_another_received_a_value() {
                 let record = Arc::clone(&record);
                 move || assert!(produce(&record, 1))
             });
+            // The writer may not have incremented the head yet.
             if reader.try_value().is_ok() {
                 assert!(subscribe(&record).try_value().is_err(), "it came before the reader did");
             }
@@ -576,6 +658,8 @@ fn a_reader_subscribes_right_after_another_received_a_value() {
     }
 }
 
+/// Both readers may clone the value at the same time. Exactly one of them takes the original out of
+/// the cell, which loom's leak check proves.
 #[test]
 fn two_readers_want_the_last_of_one_value() {
     model(|| {
@@ -589,6 +673,7 @@ fn two_readers_want_the_last_of_one_value() {
     });
 }
 
+/// The last reader of a value may be the one that leaves.
 #[test]
 fn a_reader_leaves_while_another_takes() {
     model(|| {
@@ -603,6 +688,8 @@ fn a_reader_leaves_while_another_takes() {
     });
 }
 
+/// In a queue the value is counted for the leaving reader, or accepted without readers. In both
+/// cases its cell is free afterwards.
 #[test]
 fn a_reader_leaves_while_a_value_comes() {
     for cfg in [RING(1), QUEUE(1), MAILBOX] {
@@ -617,6 +704,8 @@ fn a_reader_leaves_while_a_value_comes() {
     }
 }
 
+/// The onlooker has the cursor locked while it clones, so the reader that leaves waits before it
+/// takes the value away.
 #[test]
 fn somebody_looks_at_the_newest_while_its_only_reader_leaves() {
     model(|| {
@@ -634,21 +723,25 @@ fn somebody_looks_at_the_newest_while_its_only_reader_leaves() {
     });
 }
 
+/// The number of readers that a new value starts with is that of the readers under the head's lock.
 #[test]
 fn a_reader_comes_while_another_leaves() {
     model(|| {
         let record = record(QUEUE(1));
         let reader = subscribe(&record);
         let leaver = thread::spawn(move || drop(reader));
+        // One cell: the second value fits only if no reader wants the first any more.
         let accepted = [1, 2].map(|value| produce(&record, value));
         let mut next = subscribe(&record);
         let third = produce(&record, 3);
         leaver.join().unwrap();
         assert!(accepted[0], "there was room for one");
+        // The new reader receives the third value alone, if it was accepted.
         assert_eq!(drain(&mut next), Vec::from_iter(third.then_some(3)));
     });
 }
 
+/// The writer reuses the only cell once it has seen the cursor past it, with the value moved out.
 #[test]
 fn a_slot_is_written_again_after_its_last_reader() {
     model(|| {
@@ -660,11 +753,13 @@ fn a_slot_is_written_again_after_its_last_reader() {
         });
         let mut seen = Vec::from_iter(reader.try_value().ok().map(|value| *value));
         let accepted = writer.join().unwrap();
+        // Every value that was accepted is received, and no other.
         seen.extend(core::iter::from_fn(|| reader.try_value().ok()).map(|value| *value));
         assert_eq!(seen.len(), accepted.iter().filter(|accepted| **accepted).count());
     });
 }
 
+/// The lock bit of the cursor gives the value to one of the two threads.
 #[test]
 fn two_threads_share_a_subscription() {
     for cfg in [RING(2), QUEUE(2), MAILBOX] {
@@ -682,10 +777,12 @@ fn two_threads_share_a_subscription() {
     }
 }
 
+/// Two values may wake one thread once. The thread that received the first value wakes the other
+/// for the second.
 #[test]
 fn a_value_remains_while_another_thread_falls_asleep_for_it() {
     for cfg in [RING(2), QUEUE(2)] {
-        // With three it takes an hour.
+        // With three preemptions it takes an hour.
         explore(2, move || {
             let record = record(cfg);
             let reader = subscribe_shared(&record);
@@ -703,7 +800,8 @@ fn a_value_remains_while_another_thread_falls_asleep_for_it() {
     }
 }
 
-/// Flag of a value that it does not take, an onlooker passes the word on.
+/// An onlooker that is woken for a value it does not take passes the wake-up on when it cancels its
+/// wait.
 #[test]
 fn a_waiter_cancels_while_it_is_woken_for_a_value() {
     for cfg in [RING(1), QUEUE(1), MAILBOX] {
@@ -712,6 +810,7 @@ fn a_waiter_cancels_while_it_is_woken_for_a_value() {
             let reader = subscribe_shared(&record);
             let woken = Arc::new(Flag::default());
             let (mut onlooker, mut taker) = (WaitTicket::default(), WaitTicket::default());
+            // The onlooker's waker wakes no task, so a wake-up that stays with it is lost.
             let mut deaf = Context::from_waker(Waker::noop());
             assert!(reader.poll_ready(&mut onlooker, &mut deaf).is_pending());
             let waker = Waker::from(Arc::clone(&woken));
@@ -739,6 +838,7 @@ impl Wake for Flag {
     }
 }
 
+/// `latest` clones under a claim or a locked cursor, so the value cannot leave meanwhile.
 #[test]
 fn latest_is_called_while_the_value_is_taken() {
     for cfg in [RING(1), QUEUE(1), LATEST, MAILBOX] {
@@ -757,9 +857,10 @@ fn latest_is_called_while_the_value_is_taken() {
     }
 }
 
+/// A skip changes several fields of the cursor. A snapshot sees all of them changed, or none.
 #[test]
 fn metrics_are_taken_while_a_reader_skips() {
-    // With three it takes a quarter of an hour.
+    // With three preemptions it takes a quarter of an hour.
     explore(2, || {
         let record = record(RING(1));
         let mut reader = subscribe(&record);
@@ -770,10 +871,12 @@ fn metrics_are_taken_while_a_reader_skips() {
         });
         assert_eq!(drain(&mut reader), [3]);
         let seen = onlooker.join().unwrap();
+        // Holds before, during and after the read.
         assert_eq!(seen.delivered + seen.lagged + seen.pending, 3, "{seen:?}");
     });
 }
 
+/// One command wakes one taker. If that is the one that cancels, it passes the wake-up on.
 #[test]
 fn a_taker_cancels_its_wait_while_another_falls_asleep() {
     model(|| {
@@ -781,6 +884,7 @@ fn a_taker_cancels_its_wait_while_another_falls_asleep() {
         let (mut quitter, mut sleeper) = (subscribe(&record), subscribe(&record));
         let sleeper = thread::spawn(move || read_waiting(&mut sleeper));
         let mut cx = Context::from_waker(Waker::noop());
+        // First in the FIFO, unless the other taker was faster.
         assert!(quitter.poll_value(&mut cx).is_pending());
         assert!(produce(&record, 1));
         quitter.cancel_wait();

@@ -1,4 +1,20 @@
 //! Storage for the value that follows a lag which a reader has just received as an event.
+//!
+//! A writer may overwrite the value behind a lag between two calls of the reader. The reader
+//! therefore takes that value together with the lag and keeps it here: a lag that was reported is
+//! always followed by a value.
+//!
+//! ```text
+//!           try_read_event: Lagged(n)               next read, of any kind: the value
+//!   empty ─────────────────────────────▶ full ──────────────────────────────────────────▶ empty
+//!                                             the reader leaves: dropped, or given back
+//!                                             to its mailbox
+//! ```
+//!
+//! Two records of the same fact exist: the flag and the value here, and the number of the value in
+//! the reader's [`Cursor`](super::cursor::Cursor), which metrics read. Both change while the cursor
+//! is locked, so they agree for every thread that has locked it. Only the drop of the reader, which
+//! has both exclusively, changes them one after the other.
 
 use crate::sync::Lock;
 use crate::sync::atomic::{
@@ -6,38 +22,48 @@ use crate::sync::atomic::{
     Ordering::{Acquire, Release},
 };
 
-/// Storage for one value. Only the thread that has locked the reader's cursor stores or takes it.
-///
-/// A writer may overwrite the value behind a lag between two calls of the reader. The reader therefore takes that value
-/// together with the lag and keeps it here: a lag that was reported is always followed by a value.
+/// Storage for one value. Only the thread that has locked the reader's cursor stores or takes it;
+/// the drop of the reader, which has it exclusively, takes it without.
 pub(super) struct Stash<T> {
+    /// Whether `value` is present. Stored under the lock of `value`, loaded without: a read of a
+    /// value costs one load here.
     full: AtomicBool,
+    /// The value. The reader's cursor keeps other threads away already; the lock makes that safe
+    /// code, and costs little where values are read as events only. `Drop` never runs under it:
+    /// values are moved in and out.
     value: Lock<Option<T>>,
 }
 
 impl<T> Stash<T> {
+    /// An empty stash.
     pub(super) fn new() -> Self {
         Self { full: AtomicBool::new(false), value: Lock::new(None) }
     }
 
-    /// Whether there is a value, without the lock.
+    /// Whether there is a value, without the lock. The answer may be outdated if several threads
+    /// share the reader: a thread that found no value in the buffer asks again.
     #[inline(always)]
     pub(super) fn is_full(&self) -> bool {
         // Pairs with the `Release` store in `put`.
         self.full.load(Acquire)
     }
 
-    /// Stores a value. The stash must be empty.
+    /// Stores the value behind a lag. The stash must be empty, and the caller must have locked the
+    /// cursor and noted the value there.
     pub(super) fn put(&self, value: Option<T>) {
         self.value.with(|stashed| {
             debug_assert!(stashed.is_none(), "a stash holds one value");
             *stashed = value;
-            // Pairs with the `Acquire` load in `is_full`.
+            // Pairs with the `Acquire` load in `is_full`. After the value, so that a thread that
+            // sees the flag finds the value under the lock.
             self.full.store(true, Release);
         });
     }
 
-    /// Moves the value out.
+    /// Moves the value out; `None` if there is none. The caller must have locked the cursor, or be
+    /// the drop of the reader.
+    ///
+    /// `#[cold]`: keeps the lock out of the code of `try_value`, which is inlined into its callers.
     #[cold]
     pub(super) fn take(&self) -> Option<T> {
         self.value.with(|stashed| {
