@@ -80,12 +80,14 @@ impl<T: Clone> Buffer<T> {
 
     // Writing.
 
-    /// Accepts `value` if there is room, wakes the readers that wait for it, then drops the value that it pushed out.
+    /// Accepts `value` if there is room, wakes the readers that wait for it, then drops the value
+    /// that it pushed out.
     #[cfg_attr(feature = "std", inline)]
     pub(crate) fn try_produce(&self, value: T) -> Result<(), TryProduceError<T>> {
         let Written { evicted, produced } = {
             let section = CriticalSection::enter();
-            // The value moves from the caller straight to its slot: see DESIGN.md, "Values move in place".
+            // The value moves from the caller straight to its slot: see DESIGN.md, "Values move in
+            // place".
             each!(&self.storage, kind => match kind.try_reserve() {
                 Some(permit) => permit.write(value),
                 None => {
@@ -99,7 +101,8 @@ impl<T: Clone> Buffer<T> {
         Ok(())
     }
 
-    /// [`try_produce`](Self::try_produce) while other writers are active, or the queue looks full, or the record is closed.
+    /// [`try_produce`](Self::try_produce) while other writers are active, or the queue looks full,
+    /// or the record is closed.
     #[cold]
     #[inline(never)]
     fn try_produce_contended(&self, value: T) -> Result<(), TryProduceError<T>> {
@@ -141,7 +144,8 @@ impl<T: Clone> Buffer<T> {
         Ok(())
     }
 
-    /// After `written` values: wakes the readers that wait for them, and notes the time if no reader would.
+    /// After `written` values: wakes the readers that wait for them, and notes the time if no
+    /// reader would.
     #[inline(always)]
     fn notify_readers(&self, produced: u64, written: u64) {
         let flagged = self.coordinator.has_flag(READERS_WAIT | NO_READERS);
@@ -181,7 +185,8 @@ impl<T: Clone> Buffer<T> {
         }
     }
 
-    /// Accepts all values of `batch`, in order, or waits for room. The values not accepted stay in the batch.
+    /// Accepts all values of `batch`, in order, or waits for room. The values not accepted stay in
+    /// the batch.
     pub(crate) fn poll_produce_batch<const N: usize>(
         &self,
         batch: &mut ArrayVec<T, N>,
@@ -202,8 +207,8 @@ impl<T: Clone> Buffer<T> {
         }
     }
 
-    /// Registers a writer's waker. Returns `false` if the writer must retry: there is room, the record is closed, or a reader
-    /// is active.
+    /// Registers a writer's waker. Returns `false` if the writer must retry: there is room, the
+    /// record is closed, or a reader is active.
     pub(super) fn register_writer(&self, ticket: &mut WaitTicket, waker: &Waker) -> bool {
         matches!(self.storage, Storage::Queue(_))
             && self.coordinator.register_writer(self.state(), ticket, waker)
@@ -249,8 +254,9 @@ impl<T: Clone> Buffer<T> {
         outcome
     }
 
-    /// Reads the next event for the reader of `cursor`. The value behind a lag moves to the `stash` under the same lock of the
-    /// cursor, so that no writer can overwrite it in between: a lag that is reported is followed by a value.
+    /// Reads the next event for the reader of `cursor`. The value behind a lag moves to the `stash`
+    /// under the same lock of the cursor, so that no writer can overwrite it in between: a lag that
+    /// is reported is followed by a value.
     pub(super) fn try_read_event(
         &self,
         reader: usize,
@@ -294,7 +300,8 @@ impl<T: Clone> Buffer<T> {
         }
     }
 
-    /// Reads up to `limit` values for the reader of `cursor`, appends them to `into` and returns how many.
+    /// Reads up to `limit` values for the reader of `cursor`, appends them to `into` and returns
+    /// how many.
     pub(super) fn try_read_many(
         &self,
         reader: usize,
@@ -316,7 +323,8 @@ impl<T: Clone> Buffer<T> {
         }
     }
 
-    /// After a reader received `received` values: wakes the waiters that can continue because of it.
+    /// After a reader received `received` values: wakes the waiters that can continue because of
+    /// it.
     #[inline(always)]
     fn notify_after_read(&self, reader: usize, cursor: &Cursor, received: u64) {
         if self.coordinator.has_flag(WRITERS_WAIT | DRAIN_AWAITED)
@@ -326,8 +334,8 @@ impl<T: Clone> Buffer<T> {
         }
     }
 
-    /// Registers a reader's waker. Returns `false` if the reader must retry: there is a value, the record is closed, or a
-    /// writer is active.
+    /// Registers a reader's waker. Returns `false` if the reader must retry: there is a value, the
+    /// record is closed, or a writer is active.
     pub(super) fn register_reader(
         &self,
         reader: usize,
@@ -348,8 +356,9 @@ impl<T: Clone> Buffer<T> {
         }
     }
 
-    /// Ends a wait of the reader of `cursor`, which has the cursor to itself. If no reader waits, the reader is not in the FIFO
-    /// and there is no wake-up to pass on: then it keeps its place for the next wait, without a lock.
+    /// Ends a wait of the reader of `cursor`, which has the cursor to itself. If no reader waits,
+    /// the reader is not in the FIFO and there is no wake-up to pass on: then it keeps its place
+    /// for the next wait, without a lock.
     #[inline]
     pub(super) fn suspend_read_wait(
         &self,
@@ -385,8 +394,9 @@ impl<T: Clone> Buffer<T> {
         Poll::Ready(())
     }
 
-    /// Whether a registered task that waits until the record is drained may sleep. The close needs no second check: closing
-    /// takes the subscribers' lock after its mark, and the task registered under that lock.
+    /// Whether a registered task that waits until the record is drained may sleep. The close needs
+    /// no second check: closing takes the subscribers' lock after its mark, and the task registered
+    /// under that lock.
     fn may_wait_for_drain(&self, cursor: &Cursor) -> bool {
         let _section = CriticalSection::enter();
         match each!(&self.storage, kind => kind.has_unread(cursor)) {
@@ -456,7 +466,8 @@ impl<T: Clone> Buffer<T> {
         value
     }
 
-    /// Returns a stashed command to its mailbox, unless a newer one was accepted. Returns how many values are lost by it.
+    /// Returns a stashed command to its mailbox, unless a newer one was accepted. Returns how many
+    /// values are lost by it.
     fn return_stashed(&self, cursor: &Cursor, value: T) -> u64 {
         let section = CriticalSection::enter();
         let number = cursor.lock().discard_stash();
@@ -532,8 +543,8 @@ fn read_contended<T: Clone, K: Kind<T>>(
     (outcome, out)
 }
 
-/// Whether a poll has spun for long, perhaps for another reader's `Clone`. Then it wakes its task, which must return
-/// [`Poll::Pending`] so that other tasks of its thread run first.
+/// Whether a poll has spun for long, perhaps for another reader's `Clone`. Then it wakes its task,
+/// which must return [`Poll::Pending`] so that other tasks of its thread run first.
 pub(super) fn yield_if_long(spin: &Spin, cx: &Context<'_>) -> bool {
     let long = spin.is_long();
     if long {
@@ -583,7 +594,8 @@ impl<T: Clone> Drop for ReadBatch<'_, T> {
     }
 }
 
-/// Reads up to `limit` values under one lock of the cursor and counts them in `received`. Returns how the last attempt ended.
+/// Reads up to `limit` values under one lock of the cursor and counts them in `received`. Returns
+/// how the last attempt ended.
 fn read_many<T: Clone, K: Kind<T>>(
     kind: &K,
     cursor: &Cursor,

@@ -4,7 +4,8 @@ use core::fmt;
 
 /// The kind of a record's buffer, and its capacity.
 ///
-/// The [`buffer`](crate::buffer) module compares the four kinds. Each has a constructor that can be used in constants:
+/// The [`buffer`](crate::buffer) module compares the four kinds. Each has a constructor that can be
+/// used in constants:
 ///
 /// ```
 /// use aimdb_core::BufferCfg;

@@ -1,8 +1,9 @@
-//! The part of a buffer that is not on the path of a value and does not depend on the type of its values, so that it is
-//! compiled once: subscribing, waiting, waking, metrics.
+//! The part of a buffer that is not on the path of a value and does not depend on the type of its
+//! values, so that it is compiled once: subscribing, waiting, waking, metrics.
 //!
-//! [`Subscribers`] is the data. The [`Coordinator`] is its lock, the [flags](super::subscribers::flags) that writers and readers load instead of
-//! taking that lock, and the wake-ups, which run outside of it.
+//! [`Subscribers`] is the data. The [`Coordinator`] is its lock, the
+//! [flags](super::subscribers::flags) that writers and readers load instead of taking that lock,
+//! and the wake-ups, which run outside of it.
 
 use alloc::vec::Vec;
 use core::task::Waker;
@@ -42,7 +43,8 @@ impl Coordinator {
     /// Whether one of these [flags](super::subscribers::flags) is set.
     #[inline(always)]
     pub(super) fn has_flag(&self, any_of: usize) -> bool {
-        // `Relaxed`: the caller's read-modify-write before this acquires what `revalidate` released, the flags included.
+        // `Relaxed`: the caller's read-modify-write before this acquires what `revalidate`
+        // released, the flags included.
         self.flags.load(Relaxed) & any_of != 0
     }
 
@@ -53,7 +55,8 @@ impl Coordinator {
             let flags = subscribers.flags();
             // `Relaxed`: stored under this lock only.
             if self.flags.load(Relaxed) != flags {
-                // Its partner is no load of the flags but the waiter's later `revalidate`, whose `Release` half publishes it.
+                // Its partner is no load of the flags but the waiter's later `revalidate`, whose
+                // `Release` half publishes it.
                 self.flags.store(flags, Release);
             }
             outcome
@@ -68,7 +71,8 @@ impl Coordinator {
         self.subscribers.with(|subscribers| subscribers.slowest().unwrap_or(0))
     }
 
-    /// The cursor of a reader that has not received a value before `head`; an unlocked one, if there is one.
+    /// The cursor of a reader that has not received a value before `head`; an unlocked one, if
+    /// there is one.
     pub(super) fn behind(&self, head: u64) -> Option<Arc<Cursor>> {
         self.subscribers.with(|subscribers| {
             let mut behind = subscribers.cursors().filter(|cursor| cursor.next() < head);
@@ -98,8 +102,8 @@ impl Coordinator {
         }
     }
 
-    /// Registers a writer's waker. Returns `false` if the writer must retry: there is room, the record is closed, or a reader
-    /// is active.
+    /// Registers a writer's waker. Returns `false` if the writer must retry: there is room, the
+    /// record is closed, or a reader is active.
     pub(super) fn register_writer(
         &self,
         state: &dyn BufferState,
@@ -137,8 +141,8 @@ impl Coordinator {
 
     // Reading.
 
-    /// After a reader received `received` values: wakes the writers that have room for a value now, another waiter on the same
-    /// cursor, and tasks that wait until the record is drained.
+    /// After a reader received `received` values: wakes the writers that have room for a value now,
+    /// another waiter on the same cursor, and tasks that wait until the record is drained.
     #[cold]
     pub(super) fn wake_after_read(
         &self,
@@ -166,7 +170,8 @@ impl Coordinator {
         }
     }
 
-    /// Registers a reader's waker. The reader must [revalidate](super::kind::Kind::may_sleep) before it sleeps.
+    /// Registers a reader's waker. The reader must [revalidate](super::kind::Kind::may_sleep)
+    /// before it sleeps.
     pub(super) fn register_reader(
         &self,
         produced: u64,
@@ -189,8 +194,8 @@ impl Coordinator {
         });
     }
 
-    /// Wakes all threads that wait through one reader. It takes the lock whether or not one waits: a thread that registers
-    /// afterwards sees, once it has registered, what the caller did before.
+    /// Wakes all threads that wait through one reader. It takes the lock whether or not one waits:
+    /// a thread that registers afterwards sees, once it has registered, what the caller did before.
     #[cold]
     pub(super) fn wake_all_of(&self, reader: usize) {
         let mut batch = WakeBatch::new();
@@ -219,7 +224,8 @@ impl Coordinator {
         wake(next);
     }
 
-    /// After a reader has left: wakes the waiters that waited through it, and the writers that waited for it.
+    /// After a reader has left: wakes the waiters that waited through it, and the writers that
+    /// waited for it.
     pub(super) fn wake_after_leave(&self, state: &dyn BufferState, reader: usize) {
         // Takers of a mailbox do not wait through one reader only.
         let alone = !matches!(self.cfg, BufferCfg::Mailbox);
@@ -271,14 +277,16 @@ impl Coordinator {
 
     // Metrics.
 
-    /// The number of values that the reader of `cursor` has lost, those it has not come to yet included.
+    /// The number of values that the reader of `cursor` has lost, those it has not come to yet
+    /// included.
     pub(super) fn lagged(state: &dyn BufferState, cursor: &Cursor) -> u64 {
         let (snapshot, missed) = snapshot_with_missed(state, cursor);
         snapshot.lagged + missed
     }
 
-    /// The metrics of the record. The readers' numbers are taken before the writers': exact while no value moves; while values
-    /// move, the numbers of each reader are consistent, and no reader is ahead of `produced`.
+    /// The metrics of the record. The readers' numbers are taken before the writers': exact while
+    /// no value moves; while values move, the numbers of each reader are consistent, and no reader
+    /// is ahead of `produced`.
     pub(crate) fn metrics(&self, state: &dyn BufferState, key: &str) -> RecordMetrics {
         let now = self.clock.now();
         let (cursors, last_update, blocked) = self.subscribers.with(|subscribers| {

@@ -1,8 +1,10 @@
-//! The position of one reader, for the reader itself, for writers that must not pass it, and for metrics.
+//! The position of one reader, for the reader itself, for writers that must not pass it, and for
+//! metrics.
 //!
-//! The word of a cursor holds the position that its reader reads next, and a lock bit that a reader sets while it reads.
-//! Several threads may share one cursor; the lock bit makes them take turns. All other fields are written by the thread
-//! that has locked the cursor, so plain stores suffice; they are atomic because metrics load them from other threads.
+//! The word of a cursor holds the position that its reader reads next, and a lock bit that a reader
+//! sets while it reads. Several threads may share one cursor; the lock bit makes them take turns.
+//! All other fields are written by the thread that has locked the cursor, so plain stores suffice;
+//! they are atomic because metrics load them from other threads.
 //!
 //! # Orderings
 //!
@@ -23,7 +25,8 @@ use crate::sync::{CachePadded, Spin};
 
 /// A reader has locked the cursor.
 const LOCKED: u64 = 1;
-/// Several fields are changing. The mark lasts for a few stores, never for user code, so `snapshot` spins until it ends.
+/// Several fields are changing. The mark lasts for a few stores, never for user code, so `snapshot`
+/// spins until it ends.
 const CHANGING: u64 = 2;
 /// One position, in the bits above the flags.
 const ONE: u64 = 4;
@@ -33,9 +36,11 @@ pub(super) struct Cursor {
     pub(super) name: Arc<str>,
     /// The reader belongs to a stage of the graph: a shutdown reports its undelivered values.
     pub(super) of_stage: bool,
-    /// Several threads read through this cursor, so a remaining value must wake another one of them.
+    /// Several threads read through this cursor, so a remaining value must wake another one of
+    /// them.
     shared: AtomicBool,
-    /// A connector counts the values taken through this cursor as in flight, so none of them is in progress here.
+    /// A connector counts the values taken through this cursor as in flight, so none of them is in
+    /// progress here.
     delegates_accounting: AtomicBool,
     state: CachePadded<CursorState>,
 }
@@ -43,16 +48,17 @@ pub(super) struct Cursor {
 struct CursorState {
     /// The position read next, above the flags.
     word: AtomicU64,
-    /// Positions that gave no value: those before the reader subscribed, and those it skipped. All others were delivered,
-    /// so that a delivery changes the position only.
+    /// Positions that gave no value: those before the reader subscribed, and those it skipped. All
+    /// others were delivered, so that a delivery changes the position only.
     skipped: AtomicU64,
     lagged: AtomicU64,
     /// The part of `lagged` that events have reported, or that reads without events have ignored.
     reported: AtomicU64,
     /// The number that the buffer gave the value in the reader's stash; zero if the stash is empty.
     stashed: AtomicU64,
-    /// The reader has finished with all values before this position. Values from here up to the word's position are in
-    /// progress. A position, not a count: a snapshot between the two stores counts no value twice.
+    /// The reader has finished with all values before this position. Values from here up to the
+    /// word's position are in progress. A position, not a count: a snapshot between the two stores
+    /// counts no value twice.
     finished: AtomicU64,
 }
 
@@ -108,7 +114,8 @@ impl Cursor {
         self.shared.load(Relaxed)
     }
 
-    /// Declares that its only reader has finished with the values it received, without a further read.
+    /// Declares that its only reader has finished with the values it received, without a further
+    /// read.
     pub(super) fn finish(&self) {
         // `Relaxed`: a counter for snapshots.
         self.state.finished.store(self.next(), Relaxed);
@@ -124,18 +131,20 @@ impl Cursor {
         self.delegates_accounting.load(Relaxed)
     }
 
-    /// The position read next. The reader may be reading it; it has finished with all positions before.
+    /// The position read next. The reader may be reading it; it has finished with all positions
+    /// before.
     #[inline]
     pub(super) fn next(&self) -> u64 {
         // Pairs with the `Release` store in the drop of a `CursorGuard`.
         self.state.word.load(Acquire) / ONE
     }
 
-    /// The current position, for a task that is about to sleep: the next read sees everything the caller wrote before.
-    /// `None` while a reader has locked the cursor.
+    /// The current position, for a task that is about to sleep: the next read sees everything the
+    /// caller wrote before. `None` while a reader has locked the cursor.
     pub(super) fn revalidate(&self) -> Option<u64> {
         let word = self.state.word.load(Relaxed);
-        // A read-modify-write reads the newest value of the word; its `Release` half pairs with the `Acquire` in `try_lock`.
+        // A read-modify-write reads the newest value of the word; its `Release` half pairs with the
+        // `Acquire` in `try_lock`.
         let current = word & LOCKED == 0
             && self.state.word.compare_exchange(word, word, AcqRel, Relaxed).is_ok();
         current.then_some(word / ONE)
@@ -178,11 +187,12 @@ impl Cursor {
         }
     }
 
-    /// [`lock`](Self::lock) without the lock bit, for a reader with [`Access::Exclusive`] in a buffer whose writers do not
-    /// read cursors: no other thread would lock it.
+    /// [`lock`](Self::lock) without the lock bit, for a reader with [`Access::Exclusive`] in a
+    /// buffer whose writers do not read cursors: no other thread would lock it.
     #[inline(always)]
     pub(super) fn lock_unshared(&self) -> CursorGuard<'_> {
-        // `Relaxed`: this thread wrote the word, or received the subscription through a synchronizing move.
+        // `Relaxed`: this thread wrote the word, or received the subscription through a
+        // synchronizing move.
         CursorGuard { state: &self.state, next: self.state.word.load(Relaxed) / ONE }
     }
 
@@ -202,8 +212,8 @@ impl Cursor {
                 in_progress: next.saturating_sub(state.finished.load(Relaxed)),
                 stashed,
             };
-            // Pairs with the `Release` fence in `change`: if one of the loads above saw a store of a change, the load below
-            // sees its mark or a later word.
+            // Pairs with the `Release` fence in `change`: if one of the loads above saw a store of
+            // a change, the load below sees its mark or a later word.
             fence(Acquire);
             let after = state.word.load(Relaxed);
             if (word | after) & CHANGING == 0 && after / ONE == next {
@@ -230,7 +240,8 @@ impl CursorGuard<'_> {
     /// Whether the value of the last read is in progress.
     #[inline(always)]
     pub(super) fn is_in_progress(&self) -> bool {
-        // `Relaxed`, here and below: the lock of the cursor orders the fields for readers; `snapshot` says what it needs.
+        // `Relaxed`, here and below: the lock of the cursor orders the fields for readers;
+        // `snapshot` says what it needs.
         self.state.finished.load(Relaxed) != self.next
     }
 
@@ -266,8 +277,9 @@ impl CursorGuard<'_> {
         self.move_by(0, missed);
     }
 
-    /// Skips `positions` that give no value and counts `missed`, as one change to a [snapshot](Cursor::snapshot). The change
-    /// is complete before this returns, because the read may continue with a `Clone`.
+    /// Skips `positions` that give no value and counts `missed`, as one change to a
+    /// [snapshot](Cursor::snapshot). The change is complete before this returns, because the read
+    /// may continue with a `Clone`.
     fn move_by(&mut self, positions: u64, missed: u64) {
         self.change(|state, next| {
             *next += positions;
@@ -309,7 +321,8 @@ impl CursorGuard<'_> {
         let state = self.state;
         let locked = state.word.load(Relaxed) & LOCKED;
         state.word.store(state.word.load(Relaxed) | CHANGING, Relaxed);
-        // Pairs with the `Acquire` fence in `snapshot`: a thread that sees one of the stores below sees the mark.
+        // Pairs with the `Acquire` fence in `snapshot`: a thread that sees one of the stores below
+        // sees the mark.
         fence(Release);
         change(state, &mut self.next);
         // Pairs with the `Acquire` load of the word in `snapshot`.
@@ -330,7 +343,8 @@ impl CursorGuard<'_> {
 /// Increases a counter that one thread at a time writes.
 #[inline(always)]
 pub(super) fn increase(counter: &AtomicU64, by: u64) {
-    // `Relaxed`: no other thread writes it at the same time, and no reader derives more than the count from it.
+    // `Relaxed`: no other thread writes it at the same time, and no reader derives more than the
+    // count from it.
     counter.store(counter.load(Relaxed) + by, Relaxed);
 }
 

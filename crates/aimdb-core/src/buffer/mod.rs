@@ -9,25 +9,27 @@
 //!
 //! # Lagging
 //!
-//! A reader of a ring or a latest record that falls behind continues with the oldest value that is still held.
-//! [`Reader::recv`](crate::Reader::recv) skips the lost values silently and never ends because of them.
-//! [`Reader::next_event`](crate::Reader::next_event) reports how many were lost, in order.
-//! [`Reader::lagged`](crate::Reader::lagged) is the exact total at any time.
+//! A reader of a ring or a latest record that falls behind continues with the oldest value that is
+//! still held. [`Reader::recv`](crate::Reader::recv) skips the lost values silently and never ends
+//! because of them. [`Reader::next_event`](crate::Reader::next_event) reports how many were lost,
+//! in order. [`Reader::lagged`](crate::Reader::lagged) is the exact total at any time.
 //!
 //! # Closing
 //!
-//! A record closes at shutdown, after its writers have stopped. From then on producing returns the value with
-//! [`Closed`](crate::Closed). Readers receive the remaining values and then [`Closed`](crate::Closed): the record is
-//! *drained*. A value that a reader has not received stays readable for as long as the reader exists.
+//! A record closes at shutdown, after its writers have stopped. From then on producing returns the
+//! value with [`Closed`](crate::Closed). Readers receive the remaining values and then
+//! [`Closed`](crate::Closed): the record is *drained*. A value that a reader has not received stays
+//! readable for as long as the reader exists.
 //!
 //! # Waiting
 //!
-//! Readers and writers wait in one FIFO for each direction, tasks and parked threads alike: both are
-//! [`Waker`](core::task::Waker)s. One produce wakes each waiting reader once; a mailbox wakes one taker. If a waiter is
-//! dropped before it uses its wake-up, the wake-up passes to the next waiter.
+//! Readers and writers wait in one FIFO for each direction, tasks and parked threads alike: both
+//! are [`Waker`](core::task::Waker)s. One produce wakes each waiting reader once; a mailbox wakes
+//! one taker. If a waiter is dropped before it uses its wake-up, the wake-up passes to the next
+//! waiter.
 //!
-//! A writer or reader that moves a value takes the lock of that FIFO only if a flag shows that a waiter is registered. The
-//! race between a writer and a reader that is about to sleep:
+//! A writer or reader that moves a value takes the lock of that FIFO only if a flag shows that a
+//! waiter is registered. The race between a writer and a reader that is about to sleep:
 //!
 //! ```text
 //!   reader (poll)                                       writer (try_produce)
@@ -40,22 +42,25 @@
 //!        changed, or a writer active: retry from 1
 //! ```
 //!
-//! If (a) precedes (3), the reader's read-modify-write sees the change, and the reader retries. If (3) precedes (a), the
-//! writer's own read-modify-write on that word, its claim before (a), acquires what (3) released, the flag included, and
-//! (b) sees it. No third order exists, because all read-modify-writes of one word have one order. A writer that waits for
-//! room ([`Cursor::revalidate`](cursor::Cursor::revalidate)) and a task that waits for the drain
-//! ([`Kind::has_unread`](kind::Kind::has_unread)) follow the same protocol on the words that readers change.
+//! If (a) precedes (3), the reader's read-modify-write sees the change, and the reader retries. If
+//! (3) precedes (a), the writer's own read-modify-write on that word, its claim before (a),
+//! acquires what (3) released, the flag included, and (b) sees it. No third order exists, because
+//! all read-modify-writes of one word have one order. A writer that waits for room
+//! ([`Cursor::revalidate`](cursor::Cursor::revalidate)) and a task that waits for the drain
+//! ([`Kind::has_unread`](kind::Kind::has_unread)) follow the same protocol on the words that
+//! readers change.
 //!
 //! # User code
 //!
-//! `Clone` runs for readers of rings and latest records, for all but the last reader of a queue, and for callers of
-//! [`latest`](crate::Consumer::latest). While it runs, the reader's cursor is locked, and in a ring or a latest record that
-//! one slot is claimed: a writer that reaches the slot, and other readers of the same value, wait for it. A record whose
-//! clones take long should hold an `Arc`. A `Clone` that panics leaves the value in place and the record usable as before.
+//! `Clone` runs for readers of rings and latest records, for all but the last reader of a queue,
+//! and for callers of [`latest`](crate::Consumer::latest). While it runs, the reader's cursor is
+//! locked, and in a ring or a latest record that one slot is claimed: a writer that reaches the
+//! slot, and other readers of the same value, wait for it. A record whose clones take long should
+//! hold an `Arc`. A `Clone` that panics leaves the value in place and the record usable as before.
 //! A `Clone` that uses its own record may wait for itself.
 //!
-//! `Drop` and wakers run while no lock is held. Without std a value is read inside a critical section, its `Clone`
-//! included.
+//! `Drop` and wakers run while no lock is held. Without std a value is read inside a critical
+//! section, its `Clone` included.
 //!
 //! # How to read this module
 //!

@@ -1,6 +1,8 @@
-//! The readers of a record and the waiters on it: everything about a buffer that is not on the path of a value.
+//! The readers of a record and the waiters on it: everything about a buffer that is not on the path
+//! of a value.
 //!
-//! Plain data under a [`Lock`](crate::sync::Lock). No function here wakes or drops a waker or runs other user code.
+//! Plain data under a [`Lock`](crate::sync::Lock). No function here wakes or drops a waker or runs
+//! other user code.
 
 use alloc::vec::Vec;
 use core::task::Waker;
@@ -16,7 +18,8 @@ const ANY: usize = 0;
 /// The number of a queue's writers that can wait before their list grows.
 const FEW_WRITERS: usize = 4;
 
-/// The values that a stage had not finished with when its reader was dropped, or has not finished with now.
+/// The values that a stage had not finished with when its reader was dropped, or has not finished
+/// with now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Backlog {
     pub(crate) reader: Arc<str>,
@@ -38,8 +41,8 @@ pub(super) mod flags {
 
 /// The time of the newest value, without a clock reading for every value.
 ///
-/// The clock is read where its cost hides: when a reader is woken, when there is no reader, when a reader runs dry, and for
-/// every 64th value in addition.
+/// The clock is read where its cost hides: when a reader is woken, when there is no reader, when a
+/// reader runs dry, and for every 64th value in addition.
 #[derive(Default)]
 struct Recency {
     at: Option<Instant>,
@@ -195,8 +198,8 @@ impl Subscribers {
         self.round
     }
 
-    /// Notifies one waiter of each reader that the round has not reached yet, or one taker of a mailbox. Returns whether
-    /// there are more than the batch can hold.
+    /// Notifies one waiter of each reader that the round has not reached yet, or one taker of a
+    /// mailbox. Returns whether there are more than the batch can hold.
     pub(super) fn notify_readers(&mut self, round: u64, batch: &mut WakeBatch) -> bool {
         if self.takers_compete {
             batch.extend(self.read_waiters.notify_one(ANY));
@@ -217,8 +220,8 @@ impl Subscribers {
         self.read_waiters.notify_one(group)
     }
 
-    /// Notifies all waiters of one reader, or all takers of a mailbox. Returns whether there are more than the batch can
-    /// hold.
+    /// Notifies all waiters of one reader, or all takers of a mailbox. Returns whether there are
+    /// more than the batch can hold.
     pub(super) fn notify_all_of(&mut self, reader: usize, batch: &mut WakeBatch) -> bool {
         let wanted = self.group(reader);
         self.read_waiters.notify_where(batch, |group| group == wanted)
@@ -230,7 +233,8 @@ impl Subscribers {
 
     // Closing.
 
-    /// Notes that the record is closed, and notifies all waiters. Returns whether there are more than the batch can hold.
+    /// Notes that the record is closed, and notifies all waiters. Returns whether there are more
+    /// than the batch can hold.
     pub(super) fn close(&mut self, batch: &mut WakeBatch) -> bool {
         self.closed = true;
         self.full_since = None;
@@ -239,7 +243,8 @@ impl Subscribers {
             || self.notify_drain_waiters(batch)
     }
 
-    /// Notifies the tasks that wait until the record is drained. Returns whether there are more than the batch can hold.
+    /// Notifies the tasks that wait until the record is drained. Returns whether there are more
+    /// than the batch can hold.
     pub(super) fn notify_drain_waiters(&mut self, batch: &mut WakeBatch) -> bool {
         self.drain_waiters.notify_where(batch, |_| true)
     }
@@ -276,8 +281,8 @@ impl Subscribers {
         self.read_waiters.register(ticket, group, waker)
     }
 
-    /// Ends a wait to read. An unused wake-up passes to the next waiter, if there `is_readable` a value for it. Returns the
-    /// waker to drop and the waker to wake.
+    /// Ends a wait to read. An unused wake-up passes to the next waiter, if there `is_readable` a
+    /// value for it. Returns the waker to drop and the waker to wake.
     pub(super) fn cancel_read_wait(
         &mut self,
         reader: usize,
@@ -305,8 +310,8 @@ impl Subscribers {
         self.write_waiters.register(ticket, ANY, waker)
     }
 
-    /// Ends a wait to write. An unused wake-up passes to the next waiter, if there is `room`. Returns the waker to drop and
-    /// the waker to wake.
+    /// Ends a wait to write. An unused wake-up passes to the next waiter, if there is `room`.
+    /// Returns the waker to drop and the waker to wake.
     pub(super) fn cancel_write_wait(
         &mut self,
         ticket: &mut WaitTicket,
@@ -326,7 +331,8 @@ impl Subscribers {
         self.write_waiters.notify_one(ANY)
     }
 
-    /// Notifies the waiting writers that there is room for. Returns whether there are more than the batch can hold.
+    /// Notifies the waiting writers that there is room for. Returns whether there are more than the
+    /// batch can hold.
     pub(super) fn notify_writers(
         &mut self,
         batch: &mut WakeBatch,

@@ -24,10 +24,11 @@ pub(crate) enum SubscribeRefused {
     Taken(Arc<str>),
 }
 
-/// The subscription of one reader: the layer under [`Reader`](crate::Reader), for an API of one's own.
+/// The subscription of one reader: the layer under [`Reader`](crate::Reader), for an API of one's
+/// own.
 ///
-/// It holds a position in the record's buffer and at most one wait. Several threads can read through it after
-/// [`into_shared`](Self::into_shared).
+/// It holds a position in the record's buffer and at most one wait. Several threads can read
+/// through it after [`into_shared`](Self::into_shared).
 ///
 /// ```
 /// use core::task::{Context, Poll, Waker};
@@ -97,7 +98,8 @@ impl<T: Clone> Subscription<T> {
         }
     }
 
-    /// Declares that a connector accounts for the values of this reader: none of them counts as interrupted.
+    /// Declares that a connector accounts for the values of this reader: none of them counts as
+    /// interrupted.
     pub(crate) fn delegate_accounting(&self) {
         self.reader.cursor.delegate_accounting();
     }
@@ -154,7 +156,8 @@ impl<T: Clone> Subscription<T> {
 
     /// Ready when the record is closed and this reader has received everything.
     pub(crate) fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // A task that waits for the drain receives nothing: its wake-up for a value is another waiter's.
+        // A task that waits for the drain receives nothing: its wake-up for a value is another
+        // waiter's.
         self.reader.cancel_wait(&mut self.ticket);
         if self.reader.stash.is_full() {
             return Poll::Pending;
@@ -191,8 +194,8 @@ impl<T: Clone> Subscription<T> {
         }
     }
 
-    /// The number of values that this reader has lost, those it has not come to yet included. For a mailbox: the number of
-    /// commands that were replaced by those it took.
+    /// The number of values that this reader has lost, those it has not come to yet included. For a
+    /// mailbox: the number of commands that were replaced by those it took.
     #[must_use]
     pub fn lagged(&self) -> u64 {
         self.reader.lagged()
@@ -302,8 +305,8 @@ impl<T: Clone> SharedSubscription<T> {
         self.poll(ticket, cx, |reader| reader.try_many(Access::Shared, into, limit))
     }
 
-    /// Ready when there is a value, or when the record is closed and drained. It receives nothing, so another thread may be
-    /// first. An unused wake-up of this ticket passes to the next waiter.
+    /// Ready when there is a value, or when the record is closed and drained. It receives nothing,
+    /// so another thread may be first. An unused wake-up of this ticket passes to the next waiter.
     pub fn poll_ready(&self, ticket: &mut WaitTicket, cx: &mut Context<'_>) -> Poll<()> {
         let ready = self.poll(ticket, cx, |reader| {
             let ready = reader.pending() > 0 || reader.buffer.is_closed();
@@ -332,8 +335,8 @@ impl<T: Clone> SharedSubscription<T> {
         self.subscription.reader.cancel_wait(ticket);
     }
 
-    /// The number of values that the threads have lost, those they have not come to yet included. For a mailbox: the number
-    /// of commands that were replaced by those they took.
+    /// The number of values that the threads have lost, those they have not come to yet included.
+    /// For a mailbox: the number of commands that were replaced by those they took.
     #[must_use]
     pub fn lagged(&self) -> u64 {
         self.subscription.reader.lagged()
@@ -445,8 +448,8 @@ impl<T: Clone> SubscribedReader<T> {
         if self.stash.is_full() { self.buffer.unstash(&self.cursor, &self.stash) } else { None }
     }
 
-    /// Makes attempts until one succeeds, the record is drained, or the task may sleep. The caller ends the wait once this is
-    /// ready.
+    /// Makes attempts until one succeeds, the record is drained, or the task may sleep. The caller
+    /// ends the wait once this is ready.
     #[inline]
     fn poll<O>(
         &self,

@@ -1,4 +1,5 @@
-//! The wait list: a FIFO of wakers in which every waiter keeps its place until it is done or dropped.
+//! The wait list: a FIFO of wakers in which every waiter keeps its place until it is done or
+//! dropped.
 //!
 //! The states of a waiter, and the function that makes each transition:
 //!
@@ -9,9 +10,10 @@
 //!              └────────────── register ───────────────┘   (woken, found nothing, waits again)
 //! ```
 //!
-//! A notified waiter has left the FIFO but keeps its slot. If it is dropped before it was polled, [`WaitList::remove`]
-//! reports that ([`Removed::notified`]), and the caller passes the wake-up on. No function here calls user code: wakers are
-//! moved in and out, and the holder of the lock wakes and drops them after unlocking.
+//! A notified waiter has left the FIFO but keeps its slot. If it is dropped before it was polled,
+//! [`WaitList::remove`] reports that ([`Removed::notified`]), and the caller passes the wake-up on.
+//! No function here calls user code: wakers are moved in and out, and the holder of the lock wakes
+//! and drops them after unlocking.
 
 use core::task::Waker;
 
@@ -24,8 +26,9 @@ type Place = Option<usize>;
 
 /// A wait: the place of one waiter in a wait list.
 ///
-/// It belongs to one record, [`WaitQueue`](crate::wait::WaitQueue) or similar, and to one task or thread. Its owner must
-/// give it back with `cancel_wait` when it gives up; a `poll_*` that returned `Ready` has done so already.
+/// It belongs to one record, [`WaitQueue`](crate::wait::WaitQueue) or similar, and to one task or
+/// thread. Its owner must give it back with `cancel_wait` when it gives up; a `poll_*` that
+/// returned `Ready` has done so already.
 #[derive(Debug, Default)]
 pub struct WaitTicket {
     place: Place,
@@ -91,14 +94,16 @@ impl WaitList {
         self.waiting
     }
 
-    /// Whether the owner of `ticket` waits with a waker that wakes the same task as `waker`. Then it need not register.
+    /// Whether the owner of `ticket` waits with a waker that wakes the same task as `waker`. Then
+    /// it need not register.
     pub(crate) fn holds(&self, ticket: &WaitTicket, waker: &Waker) -> bool {
         let waiter = ticket.place.map(|at| &self.slots[at]);
         matches!(waiter, Some(Waiter::Waiting { waker: held, .. }) if held.will_wake(waker))
     }
 
-    /// Adds a new waiter at the end, returns one that was notified to the front, and replaces the waker of one that still
-    /// waits. Returns the replaced waker, for the caller to drop after unlocking.
+    /// Adds a new waiter at the end, returns one that was notified to the front, and replaces the
+    /// waker of one that still waits. Returns the replaced waker, for the caller to drop after
+    /// unlocking.
     pub(crate) fn register(
         &mut self,
         ticket: &mut WaitTicket,
@@ -145,8 +150,8 @@ impl WaitList {
         None
     }
 
-    /// Notifies all waiters whose group `pick` accepts, in order, until `batch` is full. Returns whether it stopped because
-    /// the batch was full.
+    /// Notifies all waiters whose group `pick` accepts, in order, until `batch` is full. Returns
+    /// whether it stopped because the batch was full.
     pub(crate) fn notify_where(
         &mut self,
         batch: &mut WakeBatch,
@@ -229,8 +234,8 @@ impl WaitList {
 /// loop { lock; more = fill the batch; unlock; batch.wake_all(); if !more { break } }
 /// ```
 ///
-/// Wakers are user code. One that panics keeps no other waiter asleep: the batch catches the panic and resumes it when the
-/// batch is dropped, after the last waker.
+/// Wakers are user code. One that panics keeps no other waiter asleep: the batch catches the panic
+/// and resumes it when the batch is dropped, after the last waker.
 #[derive(Default)]
 pub(crate) struct WakeBatch {
     wakers: ArrayVec<Waker, 32>,
