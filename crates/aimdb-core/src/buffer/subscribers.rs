@@ -339,7 +339,7 @@ impl Subscribers {
         self.closed = true;
         // A closed record holds no writer back, though its writers may not have been polled yet.
         self.full_since = None;
-        // `||` stops at the first list that filled the batch.
+        // `||` stops at the first list with more waiters than the batch can hold.
         self.read_waiters.notify_where(batch, |_| true)
             || self.write_waiters.notify_where(batch, |_| true)
             || self.notify_drain_waiters(batch)
@@ -394,6 +394,9 @@ impl Subscribers {
 
     /// Ends a wait to read. An unused wake-up passes to the next waiter, if there `is_readable` a
     /// value for it. Returns the waker to drop and the waker to wake.
+    ///
+    /// The check and the notification are one step under the lock. Without a value the wake-up need
+    /// not be passed on: the next value notifies the next waiter.
     pub(super) fn cancel_read_wait(
         &mut self,
         reader: usize,
