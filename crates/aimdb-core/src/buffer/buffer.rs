@@ -29,8 +29,9 @@
 //!
 //! Each `poll_*` repeats three steps: attempt, register the waker, check again. If the check fails
 //! because another thread is active, the poll spins and attempts again; after a long spin it yields
-//! ([`yield_if_long`]). A poll that returns `Pending` has moved no value, so its caller may drop
-//! its future at any time, if it cancels the wait.
+//! ([`yield_if_long`]). A poll that returns `Pending` has received no value, and the values that it
+//! did not accept are with its caller, which may therefore drop its future at any time, if it
+//! cancels the wait.
 
 use alloc::vec::Vec;
 use core::task::{Context, Poll, Waker};
@@ -99,7 +100,7 @@ impl<T: Clone> Buffer<T> {
     /// # Errors
     ///
     /// [`NoMemory`] if the allocator does not have the memory of `capacity` values. All memory of
-    /// the values is allocated here; no later operation on a value allocates.
+    /// the values is allocated here; no write allocates.
     pub(crate) fn new(cfg: BufferCfg, clock: Arc<dyn Clock>) -> Result<Arc<Self>, NoMemory> {
         let storage = match cfg {
             BufferCfg::SpmcRing { capacity } => Storage::Ring(Ring::new(capacity)?),
@@ -130,8 +131,8 @@ impl<T: Clone> Buffer<T> {
     /// Accepts `value` if there is room, wakes the readers that wait for it, then drops the value
     /// that it pushed out.
     ///
-    /// It waits for other active writers, which move one value, and in a ring or a latest record
-    /// for a reader that clones the value in the slot. It never waits for room.
+    /// It waits for other active writers, which move one value, and in the kinds other than a queue
+    /// for a thread that clones the value in the slot. It never waits for room.
     ///
     /// # Errors
     ///
@@ -478,7 +479,7 @@ impl<T: Clone> Buffer<T> {
     /// the reader is not in the FIFO and there is no wake-up to pass on: then it keeps its place
     /// for the next wait, without a lock.
     ///
-    /// The flag cannot be outdated: this thread set it, or saw it set, when it registered, and a
+    /// The flag cannot be outdated: the reader set it, or saw it set, when it registered, and a
     /// later load of the same word returns no earlier value.
     #[inline]
     pub(super) fn suspend_read_wait(
@@ -636,7 +637,8 @@ impl<T: Clone> Buffer<T> {
         self.coordinator.close();
     }
 
-    /// Whether the record is closed. After `true`, no value follows those that are readable now.
+    /// Whether the record is closed. A caller that receives `true` sees every value that was
+    /// accepted, and no further one will be.
     pub(crate) fn is_closed(&self) -> bool {
         each!(&self.storage, kind => kind.is_closed())
     }
@@ -680,8 +682,9 @@ impl<T: Clone> CancelWait for Buffer<T> {
 
 /// A read while there is no value, or values are lost, or other threads are active.
 ///
-/// It has a result of its own and drops the guard itself: the likely path then keeps both in
-/// registers. A lag counts as reported, because the caller does not read events.
+/// It has a result of its own and takes the guard by value, so that the likely path lends neither
+/// to a function that is not inlined. A lag counts as reported, because the caller does not read
+/// events.
 #[cold]
 #[inline(never)]
 fn read_contended<T: Clone, K: Kind<T>>(

@@ -7,6 +7,22 @@
 //! | [`SingleLatest`](BufferCfg::SingleLatest) | the current value | skips to the newest | sees the current value at once | each sees the newest | never waits |
 //! | [`Mailbox`](BufferCfg::Mailbox) | one pending command, newest wins | – | takes what is pending | each value is taken once | never waits |
 //!
+//! # Writing
+//!
+//! A writer reserves the next position, moves its value straight from the caller to its slot, and
+//! publishes it with one `Release` store. It then wakes the readers that wait, and at last drops a
+//! value that its own value pushed out. Several writers take turns for the length of one move. A
+//! value is *accepted* once it is published: it counts as produced, and each reader receives it,
+//! loses it and learns so, or leaves.
+//!
+//! # Reading
+//!
+//! A reader has a cursor, the position that it reads next. A read locks the cursor if other threads
+//! may use it, clones or moves the value at that position, and advances the cursor. A value is
+//! *pending* until a read returns it. It is *in progress* from then until the same reader reads
+//! again. A shutdown reports values in progress as interrupted, unless the reader or its connector
+//! declares otherwise.
+//!
 //! # Lagging
 //!
 //! A reader of a ring or a latest record that falls behind continues with the oldest value that is
@@ -20,6 +36,11 @@
 //! value with [`Closed`](crate::Closed). Readers receive the remaining values and then
 //! [`Closed`](crate::Closed): the record is *drained*. A value that a reader has not received stays
 //! readable for as long as the reader exists.
+//!
+//! The close is a mark in the storage, followed by a wake-up of all waiters. The closer waits for
+//! writers that have their permit already, so that every accepted value precedes the mark: a reader
+//! that finds no value, then sees the mark, and again finds no value has received everything. The
+//! closer never waits for a reader.
 //!
 //! # Waiting
 //!
@@ -49,6 +70,32 @@
 //! ([`Cursor::revalidate`](cursor::Cursor::revalidate)) and a task that waits for the drain
 //! ([`Kind::has_unread`](kind::Kind::has_unread)) follow the same protocol on the words that
 //! readers change.
+//!
+//! # Locks
+//!
+//! | lock | guards | held for | user code under it |
+//! |---|---|---|---|
+//! | the head of a queue | its writers, the set of its readers | one write, or a batch | none |
+//! | a cursor | the position of one reader | one read | `Clone` |
+//! | the claim of a slot | one value | one write or one read | `Clone` |
+//! | the stash of a reader | one value | one move | none |
+//! | the subscribers | readers, waiters, backlog | a few steps | none |
+//!
+//! A thread takes them in this order and may skip some, with one exception: the lock of the
+//! subscribers is taken under the head of a queue or under no lock, never under a cursor, a claim
+//! or a stash. A thread with the head of a queue does not wait for a cursor; it lets the head go
+//! and tries again. So no cycle exists, and a `Clone` delays only those threads that need the same
+//! value or the same cursor.
+//!
+//! # Invariants
+//!
+//! - A position and a count never decrease, and a position is used for one value.
+//! - Each reader passes each position once: the value is delivered, or lost and counted, or
+//!   discarded when the reader leaves.
+//! - A writer of a queue uses a cell only after every reader is past the value in it.
+//! - After [`close`](buffer::Buffer::close) has returned, no value is accepted.
+//! - A waiter that sleeps is in its FIFO, and the flag for it is set.
+//! - A wake-up that was given to a waiter is used by it, or passed on, or not needed any more.
 //!
 //! # User code
 //!
