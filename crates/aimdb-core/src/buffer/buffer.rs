@@ -147,6 +147,8 @@ impl<T: Clone> Buffer<T> {
             each!(&self.storage, kind => match kind.try_reserve() {
                 Some(permit) => permit.write(value),
                 None => {
+                    // The contended path enters a section of its own and leaves it before it wakes
+                    // readers.
                     section.exit();
                     return self.try_produce_contended(value);
                 }
@@ -167,6 +169,7 @@ impl<T: Clone> Buffer<T> {
             let _section = CriticalSection::enter();
             each!(&self.storage, kind => match kind.reserve(|| self.coordinator.slowest()) {
                 Ok(permit) => permit.write(value),
+                // No permit, so the value has not moved and returns to the caller.
                 Err(ReserveError::Full) => return Err(TryProduceError::Full(value)),
                 Err(ReserveError::Closed) => return Err(TryProduceError::Closed(value)),
             })
@@ -202,6 +205,7 @@ impl<T: Clone> Buffer<T> {
             Storage::Latest(kind) => write_one_by_one(kind, batch, &mut evicted),
             Storage::Mailbox(kind) => write_one_by_one(kind, batch, &mut evicted),
         };
+        // Wakers run below, and user values are dropped.
         section.exit();
         match outcome {
             Ok(produced) => self.notify_readers(produced, offered - batch.len() as u64),
@@ -254,6 +258,8 @@ impl<T: Clone> Buffer<T> {
                 }
                 Err(TryProduceError::Full(back)) => {
                     *value = Some(back);
+                    // Registers first and checks for room afterwards: a reader that makes room
+                    // after the check sees the flag.
                     if self.register_writer(ticket, cx.waker()) || yield_if_long(&spin, cx) {
                         return Poll::Pending;
                     }
@@ -261,6 +267,7 @@ impl<T: Clone> Buffer<T> {
                     continue;
                 }
             };
+            // After an error too: the caller polls no more, and its ticket must leave the list.
             self.cancel_write_wait(ticket);
             return Poll::Ready(outcome);
         }
@@ -392,6 +399,8 @@ impl<T: Clone> Buffer<T> {
                 (outcome, missed)
             })
         };
+        // The position has advanced, so the storage no longer shows the value to threads that check
+        // it.
         if missed > 0 && cursor.is_shared() {
             self.coordinator.wake_all_of(reader);
         }
@@ -461,6 +470,8 @@ impl<T: Clone> Buffer<T> {
         ticket: &mut WaitTicket,
         waker: &Waker,
     ) -> bool {
+        // In this order: registered, then checked. The check is a read-modify-write, which a plain
+        // load cannot replace: a load may return an old word.
         self.coordinator.register_reader(self.produced(), reader, ticket, waker);
         let _section = CriticalSection::enter();
         each!(&self.storage, kind => kind.may_sleep(cursor.next()))
@@ -488,6 +499,7 @@ impl<T: Clone> Buffer<T> {
         cursor: &Cursor,
         ticket: &mut WaitTicket,
     ) {
+        // A taker's unused wake-up belongs to another taker, so it is never kept.
         let takers_compete = matches!(self.storage, Storage::Mailbox(_));
         if takers_compete || self.coordinator.has_flag(READERS_WAIT) {
             self.cancel_read_wait(reader, cursor, ticket);
@@ -524,6 +536,7 @@ impl<T: Clone> Buffer<T> {
         let _section = CriticalSection::enter();
         match each!(&self.storage, kind => kind.has_unread(cursor)) {
             Some(unread) => unread || !self.is_closed(),
+            // A reader or a writer is active and may change the answer.
             None => false,
         }
     }
@@ -554,6 +567,7 @@ impl<T: Clone> Buffer<T> {
         let is_queue = matches!(self.storage, Storage::Queue(_));
         let subscribe = |position| {
             let cursor = Arc::new(Cursor::new(name, of_stage, position));
+            // Also clears the flag `NO_READERS`.
             let reader = self.coordinator.subscribers(|subscribers| {
                 condition(subscribers)?;
                 Ok(subscribers.enter(Arc::clone(&cursor), is_queue))
@@ -585,6 +599,7 @@ impl<T: Clone> Buffer<T> {
                 let _section = CriticalSection::enter();
                 queue.leave(cursor, remove)
             }
+            // Writers of the other kinds do not wait for readers, so the count needs no lock.
             _ => {
                 remove(readable(self.state(), cursor));
                 Vec::new()
@@ -615,6 +630,7 @@ impl<T: Clone> Buffer<T> {
         let replaced = mailbox.give_back(value, number);
         let produced = mailbox.produced();
         section.exit();
+        // The command is pending again: a taker that found nothing meanwhile may be asleep.
         if replaced.is_none() {
             self.coordinator.wake_readers(produced);
         }
@@ -717,6 +733,7 @@ fn write_one_by_one<T: Clone, K: Kind<T>, const N: usize>(
     evicted: &mut ArrayVec<T, N>,
 ) -> Result<u64, ReserveError> {
     let mut produced = 0;
+    // The values move out of the batch one by one; a refusal returns the rest to it, in order.
     let mut values = core::mem::take(batch).into_iter();
     while values.len() > 0 {
         // Only a queue needs the slowest reader.
@@ -774,6 +791,7 @@ fn read_many<T: Clone, K: Kind<T>>(
     loop {
         let mut out = ReadResult::nth(*received as u64 + 1);
         let outcome = kind.read(&mut guard, &mut out);
+        // This read reports no lag, and a later event must not report it either.
         guard.take_unreported();
         into.extend(out.value);
         evicted.extend(out.evicted);

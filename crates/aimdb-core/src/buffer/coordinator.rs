@@ -172,6 +172,7 @@ impl Coordinator {
         if !(ticket.is_registered()
             && self.subscribers.with(|subscribers| subscribers.holds_writer(ticket, waker)))
         {
+            // The clone and the drop of a waker are user code: before the lock, and after it.
             let waker = waker.clone();
             let _replaced = self.subscribers(|subscribers| {
                 subscribers.register_writer(ticket, waker, &*self.clock)
@@ -180,6 +181,8 @@ impl Coordinator {
         let _section = CriticalSection::enter();
         !state.is_closed()
             && self.subscribers.with(|subscribers| {
+                // Not `Subscribers::slowest`, whose loads may return old positions: the room would
+                // look too small, and the writer would sleep.
                 let mut slowest = None;
                 for cursor in subscribers.cursors() {
                     // A locked cursor is about to advance: its reader may make room.
@@ -196,6 +199,7 @@ impl Coordinator {
         let [dropped, next] = self.subscribers(|subscribers| {
             subscribers.cancel_write_wait(ticket, &|slowest| room(state, slowest))
         });
+        // Both after the lock: user code.
         drop(dropped);
         wake(next);
     }
@@ -219,6 +223,7 @@ impl Coordinator {
         let mut next = cursor.is_shared();
         loop {
             let more = self.subscribers(|subscribers| {
+                // Once, although the loop may repeat: one thread for the value that remains.
                 if core::mem::take(&mut next) && readable(state, cursor) > 0 {
                     batch.extend(subscribers.notify_next(reader));
                 }
@@ -374,6 +379,8 @@ impl Coordinator {
             });
         }
         let _section = CriticalSection::enter();
+        // After the readers' numbers: a value that is accepted meanwhile makes `produced` larger,
+        // not smaller.
         let slowest = cursors.iter().min_by_key(|cursor| cursor.next());
         RecordMetrics {
             key: key.into(),

@@ -329,6 +329,7 @@ impl CursorGuard<'_> {
     /// `finished` where it is, so that all values of the read are in progress together.
     #[inline(always)]
     pub(super) fn advance(&mut self, nth: u64) {
+        // A further value of one read leaves the first one in progress.
         if nth == 1 {
             self.state.finished.store(self.next, Relaxed);
         }
@@ -450,7 +451,8 @@ pub(super) fn increase(counter: &AtomicU64, by: u64) {
 impl Drop for CursorGuard<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        // Pairs with the `Acquire` in `Cursor::lock`, `next` and `snapshot`.
+        // Clears the lock bit. Pairs with the `Acquire` in `Cursor::lock`, `next` and `snapshot`: a
+        // writer that sees the new position sees that the values before it were moved or cloned.
         self.state.word.store(self.next * ONE, Release);
     }
 }

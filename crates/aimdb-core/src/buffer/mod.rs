@@ -2,10 +2,10 @@
 //!
 //! | kind | keeps | a slow reader | a late reader | several readers | `produce().await` |
 //! |---|---|---|---|---|---|
-//! | [`SpmcRing`](BufferCfg::SpmcRing) | the last `capacity` values, exactly | loses the oldest, learns how many | receives values produced after it subscribed | each sees all | never waits |
-//! | [`SpmcQueue`](BufferCfg::SpmcQueue) | every value until every reader has it | holds the producer back | receives values produced after it subscribed | each sees all | waits for room |
-//! | [`SingleLatest`](BufferCfg::SingleLatest) | the current value | skips to the newest | sees the current value at once | each sees the newest | never waits |
-//! | [`Mailbox`](BufferCfg::Mailbox) | one pending command, newest wins | – | takes what is pending | each value is taken once | never waits |
+//! | [`SpmcRing`](crate::BufferCfg::SpmcRing) | the last `capacity` values, exactly | loses the oldest, learns how many | receives values produced after it subscribed | each sees all | never waits |
+//! | [`SpmcQueue`](crate::BufferCfg::SpmcQueue) | every value until every reader has it | holds the producer back | receives values produced after it subscribed | each sees all | waits for room |
+//! | [`SingleLatest`](crate::BufferCfg::SingleLatest) | the current value | skips to the newest | sees the current value at once | each sees the newest | never waits |
+//! | [`Mailbox`](crate::BufferCfg::Mailbox) | one pending command, newest wins | – | takes what is pending | each value is taken once | never waits |
 //!
 //! # Writing
 //!
@@ -67,9 +67,8 @@
 //! (3) precedes (a), the writer's own read-modify-write on that word, its claim before (a),
 //! acquires what (3) released, the flag included, and (b) sees it. No third order exists, because
 //! all read-modify-writes of one word have one order. A writer that waits for room
-//! ([`Cursor::revalidate`](cursor::Cursor::revalidate)) and a task that waits for the drain
-//! ([`Kind::has_unread`](kind::Kind::has_unread)) follow the same protocol on the words that
-//! readers change.
+//! (`Cursor::revalidate`) and a task that waits for the drain (`Kind::has_unread`) follow the same
+//! protocol on the words that readers change.
 //!
 //! # Locks
 //!
@@ -83,18 +82,18 @@
 //!
 //! A thread takes them in this order and may skip some, with one exception: the lock of the
 //! subscribers is taken under the head of a queue or under no lock, never under a cursor, a claim
-//! or a stash. A thread with the head of a queue does not wait for a cursor; it lets the head go
+//! or a stash. A thread with the head of a queue does not wait for a cursor: it unlocks the head
 //! and tries again. So no cycle exists, and a `Clone` delays only those threads that need the same
 //! value or the same cursor.
 //!
 //! # Invariants
 //!
-//! - A position and a count never decrease, and a position is used for one value.
-//! - Each reader passes each position once: the value is delivered, or lost and counted, or
-//!   discarded when the reader leaves.
+//! - A position never decreases and is used for one value.
+//! - Each reader of a ring, a queue or a latest record passes each position once: the value is
+//!   delivered, or lost and counted, or discarded when the reader leaves.
 //! - A writer of a queue uses a cell only after every reader is past the value in it.
-//! - After [`close`](buffer::Buffer::close) has returned, no value is accepted.
-//! - A waiter that sleeps is in its FIFO, and the flag for it is set.
+//! - After `Buffer::close` has returned, no value is accepted.
+//! - A reader or writer that sleeps is in its FIFO, and the flag for it is set.
 //! - A wake-up that was given to a waiter is used by it, or passed on, or not needed any more.
 //!
 //! # User code

@@ -72,9 +72,9 @@ pub(crate) struct Backlog {
 
 /// The state of the subscribers that writers and readers load without the lock.
 ///
-/// [`Subscribers::flags`](super::Subscribers::flags) computes them; the coordinator keeps a copy. A
-/// set flag costs a needless lock at worst. A flag that is missing would leave a waiter asleep: the
-/// [module](super::super) argues why that cannot happen.
+/// [`Subscribers::flags`] computes them; the coordinator keeps a copy. A set flag costs a needless
+/// lock at worst. A flag that is missing would leave a waiter asleep: the [module](super) argues
+/// why that cannot happen.
 pub(super) mod flags {
     /// A reader waits for a value. Loaded by a writer after its write, by a reader that shares its
     /// cursor after its read, and by a reader that suspends its wait.
@@ -206,6 +206,7 @@ impl Subscribers {
     ///
     /// If there is no reader with this id.
     pub(super) fn leave(&mut self, reader: usize, unread: u64) {
+        // From here on no writer waits for this reader.
         let Entry { cursor, .. } = self.entries.remove(reader);
         if !cursor.of_stage {
             return;
@@ -300,6 +301,7 @@ impl Subscribers {
     /// the thread that receives one notifies the next if values remain.
     pub(super) fn notify_readers(&mut self, round: u64, batch: &mut WakeBatch) -> bool {
         if self.takers_compete {
+            // One command, one taker. The batch is empty, so one waker fits.
             batch.extend(self.read_waiters.notify_one(ANY));
             return false;
         }
@@ -461,6 +463,7 @@ impl Subscribers {
     ) -> bool {
         let mut room = room(self.slowest());
         let more = self.write_waiters.notify_where(batch, |_| {
+            // Counts down for notified writers only: without room `pick` accepts no further one.
             let fits = room > 0;
             room = room.saturating_sub(1);
             fits

@@ -237,14 +237,15 @@ impl<T: Clone> Subscription<T> {
     }
 
     /// Ends the wait for a value, if there is one. An unused wake-up passes to the next waiter. The
-    /// waker of the last poll is dropped, and nothing wakes it any more.
+    /// waker of the last poll is dropped; a thread that notified the reader before may still wake
+    /// it.
     pub fn cancel_wait(&mut self) {
         self.reader.cancel_wait(&mut self.ticket);
         self.reader.buffer.cancel_drain_wait(&mut self.drain_ticket);
     }
 
     /// Ends the wait for a value and keeps its place in the wait list for the next one, where it
-    /// can: a waiter that may still be notified, and a taker of a mailbox, cancel instead.
+    /// can. While any reader waits, and for a taker of a mailbox, it cancels the wait instead.
     #[inline]
     pub(crate) fn suspend_wait(&mut self) {
         if self.ticket.has_place() {
@@ -305,9 +306,9 @@ impl<T: Clone> fmt::Debug for Subscription<T> {
 ///
 /// Each thread waits with a [`WaitTicket`] of its own. Made by [`Subscription::into_shared`].
 ///
-/// Reads take turns at one position, so the threads receive the values in order, each of them once.
-/// A thread that waits for another thread's read waits for its `Clone`. One value wakes one thread;
-/// a thread that receives a value and leaves others wakes the next.
+/// Reads take turns at one position, so each value is received once. A thread that waits for
+/// another thread's read waits for its `Clone`. One value wakes one thread; a thread that receives
+/// a value and leaves others wakes the next.
 ///
 /// A poll that returns `Pending` keeps the ticket's place in the wait list. Its thread must poll
 /// again until it is ready, or [cancel](Self::cancel_wait) the wait before it drops the ticket. A
@@ -400,6 +401,7 @@ impl<T: Clone> SharedSubscription<T> {
     /// Ready when there is a value, or when the record is closed and drained. It receives nothing,
     /// so another thread may be first. An unused wake-up of this ticket passes to the next waiter.
     pub fn poll_ready(&self, ticket: &mut WaitTicket, cx: &mut Context<'_>) -> Poll<()> {
+        // A ready poll cancels the wait, so a wake-up for a value passes to a thread that reads.
         let ready = self.poll(ticket, cx, |reader| {
             let ready = reader.pending() > 0 || reader.buffer.is_closed();
             if ready { Ok(()) } else { Err(TryRecvError::Empty) }
@@ -548,6 +550,7 @@ impl<T: Clone> SubscribedReader<T> {
             into.push(value);
             return Ok(1);
         }
+        // The values behind a stashed one are left for the next call: it is the older one.
         let outcome = self.buffer.try_read_many(self.id, &self.cursor, access, into, limit);
         outcome.or_else(|nothing| {
             // Another thread may have stashed a value meanwhile.
@@ -573,11 +576,14 @@ impl<T: Clone> SubscribedReader<T> {
     ) -> Poll<Result<O, Closed>> {
         let mut spin = Spin::new();
         loop {
+            // Before the registration: a reader that finds a value takes no lock.
             match attempt(self) {
                 Ok(received) => return Poll::Ready(Ok(received)),
                 Err(TryRecvError::Closed) => return Poll::Ready(Err(Closed)),
                 Err(TryRecvError::Empty) => {}
             }
+            // A waker of an earlier poll may still be registered: it is replaced, or found to be
+            // equivalent.
             if self.buffer.register_reader(self.id, &self.cursor, ticket, cx.waker())
                 || yield_if_long(&spin, cx)
             {

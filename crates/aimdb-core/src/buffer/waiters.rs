@@ -195,6 +195,7 @@ impl WaitList {
     /// counts as notified, so the caller checks first that there is something to wake for.
     pub(crate) fn remove(&mut self, ticket: &mut WaitTicket) -> Option<Removed> {
         ticket.registered = false;
+        // Before the slot is freed: another ticket may receive the same index at once.
         let at = ticket.place.take()?;
         let waker = self.unlink(at);
         self.slots.remove(at);
