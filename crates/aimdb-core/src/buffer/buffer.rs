@@ -1,4 +1,37 @@
 //! A record's buffer: the storage of its values and the coordinator of its readers and writers.
+//!
+//! An operation has three steps: it moves values in or out of the storage, it notifies the waiters
+//! that can continue because of it, and it drops user values that it pushed out. The storage needs
+//! no lock of the buffer; the notification takes the lock of the subscribers only if a flag is set.
+//!
+//! | operation | changes, while it holds | then notifies |
+//! |---|---|---|
+//! | [`Buffer::try_produce`], [`Buffer::try_produce_batch`] | the storage, with a write permit | readers |
+//! | [`Buffer::try_read`] and its relatives | the storage and a cursor, which it has locked | writers, tasks that wait for the drain, other threads of the reader |
+//! | [`Buffer::enter`] | the subscribers, under their lock; a queue's head is locked too | – |
+//! | [`Buffer::leave`] | the same | writers, threads that wait through the reader |
+//! | [`Buffer::close`] | the storage's mark | all |
+//!
+//! # Likely and unlikely paths
+//!
+//! The first attempt of each operation is inlined into the caller: one writer and readers that keep
+//! up need no more. Other active threads, a full queue, lost values and a closed record are handled
+//! by `#[cold]` functions that are not inlined ([`Buffer::try_produce_contended`],
+//! [`read_contended`]), so that they cost the likely path neither registers nor instruction cache.
+//!
+//! # Critical sections
+//!
+//! Each operation accesses the storage inside of a [`CriticalSection`]. With std it is nothing.
+//! Without std it keeps interrupts off, so it ends before wakers run and before user values are
+//! dropped: the notification follows the block that holds the section.
+//!
+//! # Polling
+//!
+//! Each `poll_*` repeats three steps: attempt, register the waker, check again. If the check fails
+//! because another thread is active, the poll spins and attempts again; after a long spin it yields
+//! ([`yield_if_long`]). A poll that returns `Pending` has received no value, and the values that it
+//! did not accept are with its caller, which may therefore drop its future at any time, if it
+//! cancels the wait.
 
 use alloc::vec::Vec;
 use core::task::{Context, Poll, Waker};
@@ -28,7 +61,8 @@ use crate::wait::CancelWait;
 /// Every this many values the time of the newest one is noted, even if no reader waits.
 const STAMP_EVERY: u64 = 64;
 
-/// The storage of one of the four kinds.
+/// The storage of one of the four kinds. An enum and no trait object, so that each operation is
+/// compiled for each kind and the first attempt is inlined.
 enum Storage<T> {
     Ring(Ring<T>),
     Queue(Queue<T>),
@@ -36,7 +70,8 @@ enum Storage<T> {
     Mailbox(Mailbox<T>),
 }
 
-/// The same expression for each kind.
+/// Evaluates the same expression for each kind, with the storage bound to the given name: static
+/// dispatch over [`Storage`].
 macro_rules! each {
     ($storage:expr, $kind:ident => $answer:expr) => {
         match $storage {
@@ -49,12 +84,23 @@ macro_rules! each {
 }
 
 /// A record's buffer.
+///
+/// Handles and stages share it through an [`Arc`]. It is open from its creation until
+/// [`close`](Self::close), and never opens again.
 pub(crate) struct Buffer<T> {
+    /// The values. It has no lock of its own: the words of the kind guard them.
     storage: Storage<T>,
+    /// The readers and the waiters.
     coordinator: Coordinator,
 }
 
 impl<T: Clone> Buffer<T> {
+    /// An open buffer without readers.
+    ///
+    /// # Errors
+    ///
+    /// [`NoMemory`] if the allocator does not have the memory of `capacity` values. All memory of
+    /// the values is allocated here; no write allocates.
     pub(crate) fn new(cfg: BufferCfg, clock: Arc<dyn Clock>) -> Result<Arc<Self>, NoMemory> {
         let storage = match cfg {
             BufferCfg::SpmcRing { capacity } => Storage::Ring(Ring::new(capacity)?),
@@ -65,10 +111,12 @@ impl<T: Clone> Buffer<T> {
         Ok(Arc::new(Self { storage, coordinator: Coordinator::new(cfg, clock) }))
     }
 
+    /// The kind of the buffer, and its capacity.
     pub(crate) fn cfg(&self) -> BufferCfg {
         self.coordinator.cfg()
     }
 
+    /// The coordinator, for metrics and reports, which do not depend on the type of the values.
     pub(crate) fn coordinator(&self) -> &Coordinator {
         &self.coordinator
     }
@@ -80,26 +128,40 @@ impl<T: Clone> Buffer<T> {
 
     // Writing.
 
-    /// Accepts `value` if there is room, wakes the readers that wait for it, then drops the value that it pushed out.
+    /// Accepts `value` if there is room, wakes the readers that wait for it, then drops the value
+    /// that it pushed out.
+    ///
+    /// It waits for other active writers, which move one value, and in the kinds other than a queue
+    /// for a thread that clones the value in the slot. It never waits for room.
+    ///
+    /// # Errors
+    ///
+    /// The value is returned: `Full` for a queue without room, `Closed` after
+    /// [`close`](Self::close).
     #[cfg_attr(feature = "std", inline)]
     pub(crate) fn try_produce(&self, value: T) -> Result<(), TryProduceError<T>> {
         let Written { evicted, produced } = {
             let section = CriticalSection::enter();
-            // The value moves from the caller straight to its slot: see DESIGN.md, "Values move in place".
+            // The value moves from the caller straight to its slot: see DESIGN.md, "Values move in
+            // place".
             each!(&self.storage, kind => match kind.try_reserve() {
                 Some(permit) => permit.write(value),
                 None => {
+                    // The contended path enters a section of its own and leaves it before it wakes
+                    // readers.
                     section.exit();
                     return self.try_produce_contended(value);
                 }
             })
         };
+        // Before the drop, which is user code and may take long or panic.
         self.notify_readers(produced, 1);
         drop(evicted);
         Ok(())
     }
 
-    /// [`try_produce`](Self::try_produce) while other writers are active, or the queue looks full, or the record is closed.
+    /// [`try_produce`](Self::try_produce) while other writers are active, or the queue looks full,
+    /// or the record is closed.
     #[cold]
     #[inline(never)]
     fn try_produce_contended(&self, value: T) -> Result<(), TryProduceError<T>> {
@@ -107,6 +169,7 @@ impl<T: Clone> Buffer<T> {
             let _section = CriticalSection::enter();
             each!(&self.storage, kind => match kind.reserve(|| self.coordinator.slowest()) {
                 Ok(permit) => permit.write(value),
+                // No permit, so the value has not moved and returns to the caller.
                 Err(ReserveError::Full) => return Err(TryProduceError::Full(value)),
                 Err(ReserveError::Closed) => return Err(TryProduceError::Closed(value)),
             })
@@ -116,11 +179,21 @@ impl<T: Clone> Buffer<T> {
         Ok(())
     }
 
-    /// Accepts values from `batch` in order while there is room, and leaves the rest in it.
+    /// Accepts values from `batch` in order while there is room, and leaves the rest in it. A full
+    /// queue is no error: the caller sees by the batch that values were left.
+    ///
+    /// A queue writes the values that fit with one lock of its head; the other kinds write one by
+    /// one.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] if the record closed before all values were accepted. The rest stays in the
+    /// batch.
     pub(crate) fn try_produce_batch<const N: usize>(
         &self,
         batch: &mut ArrayVec<T, N>,
     ) -> Result<(), Closed> {
+        // Declared first, so that its values are dropped last, after the notification.
         let mut evicted = ArrayVec::<T, N>::new();
         let offered = batch.len() as u64;
         let section = CriticalSection::enter();
@@ -132,16 +205,22 @@ impl<T: Clone> Buffer<T> {
             Storage::Latest(kind) => write_one_by_one(kind, batch, &mut evicted),
             Storage::Mailbox(kind) => write_one_by_one(kind, batch, &mut evicted),
         };
+        // Wakers run below, and user values are dropped.
         section.exit();
         match outcome {
             Ok(produced) => self.notify_readers(produced, offered - batch.len() as u64),
             Err(ReserveError::Full) => {}
+            // Values written before the refusal need no notification: the close wakes all readers.
             Err(ReserveError::Closed) => return Err(Closed),
         }
         Ok(())
     }
 
-    /// After `written` values: wakes the readers that wait for them, and notes the time if no reader would.
+    /// After `written` values: wakes the readers that wait for them, and notes the time if no
+    /// reader would.
+    ///
+    /// The permit has been dropped: a reader that is woken finds the value. The second condition is
+    /// true if one of the last `written` positions is a multiple of [`STAMP_EVERY`].
     #[inline(always)]
     fn notify_readers(&self, produced: u64, written: u64) {
         let flagged = self.coordinator.has_flag(READERS_WAIT | NO_READERS);
@@ -151,6 +230,16 @@ impl<T: Clone> Buffer<T> {
     }
 
     /// Accepts `value` or waits for room. The value stays with the caller until it is accepted.
+    /// Ready at once if `value` is `None`: an earlier poll accepted it.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`]; the value is then in `value` again.
+    ///
+    /// # Cancel safety
+    ///
+    /// A caller that polls no more must call [`cancel_write_wait`](Self::cancel_write_wait). The
+    /// value is either accepted or in `value`.
     #[inline]
     pub(crate) fn poll_produce(
         &self,
@@ -169,6 +258,8 @@ impl<T: Clone> Buffer<T> {
                 }
                 Err(TryProduceError::Full(back)) => {
                     *value = Some(back);
+                    // Registers first and checks for room afterwards: a reader that makes room
+                    // after the check sees the flag.
                     if self.register_writer(ticket, cx.waker()) || yield_if_long(&spin, cx) {
                         return Poll::Pending;
                     }
@@ -176,12 +267,22 @@ impl<T: Clone> Buffer<T> {
                     continue;
                 }
             };
+            // After an error too: the caller polls no more, and its ticket must leave the list.
             self.cancel_write_wait(ticket);
             return Poll::Ready(outcome);
         }
     }
 
-    /// Accepts all values of `batch`, in order, or waits for room. The values not accepted stay in the batch.
+    /// Accepts all values of `batch`, in order, or waits for room. The values not accepted stay in
+    /// the batch.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`]; the rest is in the batch.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`poll_produce`](Self::poll_produce): each value is either accepted or in the batch.
     pub(crate) fn poll_produce_batch<const N: usize>(
         &self,
         batch: &mut ArrayVec<T, N>,
@@ -202,14 +303,15 @@ impl<T: Clone> Buffer<T> {
         }
     }
 
-    /// Registers a writer's waker. Returns `false` if the writer must retry: there is room, the record is closed, or a reader
-    /// is active.
+    /// Registers a writer's waker. Returns `false` if the writer must retry: there is room, the
+    /// record is closed, or a reader is active.
     pub(super) fn register_writer(&self, ticket: &mut WaitTicket, waker: &Waker) -> bool {
         matches!(self.storage, Storage::Queue(_))
             && self.coordinator.register_writer(self.state(), ticket, waker)
     }
 
-    /// Ends a wait for room and passes an unused wake-up on.
+    /// Ends a wait for room and passes an unused wake-up on. It takes no lock if the writer never
+    /// waited.
     #[inline]
     pub(crate) fn cancel_write_wait(&self, ticket: &mut WaitTicket) {
         if ticket.has_place() {
@@ -219,7 +321,12 @@ impl<T: Clone> Buffer<T> {
 
     // Reading.
 
-    /// Reads the next value for the reader of `cursor` into `into`.
+    /// Reads the next value for the reader of `cursor` into `into`. Lost values are counted and
+    /// skipped.
+    ///
+    /// `reader` is the id of the reader's entry. `access` must be [`Access::Shared`] if another
+    /// thread may read through the cursor. The value is present if and only if the outcome is
+    /// `Value`.
     #[cfg_attr(feature = "std", inline(always))]
     pub(super) fn try_read(
         &self,
@@ -236,6 +343,7 @@ impl<T: Clone> Buffer<T> {
                 if kind.try_read(&mut guard, &mut out) {
                     ReadOutcome::Value
                 } else {
+                    // The guard moves there: the cursor stays locked between the two attempts.
                     let outcome;
                     (outcome, out) = read_contended(kind, guard);
                     outcome
@@ -249,8 +357,19 @@ impl<T: Clone> Buffer<T> {
         outcome
     }
 
-    /// Reads the next event for the reader of `cursor`. The value behind a lag moves to the `stash` under the same lock of the
-    /// cursor, so that no writer can overwrite it in between: a lag that is reported is followed by a value.
+    /// Reads the next event for the reader of `cursor`. The value behind a lag moves to the `stash`
+    /// under the same lock of the cursor, so that no writer can overwrite it in between: a lag that
+    /// is reported is followed by a value.
+    ///
+    /// ```text
+    ///   read          unreported lag   returns           the value
+    ///   a value       none             Value             is returned
+    ///   a value       some             Lagged            is stashed, for the next call
+    ///   no value      –                Empty or Closed   –
+    /// ```
+    ///
+    /// Threads that share the reader wait for a value, and the stashed one is their next: all of
+    /// them are woken, because a check before they registered may have seen an empty stash.
     pub(super) fn try_read_event(
         &self,
         reader: usize,
@@ -280,6 +399,8 @@ impl<T: Clone> Buffer<T> {
                 (outcome, missed)
             })
         };
+        // The position has advanced, so the storage no longer shows the value to threads that check
+        // it.
         if missed > 0 && cursor.is_shared() {
             self.coordinator.wake_all_of(reader);
         }
@@ -294,7 +415,15 @@ impl<T: Clone> Buffer<T> {
         }
     }
 
-    /// Reads up to `limit` values for the reader of `cursor`, appends them to `into` and returns how many.
+    /// Reads up to `limit` values for the reader of `cursor`, appends them to `into` and returns
+    /// how many.
+    ///
+    /// All values are read under one lock of the cursor, and the waiters are notified once. If a
+    /// `Clone` panics, the values received before it are in `into`.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError`] if there is no value at all. `limit` must not be zero.
     pub(super) fn try_read_many(
         &self,
         reader: usize,
@@ -303,6 +432,7 @@ impl<T: Clone> Buffer<T> {
         into: &mut Vec<T>,
         limit: usize,
     ) -> Result<usize, TryRecvError> {
+        // Dropped after the batch, which notifies: the order of declaration reversed.
         let mut evicted = Vec::new();
         // Notifies also if a `Clone` panics after some values were received.
         let mut batch = ReadBatch { buffer: self, reader, cursor, received: 0 };
@@ -316,7 +446,12 @@ impl<T: Clone> Buffer<T> {
         }
     }
 
-    /// After a reader received `received` values: wakes the waiters that can continue because of it.
+    /// After a reader received `received` values: wakes the waiters that can continue because of
+    /// it.
+    ///
+    /// The cursor has been unlocked: its new position is published, and a woken writer finds the
+    /// room. A reader with the cursor to itself need not look for other readers, which have cursors
+    /// of their own.
     #[inline(always)]
     fn notify_after_read(&self, reader: usize, cursor: &Cursor, received: u64) {
         if self.coordinator.has_flag(WRITERS_WAIT | DRAIN_AWAITED)
@@ -326,8 +461,8 @@ impl<T: Clone> Buffer<T> {
         }
     }
 
-    /// Registers a reader's waker. Returns `false` if the reader must retry: there is a value, the record is closed, or a
-    /// writer is active.
+    /// Registers a reader's waker. Returns `false` if the reader must retry: there is a value, the
+    /// record is closed, or a writer is active.
     pub(super) fn register_reader(
         &self,
         reader: usize,
@@ -335,12 +470,15 @@ impl<T: Clone> Buffer<T> {
         ticket: &mut WaitTicket,
         waker: &Waker,
     ) -> bool {
+        // In this order: registered, then checked. The check is a read-modify-write, which a plain
+        // load cannot replace: a load may return an old word.
         self.coordinator.register_reader(self.produced(), reader, ticket, waker);
         let _section = CriticalSection::enter();
         each!(&self.storage, kind => kind.may_sleep(cursor.next()))
     }
 
-    /// Ends a wait of the reader of `cursor` and passes an unused wake-up on.
+    /// Ends a wait of the reader of `cursor` and passes an unused wake-up on to another thread of
+    /// the reader, or in a mailbox to another taker.
     #[inline]
     pub(super) fn cancel_read_wait(&self, reader: usize, cursor: &Cursor, ticket: &mut WaitTicket) {
         if ticket.has_place() {
@@ -348,8 +486,12 @@ impl<T: Clone> Buffer<T> {
         }
     }
 
-    /// Ends a wait of the reader of `cursor`, which has the cursor to itself. If no reader waits, the reader is not in the FIFO
-    /// and there is no wake-up to pass on: then it keeps its place for the next wait, without a lock.
+    /// Ends a wait of the reader of `cursor`, which has the cursor to itself. If no reader waits,
+    /// the reader is not in the FIFO and there is no wake-up to pass on: then it keeps its place
+    /// for the next wait, without a lock.
+    ///
+    /// The flag cannot be outdated: the reader set it, or saw it set, when it registered, and a
+    /// later load of the same word returns no earlier value.
     #[inline]
     pub(super) fn suspend_read_wait(
         &self,
@@ -357,6 +499,7 @@ impl<T: Clone> Buffer<T> {
         cursor: &Cursor,
         ticket: &mut WaitTicket,
     ) {
+        // A taker's unused wake-up belongs to another taker, so it is never kept.
         let takers_compete = matches!(self.storage, Storage::Mailbox(_));
         if takers_compete || self.coordinator.has_flag(READERS_WAIT) {
             self.cancel_read_wait(reader, cursor, ticket);
@@ -365,7 +508,8 @@ impl<T: Clone> Buffer<T> {
         }
     }
 
-    /// Ready when the record is closed and the reader of `cursor` has received everything.
+    /// Ready when the record is closed and the reader of `cursor` has received everything, the
+    /// value in its stash not considered.
     pub(super) fn poll_drained(
         &self,
         cursor: &Cursor,
@@ -385,23 +529,35 @@ impl<T: Clone> Buffer<T> {
         Poll::Ready(())
     }
 
-    /// Whether a registered task that waits until the record is drained may sleep. The close needs no second check: closing
-    /// takes the subscribers' lock after its mark, and the task registered under that lock.
+    /// Whether a registered task that waits until the record is drained may sleep. The close needs
+    /// no second check: closing takes the subscribers' lock after its mark, and the task registered
+    /// under that lock.
     fn may_wait_for_drain(&self, cursor: &Cursor) -> bool {
         let _section = CriticalSection::enter();
         match each!(&self.storage, kind => kind.has_unread(cursor)) {
             Some(unread) => unread || !self.is_closed(),
+            // A reader or a writer is active and may change the answer.
             None => false,
         }
     }
 
+    /// Ends a wait for the drain.
     pub(super) fn cancel_drain_wait(&self, ticket: &mut WaitTicket) {
         self.coordinator.cancel_drain_wait(ticket);
     }
 
     // Subscribing and leaving.
 
-    /// Adds a reader if `condition` permits it. Returns its number and its cursor.
+    /// Adds a reader if `condition` permits it. Returns its id and its cursor.
+    ///
+    /// `condition` runs under the lock of the subscribers, so that of several takers that enter at
+    /// the same time one is first. A queue adds the reader while its head is locked: no value is
+    /// written between the choice of the position and the entry. In the other kinds a value may be
+    /// written in between, and the new reader receives it.
+    ///
+    /// # Errors
+    ///
+    /// The error of `condition`. The buffer is then unchanged.
     pub(super) fn enter<E>(
         &self,
         name: Arc<str>,
@@ -411,6 +567,7 @@ impl<T: Clone> Buffer<T> {
         let is_queue = matches!(self.storage, Storage::Queue(_));
         let subscribe = |position| {
             let cursor = Arc::new(Cursor::new(name, of_stage, position));
+            // Also clears the flag `NO_READERS`.
             let reader = self.coordinator.subscribers(|subscribers| {
                 condition(subscribers)?;
                 Ok(subscribers.enter(Arc::clone(&cursor), is_queue))
@@ -426,7 +583,12 @@ impl<T: Clone> Buffer<T> {
         }
     }
 
-    /// Removes a reader, which may have a value in its stash.
+    /// Removes a reader, which may have a value in its stash. Called once, by the drop of the
+    /// subscription.
+    ///
+    /// In this order: the stashed command returns to its mailbox, so that another taker may have
+    /// it; the reader leaves the subscribers, so that writers no longer wait for it; the waiters
+    /// are woken; the values that only this reader had not received are dropped.
     pub(super) fn leave(&self, reader: usize, cursor: &Cursor, stashed: Option<T>) {
         let lost = stashed.map_or(0, |value| self.return_stashed(cursor, value));
         let remove = |unread| {
@@ -437,6 +599,7 @@ impl<T: Clone> Buffer<T> {
                 let _section = CriticalSection::enter();
                 queue.leave(cursor, remove)
             }
+            // Writers of the other kinds do not wait for readers, so the count needs no lock.
             _ => {
                 remove(readable(self.state(), cursor));
                 Vec::new()
@@ -445,7 +608,9 @@ impl<T: Clone> Buffer<T> {
         self.coordinator.wake_after_leave(self.state(), reader);
     }
 
-    /// Takes the value behind a reported lag out of the stash of the reader of `cursor`.
+    /// Takes the value behind a reported lag out of the stash of the reader of `cursor`. `None` if
+    /// another thread took it meanwhile. The value and its count change under one lock of the
+    /// cursor.
     pub(super) fn unstash(&self, cursor: &Cursor, stash: &Stash<T>) -> Option<T> {
         let _section = CriticalSection::enter();
         let mut guard = cursor.lock();
@@ -456,7 +621,8 @@ impl<T: Clone> Buffer<T> {
         value
     }
 
-    /// Returns a stashed command to its mailbox, unless a newer one was accepted. Returns how many values are lost by it.
+    /// Returns a stashed command to its mailbox, unless a newer one was accepted. Returns how many
+    /// values are lost by it: one, or zero for a mailbox, which counts a replaced command itself.
     fn return_stashed(&self, cursor: &Cursor, value: T) -> u64 {
         let section = CriticalSection::enter();
         let number = cursor.lock().discard_stash();
@@ -464,6 +630,7 @@ impl<T: Clone> Buffer<T> {
         let replaced = mailbox.give_back(value, number);
         let produced = mailbox.produced();
         section.exit();
+        // The command is pending again: a taker that found nothing meanwhile may be asleep.
         if replaced.is_none() {
             self.coordinator.wake_readers(produced);
         }
@@ -473,7 +640,11 @@ impl<T: Clone> Buffer<T> {
 
     // Closing and observing.
 
-    /// Closes the record: it accepts no more values, and all waiters are woken.
+    /// Closes the record: it accepts no more values, and all waiters are woken. A second call
+    /// changes nothing.
+    ///
+    /// The storage is closed first. A waiter that the wake-up does not reach registers later, and
+    /// sees the closed storage in its second check.
     pub(crate) fn close(&self) {
         {
             let _section = CriticalSection::enter();
@@ -482,11 +653,14 @@ impl<T: Clone> Buffer<T> {
         self.coordinator.close();
     }
 
+    /// Whether the record is closed. A caller that receives `true` sees every value that was
+    /// accepted, and no further one will be.
     pub(crate) fn is_closed(&self) -> bool {
         each!(&self.storage, kind => kind.is_closed())
     }
 
-    /// A clone of the newest value held.
+    /// A clone of the newest value held. It may wait for a reader that has claimed that value; a
+    /// queue waits for a reader that has not received it.
     pub(crate) fn latest(&self) -> Option<T> {
         let _section = CriticalSection::enter();
         match &self.storage {
@@ -497,15 +671,19 @@ impl<T: Clone> Buffer<T> {
         }
     }
 
+    /// The number of values accepted.
     fn produced(&self) -> u64 {
         let _section = CriticalSection::enter();
         each!(&self.storage, kind => kind.produced())
     }
 
+    /// The number of values that the reader of `cursor` can receive, the one in its stash not
+    /// included.
     pub(super) fn readable(&self, cursor: &Cursor) -> u64 {
         readable(self.state(), cursor)
     }
 
+    /// The number of values that the reader of `cursor` has lost.
     pub(super) fn lagged(&self, cursor: &Cursor) -> u64 {
         Coordinator::lagged(self.state(), cursor)
     }
@@ -519,6 +697,10 @@ impl<T: Clone> CancelWait for Buffer<T> {
 }
 
 /// A read while there is no value, or values are lost, or other threads are active.
+///
+/// It has a result of its own and takes the guard by value, so that the likely path lends neither
+/// to a function that is not inlined. A lag counts as reported, because the caller does not read
+/// events.
 #[cold]
 #[inline(never)]
 fn read_contended<T: Clone, K: Kind<T>>(
@@ -532,8 +714,8 @@ fn read_contended<T: Clone, K: Kind<T>>(
     (outcome, out)
 }
 
-/// Whether a poll has spun for long, perhaps for another reader's `Clone`. Then it wakes its task, which must return
-/// [`Poll::Pending`] so that other tasks of its thread run first.
+/// Whether a poll has spun for long, perhaps for another reader's `Clone`. Then it wakes its task,
+/// which must return [`Poll::Pending`] so that other tasks of its thread run first.
 pub(super) fn yield_if_long(spin: &Spin, cx: &Context<'_>) -> bool {
     let long = spin.is_long();
     if long {
@@ -542,12 +724,16 @@ pub(super) fn yield_if_long(spin: &Spin, cx: &Context<'_>) -> bool {
     long
 }
 
+/// Writes the values of `batch`, each with a permit of its own. Returns the number of values
+/// accepted so far, or the refusal, with the rest in the batch again. Values that are pushed out
+/// move to `evicted`, which has room for as many as the batch.
 fn write_one_by_one<T: Clone, K: Kind<T>, const N: usize>(
     kind: &K,
     batch: &mut ArrayVec<T, N>,
     evicted: &mut ArrayVec<T, N>,
 ) -> Result<u64, ReserveError> {
     let mut produced = 0;
+    // The values move out of the batch one by one; a refusal returns the rest to it, in order.
     let mut values = core::mem::take(batch).into_iter();
     while values.len() > 0 {
         // Only a queue needs the slowest reader.
@@ -567,11 +753,13 @@ fn write_one_by_one<T: Clone, K: Kind<T>, const N: usize>(
     Ok(produced)
 }
 
-/// The values of one read. The drop notifies the waiters that can continue because of them.
+/// The values of one read. The drop notifies the waiters that can continue because of them, a panic
+/// of a `Clone` included. It follows the unlocking of the cursor.
 struct ReadBatch<'b, T: Clone> {
     buffer: &'b Buffer<T>,
     reader: usize,
     cursor: &'b Cursor,
+    /// How many values were received, counted by [`read_many`] as it proceeds.
     received: usize,
 }
 
@@ -583,7 +771,11 @@ impl<T: Clone> Drop for ReadBatch<'_, T> {
     }
 }
 
-/// Reads up to `limit` values under one lock of the cursor and counts them in `received`. Returns how the last attempt ended.
+/// Reads up to `limit` values under one lock of the cursor and counts them in `received`. Returns
+/// how the last attempt ended: `Value` if the limit was reached.
+///
+/// One lock of the cursor keeps the values in order and together, if several threads share the
+/// reader.
 fn read_many<T: Clone, K: Kind<T>>(
     kind: &K,
     cursor: &Cursor,
@@ -599,6 +791,7 @@ fn read_many<T: Clone, K: Kind<T>>(
     loop {
         let mut out = ReadResult::nth(*received as u64 + 1);
         let outcome = kind.read(&mut guard, &mut out);
+        // This read reports no lag, and a later event must not report it either.
         guard.take_unreported();
         into.extend(out.value);
         evicted.extend(out.evicted);

@@ -1,10 +1,16 @@
-//! The kind of a record's buffer.
+//! The kind of a record's buffer, as the registration of a record declares it.
 
 use core::fmt;
 
 /// The kind of a record's buffer, and its capacity.
 ///
-/// The [`buffer`](crate::buffer) module compares the four kinds. Each has a constructor that can be used in constants:
+/// The [`buffer`](crate::buffer) module compares the four kinds. A choice in short: a ring for
+/// samples of which the last few matter, a queue for values of which none may be lost, a latest
+/// record for a state, and a mailbox for a command.
+///
+/// It is plain data: building a graph from it allocates the memory, and two equal values describe
+/// equal buffers. `Display` gives the words of findings and metrics. Each kind has a constructor
+/// that can be used in constants:
 ///
 /// ```
 /// use aimdb_core::BufferCfg;
@@ -29,9 +35,11 @@ pub enum BufferCfg {
         /// The number of values kept. The build reserves their memory; zero is a finding.
         capacity: usize,
     },
-    /// Keeps the current value. Readers skip to the newest.
+    /// Keeps the current value. Readers skip to the newest. A new reader receives the current value
+    /// at once.
     SingleLatest,
-    /// Keeps one pending command. A newer command replaces it; one taker takes it.
+    /// Keeps one pending command. A newer command replaces it; one taker takes it. A command that
+    /// is produced while there is no taker waits for the next one.
     Mailbox,
 }
 
@@ -60,7 +68,9 @@ impl BufferCfg {
         Self::Mailbox
     }
 
-    /// The number of values that the buffer holds at most.
+    /// The number of values that the buffer holds at most: `capacity` for a ring and a queue,
+    /// otherwise one. A value that a reader has received and a value in its stash are not among
+    /// them.
     #[must_use]
     pub const fn capacity(self) -> usize {
         match self {

@@ -1,8 +1,49 @@
-//! The part of a buffer that is not on the path of a value and does not depend on the type of its values, so that it is
-//! compiled once: subscribing, waiting, waking, metrics.
+//! The part of a buffer that is not on the path of a value and does not depend on the type of its
+//! values, so that it is compiled once: subscribing, waiting, waking, metrics.
 //!
-//! [`Subscribers`] is the data. The [`Coordinator`] is its lock, the [flags](super::subscribers::flags) that writers and readers load instead of
-//! taking that lock, and the wake-ups, which run outside of it.
+//! The path of a value loads one word of the coordinator, the flags. It calls a function here only
+//! if a flag is set, if the queue looks full, or to note the time of every 64th value. Those
+//! functions are `#[cold]`, so that the compiler keeps them out of the path.
+//!
+//! # The lock
+//!
+//! [`Subscribers`] is the data. The [`Coordinator`] is its lock, the
+//! [flags](super::subscribers::flags) that writers and readers load instead of taking that lock,
+//! and the wake-ups, which run outside of it.
+//!
+//! The lock is taken under the lock of a queue's head, and never while a cursor is locked. Its
+//! holder takes no further lock and runs no user code: it loads cursors and the words of the
+//! storage. It waits for no `Clone`. Wakers are cloned before it, and woken and dropped after it.
+//!
+//! # Waking
+//!
+//! Each function that may wake many waiters has the same loop, because a batch is limited and the
+//! lock must not be held while wakers run:
+//!
+//! ```text
+//!   lock     notify waiters, until the batch is full; update the flags
+//!   unlock   wake the batch; begin again if waiters were left
+//! ```
+//!
+//! # Registering
+//!
+//! Each `register_*` has two steps. If the list already holds an equivalent waker, there is nothing
+//! to do: a task that is polled for another reason clones no waker. Otherwise it clones the waker
+//! outside of the lock and registers it. The flag is set in the same lock section, before the
+//! waiter checks its condition again.
+//!
+//! | waiter | second check |
+//! |---|---|
+//! | reader | [`Kind::may_sleep`](super::kind::Kind::may_sleep), by the caller |
+//! | writer | the cursors and the room, in [`Coordinator::register_writer`] |
+//! | task that waits for the drain | [`Kind::has_unread`](super::kind::Kind::has_unread), by the caller |
+//!
+//! # Closing
+//!
+//! The caller closes the storage first and then calls [`Coordinator::close`]. A waiter that
+//! registers before that call is notified by it. A waiter that registers later has taken the lock
+//! after it, so its second check sees the closed storage. No waiter sleeps on a closed record,
+//! except tasks that wait for the drain: each read notifies them.
 
 use alloc::vec::Vec;
 use core::task::Waker;
@@ -20,21 +61,28 @@ use crate::sync::atomic::{
 };
 use crate::sync::{Arc, CriticalSection, Lock, Spin};
 
+/// The readers, the waiters and the metrics of one record.
 pub(crate) struct Coordinator {
     /// A copy of [`Subscribers::flags`], updated under the lock.
     flags: AtomicUsize,
+    /// The only lock of the coordinator.
     subscribers: Lock<Subscribers>,
+    /// Never changed.
     cfg: BufferCfg,
+    /// The clock of the runtime, for the time of the newest value and of blocked writers.
     clock: Arc<dyn Clock>,
 }
 
 impl Coordinator {
+    /// A coordinator without readers: the flag
+    /// [`NO_READERS`](super::subscribers::flags::NO_READERS) is set.
     pub(super) fn new(cfg: BufferCfg, clock: Arc<dyn Clock>) -> Self {
         let subscribers = Subscribers::new(matches!(cfg, BufferCfg::Mailbox));
         let flags = AtomicUsize::new(subscribers.flags());
         Self { flags, subscribers: Lock::new(subscribers), cfg, clock }
     }
 
+    /// The kind of the buffer, and its capacity.
     pub(super) fn cfg(&self) -> BufferCfg {
         self.cfg
     }
@@ -42,18 +90,23 @@ impl Coordinator {
     /// Whether one of these [flags](super::subscribers::flags) is set.
     #[inline(always)]
     pub(super) fn has_flag(&self, any_of: usize) -> bool {
-        // `Relaxed`: the caller's read-modify-write before this acquires what `revalidate` released, the flags included.
+        // `Relaxed`: the caller's read-modify-write before this acquires what `revalidate`
+        // released, the flags included.
         self.flags.load(Relaxed) & any_of != 0
     }
 
-    /// Calls `work` under the lock and updates the flags.
+    /// Calls `work` under the lock and updates the flags. `work` must call no user code and take no
+    /// lock.
+    ///
+    /// Functions that change no waiter and no entry use the lock directly and save the comparison.
     pub(super) fn subscribers<O>(&self, work: impl FnOnce(&mut Subscribers) -> O) -> O {
         self.subscribers.with(|subscribers| {
             let outcome = work(subscribers);
             let flags = subscribers.flags();
             // `Relaxed`: stored under this lock only.
             if self.flags.load(Relaxed) != flags {
-                // Its partner is no load of the flags but the waiter's later `revalidate`, whose `Release` half publishes it.
+                // Its partner is no load of the flags but the waiter's later `revalidate`, whose
+                // `Release` half publishes it.
                 self.flags.store(flags, Release);
             }
             outcome
@@ -62,13 +115,16 @@ impl Coordinator {
 
     // Writing.
 
-    /// The position of the slowest reader, for a writer that knows there is one.
+    /// The position of the slowest reader, for a writer that knows there is one: it has locked the
+    /// head of the queue, which has readers, and readers enter and leave under that lock.
     #[cold]
     pub(super) fn slowest(&self) -> u64 {
         self.subscribers.with(|subscribers| subscribers.slowest().unwrap_or(0))
     }
 
-    /// The cursor of a reader that has not received a value before `head`; an unlocked one, if there is one.
+    /// The cursor of a reader that has not received a value before `head`; an unlocked one, if
+    /// there is one. `None` if every reader has received all values. For
+    /// [`latest`](super::buffer::Buffer::latest) of a queue, which has locked the head.
     pub(super) fn behind(&self, head: u64) -> Option<Arc<Cursor>> {
         self.subscribers.with(|subscribers| {
             let mut behind = subscribers.cursors().filter(|cursor| cursor.next() < head);
@@ -78,10 +134,12 @@ impl Coordinator {
         })
     }
 
-    /// Wakes the readers that wait for the `produced`th value.
+    /// Wakes the readers that wait for the `produced`th value, each once, and notes its time. A
+    /// mailbox wakes one taker. The caller holds no lock.
     #[cold]
     pub(super) fn wake_readers(&self, produced: u64) {
         let mut batch = WakeBatch::new();
+        // One round for all batches: readers that register again meanwhile are not woken twice.
         let mut round = None;
         loop {
             let more = self.subscribers(|subscribers| {
@@ -98,8 +156,13 @@ impl Coordinator {
         }
     }
 
-    /// Registers a writer's waker. Returns `false` if the writer must retry: there is room, the record is closed, or a reader
-    /// is active.
+    /// Registers a writer's waker. Returns `false` if the writer must retry: there is room, the
+    /// record is closed, or a reader is active.
+    ///
+    /// The check locks no cursor. It calls [`Cursor::revalidate`] for each, whose read-modify-write
+    /// makes the registered waker visible to the next read through that cursor: that read then sees
+    /// the flag [`WRITERS_WAIT`](super::subscribers::flags::WRITERS_WAIT). The check runs under the
+    /// lock, so that no reader enters or leaves during it.
     pub(super) fn register_writer(
         &self,
         state: &dyn BufferState,
@@ -109,6 +172,7 @@ impl Coordinator {
         if !(ticket.is_registered()
             && self.subscribers.with(|subscribers| subscribers.holds_writer(ticket, waker)))
         {
+            // The clone and the drop of a waker are user code: before the lock, and after it.
             let waker = waker.clone();
             let _replaced = self.subscribers(|subscribers| {
                 subscribers.register_writer(ticket, waker, &*self.clock)
@@ -117,8 +181,11 @@ impl Coordinator {
         let _section = CriticalSection::enter();
         !state.is_closed()
             && self.subscribers.with(|subscribers| {
+                // Not `Subscribers::slowest`, whose loads may return old positions: the room would
+                // look too small, and the writer would sleep.
                 let mut slowest = None;
                 for cursor in subscribers.cursors() {
+                    // A locked cursor is about to advance: its reader may make room.
                     let Some(next) = cursor.revalidate() else { return false };
                     slowest = Some(slowest.map_or(next, |least: u64| least.min(next)));
                 }
@@ -126,19 +193,23 @@ impl Coordinator {
             })
     }
 
-    /// Ends a wait for room and passes an unused wake-up on.
+    /// Ends a wait for room and passes an unused wake-up on, if there still is room for another
+    /// writer.
     pub(super) fn cancel_write_wait(&self, state: &dyn BufferState, ticket: &mut WaitTicket) {
         let [dropped, next] = self.subscribers(|subscribers| {
             subscribers.cancel_write_wait(ticket, &|slowest| room(state, slowest))
         });
+        // Both after the lock: user code.
         drop(dropped);
         wake(next);
     }
 
     // Reading.
 
-    /// After a reader received `received` values: wakes the writers that have room for a value now, another waiter on the same
-    /// cursor, and tasks that wait until the record is drained.
+    /// After a reader received `received` values: wakes the writers that have room for a value now,
+    /// another waiter on the same cursor, and tasks that wait until the record is drained.
+    ///
+    /// At most `received` writers are woken: the values received before woke their own.
     #[cold]
     pub(super) fn wake_after_read(
         &self,
@@ -152,6 +223,7 @@ impl Coordinator {
         let mut next = cursor.is_shared();
         loop {
             let more = self.subscribers(|subscribers| {
+                // Once, although the loop may repeat: one thread for the value that remains.
                 if core::mem::take(&mut next) && readable(state, cursor) > 0 {
                     batch.extend(subscribers.notify_next(reader));
                 }
@@ -166,7 +238,10 @@ impl Coordinator {
         }
     }
 
-    /// Registers a reader's waker. The reader must [revalidate](super::kind::Kind::may_sleep) before it sleeps.
+    /// Registers a reader's waker. The reader must [revalidate](super::kind::Kind::may_sleep)
+    /// before it sleeps.
+    ///
+    /// It also notes the time of the `produced`th value: a reader that runs dry has just seen it.
     pub(super) fn register_reader(
         &self,
         produced: u64,
@@ -189,8 +264,8 @@ impl Coordinator {
         });
     }
 
-    /// Wakes all threads that wait through one reader. It takes the lock whether or not one waits: a thread that registers
-    /// afterwards sees, once it has registered, what the caller did before.
+    /// Wakes all threads that wait through one reader. It takes the lock whether or not one waits:
+    /// a thread that registers afterwards sees, once it has registered, what the caller did before.
     #[cold]
     pub(super) fn wake_all_of(&self, reader: usize) {
         let mut batch = WakeBatch::new();
@@ -219,7 +294,9 @@ impl Coordinator {
         wake(next);
     }
 
-    /// After a reader has left: wakes the waiters that waited through it, and the writers that waited for it.
+    /// After a reader has left: wakes the waiters that waited through it, and the writers that
+    /// waited for it. Here no number of received values limits the writers: a slowest reader that
+    /// leaves may make room in the whole queue.
     pub(super) fn wake_after_leave(&self, state: &dyn BufferState, reader: usize) {
         // Takers of a mailbox do not wait through one reader only.
         let alone = !matches!(self.cfg, BufferCfg::Mailbox);
@@ -251,13 +328,14 @@ impl Coordinator {
             self.subscribers(|subscribers| subscribers.register_drain_waiter(ticket, waker));
     }
 
+    /// Ends a wait for the drain. There is no wake-up to pass on.
     pub(super) fn cancel_drain_wait(&self, ticket: &mut WaitTicket) {
         if ticket.has_place() {
             let _dropped = self.subscribers(|subscribers| subscribers.cancel_drain_wait(ticket));
         }
     }
 
-    /// Wakes all waiters: the record is closed.
+    /// Wakes all waiters: the record is closed. The caller has closed the storage before.
     pub(super) fn close(&self) {
         let mut batch = WakeBatch::new();
         loop {
@@ -271,17 +349,22 @@ impl Coordinator {
 
     // Metrics.
 
-    /// The number of values that the reader of `cursor` has lost, those it has not come to yet included.
+    /// The number of values that the reader of `cursor` has lost, those it has not come to yet
+    /// included.
     pub(super) fn lagged(state: &dyn BufferState, cursor: &Cursor) -> u64 {
         let (snapshot, missed) = snapshot_with_missed(state, cursor);
         snapshot.lagged + missed
     }
 
-    /// The metrics of the record. The readers' numbers are taken before the writers': exact while no value moves; while values
-    /// move, the numbers of each reader are consistent, and no reader is ahead of `produced`.
+    /// The metrics of the record. The readers' numbers are taken before the writers': exact while
+    /// no value moves; while values move, the numbers of each reader are consistent, and no reader
+    /// is ahead of `produced`.
     pub(crate) fn metrics(&self, state: &dyn BufferState, key: &str) -> RecordMetrics {
+        // Before the lock: `Instant`'s difference is zero for a writer that begins to wait
+        // afterwards.
         let now = self.clock.now();
         let (cursors, last_update, blocked) = self.subscribers.with(|subscribers| {
+            // Clones of the `Arc`s, so that the lock is not held while the numbers are taken.
             let cursors: Vec<_> = subscribers.cursors().cloned().collect();
             (cursors, subscribers.updated(), subscribers.blocked())
         });
@@ -296,6 +379,8 @@ impl Coordinator {
             });
         }
         let _section = CriticalSection::enter();
+        // After the readers' numbers: a value that is accepted meanwhile makes `produced` larger,
+        // not smaller.
         let slowest = cursors.iter().min_by_key(|cursor| cursor.next());
         RecordMetrics {
             key: key.into(),
@@ -324,23 +409,30 @@ impl Coordinator {
     }
 }
 
-/// The number of values that the reader of `cursor` can receive.
+/// The number of values that the reader of `cursor` can receive, the value in its stash not
+/// included.
 pub(super) fn readable(state: &dyn BufferState, cursor: &Cursor) -> u64 {
     let _section = CriticalSection::enter();
     state.readable(cursor.next())
 }
 
+/// The number of values that a reader at position `next` can receive.
 fn readable_at(state: &dyn BufferState, next: u64) -> u64 {
     let _section = CriticalSection::enter();
     state.readable(next)
 }
 
+/// The number of values that can be accepted, if the slowest reader is at `slowest`. The caller may
+/// hold the lock of the subscribers: critical sections nest.
 fn room(state: &dyn BufferState, slowest: Option<u64>) -> u64 {
     let _section = CriticalSection::enter();
     state.room(slowest)
 }
 
 /// The numbers of a cursor, and how many values its reader has lost and not counted yet.
+///
+/// Their sum is exact only if the position did not change between the two: otherwise values that
+/// the reader received in between would count as lost.
 fn snapshot_with_missed(state: &dyn BufferState, cursor: &Cursor) -> (CursorSnapshot, u64) {
     let _section = CriticalSection::enter();
     let mut spin = Spin::new();

@@ -2,32 +2,55 @@
 //!
 //! | kind | keeps | a slow reader | a late reader | several readers | `produce().await` |
 //! |---|---|---|---|---|---|
-//! | [`SpmcRing`](BufferCfg::SpmcRing) | the last `capacity` values, exactly | loses the oldest, learns how many | receives values produced after it subscribed | each sees all | never waits |
-//! | [`SpmcQueue`](BufferCfg::SpmcQueue) | every value until every reader has it | holds the producer back | receives values produced after it subscribed | each sees all | waits for room |
-//! | [`SingleLatest`](BufferCfg::SingleLatest) | the current value | skips to the newest | sees the current value at once | each sees the newest | never waits |
-//! | [`Mailbox`](BufferCfg::Mailbox) | one pending command, newest wins | – | takes what is pending | each value is taken once | never waits |
+//! | [`SpmcRing`](crate::BufferCfg::SpmcRing) | the last `capacity` values, exactly | loses the oldest, learns how many | receives values produced after it subscribed | each sees all | never waits |
+//! | [`SpmcQueue`](crate::BufferCfg::SpmcQueue) | every value until every reader has it | holds the producer back | receives values produced after it subscribed | each sees all | waits for room |
+//! | [`SingleLatest`](crate::BufferCfg::SingleLatest) | the current value | skips to the newest | sees the current value at once | each sees the newest | never waits |
+//! | [`Mailbox`](crate::BufferCfg::Mailbox) | one pending command, newest wins | – | takes what is pending | each value is taken once | never waits |
+//!
+//! # Writing
+//!
+//! A writer reserves the next position, moves its value straight from the caller to its slot, and
+//! publishes it with one `Release` store. It then wakes the readers that wait, and at last drops a
+//! value that its own value pushed out. Several writers take turns for the length of one move. A
+//! value is *accepted* once it is published: it counts as produced, and each reader receives it,
+//! loses it and learns so, or leaves.
+//!
+//! # Reading
+//!
+//! A reader has a cursor, the position that it reads next. A read locks the cursor if other threads
+//! may use it, clones or moves the value at that position, and advances the cursor. A value is
+//! *pending* until a read returns it. It is *in progress* from then until the same reader reads
+//! again. A shutdown reports values in progress as interrupted, unless the reader or its connector
+//! declares otherwise.
 //!
 //! # Lagging
 //!
-//! A reader of a ring or a latest record that falls behind continues with the oldest value that is still held.
-//! [`Reader::recv`](crate::Reader::recv) skips the lost values silently and never ends because of them.
-//! [`Reader::next_event`](crate::Reader::next_event) reports how many were lost, in order.
-//! [`Reader::lagged`](crate::Reader::lagged) is the exact total at any time.
+//! A reader of a ring or a latest record that falls behind continues with the oldest value that is
+//! still held. [`Reader::recv`](crate::Reader::recv) skips the lost values silently and never ends
+//! because of them. [`Reader::next_event`](crate::Reader::next_event) reports how many were lost,
+//! in order. [`Reader::lagged`](crate::Reader::lagged) is the exact total at any time.
 //!
 //! # Closing
 //!
-//! A record closes at shutdown, after its writers have stopped. From then on producing returns the value with
-//! [`Closed`](crate::Closed). Readers receive the remaining values and then [`Closed`](crate::Closed): the record is
-//! *drained*. A value that a reader has not received stays readable for as long as the reader exists.
+//! A record closes at shutdown, after its writers have stopped. From then on producing returns the
+//! value with [`Closed`](crate::Closed). Readers receive the remaining values and then
+//! [`Closed`](crate::Closed): the record is *drained*. A value that a reader has not received stays
+//! readable for as long as the reader exists.
+//!
+//! The close is a mark in the storage, followed by a wake-up of all waiters. The closer waits for
+//! writers that have their permit already, so that every accepted value precedes the mark: a reader
+//! that finds no value, then sees the mark, and again finds no value has received everything. The
+//! closer never waits for a reader.
 //!
 //! # Waiting
 //!
-//! Readers and writers wait in one FIFO for each direction, tasks and parked threads alike: both are
-//! [`Waker`](core::task::Waker)s. One produce wakes each waiting reader once; a mailbox wakes one taker. If a waiter is
-//! dropped before it uses its wake-up, the wake-up passes to the next waiter.
+//! Readers and writers wait in one FIFO for each direction, tasks and parked threads alike: both
+//! are [`Waker`](core::task::Waker)s. One produce wakes each waiting reader once; a mailbox wakes
+//! one taker. If a waiter is dropped before it uses its wake-up, the wake-up passes to the next
+//! waiter.
 //!
-//! A writer or reader that moves a value takes the lock of that FIFO only if a flag shows that a waiter is registered. The
-//! race between a writer and a reader that is about to sleep:
+//! A writer or reader that moves a value takes the lock of that FIFO only if a flag shows that a
+//! waiter is registered. The race between a writer and a reader that is about to sleep:
 //!
 //! ```text
 //!   reader (poll)                                       writer (try_produce)
@@ -40,22 +63,50 @@
 //!        changed, or a writer active: retry from 1
 //! ```
 //!
-//! If (a) precedes (3), the reader's read-modify-write sees the change, and the reader retries. If (3) precedes (a), the
-//! writer's own read-modify-write on that word, its claim before (a), acquires what (3) released, the flag included, and
-//! (b) sees it. No third order exists, because all read-modify-writes of one word have one order. A writer that waits for
-//! room ([`Cursor::revalidate`](cursor::Cursor::revalidate)) and a task that waits for the drain
-//! ([`Kind::has_unread`](kind::Kind::has_unread)) follow the same protocol on the words that readers change.
+//! If (a) precedes (3), the reader's read-modify-write sees the change, and the reader retries. If
+//! (3) precedes (a), the writer's own read-modify-write on that word, its claim before (a),
+//! acquires what (3) released, the flag included, and (b) sees it. No third order exists, because
+//! all read-modify-writes of one word have one order. A writer that waits for room
+//! (`Cursor::revalidate`) and a task that waits for the drain (`Kind::has_unread`) follow the same
+//! protocol on the words that readers change.
+//!
+//! # Locks
+//!
+//! | lock | guards | held for | user code under it |
+//! |---|---|---|---|
+//! | the head of a queue | its writers, the set of its readers | one write, or a batch | none |
+//! | a cursor | the position of one reader | one read | `Clone` |
+//! | the claim of a slot | one value | one write or one read | `Clone` |
+//! | the stash of a reader | one value | one move | none |
+//! | the subscribers | readers, waiters, backlog | a few steps | none |
+//!
+//! A thread takes them in this order and may skip some, with one exception: the lock of the
+//! subscribers is taken under the head of a queue or under no lock, never under a cursor, a claim
+//! or a stash. A thread with the head of a queue does not wait for a cursor: it unlocks the head
+//! and tries again. So no cycle exists, and a `Clone` delays only those threads that need the same
+//! value or the same cursor.
+//!
+//! # Invariants
+//!
+//! - A position never decreases and is used for one value.
+//! - Each reader of a ring, a queue or a latest record passes each position once: the value is
+//!   delivered, or lost and counted, or discarded when the reader leaves.
+//! - A writer of a queue uses a cell only after every reader is past the value in it.
+//! - After `Buffer::close` has returned, no value is accepted.
+//! - A reader or writer that sleeps is in its FIFO, and the flag for it is set.
+//! - A wake-up that was given to a waiter is used by it, or passed on, or not needed any more.
 //!
 //! # User code
 //!
-//! `Clone` runs for readers of rings and latest records, for all but the last reader of a queue, and for callers of
-//! [`latest`](crate::Consumer::latest). While it runs, the reader's cursor is locked, and in a ring or a latest record that
-//! one slot is claimed: a writer that reaches the slot, and other readers of the same value, wait for it. A record whose
-//! clones take long should hold an `Arc`. A `Clone` that panics leaves the value in place and the record usable as before.
+//! `Clone` runs for readers of rings and latest records, for all but the last reader of a queue,
+//! and for callers of [`latest`](crate::Consumer::latest). While it runs, the reader's cursor is
+//! locked, and in a ring or a latest record that one slot is claimed: a writer that reaches the
+//! slot, and other readers of the same value, wait for it. A record whose clones take long should
+//! hold an `Arc`. A `Clone` that panics leaves the value in place and the record usable as before.
 //! A `Clone` that uses its own record may wait for itself.
 //!
-//! `Drop` and wakers run while no lock is held. Without std a value is read inside a critical section, its `Clone`
-//! included.
+//! `Drop` and wakers run while no lock is held. Without std a value is read inside a critical
+//! section, its `Clone` included.
 //!
 //! # How to read this module
 //!

@@ -1,6 +1,44 @@
-//! The readers of a record and the waiters on it: everything about a buffer that is not on the path of a value.
+//! The readers of a record and the waiters on it: everything about a buffer that is not on the path
+//! of a value.
 //!
-//! Plain data under a [`Lock`](crate::sync::Lock). No function here wakes or drops a waker or runs other user code.
+//! Plain data under a [`Lock`](crate::sync::Lock), which belongs to the
+//! [`Coordinator`](super::coordinator::Coordinator). No function here wakes or drops a waker or
+//! runs other user code: a function returns wakers, or fills a [`WakeBatch`], and the coordinator
+//! wakes them after it has unlocked.
+//!
+//! # The waiters
+//!
+//! | list | waiter | group | notified by |
+//! |---|---|---|---|
+//! | `read_waiters` | a reader without a value | the reader's id; in a mailbox [`ANY`] | a write, a close, a read that leaves values to other threads of the reader |
+//! | `write_waiters` | a writer without room in a queue | [`ANY`] | a read, a reader that leaves, a close |
+//! | `drain_waiters` | a task that waits until the record is drained | [`ANY`] | a close, and after it each read |
+//!
+//! # The life of an entry
+//!
+//! ```text
+//!   Buffer::enter ──▶ enter ──▶ Entry: writers wait for its cursor (queue), metrics list it
+//!                                 │
+//!   Buffer::leave ──▶ leave ◀─────┘     its numbers move to `delivered_before` and `backlog`
+//! ```
+//!
+//! A reader has one entry from its subscription until its drop, and one cursor, which the entry
+//! shares with it. The functions here load cursors and never lock them: the threads that have
+//! locked a cursor may be running a `Clone`.
+//!
+//! # Rounds
+//!
+//! A produced value wakes each reader once, although more readers may wait than one [`WakeBatch`]
+//! holds, and the lock is released between two batches. Each wake-up therefore has a round number.
+//! An entry notes the last round that has reached it, and a reader that was woken, found another
+//! value and waits again is not woken a second time in the same round.
+//!
+//! # Backlog
+//!
+//! A shutdown reports the values that stages have not finished with. They are unread (no reader has
+//! received them) or interrupted (a reader has received them and has not read again). The values of
+//! a reader that left are kept in `backlog`; those of a present reader are computed from its
+//! cursor. Values of readers outside of the graph are not reported.
 
 use alloc::vec::Vec;
 use core::task::Waker;
@@ -16,50 +54,82 @@ const ANY: usize = 0;
 /// The number of a queue's writers that can wait before their list grows.
 const FEW_WRITERS: usize = 4;
 
-/// The values that a stage had not finished with when its reader was dropped, or has not finished with now.
+/// The values that a stage had not finished with when its reader was dropped, or has not finished
+/// with now.
+///
+/// A stage with several readers, or one that restarted, has one backlog: [`merge_backlog`] adds
+/// them by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Backlog {
+    /// The name of the stage.
     pub(crate) reader: Arc<str>,
+    /// Values that no reader of the stage has received, a value in a stash included.
     pub(crate) unread: u64,
+    /// Values that a reader received and did not finish with. Zero if a connector accounts for
+    /// them.
     pub(crate) interrupted: u64,
 }
 
 /// The state of the subscribers that writers and readers load without the lock.
+///
+/// [`Subscribers::flags`] computes them; the coordinator keeps a copy. A set flag costs a needless
+/// lock at worst. A flag that is missing would leave a waiter asleep: the [module](super) argues
+/// why that cannot happen.
 pub(super) mod flags {
-    /// A reader waits for a value.
+    /// A reader waits for a value. Loaded by a writer after its write, by a reader that shares its
+    /// cursor after its read, and by a reader that suspends its wait.
     pub(in super::super) const READERS_WAIT: usize = 1;
-    /// A writer waits for room.
+    /// A writer waits for room. Loaded by a reader after its read.
     pub(in super::super) const WRITERS_WAIT: usize = 2;
     /// There is no reader, so that only the writer can note the time of a value.
     pub(in super::super) const NO_READERS: usize = 4;
-    /// The record is closed, and a task waits until it is drained.
+    /// The record is closed, and a task waits until it is drained. Loaded by a reader after its
+    /// read. Before the close a read cannot drain the record, so it need not notify.
     pub(in super::super) const DRAIN_AWAITED: usize = 8;
 }
 
 /// The time of the newest value, without a clock reading for every value.
 ///
-/// The clock is read where its cost hides: when a reader is woken, when there is no reader, when a reader runs dry, and for
-/// every 64th value in addition.
+/// The clock is read where its cost hides: when a reader is woken, when there is no reader, when a
+/// reader runs dry, and for every 64th value in addition.
+///
+/// The time is therefore that of the first look at the newest value, which follows the write at
+/// once if a reader waits for values. It is never earlier than the write of the value `produced`.
 #[derive(Default)]
 struct Recency {
+    /// `None` before the first note.
     at: Option<Instant>,
+    /// The number of values accepted at the time `at`: a repeated note of the same value is
+    /// ignored.
     produced: u64,
 }
 
+/// A reader among the subscribers. Its id is the index of its entry.
 struct Entry {
+    /// Shared with the reader, which changes it without this lock.
     cursor: Arc<Cursor>,
     /// The last wake-up round that has reached this reader.
     round: u64,
 }
 
+/// The readers of a record, the waiters on it, and its time of the newest value.
+///
+/// All fields are changed under the coordinator's lock.
 pub(super) struct Subscribers {
     /// Mailbox: all takers wait for the same command.
     takers_compete: bool,
+    /// The present readers. A queue changes it under the lock of its head too, so that a writer
+    /// sees the readers that its value counts.
     entries: slab::Slab<Entry>,
+    /// Readers that wait for a value.
     read_waiters: WaitList,
+    /// Writers that wait for room in a queue; empty for the other kinds.
     write_waiters: WaitList,
     /// Tasks that wait until the record is closed and drained.
     drain_waiters: WaitList,
+    /// Set by [`close`](Self::close), after the storage is closed. Only for the
+    /// [`DRAIN_AWAITED`](flags::DRAIN_AWAITED) flag: readers and writers load the storage's own
+    /// mark.
     closed: bool,
     /// The last taker that left a mailbox: a command that is pending without takers is its backlog.
     last_taker: Option<Arc<str>>,
@@ -67,12 +137,15 @@ pub(super) struct Subscribers {
     backlog: Vec<Backlog>,
     /// Values delivered to readers of stages that have left.
     delivered_before: u64,
+    /// When a writer began to wait while no other writer waited. `None` while no writer waits.
     full_since: Option<Instant>,
     recency: Recency,
+    /// The number of the newest round of wake-ups. The first round is one; a new entry is at zero.
     round: u64,
 }
 
 impl Subscribers {
+    /// No readers and no waiters. `takers_compete` is `true` for a mailbox.
     pub(super) fn new(takers_compete: bool) -> Self {
         Self {
             takers_compete,
@@ -90,7 +163,8 @@ impl Subscribers {
         }
     }
 
-    /// The current value of the [`flags`].
+    /// The current value of the [`flags`]. The coordinator calls it after each change, before it
+    /// unlocks.
     pub(super) fn flags(&self) -> usize {
         let mut flags = 0;
         if self.read_waiters.waiting() > 0 {
@@ -110,7 +184,9 @@ impl Subscribers {
 
     // Readers.
 
-    /// Adds a reader.
+    /// Adds a reader and returns its id, which stays valid until [`leave`](Self::leave) and may be
+    /// that of an earlier reader. `writers_wait` is `true` for a queue, whose caller holds the lock
+    /// of the head.
     pub(super) fn enter(&mut self, cursor: Arc<Cursor>, writers_wait: bool) -> usize {
         // Now, so that the first wait, which may be much later, allocates nothing.
         self.read_waiters.reserve(self.entries.len() + 1);
@@ -120,8 +196,17 @@ impl Subscribers {
         self.entries.insert(Entry { cursor, round: 0 })
     }
 
-    /// Removes a reader that leaves `unread` values.
+    /// Removes a reader that leaves `unread` values. Notes its numbers if it belongs to a stage.
+    ///
+    /// A queue's caller holds the lock of the head. No thread reads through the cursor any more, so
+    /// its snapshot is final. Waiters of the reader stay in their list: the caller notifies them
+    /// next.
+    ///
+    /// # Panics
+    ///
+    /// If there is no reader with this id.
     pub(super) fn leave(&mut self, reader: usize, unread: u64) {
+        // From here on no writer waits for this reader.
         let Entry { cursor, .. } = self.entries.remove(reader);
         if !cursor.of_stage {
             return;
@@ -137,16 +222,24 @@ impl Subscribers {
         }
     }
 
+    /// The cursors of all present readers, those of stages and those outside of the graph.
     pub(super) fn cursors(&self) -> impl Iterator<Item = &Arc<Cursor>> {
         self.entries.iter().map(|(_, entry)| &entry.cursor)
     }
 
-    /// The position of the slowest reader.
+    /// The position of the slowest reader; `None` without readers.
+    ///
+    /// Readers advance meanwhile, so the true position may be later, never earlier: a writer that
+    /// relies on it overwrites no value that a reader still wants.
     pub(super) fn slowest(&self) -> Option<u64> {
         self.cursors().map(|cursor| cursor.next()).min()
     }
 
     /// The backlog of all stages: those whose readers have left, and those that still have one.
+    /// `readable` returns how many values a reader at a position can receive.
+    ///
+    /// The pending command of a mailbox belongs to no taker. It is reported for the first present
+    /// taker; without takers for the last one that left.
     pub(super) fn backlog(&self, readable: &dyn Fn(u64) -> u64) -> Vec<Backlog> {
         let mut all = self.backlog.clone();
         let of_stages = || self.cursors().filter(|cursor| cursor.of_stage);
@@ -156,13 +249,16 @@ impl Subscribers {
             let unread = if self.takers_compete && nth > 0 { 0 } else { readable(snapshot.next) };
             add_backlog(&mut all, cursor, snapshot, unread + snapshot.stashed);
         }
+        // A mailbox ignores the position. Takers outside of the graph do not count: without a taker
+        // of a stage, the pending command is the backlog of the last stage that had one.
         if let Some(taker) = self.last_taker.as_ref().filter(|_| of_stages().next().is_none()) {
             merge_backlog(&mut all, taker, readable(0), 0);
         }
         all
     }
 
-    /// The number of values delivered to stages so far.
+    /// The number of values delivered to stages so far. It never decreases, so the difference of
+    /// two calls is the number delivered between them: readers that left are included.
     pub(super) fn delivered_to_stages(&self) -> u64 {
         let of_stages = self.cursors().filter(|cursor| cursor.of_stage);
         self.delivered_before + of_stages.map(|cursor| cursor.snapshot().delivered).sum::<u64>()
@@ -177,28 +273,35 @@ impl Subscribers {
         }
     }
 
-    /// The time of the newest value.
+    /// The time of the newest value, as far as [`stamp`](Self::stamp) noted it; `None` before the
+    /// first note.
     pub(super) fn updated(&self) -> Option<Instant> {
         self.recency.at
     }
 
-    /// When the first of the waiting writers began to wait, and how many wait.
+    /// When the first of the waiting writers began to wait, and how many wait. `None` while no
+    /// writer waits. The time begins again when all of them were notified and one of them has to
+    /// wait again.
     pub(super) fn blocked(&self) -> Option<(Instant, usize)> {
         self.full_since.map(|since| (since, self.write_waiters.waiting()))
     }
 
     // Waking readers.
 
-    /// Begins a round of wake-ups, in which each reader is woken once.
+    /// Begins a round of wake-ups, in which each reader is woken once. Returns its number.
     pub(super) fn begin_round(&mut self) -> u64 {
         self.round += 1;
         self.round
     }
 
-    /// Notifies one waiter of each reader that the round has not reached yet, or one taker of a mailbox. Returns whether
-    /// there are more than the batch can hold.
+    /// Notifies one waiter of each reader that the round has not reached yet, or one taker of a
+    /// mailbox. Returns whether there are more than the batch can hold.
+    ///
+    /// One waiter of a reader suffices: threads that share a reader receive each value once, and
+    /// the thread that receives one notifies the next if values remain.
     pub(super) fn notify_readers(&mut self, round: u64, batch: &mut WakeBatch) -> bool {
         if self.takers_compete {
+            // One command, one taker. The batch is empty, so one waker fits.
             batch.extend(self.read_waiters.notify_one(ANY));
             return false;
         }
@@ -211,43 +314,53 @@ impl Subscribers {
         })
     }
 
-    /// Notifies the next waiter of one reader, or the next taker of a mailbox.
+    /// Notifies the next waiter of one reader, or the next taker of a mailbox. Returns its waker.
     pub(super) fn notify_next(&mut self, reader: usize) -> Option<Waker> {
         let group = self.group(reader);
         self.read_waiters.notify_one(group)
     }
 
-    /// Notifies all waiters of one reader, or all takers of a mailbox. Returns whether there are more than the batch can
-    /// hold.
+    /// Notifies all waiters of one reader, or all takers of a mailbox. Returns whether there are
+    /// more than the batch can hold.
     pub(super) fn notify_all_of(&mut self, reader: usize, batch: &mut WakeBatch) -> bool {
         let wanted = self.group(reader);
         self.read_waiters.notify_where(batch, |group| group == wanted)
     }
 
+    /// The group in which the waiters of a reader wait: takers of one mailbox have a common one.
     fn group(&self, reader: usize) -> usize {
         if self.takers_compete { ANY } else { reader }
     }
 
     // Closing.
 
-    /// Notes that the record is closed, and notifies all waiters. Returns whether there are more than the batch can hold.
+    /// Notes that the record is closed, and notifies all waiters: readers, then writers, then tasks
+    /// that wait for the drain. Returns whether there are more than the batch can hold; the caller
+    /// then wakes the batch and calls again.
     pub(super) fn close(&mut self, batch: &mut WakeBatch) -> bool {
         self.closed = true;
+        // A closed record holds no writer back, though its writers may not have been polled yet.
         self.full_since = None;
+        // `||` stops at the first list with more waiters than the batch can hold.
         self.read_waiters.notify_where(batch, |_| true)
             || self.write_waiters.notify_where(batch, |_| true)
             || self.notify_drain_waiters(batch)
     }
 
-    /// Notifies the tasks that wait until the record is drained. Returns whether there are more than the batch can hold.
+    /// Notifies the tasks that wait until the record is drained, drained or not: each waits for a
+    /// reader of its own and checks it again. Returns whether there are more than the batch can
+    /// hold.
     pub(super) fn notify_drain_waiters(&mut self, batch: &mut WakeBatch) -> bool {
         self.drain_waiters.notify_where(batch, |_| true)
     }
 
+    /// Whether the owner of `ticket` waits for the drain with an equivalent of `waker`.
     pub(super) fn holds_drain_waiter(&self, ticket: &WaitTicket, waker: &Waker) -> bool {
         self.drain_waiters.holds(ticket, waker)
     }
 
+    /// Registers a task that waits for the drain. Returns a replaced waker, for the caller to drop
+    /// after unlocking.
     pub(super) fn register_drain_waiter(
         &mut self,
         ticket: &mut WaitTicket,
@@ -256,16 +369,21 @@ impl Subscribers {
         self.drain_waiters.register(ticket, ANY, waker)
     }
 
+    /// Ends a wait for the drain. Returns its waker, for the caller to drop after unlocking. All
+    /// such waiters are notified together, so there is no wake-up to pass on.
     pub(super) fn cancel_drain_wait(&mut self, ticket: &mut WaitTicket) -> Option<Waker> {
         self.drain_waiters.remove(ticket)?.waker
     }
 
     // Waiting to read.
 
+    /// Whether the owner of `ticket` waits for a value with an equivalent of `waker`.
     pub(super) fn holds_reader(&self, ticket: &WaitTicket, waker: &Waker) -> bool {
         self.read_waiters.holds(ticket, waker)
     }
 
+    /// Registers a waiter of `reader`. Returns a replaced waker, for the caller to drop after
+    /// unlocking.
     pub(super) fn register_reader(
         &mut self,
         reader: usize,
@@ -276,8 +394,11 @@ impl Subscribers {
         self.read_waiters.register(ticket, group, waker)
     }
 
-    /// Ends a wait to read. An unused wake-up passes to the next waiter, if there `is_readable` a value for it. Returns the
-    /// waker to drop and the waker to wake.
+    /// Ends a wait to read. An unused wake-up passes to the next waiter, if there `is_readable` a
+    /// value for it. Returns the waker to drop and the waker to wake.
+    ///
+    /// The check and the notification are one step under the lock. Without a value the wake-up need
+    /// not be passed on: the next value notifies the next waiter.
     pub(super) fn cancel_read_wait(
         &mut self,
         reader: usize,
@@ -291,10 +412,13 @@ impl Subscribers {
 
     // Waiting to write.
 
+    /// Whether the owner of `ticket` waits for room with an equivalent of `waker`.
     pub(super) fn holds_writer(&self, ticket: &WaitTicket, waker: &Waker) -> bool {
         self.write_waiters.holds(ticket, waker)
     }
 
+    /// Registers a waiting writer, and notes the time if it is the first one. Returns a replaced
+    /// waker, for the caller to drop after unlocking.
     pub(super) fn register_writer(
         &mut self,
         ticket: &mut WaitTicket,
@@ -305,8 +429,8 @@ impl Subscribers {
         self.write_waiters.register(ticket, ANY, waker)
     }
 
-    /// Ends a wait to write. An unused wake-up passes to the next waiter, if there is `room`. Returns the waker to drop and
-    /// the waker to wake.
+    /// Ends a wait to write. An unused wake-up passes to the next waiter, if there is `room`.
+    /// Returns the waker to drop and the waker to wake.
     pub(super) fn cancel_write_wait(
         &mut self,
         ticket: &mut WaitTicket,
@@ -326,7 +450,12 @@ impl Subscribers {
         self.write_waiters.notify_one(ANY)
     }
 
-    /// Notifies the waiting writers that there is room for. Returns whether there are more than the batch can hold.
+    /// Notifies the waiting writers that there is room for. Returns whether there are more than the
+    /// batch can hold.
+    ///
+    /// One writer is notified for each free place. A writer that was notified before and has not
+    /// written yet is not subtracted: at worst, a writer wakes, finds no room and returns to the
+    /// front.
     pub(super) fn notify_writers(
         &mut self,
         batch: &mut WakeBatch,
@@ -334,6 +463,7 @@ impl Subscribers {
     ) -> bool {
         let mut room = room(self.slowest());
         let more = self.write_waiters.notify_where(batch, |_| {
+            // Counts down for notified writers only: without room `pick` accepts no further one.
             let fits = room > 0;
             room = room.saturating_sub(1);
             fits
@@ -342,6 +472,7 @@ impl Subscribers {
         more
     }
 
+    /// Ends the time of blocked writers once none of them waits.
     fn update_full_since(&mut self) {
         if self.write_waiters.waiting() == 0 {
             self.full_since = None;
@@ -349,12 +480,14 @@ impl Subscribers {
     }
 }
 
-/// Adds the backlog of one reader to that of other readers of the same stage.
+/// Adds the backlog of one reader to that of other readers of the same stage. The values in
+/// progress count as interrupted, unless a connector accounts for them.
 fn add_backlog(all: &mut Vec<Backlog>, cursor: &Cursor, snapshot: CursorSnapshot, unread: u64) {
     let interrupted = if cursor.delegates_accounting() { 0 } else { snapshot.in_progress };
     merge_backlog(all, &cursor.name, unread, interrupted);
 }
 
+/// Adds numbers to the backlog of `reader`. A backlog of zero values is not listed.
 fn merge_backlog(all: &mut Vec<Backlog>, reader: &Arc<str>, unread: u64, interrupted: u64) {
     if unread + interrupted == 0 {
         return;

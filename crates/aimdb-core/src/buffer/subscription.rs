@@ -1,4 +1,31 @@
 //! The subscription of one reader.
+//!
+//! Three types divide the work:
+//!
+//! | type | adds | waits |
+//! |---|---|---|
+//! | `SubscribedReader` | the entry among the subscribers, the cursor and the stash | with a ticket that its caller brings |
+//! | [`Subscription`] | exclusive access (`&mut self`), tickets of its own | one task at a time |
+//! | [`SharedSubscription`] | access from several threads (`&self`) | each thread with a ticket of its own |
+//!
+//! # Reading
+//!
+//! A read first takes the value in the stash, the one behind a lag that was reported, and then
+//! reads the storage. Reads of values and of events may be mixed: a read of values counts a lag as
+//! reported, and the events that follow do not repeat it.
+//!
+//! # Waiting
+//!
+//! A poll that finds nothing leaves its waker with the record and returns `Pending`. The wait lasts
+//! until a poll is ready or the owner cancels it. Two functions end a wait, with the same meaning
+//! in every layer: `cancel_wait` gives the place in the wait list up, and passes an unused wake-up
+//! to the next waiter; `suspend_wait` keeps the place, so that the next wait allocates nothing and
+//! often takes one lock less.
+//!
+//! # Leaving
+//!
+//! The drop ends the waits, returns a stashed command to its mailbox, and removes the reader. The
+//! values that a reader of a stage has not received then count as its backlog.
 
 use alloc::vec::Vec;
 use core::convert::Infallible;
@@ -20,14 +47,25 @@ use crate::wait::CancelWait;
 pub(crate) enum SubscribeRefused {
     /// The record is closed.
     Closed,
-    /// The mailbox has this taker, and takers may not share it.
+    /// The mailbox has the taker of this name, and takers may not share it.
     Taken(Arc<str>),
 }
 
-/// The subscription of one reader: the layer under [`Reader`](crate::Reader), for an API of one's own.
+/// The subscription of one reader: the layer under [`Reader`](crate::Reader), for an API of one's
+/// own.
 ///
-/// It holds a position in the record's buffer and at most one wait. Several threads can read through it after
-/// [`into_shared`](Self::into_shared).
+/// It holds a position in the record's buffer and at most one wait. Several threads can read
+/// through it after [`into_shared`](Self::into_shared).
+///
+/// Each `try_*` returns at once. Each `poll_*` registers the waker of its context if there is
+/// nothing to return; a later poll with another waker replaces it. While it exists, a queue keeps
+/// the values that this reader has not received, and holds its writers back.
+///
+/// # Cancel safety
+///
+/// A poll that returns `Pending` has received nothing, so a caller may stop polling without a loss.
+/// It should then call [`cancel_wait`](Self::cancel_wait), so that a wake-up which this reader does
+/// not use reaches another taker. The drop does so too.
 ///
 /// ```
 /// use core::task::{Context, Poll, Waker};
@@ -43,13 +81,15 @@ pub(crate) enum SubscribeRefused {
 /// ```
 pub struct Subscription<T: Clone> {
     reader: SubscribedReader<T>,
+    /// For the wait for a value. It keeps its place while the wait is suspended.
     ticket: WaitTicket,
-    /// For the wait until the record is drained.
+    /// For the wait until the record is drained. A reader that is read from does not use it.
     drain_ticket: WaitTicket,
 }
 
 impl<T: Clone> Subscription<T> {
-    /// Subscribes a reader of a stage.
+    /// Subscribes a reader of a stage, while the graph is built: the record is open, and the rules
+    /// of the graph have counted its takers.
     pub(crate) fn of_stage(buffer: &Arc<Buffer<T>>, name: Arc<str>) -> Self {
         match SubscribedReader::enter(buffer, name, true, |_| Ok::<(), Infallible>(())) {
             Ok(reader) => Self::new(reader),
@@ -58,6 +98,10 @@ impl<T: Clone> Subscription<T> {
     }
 
     /// Subscribes a reader if the record is open and, when it is `exclusive`, has no reader.
+    ///
+    /// # Errors
+    ///
+    /// [`SubscribeRefused`]. The close precedes the taker: a closed record reports `Closed`.
     pub(crate) fn try_new(
         buffer: &Arc<Buffer<T>>,
         name: Arc<str>,
@@ -77,19 +121,23 @@ impl<T: Clone> Subscription<T> {
         reader.map(Self::new)
     }
 
+    /// A subscription that does not wait.
     fn new(reader: SubscribedReader<T>) -> Self {
         Self { reader, ticket: WaitTicket::default(), drain_ticket: WaitTicket::default() }
     }
 
     /// Lets several threads read through the subscription: each value is received by one of them.
+    /// The position and a value behind a reported lag are kept; a wait of this subscription ends.
     #[must_use]
     pub fn into_shared(mut self) -> SharedSubscription<T> {
         self.cancel_wait();
+        // Before another thread can reach the cursor: `share` stores without ordering.
         self.reader.cursor.share();
         SharedSubscription { subscription: self }
     }
 
-    /// Declares that the reader has finished with the values it received, without a further read.
+    /// Declares that the reader has finished with the values it received, without a further read. A
+    /// shutdown then does not report them as interrupted.
     pub(crate) fn finish(&self) {
         // The value behind a reported lag has not been received.
         if !self.reader.stash.is_full() {
@@ -97,7 +145,8 @@ impl<T: Clone> Subscription<T> {
         }
     }
 
-    /// Declares that a connector accounts for the values of this reader: none of them counts as interrupted.
+    /// Declares that a connector accounts for the values of this reader: none of them counts as
+    /// interrupted. Called before the first read.
     pub(crate) fn delegate_accounting(&self) {
         self.reader.cursor.delegate_accounting();
     }
@@ -106,23 +155,27 @@ impl<T: Clone> Subscription<T> {
     ///
     /// # Errors
     ///
-    /// [`TryRecvError::Empty`] and [`TryRecvError::Closed`].
+    /// [`TryRecvError::Empty`] if there is none yet, and [`TryRecvError::Closed`] if the record is
+    /// closed and drained.
     #[inline]
     pub fn try_event(&mut self) -> Result<Event<T>, TryRecvError> {
         self.reader.try_event(Access::Exclusive)
     }
 
-    /// Returns the next value if there is one. Lost values are only counted.
+    /// Returns the next value if there is one. Lost values are skipped, and counted in
+    /// [`lagged`](Self::lagged).
     ///
     /// # Errors
     ///
-    /// [`TryRecvError::Empty`] and [`TryRecvError::Closed`].
+    /// [`TryRecvError::Empty`] if there is none yet, and [`TryRecvError::Closed`] if the record is
+    /// closed and drained.
     #[inline]
     pub fn try_value(&mut self) -> Result<T, TryRecvError> {
         self.reader.try_value(Access::Exclusive)
     }
 
-    /// Appends up to `limit` values to `into` and returns how many.
+    /// Appends up to `limit` values to `into` and returns how many. A value behind a reported lag
+    /// is returned alone, before the others.
     ///
     /// # Errors
     ///
@@ -142,7 +195,8 @@ impl<T: Clone> Subscription<T> {
         self.poll(cx, |reader| reader.try_event(Access::Exclusive))
     }
 
-    /// [`try_many`](Self::try_many), waiting until there is at least one value.
+    /// [`try_many`](Self::try_many), waiting until there is at least one value. It does not wait
+    /// until there are `limit` values.
     pub fn poll_many(
         &mut self,
         into: &mut Vec<T>,
@@ -153,8 +207,12 @@ impl<T: Clone> Subscription<T> {
     }
 
     /// Ready when the record is closed and this reader has received everything.
+    ///
+    /// While the stash has a value, it is pending without a registered waker: only the caller,
+    /// which has the subscription to itself, can receive that value.
     pub(crate) fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // A task that waits for the drain receives nothing: its wake-up for a value is another waiter's.
+        // A task that waits for the drain receives nothing: its wake-up for a value is another
+        // waiter's.
         self.reader.cancel_wait(&mut self.ticket);
         if self.reader.stash.is_full() {
             return Poll::Pending;
@@ -163,6 +221,8 @@ impl<T: Clone> Subscription<T> {
         buffer.poll_drained(cursor, &mut self.drain_ticket, cx)
     }
 
+    /// Polls with the subscription's own ticket. A wait that is over keeps its place for the next
+    /// one.
     #[inline]
     fn poll<O>(
         &mut self,
@@ -176,13 +236,16 @@ impl<T: Clone> Subscription<T> {
         outcome
     }
 
-    /// Ends the wait for a value, if there is one. An unused wake-up passes to the next waiter.
+    /// Ends the wait for a value, if there is one. An unused wake-up passes to the next waiter. The
+    /// waker of the last poll is dropped; a thread that notified the reader before may still wake
+    /// it.
     pub fn cancel_wait(&mut self) {
         self.reader.cancel_wait(&mut self.ticket);
         self.reader.buffer.cancel_drain_wait(&mut self.drain_ticket);
     }
 
-    /// Ends the wait for a value and keeps its place in the wait list for the next one.
+    /// Ends the wait for a value and keeps its place in the wait list for the next one, where it
+    /// can. While any reader waits, and for a taker of a mailbox, it cancels the wait instead.
     #[inline]
     pub(crate) fn suspend_wait(&mut self) {
         if self.ticket.has_place() {
@@ -191,14 +254,15 @@ impl<T: Clone> Subscription<T> {
         }
     }
 
-    /// The number of values that this reader has lost, those it has not come to yet included. For a mailbox: the number of
-    /// commands that were replaced by those it took.
+    /// The number of values that this reader has lost, those it has not come to yet included. For a
+    /// mailbox: the number of commands that were replaced by those it took.
     #[must_use]
     pub fn lagged(&self) -> u64 {
         self.reader.lagged()
     }
 
-    /// The number of values that this reader can receive.
+    /// The number of values that this reader can receive, the one behind a reported lag included.
+    /// Of several takers of a mailbox, each counts the pending command.
     #[must_use]
     pub fn pending(&self) -> u64 {
         self.reader.pending()
@@ -210,19 +274,22 @@ impl<T: Clone> Subscription<T> {
         self.reader.keeps_one()
     }
 
-    /// Returns a clone of the newest value held, without consuming it.
+    /// Returns a clone of the newest value held, without consuming it. It moves no position: the
+    /// value may be one that was received already, or one far ahead of the next.
     #[must_use]
     pub fn latest(&self) -> Option<T> {
         self.reader.buffer.latest()
     }
 
-    /// Whether the record is closed. There may still be values to read.
+    /// Whether the record is closed. There may still be values to read; [`TryRecvError::Closed`]
+    /// reports that there are none.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.reader.buffer.is_closed()
     }
 }
 
+/// Gives the places in the wait lists up. The drop of the reader, a field, follows and removes it.
 impl<T: Clone> Drop for Subscription<T> {
     fn drop(&mut self) {
         self.cancel_wait();
@@ -238,6 +305,30 @@ impl<T: Clone> fmt::Debug for Subscription<T> {
 /// A subscription that several threads read through: each value is received by one of them.
 ///
 /// Each thread waits with a [`WaitTicket`] of its own. Made by [`Subscription::into_shared`].
+///
+/// Reads take turns at one position, so each value is received once. A thread that waits for
+/// another thread's read waits for its `Clone`. One value wakes one thread; a thread that receives
+/// a value and leaves others wakes the next.
+///
+/// A poll that returns `Pending` keeps the ticket's place in the wait list. Its thread must poll
+/// again until it is ready, or [cancel](Self::cancel_wait) the wait before it drops the ticket. A
+/// [`WaitGuard`](crate::wait::WaitGuard) cancels it on drop.
+///
+/// ```
+/// use core::task::{Context, Poll, Waker};
+/// use aimdb_core::buffer::{SharedSubscription, WaitTicket};
+///
+/// fn value_or_none(celsius: &SharedSubscription<f32>) -> Option<f32> {
+///     let mut ticket = WaitTicket::default();
+///     match celsius.poll_value(&mut ticket, &mut Context::from_waker(Waker::noop())) {
+///         Poll::Ready(value) => value.ok(),
+///         Poll::Pending => {
+///             celsius.cancel_wait(&mut ticket);
+///             None
+///         }
+///     }
+/// }
+/// ```
 pub struct SharedSubscription<T: Clone> {
     subscription: Subscription<T>,
 }
@@ -247,23 +338,27 @@ impl<T: Clone> SharedSubscription<T> {
     ///
     /// # Errors
     ///
-    /// [`TryRecvError::Empty`] and [`TryRecvError::Closed`].
+    /// [`TryRecvError::Empty`] if there is none yet, and [`TryRecvError::Closed`] if the record is
+    /// closed and drained.
     #[inline]
     pub fn try_event(&self) -> Result<Event<T>, TryRecvError> {
         self.subscription.reader.try_event(Access::Shared)
     }
 
-    /// Returns the next value if there is one. Lost values are only counted.
+    /// Returns the next value if there is one. Lost values are skipped, and counted in
+    /// [`lagged`](Self::lagged).
     ///
     /// # Errors
     ///
-    /// [`TryRecvError::Empty`] and [`TryRecvError::Closed`].
+    /// [`TryRecvError::Empty`] if there is none yet, and [`TryRecvError::Closed`] if the record is
+    /// closed and drained.
     #[inline]
     pub fn try_value(&self) -> Result<T, TryRecvError> {
         self.subscription.reader.try_value(Access::Shared)
     }
 
-    /// Appends up to `limit` values to `into` and returns how many.
+    /// Appends up to `limit` values to `into` and returns how many. A value behind a reported lag
+    /// is returned alone, before the others.
     ///
     /// # Errors
     ///
@@ -291,7 +386,8 @@ impl<T: Clone> SharedSubscription<T> {
         self.poll(ticket, cx, |reader| reader.try_event(Access::Shared))
     }
 
-    /// [`try_many`](Self::try_many), waiting until there is at least one value.
+    /// [`try_many`](Self::try_many), waiting until there is at least one value. It does not wait
+    /// until there are `limit` values.
     pub fn poll_many(
         &self,
         into: &mut Vec<T>,
@@ -302,9 +398,10 @@ impl<T: Clone> SharedSubscription<T> {
         self.poll(ticket, cx, |reader| reader.try_many(Access::Shared, into, limit))
     }
 
-    /// Ready when there is a value, or when the record is closed and drained. It receives nothing, so another thread may be
-    /// first. An unused wake-up of this ticket passes to the next waiter.
+    /// Ready when there is a value, or when the record is closed and drained. It receives nothing,
+    /// so another thread may be first. An unused wake-up of this ticket passes to the next waiter.
     pub fn poll_ready(&self, ticket: &mut WaitTicket, cx: &mut Context<'_>) -> Poll<()> {
+        // A ready poll cancels the wait, so a wake-up for a value passes to a thread that reads.
         let ready = self.poll(ticket, cx, |reader| {
             let ready = reader.pending() > 0 || reader.buffer.is_closed();
             if ready { Ok(()) } else { Err(TryRecvError::Empty) }
@@ -312,6 +409,8 @@ impl<T: Clone> SharedSubscription<T> {
         ready.map(|_| ())
     }
 
+    /// Polls with the ticket of one thread. A wait that is over gives its place up: other threads
+    /// wait through the same reader, and an unused wake-up is theirs.
     #[inline]
     fn poll<O>(
         &self,
@@ -326,20 +425,21 @@ impl<T: Clone> SharedSubscription<T> {
         outcome
     }
 
-    /// Ends a wait. An unused wake-up passes to the next waiter.
+    /// Ends a wait. An unused wake-up passes to the next waiter. The ticket can be used for another
+    /// wait.
     #[inline]
     pub fn cancel_wait(&self, ticket: &mut WaitTicket) {
         self.subscription.reader.cancel_wait(ticket);
     }
 
-    /// The number of values that the threads have lost, those they have not come to yet included. For a mailbox: the number
-    /// of commands that were replaced by those they took.
+    /// The number of values that the threads have lost, those they have not come to yet included.
+    /// For a mailbox: the number of commands that were replaced by those they took.
     #[must_use]
     pub fn lagged(&self) -> u64 {
         self.subscription.reader.lagged()
     }
 
-    /// The number of values that the threads can receive.
+    /// The number of values that the threads can receive, the one behind a reported lag included.
     #[must_use]
     pub fn pending(&self) -> u64 {
         self.subscription.reader.pending()
@@ -351,13 +451,15 @@ impl<T: Clone> SharedSubscription<T> {
         self.subscription.reader.keeps_one()
     }
 
-    /// Returns a clone of the newest value held, without consuming it.
+    /// Returns a clone of the newest value held, without consuming it. It moves no position: the
+    /// value may be one that was received already, or one far ahead of the next.
     #[must_use]
     pub fn latest(&self) -> Option<T> {
         self.subscription.reader.buffer.latest()
     }
 
-    /// Whether the record is closed. There may still be values to read.
+    /// Whether the record is closed. There may still be values to read; [`TryRecvError::Closed`]
+    /// reports that there are none.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.subscription.reader.buffer.is_closed()
@@ -377,10 +479,17 @@ impl<T: Clone> fmt::Debug for SharedSubscription<T> {
 }
 
 /// A reader among a record's subscribers. The drop removes it.
+///
+/// All methods take `&self`, so that threads can share it. [`Subscription`] passes
+/// [`Access::Exclusive`] and guarantees it by `&mut self`; [`SharedSubscription`] passes
+/// [`Access::Shared`].
 struct SubscribedReader<T: Clone> {
     buffer: Arc<Buffer<T>>,
+    /// The id of the entry among the subscribers, from [`Buffer::enter`] to [`Buffer::leave`].
     id: usize,
+    /// Shared with the entry.
     cursor: Arc<Cursor>,
+    /// Changed while the cursor is locked.
     stash: Stash<T>,
 }
 
@@ -388,6 +497,8 @@ struct SubscribedReader<T: Clone> {
 impl<T: Clone> Unpin for SubscribedReader<T> {}
 
 impl<T: Clone> SubscribedReader<T> {
+    /// Adds a reader to the subscribers if `condition` permits it. `condition` runs under their
+    /// lock.
     fn enter<E>(
         buffer: &Arc<Buffer<T>>,
         name: Arc<str>,
@@ -398,11 +509,17 @@ impl<T: Clone> SubscribedReader<T> {
         Ok(Self { buffer: Arc::clone(buffer), id, cursor, stash: Stash::new() })
     }
 
+    /// The next event. The buffer looks into the stash, under the lock of the cursor.
     #[inline]
     fn try_event(&self, access: Access) -> Result<Event<T>, TryRecvError> {
         self.buffer.try_read_event(self.id, &self.cursor, access, &self.stash)
     }
 
+    /// The next value: that of the stash, or the next one of the storage.
+    ///
+    /// The stash is checked before the read without a lock, and again after a read that found
+    /// nothing: a thread that reads an event takes a value out of the storage and stashes it in one
+    /// step, under the lock of the cursor that this read took too.
     #[inline(always)]
     fn try_value(&self, access: Access) -> Result<T, TryRecvError> {
         if let Some(value) = self.stashed() {
@@ -418,6 +535,8 @@ impl<T: Clone> SubscribedReader<T> {
         }
     }
 
+    /// Up to `limit` values; the one of the stash is returned alone. A `limit` of zero reads
+    /// nothing, not even whether the record is closed.
     fn try_many(
         &self,
         access: Access,
@@ -431,6 +550,7 @@ impl<T: Clone> SubscribedReader<T> {
             into.push(value);
             return Ok(1);
         }
+        // The values behind a stashed one are left for the next call: it is the older one.
         let outcome = self.buffer.try_read_many(self.id, &self.cursor, access, into, limit);
         outcome.or_else(|nothing| {
             // Another thread may have stashed a value meanwhile.
@@ -439,14 +559,14 @@ impl<T: Clone> SubscribedReader<T> {
         })
     }
 
-    /// The value behind a lag that was reported.
+    /// The value behind a lag that was reported. The likely case is one load: the stash is empty.
     #[inline(always)]
     fn stashed(&self) -> Option<T> {
         if self.stash.is_full() { self.buffer.unstash(&self.cursor, &self.stash) } else { None }
     }
 
-    /// Makes attempts until one succeeds, the record is drained, or the task may sleep. The caller ends the wait once this is
-    /// ready.
+    /// Makes attempts until one succeeds, the record is drained, or the task may sleep. The caller
+    /// ends the wait once this is ready.
     #[inline]
     fn poll<O>(
         &self,
@@ -456,11 +576,14 @@ impl<T: Clone> SubscribedReader<T> {
     ) -> Poll<Result<O, Closed>> {
         let mut spin = Spin::new();
         loop {
+            // Before the registration: a reader that finds a value takes no lock.
             match attempt(self) {
                 Ok(received) => return Poll::Ready(Ok(received)),
                 Err(TryRecvError::Closed) => return Poll::Ready(Err(Closed)),
                 Err(TryRecvError::Empty) => {}
             }
+            // A waker of an earlier poll may still be registered: it is replaced, or found to be
+            // equivalent.
             if self.buffer.register_reader(self.id, &self.cursor, ticket, cx.waker())
                 || yield_if_long(&spin, cx)
             {
@@ -470,11 +593,13 @@ impl<T: Clone> SubscribedReader<T> {
         }
     }
 
+    /// Ends a wait to read, and gives its place up.
     #[inline]
     fn cancel_wait(&self, ticket: &mut WaitTicket) {
         self.buffer.cancel_read_wait(self.id, &self.cursor, ticket);
     }
 
+    /// Whether the kind keeps one value.
     fn keeps_one(&self) -> bool {
         matches!(self.buffer.cfg(), BufferCfg::SingleLatest | BufferCfg::Mailbox)
     }
@@ -483,6 +608,8 @@ impl<T: Clone> SubscribedReader<T> {
         self.buffer.lagged(&self.cursor)
     }
 
+    /// The values of the storage and of the stash, loaded one after the other: between the two,
+    /// another thread may move a value from one to the other.
     fn pending(&self) -> u64 {
         self.buffer.readable(&self.cursor) + u64::from(self.stash.is_full())
     }
@@ -492,6 +619,7 @@ impl<T: Clone> SubscribedReader<T> {
     }
 }
 
+/// Removes the reader. Its owner has ended its waits.
 impl<T: Clone> Drop for SubscribedReader<T> {
     fn drop(&mut self) {
         self.buffer.leave(self.id, &self.cursor, self.stash.take());

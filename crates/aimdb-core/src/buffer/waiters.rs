@@ -1,4 +1,5 @@
-//! The wait list: a FIFO of wakers in which every waiter keeps its place until it is done or dropped.
+//! The wait list: a FIFO of wakers in which every waiter keeps its place until it is done or
+//! dropped.
 //!
 //! The states of a waiter, and the function that makes each transition:
 //!
@@ -9,9 +10,32 @@
 //!              └────────────── register ───────────────┘   (woken, found nothing, waits again)
 //! ```
 //!
-//! A notified waiter has left the FIFO but keeps its slot. If it is dropped before it was polled, [`WaitList::remove`]
-//! reports that ([`Removed::notified`]), and the caller passes the wake-up on. No function here calls user code: wakers are
-//! moved in and out, and the holder of the lock wakes and drops them after unlocking.
+//! # Waiting
+//!
+//! A task or a thread that finds nothing to do registers its waker with [`WaitList::register`] and
+//! then checks its condition once more. If the condition still does not hold, the waiter sleeps.
+//! The thread that makes the condition true notifies afterwards. Both use the lock of the list, so
+//! one of them sees the other.
+//!
+//! Waiters are notified first in, first out within their group. A waiter that is woken and finds
+//! that another thread was faster registers again, and returns to the front: it loses no place.
+//!
+//! # Passing wake-ups on
+//!
+//! A notified waiter has left the FIFO but keeps its slot. If it is dropped before it was polled,
+//! [`WaitList::remove`] reports that ([`Removed::notified`]), and the caller passes the wake-up on.
+//! No function here calls user code: wakers are moved in and out, and the holder of the lock wakes
+//! and drops them after unlocking.
+//!
+//! # Invariants
+//!
+//! - A slot is linked in the FIFO if and only if it is [`Waiter::Waiting`].
+//! - `waiting` is the number of linked slots, `head` the first of them, `tail` the last.
+//! - A slot is occupied for as long as the ticket that holds its index has a place. Only
+//!   [`WaitList::remove`] frees it, so no index is used by two tickets.
+//! - A list has one owner lock, which its caller holds for the duration of every method. The list
+//!   has no lock of its own: [`Subscribers`](super::subscribers::Subscribers) keeps three lists
+//!   under one.
 
 use core::task::Waker;
 
@@ -19,28 +43,48 @@ use arrayvec::ArrayVec;
 
 use crate::panic::Caught;
 
-/// The place of a waiter in a wait list; `None` while it does not wait.
+/// The index of a waiter's slot in a wait list; `None` while it has no slot.
 type Place = Option<usize>;
 
 /// A wait: the place of one waiter in a wait list.
 ///
-/// It belongs to one record, [`WaitQueue`](crate::wait::WaitQueue) or similar, and to one task or thread. Its owner must
-/// give it back with `cancel_wait` when it gives up; a `poll_*` that returned `Ready` has done so already.
+/// A default ticket has no place and costs nothing. The first poll that finds nothing gives it one.
+///
+/// It belongs to one record, [`WaitQueue`](crate::wait::WaitQueue) or similar, and to one task or
+/// thread: its place is an index into that one list, and has no meaning in another one. Its owner
+/// must give it back with `cancel_wait` when it gives up; a `poll_*` that returned `Ready` has done
+/// so already. [`WaitGuard`](crate::wait::WaitGuard) gives it back when it is dropped.
+///
+/// A ticket that is dropped while it has a place leaves its slot and its waker in the list, and a
+/// wake-up that it received reaches no other waiter.
+///
+/// ```text
+///   place  registered   the owner                          left by
+///   none   no           does not wait                      register
+///   some   yes          waits, or was notified             remove, suspend
+///   some   no           suspended its wait, keeps a slot   register, remove
+/// ```
+///
+/// Only the owner changes its ticket, so both fields are plain. A notification changes the slot in
+/// the list and not the ticket.
 #[derive(Debug, Default)]
 pub struct WaitTicket {
+    /// The slot of this waiter. Set by [`WaitList::register`], taken by [`WaitList::remove`].
     place: Place,
     /// The owner has registered and has not been ready since, so the list may hold its waker.
     registered: bool,
 }
 
 impl WaitTicket {
-    /// Whether the ticket has a place in a list.
+    /// Whether the ticket has a place in a list. While it has none, there is nothing to cancel, and
+    /// the caller saves the lock.
     #[inline]
     pub(crate) fn has_place(&self) -> bool {
         self.place.is_some()
     }
 
-    /// Ends the wait and keeps the place for the next one. The waiter must not be in the FIFO.
+    /// Ends the wait and keeps the place for the next one. The waiter must not be in the FIFO: the
+    /// caller knows without the lock that it was notified.
     #[inline]
     pub(crate) fn suspend(&mut self) {
         self.registered = false;
@@ -53,8 +97,12 @@ impl WaitTicket {
     }
 }
 
+/// The state of one occupied slot.
 enum Waiter {
+    /// The slot is linked in the FIFO. `prev` and `next` are the neighbours' slots.
     Waiting { waker: Waker, group: usize, prev: Place, next: Place },
+    /// The slot is not linked: the waiter was notified, or its wait is suspended. Its waker has
+    /// left the list.
     Notified { group: usize },
 }
 
@@ -67,15 +115,26 @@ pub(crate) struct Removed {
 }
 
 /// A FIFO of waiters. The waiters of one `group` wait for the same value.
+///
+/// The FIFO is a doubly linked list through the slots of a slab: registering and removing take
+/// constant time, and a waiter in the middle can leave. A free slot is used again, so a list that
+/// has once held its largest number of waiters allocates no more.
+///
+/// Notifying takes time in proportion to the waiters of other groups that precede the notified one.
 #[derive(Default)]
 pub(crate) struct WaitList {
+    /// One slot for each ticket with a place, linked or not.
     slots: slab::Slab<Waiter>,
+    /// The first linked slot, which is notified first.
     head: Place,
+    /// The last linked slot, behind which a new waiter is linked.
     tail: Place,
+    /// The number of linked slots.
     waiting: usize,
 }
 
 impl WaitList {
+    /// A list without waiters. It allocates nothing.
     pub(crate) const fn new() -> Self {
         Self { slots: slab::Slab::new(), head: None, tail: None, waiting: 0 }
     }
@@ -85,20 +144,25 @@ impl WaitList {
         self.slots.reserve(waiters.saturating_sub(self.slots.len()));
     }
 
-    /// The number of waiters that have not been notified.
+    /// The number of waiters that have not been notified. Zero means that a notification would find
+    /// no waiter: the coordinator derives its flags from it.
     #[inline]
     pub(crate) fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// Whether the owner of `ticket` waits with a waker that wakes the same task as `waker`. Then it need not register.
+    /// Whether the owner of `ticket` waits with a waker that wakes the same task as `waker`. Then
+    /// it need not register.
     pub(crate) fn holds(&self, ticket: &WaitTicket, waker: &Waker) -> bool {
         let waiter = ticket.place.map(|at| &self.slots[at]);
         matches!(waiter, Some(Waiter::Waiting { waker: held, .. }) if held.will_wake(waker))
     }
 
-    /// Adds a new waiter at the end, returns one that was notified to the front, and replaces the waker of one that still
-    /// waits. Returns the replaced waker, for the caller to drop after unlocking.
+    /// Adds a new waiter at the end, returns one that was notified to the front, and replaces the
+    /// waker of one that still waits. Returns the replaced waker, for the caller to drop after
+    /// unlocking.
+    ///
+    /// The caller clones `waker` before it locks and checks its condition after it has unlocked.
     pub(crate) fn register(
         &mut self,
         ticket: &mut WaitTicket,
@@ -115,6 +179,7 @@ impl WaitList {
                 }
             },
             None => {
+                // Not linked yet: `link_last` needs the index that the slab chooses.
                 let at = self.slots.insert(Waiter::Notified { group });
                 self.link_last(at, group, waker);
                 ticket.place = Some(at);
@@ -123,16 +188,22 @@ impl WaitList {
         }
     }
 
-    /// Ends a wait.
+    /// Ends a wait and frees its slot. Returns `None` if the ticket had no place.
+    ///
+    /// A removed waiter that was notified has used up a wake-up. The caller decides whether it
+    /// acted on it; if not, the caller notifies the next waiter. A ticket that was suspended also
+    /// counts as notified, so the caller checks first that there is something to wake for.
     pub(crate) fn remove(&mut self, ticket: &mut WaitTicket) -> Option<Removed> {
         ticket.registered = false;
+        // Before the slot is freed: another ticket may receive the same index at once.
         let at = ticket.place.take()?;
         let waker = self.unlink(at);
         self.slots.remove(at);
         Some(Removed { notified: waker.is_none(), waker })
     }
 
-    /// Notifies the first waiter of `group` and returns its waker.
+    /// Notifies the first waiter of `group` and returns its waker, for the caller to wake after
+    /// unlocking. Returns `None` if no waiter of the group is in the FIFO.
     pub(crate) fn notify_one(&mut self, group: usize) -> Option<Waker> {
         let mut at = self.head;
         while let Some(here) = at {
@@ -145,8 +216,8 @@ impl WaitList {
         None
     }
 
-    /// Notifies all waiters whose group `pick` accepts, in order, until `batch` is full. Returns whether it stopped because
-    /// the batch was full.
+    /// Notifies all waiters whose group `pick` accepts, in order, until `batch` is full. Returns
+    /// whether it stopped because the batch was full.
     pub(crate) fn notify_where(
         &mut self,
         batch: &mut WakeBatch,
@@ -154,12 +225,15 @@ impl WaitList {
     ) -> bool {
         let mut at = self.head;
         while let Some(here) = at {
+            // Before `pick`, which may record that it accepted the waiter: a waiter that has no
+            // room in this batch must be offered again in the next one.
             if batch.is_full() {
                 return true;
             }
             let Waiter::Waiting { group, next, .. } = &self.slots[here] else {
                 unreachable!("notified waiters are not linked")
             };
+            // Before `unlink`, which forgets the neighbours.
             at = *next;
             if pick(*group) {
                 batch.extend(self.unlink(here));
@@ -168,6 +242,7 @@ impl WaitList {
         false
     }
 
+    /// Notified → Waiting, at the end of the FIFO: a new waiter. The slot must not be linked.
     fn link_last(&mut self, at: usize, group: usize, waker: Waker) {
         self.slots[at] = Waiter::Waiting { waker, group, prev: self.tail, next: None };
         match self.tail {
@@ -178,6 +253,8 @@ impl WaitList {
         self.waiting += 1;
     }
 
+    /// Notified → Waiting, at the front of the FIFO: a woken waiter that found nothing keeps its
+    /// turn. The slot must not be linked.
     fn link_first(&mut self, at: usize, group: usize, waker: Waker) {
         self.slots[at] = Waiter::Waiting { waker, group, prev: None, next: self.head };
         match self.head {
@@ -188,7 +265,7 @@ impl WaitList {
         self.waiting += 1;
     }
 
-    /// Waiting → Notified. `None` if it was notified already.
+    /// Waiting → Notified. Returns the waker, or `None` if the waiter was notified already.
     fn unlink(&mut self, at: usize) -> Option<Waker> {
         let group = match self.slots[at] {
             Waiter::Waiting { group, .. } | Waiter::Notified { group } => group,
@@ -210,12 +287,14 @@ impl WaitList {
         Some(waker)
     }
 
+    /// Changes the successor of a linked slot.
     fn set_next(&mut self, at: usize, to: Place) {
         if let Waiter::Waiting { next, .. } = &mut self.slots[at] {
             *next = to;
         }
     }
 
+    /// Changes the predecessor of a linked slot.
     fn set_prev(&mut self, at: usize, to: Place) {
         if let Waiter::Waiting { prev, .. } = &mut self.slots[at] {
             *prev = to;
@@ -229,29 +308,42 @@ impl WaitList {
 /// loop { lock; more = fill the batch; unlock; batch.wake_all(); if !more { break } }
 /// ```
 ///
-/// Wakers are user code. One that panics keeps no other waiter asleep: the batch catches the panic and resumes it when the
-/// batch is dropped, after the last waker.
+/// A batch holds 32 wakers on the stack, so that waking allocates nothing. Waiters that register
+/// between two rounds of the loop are notified too, unless `pick` of [`WaitList::notify_where`]
+/// excludes them.
+///
+/// Wakers are user code. One that panics keeps no other waiter asleep: the batch catches the panic
+/// and resumes it when the batch is dropped, after the last waker.
 #[derive(Default)]
 pub(crate) struct WakeBatch {
+    /// The wakers of the waiters that were notified in this round.
     wakers: ArrayVec<Waker, 32>,
+    /// The first panic of a waker, in any round.
     panic: Option<Caught>,
 }
 
 impl WakeBatch {
+    /// A batch without wakers, for all rounds of one loop.
     pub(crate) fn new() -> Self {
         Self::default()
     }
 
+    /// Whether the batch can hold no further waker before [`wake_all`](Self::wake_all).
     fn is_full(&self) -> bool {
         self.wakers.is_full()
     }
 
-    /// Adds a waker. The batch must not be full.
+    /// Adds a waker, if there is one.
+    ///
+    /// # Panics
+    ///
+    /// If the batch is full. One waker always fits at the beginning of a round.
     pub(crate) fn extend(&mut self, waker: Option<Waker>) {
         self.wakers.extend(waker);
     }
 
-    /// Wakes all wakers of the batch. The caller must hold no lock.
+    /// Wakes all wakers of the batch and empties it. The caller must hold no lock: a waker may poll
+    /// its task at once, and the task may use the same record.
     pub(crate) fn wake_all(&mut self) {
         for waker in self.wakers.drain(..) {
             let outcome = Caught::by(|| waker.wake());
@@ -261,6 +353,7 @@ impl WakeBatch {
     }
 }
 
+/// Resumes the first panic, now that every waiter has been woken.
 impl Drop for WakeBatch {
     fn drop(&mut self) {
         if let Some(panic) = self.panic.take() {
