@@ -528,7 +528,7 @@ fn a_reported_lag_is_followed_by_its_value_while_a_writer_writes() {
 
 /// The unlock of the head, which the sleeping reader revalidates, follows all values of the batch.
 #[test]
-fn a_batch_comes_while_its_reader_falls_asleep() {
+fn a_batch_arrives_while_its_reader_falls_asleep() {
     model(|| {
         let record = record(QUEUE(2));
         let mut reader = subscribe(&record);
@@ -651,7 +651,10 @@ fn a_reader_subscribes_right_after_another_received_a_value() {
             });
             // The writer may not have incremented the head yet.
             if reader.try_value().is_ok() {
-                assert!(subscribe(&record).try_value().is_err(), "it came before the reader did");
+                assert!(
+                    subscribe(&record).try_value().is_err(),
+                    "the value precedes the subscription"
+                );
             }
             writer.join().unwrap();
         });
@@ -669,7 +672,7 @@ fn two_readers_want_the_last_of_one_value() {
         let other = thread::spawn(move || other.try_value().map(|value| *value));
         assert_eq!(drain(&mut one), [1]);
         assert_eq!(other.join().unwrap(), Ok(1));
-        assert!(produce(&record, 2), "both have let go");
+        assert!(produce(&record, 2), "both have released it");
     });
 }
 
@@ -683,7 +686,7 @@ fn a_reader_leaves_while_another_takes() {
         let leaver = thread::spawn(move || drop(other));
         assert_eq!(drain(&mut one), [1]);
         leaver.join().unwrap();
-        assert!(produce(&record, 2), "whoever was last has let go");
+        assert!(produce(&record, 2), "the last reader has released it");
         assert_eq!(drain(&mut one), [2]);
     });
 }
@@ -691,7 +694,7 @@ fn a_reader_leaves_while_another_takes() {
 /// In a queue the value is counted for the leaving reader, or accepted without readers. In both
 /// cases its cell is free afterwards.
 #[test]
-fn a_reader_leaves_while_a_value_comes() {
+fn a_reader_leaves_while_a_value_arrives() {
     for cfg in [RING(1), QUEUE(1), MAILBOX] {
         model(move || {
             let record = record(cfg);
@@ -699,7 +702,7 @@ fn a_reader_leaves_while_a_value_comes() {
             let leaver = thread::spawn(move || drop(reader));
             produce(&record, 1);
             leaver.join().unwrap();
-            assert!(produce(&record, 2), "nobody is left to wait for");
+            assert!(produce(&record, 2), "no reader is left to wait for");
         });
     }
 }
@@ -707,7 +710,7 @@ fn a_reader_leaves_while_a_value_comes() {
 /// The onlooker has the cursor locked while it clones, so the reader that leaves waits before it
 /// takes the value away.
 #[test]
-fn somebody_looks_at_the_newest_while_its_only_reader_leaves() {
+fn latest_is_called_while_the_only_reader_leaves() {
     model(|| {
         let record = record(QUEUE(1));
         let reader = subscribe(&record);
@@ -725,7 +728,7 @@ fn somebody_looks_at_the_newest_while_its_only_reader_leaves() {
 
 /// The number of readers that a new value starts with is that of the readers under the head's lock.
 #[test]
-fn a_reader_comes_while_another_leaves() {
+fn a_reader_subscribes_while_another_leaves() {
     model(|| {
         let record = record(QUEUE(1));
         let reader = subscribe(&record);
@@ -824,6 +827,27 @@ fn a_waiter_cancels_while_it_is_woken_for_a_value() {
             assert!(writer.join().unwrap());
             assert!(woken.0.load(Relaxed), "the taker is woken for the value");
             reader.cancel_wait(&mut taker);
+        });
+    }
+}
+
+/// A reader polls with one waker and then with another, as a task does that moves. The last waker is woken.
+#[test]
+fn a_waiter_changes_its_waker_while_a_value_arrives() {
+    for cfg in [RING(1), QUEUE(1), LATEST, MAILBOX] {
+        model(move || {
+            let record = record(cfg);
+            let mut reader = subscribe(&record);
+            assert!(reader.poll_value(&mut Context::from_waker(Waker::noop())).is_pending());
+            let writer = thread::spawn({
+                let record = Arc::clone(&record);
+                move || produce(&record, 1)
+            });
+            let woken = Arc::new(Flag::default());
+            let waker = Waker::from(Arc::clone(&woken));
+            let pending = reader.poll_value(&mut Context::from_waker(&waker)).is_pending();
+            assert!(writer.join().unwrap());
+            assert!(!pending || woken.0.load(Relaxed), "the waker of the last poll is woken");
         });
     }
 }

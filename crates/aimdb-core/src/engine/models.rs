@@ -43,7 +43,7 @@ fn wait_at_the_gate(cell: &StageCell) -> bool {
 }
 
 #[test]
-fn a_database_starts_while_a_stage_comes_to_the_gate() {
+fn a_database_starts_while_a_stage_polls_the_gate() {
     model(|| {
         let (engine, cell) = stage();
         let task = thread::spawn({
@@ -70,7 +70,7 @@ fn a_stage_is_stopped_while_it_comes_to_the_gate() {
 }
 
 #[test]
-fn a_condition_comes_true_while_two_tasks_begin_to_wait_for_it() {
+fn a_condition_becomes_true_while_two_tasks_begin_to_wait_for_it() {
     model(|| {
         let shared = Arc::new((Notify::new(), AtomicBool::new(false)));
         let other = thread::spawn({
