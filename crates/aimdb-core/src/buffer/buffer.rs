@@ -519,6 +519,7 @@ impl<T: Clone> Buffer<T> {
         let mut spin = Spin::new();
         // In this order: every value accepted before the close is counted.
         while !self.is_closed() || self.readable(cursor) > 0 {
+            // Registered first: the check below makes the waker visible to later reads.
             self.coordinator.register_drain_waiter(ticket, cx.waker());
             if self.may_wait_for_drain(cursor) || yield_if_long(&spin, cx) {
                 return Poll::Pending;
@@ -574,6 +575,7 @@ impl<T: Clone> Buffer<T> {
             })?;
             Ok((reader, cursor))
         };
+        // Without std the section also joins the choice of the position and the entry to one step.
         let _section = CriticalSection::enter();
         match &self.storage {
             Storage::Queue(queue) => queue.enter(subscribe),
@@ -650,6 +652,7 @@ impl<T: Clone> Buffer<T> {
             let _section = CriticalSection::enter();
             each!(&self.storage, kind => kind.close());
         }
+        // After the mark, and outside of the section: this wakes all waiters.
         self.coordinator.close();
     }
 

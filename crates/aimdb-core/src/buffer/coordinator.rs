@@ -103,7 +103,9 @@ impl Coordinator {
         self.subscribers.with(|subscribers| {
             let outcome = work(subscribers);
             let flags = subscribers.flags();
-            // `Relaxed`: stored under this lock only.
+            // Compared first, because most lock sections change no flag, and a store would take the
+            // cache line away from every writer and reader of the record. `Relaxed`: stored under
+            // this lock only.
             if self.flags.load(Relaxed) != flags {
                 // Its partner is no load of the flags but the waiter's later `revalidate`, whose
                 // `Release` half publishes it.
@@ -144,6 +146,7 @@ impl Coordinator {
         loop {
             let more = self.subscribers(|subscribers| {
                 let round = *round.get_or_insert_with(|| {
+                    // Here and not on the path of the value, which reads no clock.
                     subscribers.stamp(produced, &*self.clock);
                     subscribers.begin_round()
                 });

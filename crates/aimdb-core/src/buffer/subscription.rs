@@ -141,6 +141,8 @@ impl<T: Clone> Subscription<T> {
     pub(crate) fn finish(&self) {
         // The value behind a reported lag has not been received.
         if !self.reader.stash.is_full() {
+            // `finish` loads and stores without the lock of the cursor: a subscription is not
+            // shared.
             self.reader.cursor.finish();
         }
     }
@@ -622,6 +624,7 @@ impl<T: Clone> SubscribedReader<T> {
 /// Removes the reader. Its owner has ended its waits.
 impl<T: Clone> Drop for SubscribedReader<T> {
     fn drop(&mut self) {
+        // No other thread has the reader any more, so the stash needs no lock of the cursor.
         self.buffer.leave(self.id, &self.cursor, self.stash.take());
     }
 }

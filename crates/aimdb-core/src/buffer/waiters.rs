@@ -270,6 +270,8 @@ impl WaitList {
         let group = match self.slots[at] {
             Waiter::Waiting { group, .. } | Waiter::Notified { group } => group,
         };
+        // The slot changes first: its links are then owned, and the neighbours' slots can be
+        // borrowed.
         let Waiter::Waiting { waker, prev, next, .. } =
             core::mem::replace(&mut self.slots[at], Waiter::Notified { group })
         else {
