@@ -586,9 +586,12 @@ impl<T: Clone> SubscribedReader<T> {
             }
             // A waker of an earlier poll may still be registered: it is replaced, or found to be
             // equivalent.
-            if self.buffer.register_reader(self.id, &self.cursor, ticket, cx.waker())
-                || yield_if_long(&spin, cx)
-            {
+            // Another thread may have moved the next value from the buffer to the stash before this
+            // one registered. It takes the lock of the wait list after that, so either it finds this
+            // waiter or this thread finds the stash full.
+            let may_sleep = self.buffer.register_reader(self.id, &self.cursor, ticket, cx.waker())
+                && !self.stash.is_full();
+            if may_sleep || yield_if_long(&spin, cx) {
                 return Poll::Pending;
             }
             spin.wait();
