@@ -5,7 +5,7 @@
 //! | [`SpmcRing`](crate::BufferCfg::SpmcRing) | the last `capacity` values, exactly | loses the oldest, learns how many | receives values produced after it subscribed | each sees all | never waits |
 //! | [`SpmcQueue`](crate::BufferCfg::SpmcQueue) | every value until every reader has it | holds the producer back | receives values produced after it subscribed | each sees all | waits for room |
 //! | [`SingleLatest`](crate::BufferCfg::SingleLatest) | the current value | skips to the newest | sees the current value at once | each sees the newest | never waits |
-//! | [`Mailbox`](crate::BufferCfg::Mailbox) | one pending command, newest wins | – | takes what is pending | each value is taken once | never waits |
+//! | [`Mailbox`](crate::BufferCfg::Mailbox) | one pending command, newest wins | – | takes what is pending | one taker unless [`shared`](crate::Registrar::shared); each value is taken once | never waits |
 //!
 //! # Writing
 //!
@@ -49,8 +49,13 @@
 //! one taker. If a waiter is dropped before it uses its wake-up, the wake-up passes to the next
 //! waiter.
 //!
-//! A writer or reader that moves a value takes the lock of that FIFO only if a flag shows that a
-//! waiter is registered. The race between a writer and a reader that is about to sleep:
+//! A reader without a value registers through one chain of calls: `SubscribedReader::poll`,
+//! `Buffer::register_reader`, `Coordinator::register_reader` (which locks),
+//! `Subscribers::register_reader`, `WaitList::register`.
+//!
+//! A reader that moves a value takes the lock of that FIFO only if a flag shows that a waiter is
+//! registered. A writer takes it also if there is no reader, and at every 64th value, to note the
+//! time. The race between a writer and a reader that is about to sleep:
 //!
 //! ```text
 //!   reader (poll)                                       writer (try_produce)

@@ -7,8 +7,12 @@
 //!            register                    notify_*                 remove
 //!   (none) ───────────▶ Waiting(waker) ───────────▶ Notified ───────────▶ (none)
 //!              ▲                                       │
-//!              └────────────── register ───────────────┘   (woken, found nothing, waits again)
+//!              └────────────── register ───────────────┘   (woken or suspended, waits again)
 //! ```
+//!
+//! [`WaitList::remove`] also leads from `Waiting` to none. [`WaitTicket::suspend`] changes the
+//! ticket and no slot: a suspended ticket keeps its place, whose state is `Notified`, and is not
+//! registered.
 //!
 //! # Waiting
 //!
