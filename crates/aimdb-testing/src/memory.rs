@@ -382,19 +382,24 @@ async fn join_all(mut futures: Vec<Pin<Box<dyn Future<Output = ()> + Send>>>) {
     .await;
 }
 
-/// Waits for a connection, and sets the link's status.
+/// Waits for a connection, and sets the link's status. `current` is the link's connection before and afterwards.
 async fn connect<R: Runtime>(
     peer: &MemoryPeer,
     status: &LinkStatus,
     context: &RuntimeContext<R>,
+    current: &mut Option<u64>,
 ) -> u64 {
-    status.set_disconnected();
     let [mut backoff, longest] = BACKOFF;
     loop {
         if let Ok(connection) = peer.connect() {
+            if *current != Some(connection) {
+                status.set_disconnected();
+                *current = Some(connection);
+            }
             status.set_connected();
             return connection;
         }
+        status.set_disconnected();
         status.set_error("the peer refused the connection");
         context.time().sleep(backoff).await;
         backoff = longest.min(backoff * 2);
@@ -405,9 +410,9 @@ async fn connect<R: Runtime>(
 async fn send<R: Runtime>(peer: MemoryPeer, mut link: OutboundLink, context: RuntimeContext<R>) {
     let status = Arc::clone(link.status());
     let topic = link.address().topic.clone();
-    let mut payload = Vec::new();
+    let (mut payload, mut current) = (Vec::new(), None);
     loop {
-        let ready = connect(&peer, &status, &context);
+        let ready = connect(&peer, &status, &context, &mut current);
         let Either::First(mut connection) = race(ready, link.drained()).await else { return };
         // The link takes a value only while a connection is open.
         let outgoing = match race(link.next(&mut payload), peer.disconnected(connection)).await {
@@ -418,7 +423,7 @@ async fn send<R: Runtime>(peer: MemoryPeer, mut link: OutboundLink, context: Run
         status.set_in_flight(1);
         let topic = outgoing.topic.as_ref().unwrap_or(&topic);
         while let Err(Disconnected) = peer.send(connection, topic, &payload) {
-            connection = connect(&peer, &status, &context).await;
+            connection = connect(&peer, &status, &context, &mut current).await;
         }
         status.count_sent();
         status.set_in_flight(0);
@@ -429,9 +434,10 @@ async fn send<R: Runtime>(peer: MemoryPeer, mut link: OutboundLink, context: Run
 async fn receive<R: Runtime>(peer: MemoryPeer, mut link: InboundLink, context: RuntimeContext<R>) {
     let status = Arc::clone(link.status());
     let topic = link.address().topic.clone();
+    let mut current = None;
     loop {
         let next = async {
-            let connection = connect(&peer, &status, &context).await;
+            let connection = connect(&peer, &status, &context, &mut current).await;
             (connection, peer.next(connection, &topic).await)
         };
         let (connection, message) = match race(context.stopping(), next).await {

@@ -93,7 +93,7 @@ impl TokioAdapter {
 
 const NO_RUNTIME: SpawnError = SpawnError::new(
     "there is no Tokio runtime here",
-    "call from within one (`#[tokio::main]`), or use `attach()` from aimdb-sync",
+    "call from within one (`#[tokio::main]`), or with `attach()` write `TokioAdapter` instead of `TokioAdapter::new()?`",
 );
 
 /// Returns the origin of the adapter's clock: one day before the first call.

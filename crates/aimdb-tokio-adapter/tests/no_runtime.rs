@@ -9,7 +9,7 @@ use aimdb_tokio_adapter::TokioAdapter;
 fn the_adapter_outside_of_tokio_is_an_error_and_a_finding() {
     assert_eq!(
         TokioAdapter::new().unwrap_err().to_string(),
-        "there is no Tokio runtime here\n  help: call from within one (`#[tokio::main]`), or use `attach()` from aimdb-sync"
+        "there is no Tokio runtime here\n  help: call from within one (`#[tokio::main]`), or with `attach()` write `TokioAdapter` instead of `TokioAdapter::new()?`"
     );
     let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter));
     let line = line!() + 1;
@@ -22,7 +22,7 @@ fn the_adapter_outside_of_tokio_is_an_error_and_a_finding() {
             "the graph has 1 finding; nothing was started\n\n\
              E18 record `temp`: the runtime refused its stage `tap`: there is no Tokio runtime here\n  \
              --> {}:{}:57\n  \
-             help: call from within one (`#[tokio::main]`), or use `attach()` from aimdb-sync",
+             help: call from within one (`#[tokio::main]`), or with `attach()` write `TokioAdapter` instead of `TokioAdapter::new()?`",
             file!(),
             line + 1
         )

@@ -107,7 +107,7 @@ pub mod prelude {
     pub use crate::TokioAdapter;
     pub use crate::{
         AimDb, AimDbBuilder, Arc, BufferCfg, Consumer, DbError, DbResult, Event, Producer, Reader,
-        RecordKey, Restart, RuntimeContext, input,
+        RecordKey, Restart, RuntimeContext, SendRuntime, input,
     };
     #[cfg(feature = "sync")]
     pub use crate::{Attach, SyncConsumer, SyncHandle, SyncProducer};
