@@ -15,7 +15,8 @@
 //! run_all(&AsyncApi(Arc::new(TestRuntime::new())), &mut |case| println!("{case}"));
 //! ```
 //!
-//! The cases run on one thread and never wait: an operation that would wait is cancelled and returns [`Poll::Pending`].
+//! The cases run on one thread and never wait: an operation that would wait is cancelled and returns
+//! [`Poll::Pending`](core::task::Poll::Pending).
 
 mod api;
 mod async_api;
