@@ -168,7 +168,7 @@ pub fn house<R: SendRuntime>(builder: &mut AimDbBuilder<R>, settings: &Arc<Setti
 }
 
 /// Declares the thermometers, and the command for their sampling period.
-pub fn thermometers<R: SendRuntime>(builder: &mut AimDbBuilder<R>, settings: &Arc<Settings>) {
+fn thermometers<R: SendRuntime>(builder: &mut AimDbBuilder<R>, settings: &Arc<Settings>) {
     for sensor in SensorKey::THERMOMETERS {
         let settings = Arc::clone(settings);
         builder.configure::<Temperature>(sensor, |reg| {

@@ -5,13 +5,13 @@
 #![no_main]
 
 use aimdb::embassy::sink;
-use aimdb::embassy::spawner::SendOnlySpawner;
 use aimdb::prelude::*;
 use aimdb::{EmbeddedSerialConnector, Postcard, Uart};
 use board::{console, uart};
 use embassy_executor::Spawner;
 use sensor_graph::{
-    CommandKey, SamplingPeriod, SensorKey, Settings, Temperature, serial_address, thermometers,
+    CommandKey, SamplingPeriod, SensorKey, Settings, Temperature, serial_address, set_period,
+    thermometer,
 };
 
 #[cortex_m_rt::entry]
@@ -28,19 +28,25 @@ async fn node(spawner: Spawner) {
     }
 }
 
-fn build(spawner: Spawner) -> AimDbBuilder<EmbassyAdapter<SendOnlySpawner>> {
-    let mut builder = AimDbBuilder::on(EmbassyAdapter::for_send_stages(spawner, sink::none));
+fn build(spawner: Spawner) -> AimDbBuilder<EmbassyAdapter> {
+    let mut builder =
+        AimDbBuilder::new().runtime(Arc::new(EmbassyAdapter::new(spawner, sink::none)));
     let (receiver, transmitter) = uart::open();
     builder.connector(EmbeddedSerialConnector::new(Uart::new(receiver, transmitter)));
 
-    thermometers(&mut builder, &Settings::new(SamplingPeriod { millis: 500 }));
+    let settings = Settings::new(SamplingPeriod { millis: 500 });
     for sensor in SensorKey::THERMOMETERS {
+        let settings = Arc::clone(&settings);
         builder.configure::<Temperature>(sensor, |reg| {
-            reg.link_to(serial_address(&sensor).as_str(), Postcard);
+            reg.buffer(BufferCfg::SpmcRing { capacity: 32 })
+                .source(move |ctx, producer| thermometer(ctx, producer, sensor, settings))
+                .link_to(serial_address(&sensor).as_str(), Postcard);
         });
     }
     builder.configure::<SamplingPeriod>(CommandKey::Period, |reg| {
-        reg.link_from(serial_address(&CommandKey::Period).as_str(), Postcard);
+        reg.buffer(BufferCfg::Mailbox)
+            .link_from(serial_address(&CommandKey::Period).as_str(), Postcard)
+            .tap(move |ctx, commands| set_period(ctx, commands, settings));
     });
     builder
 }
