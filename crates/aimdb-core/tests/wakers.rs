@@ -242,3 +242,58 @@ fn a_subscription_dropped_with_a_ticket_in_its_wait_queue_blocks_no_writer() {
         assert_eq!(waiter.read(&next), Poll::Ready(Err(Closed)), "{cfg}");
     }
 }
+
+/// A waker whose clone runs a step of another thread: after a poll has found nothing, and before it has registered.
+mod step_in_clone {
+    use std::cell::Cell;
+    use std::task::{RawWaker, RawWakerVTable, Waker};
+
+    thread_local! {
+        static STEP: Cell<Option<Box<dyn FnOnce()>>> = const { Cell::new(None) };
+    }
+
+    static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, ignore, ignore, ignore);
+
+    fn clone(_: *const ()) -> RawWaker {
+        if let Some(step) = STEP.take() {
+            step();
+        }
+        RawWaker::new(std::ptr::null(), &VTABLE)
+    }
+
+    fn ignore(_: *const ()) {}
+
+    pub(super) fn waker(step: impl FnOnce() + 'static) -> Waker {
+        STEP.set(Some(Box::new(step)));
+        // SAFETY: the functions of the table accept any pointer and are safe to call from any thread.
+        #[expect(
+            unsafe_code,
+            reason = "a waker whose clone has an effect needs a table of its own"
+        )]
+        unsafe {
+            Waker::from_raw(RawWaker::new(std::ptr::null(), &VTABLE))
+        }
+    }
+}
+
+/// One thread finds nothing. Before it registers, two values arrive and another thread receives their lag, so that the next
+/// value is in the stash.
+#[test]
+fn a_thread_that_registers_after_a_lag_was_reported_receives_the_value_behind_it() {
+    for (cfg, value) in
+        [(BufferCfg::ring(1), 2), (BufferCfg::latest(), 2), (BufferCfg::mailbox(), 2)]
+    {
+        let (_db, producer, consumer) = open::<u64>(cfg);
+        let reader = std::sync::Arc::new(consumer.subscription().unwrap().into_shared());
+        let waker = step_in_clone::waker({
+            let reader = std::sync::Arc::clone(&reader);
+            move || {
+                (1..=2).for_each(|value| producer.try_produce(value).unwrap());
+                assert_eq!(reader.try_event(), Ok(aimdb_core::Event::Lagged(1)));
+            }
+        });
+        let mut ticket = aimdb_core::buffer::WaitTicket::default();
+        let polled = reader.poll_value(&mut ticket, &mut std::task::Context::from_waker(&waker));
+        assert_eq!(polled, Poll::Ready(Ok(value)), "{cfg}");
+    }
+}
