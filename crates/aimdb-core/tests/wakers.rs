@@ -263,16 +263,12 @@ mod step_in_clone {
 
     fn ignore(_: *const ()) {}
 
+    #[expect(unsafe_code, reason = "a waker whose clone has an effect needs a table of its own")]
     pub(super) fn waker(step: impl FnOnce() + 'static) -> Waker {
         STEP.set(Some(Box::new(step)));
+        let raw = RawWaker::new(std::ptr::null(), &VTABLE);
         // SAFETY: the functions of the table accept any pointer and are safe to call from any thread.
-        #[expect(
-            unsafe_code,
-            reason = "a waker whose clone has an effect needs a table of its own"
-        )]
-        unsafe {
-            Waker::from_raw(RawWaker::new(std::ptr::null(), &VTABLE))
-        }
+        unsafe { Waker::from_raw(raw) }
     }
 }
 
