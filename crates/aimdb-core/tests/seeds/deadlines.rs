@@ -83,14 +83,7 @@ pub(crate) async fn a_deadline_counts_the_commands_of_shared_takers(
             reg.buffer(BufferCfg::Mailbox).shared();
             source(reg, 0..rng.u64(1..40), &accepted, &mut rng);
             for _ in 0..rng.usize(1..4) {
-                let (done, mut rng) = (done.clone(), rng.fork());
-                reg.tap(move |ctx: Context, record: Consumer<u64, _>| async move {
-                    let mut reader = record.subscribe().expect("a tap may read");
-                    while let Ok(value) = reader.recv().await {
-                        pause_at_random(ctx.runtime(), &mut rng).await;
-                        done.push(value);
-                    }
-                });
+                slow_tap(reg, &done, &mut rng);
             }
         });
     });
@@ -129,14 +122,7 @@ pub(crate) async fn a_deadline_counts_the_values_of_chained_stages(
             });
         }
         builder.configure::<u64>(transforms.to_string(), |reg| {
-            let (done, mut rng) = (done.clone(), rng.fork());
-            reg.tap(move |ctx: Context, record: Consumer<u64, _>| async move {
-                let mut reader = record.subscribe().expect("a tap may read");
-                while let Ok(value) = reader.recv().await {
-                    pause_at_random(ctx.runtime(), &mut rng).await;
-                    done.push(value);
-                }
-            });
+            slow_tap(reg, &done, &mut rng);
         });
     });
     let producer = db.producer::<u64>("0").expect("the graph has the record");
@@ -161,13 +147,7 @@ pub(crate) async fn a_deadline_counts_the_inputs_of_a_join(
     let made = Recorder::new();
     let list = made.clone();
     let db = build(&runtime, |builder| {
-        for (at, accepted) in accepted.iter().enumerate() {
-            let cfg = queue(&mut rng);
-            builder.configure::<u64>(at.to_string(), |reg| {
-                reg.buffer(cfg);
-                source(reg, 1..rng.u64(1..20), accepted, &mut rng);
-            });
-        }
+        counting_sources(builder, &accepted, &mut rng);
         let cfg = queue(&mut rng);
         builder.configure::<u64>("pair", |reg| {
             let inputs = (input::<u64>("0"), input::<u64>("1"));

@@ -131,14 +131,7 @@ pub(crate) async fn a_start_during_a_shutdown_loses_no_value(
         builder.configure::<u64>("record", |reg| {
             reg.buffer(BufferCfg::SpmcQueue { capacity: 4 });
             source(reg, 10..20, &accepted, &mut rng);
-            let (done, mut rng) = (done.clone(), rng.fork());
-            reg.tap(move |ctx: Context, record: Consumer<u64, _>| async move {
-                let mut reader = record.subscribe().expect("a tap may read");
-                while let Ok(value) = reader.recv().await {
-                    pause_at_random(ctx.runtime(), &mut rng).await;
-                    done.push(value);
-                }
-            });
+            slow_tap(reg, &done, &mut rng);
         });
         builder.configure::<u64>("in", |reg| {
             reg.buffer(BufferCfg::SpmcQueue { capacity: 4 });

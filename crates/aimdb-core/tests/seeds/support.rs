@@ -114,6 +114,33 @@ pub(crate) fn tap(reg: &mut Reg<'_>, seen: &Recorder<u64>, lagged: &Recorder<u64
     });
 }
 
+/// Registers a tap that records each value after a pause: an aborted tap records no value that is in progress.
+pub(crate) fn slow_tap(reg: &mut Reg<'_>, done: &Recorder<u64>, rng: &mut Rng) {
+    let (done, mut rng) = (done.clone(), rng.fork());
+    reg.tap(move |ctx: Context, record: Consumer<u64, _>| async move {
+        let mut reader = record.subscribe().expect("a tap may read");
+        while let Ok(value) = reader.recv().await {
+            pause_at_random(ctx.runtime(), &mut rng).await;
+            done.push(value);
+        }
+    });
+}
+
+/// Configures a queue with a source for each recorder, under the keys `0`, `1`, ….
+pub(crate) fn counting_sources(
+    builder: &mut AimDbBuilder<TestRuntime>,
+    accepted: &[Recorder<u64>],
+    rng: &mut Rng,
+) {
+    for (at, accepted) in accepted.iter().enumerate() {
+        let cfg = queue(rng);
+        builder.configure::<u64>(at.to_string(), |reg| {
+            reg.buffer(cfg);
+            source(reg, 1..rng.u64(1..20), accepted, rng);
+        });
+    }
+}
+
 /// Asserts that every stage has ended and every record is closed.
 pub(crate) fn assert_ended(db: &Db) {
     let health = db.health();

@@ -94,13 +94,7 @@ pub(crate) async fn a_join_produces_a_value_for_each_input_once_all_inputs_have_
     let (made, seen) = (Recorder::new(), Recorder::new());
     let list = made.clone();
     let db = build(&runtime, |builder| {
-        for (at, accepted) in accepted.iter().enumerate() {
-            let cfg = queue(&mut rng);
-            builder.configure::<u64>(at.to_string(), |reg| {
-                reg.buffer(cfg);
-                source(reg, 1..rng.u64(1..20), accepted, &mut rng);
-            });
-        }
+        counting_sources(builder, &accepted, &mut rng);
         let cfg = queue(&mut rng);
         builder.configure::<u64>("sum", |reg| {
             let inputs = ["0", "1", "2"].map(input::<u64>);
