@@ -6,7 +6,7 @@
 use core::fmt;
 use core::task::Waker;
 
-use crate::buffer::waiters::{WaitList, WaitTicket, WakeBatch, wake};
+use crate::buffer::waiters::{WaitList, WaitTicket, wake, wake_batches};
 use crate::sync::Lock;
 use crate::sync::atomic::{
     AtomicUsize,
@@ -108,14 +108,7 @@ impl WaitQueue {
 
     /// Wakes all waiters.
     pub fn notify_all(&self) {
-        let mut batch = WakeBatch::new();
-        loop {
-            let more = self.list.with(|list| list.notify_where(&mut batch, |_| true));
-            batch.wake_all();
-            if !more {
-                break;
-            }
-        }
+        wake_batches(&mut |batch| self.list.with(|list| list.notify_where(batch, |_| true)));
     }
 }
 

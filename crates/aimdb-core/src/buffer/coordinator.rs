@@ -52,7 +52,7 @@ use super::cfg::BufferCfg;
 use super::cursor::{Cursor, CursorSnapshot};
 use super::kind::BufferState;
 use super::subscribers::{Backlog, Subscribers};
-use super::waiters::{WaitTicket, WakeBatch, wake};
+use super::waiters::{WaitTicket, WakeBatch, wake, wake_batches};
 use crate::clock::Clock;
 use crate::metrics::{BlockedWriter, ReaderMetrics, RecordMetrics};
 use crate::sync::atomic::{
@@ -115,6 +115,12 @@ impl Coordinator {
         })
     }
 
+    /// Wakes the waiters that `fill` notifies under the lock, batch after batch, until `fill` returns
+    /// that there are no more. The caller holds no lock.
+    fn wake_batches(&self, mut fill: impl FnMut(&mut Subscribers, &mut WakeBatch) -> bool) {
+        wake_batches(&mut |batch| self.subscribers(|subscribers| fill(subscribers, batch)));
+    }
+
     // Writing.
 
     /// The position of the slowest reader, for a writer that knows there is one: it has locked the
@@ -140,23 +146,16 @@ impl Coordinator {
     /// mailbox wakes one taker. The caller holds no lock.
     #[cold]
     pub(super) fn wake_readers(&self, produced: u64) {
-        let mut batch = WakeBatch::new();
         // One round for all batches: readers that register again meanwhile are not woken twice.
         let mut round = None;
-        loop {
-            let more = self.subscribers(|subscribers| {
-                let round = *round.get_or_insert_with(|| {
-                    // Here and not on the path of the value, which reads no clock.
-                    subscribers.stamp(produced, &*self.clock);
-                    subscribers.begin_round()
-                });
-                subscribers.notify_readers(round, &mut batch)
+        self.wake_batches(|subscribers, batch| {
+            let round = *round.get_or_insert_with(|| {
+                // Here and not on the path of the value, which reads no clock.
+                subscribers.stamp(produced, &*self.clock);
+                subscribers.begin_round()
             });
-            batch.wake_all();
-            if !more {
-                break;
-            }
-        }
+            subscribers.notify_readers(round, batch)
+        });
     }
 
     /// Registers a writer's waker. Returns `false` if the writer must retry: there is room, the
@@ -221,24 +220,16 @@ impl Coordinator {
         cursor: &Cursor,
         received: u64,
     ) {
-        let mut batch = WakeBatch::new();
         // Another waiter on the same cursor, or another taker, that there is a value for.
         let mut next = cursor.is_shared();
-        loop {
-            let more = self.subscribers(|subscribers| {
-                // Once, although the loop may repeat: one thread for the value that remains.
-                if core::mem::take(&mut next) && readable(state, cursor) > 0 {
-                    batch.extend(subscribers.notify_next(reader));
-                }
-                let more = subscribers.notify_drain_waiters(&mut batch);
-                more | subscribers
-                    .notify_writers(&mut batch, &|slowest| room(state, slowest).min(received))
-            });
-            batch.wake_all();
-            if !more {
-                break;
+        self.wake_batches(|subscribers, batch| {
+            // Once, although there may be several batches: one thread for the value that remains.
+            if core::mem::take(&mut next) && readable(state, cursor) > 0 {
+                batch.extend(subscribers.notify_next(reader));
             }
-        }
+            let more = subscribers.notify_drain_waiters(batch);
+            more | subscribers.notify_writers(batch, &|slowest| room(state, slowest).min(received))
+        });
     }
 
     /// Registers a reader's waker. The reader must [revalidate](super::kind::Kind::may_sleep)
@@ -271,15 +262,7 @@ impl Coordinator {
     /// a thread that registers afterwards sees, once it has registered, what the caller did before.
     #[cold]
     pub(super) fn wake_all_of(&self, reader: usize) {
-        let mut batch = WakeBatch::new();
-        loop {
-            let more =
-                self.subscribers(|subscribers| subscribers.notify_all_of(reader, &mut batch));
-            batch.wake_all();
-            if !more {
-                break;
-            }
-        }
+        self.wake_batches(|subscribers, batch| subscribers.notify_all_of(reader, batch));
     }
 
     /// Ends a wait to read and passes an unused wake-up on.
@@ -303,17 +286,10 @@ impl Coordinator {
     pub(super) fn wake_after_leave(&self, state: &dyn BufferState, reader: usize) {
         // Takers of a mailbox do not wait through one reader only.
         let alone = !matches!(self.cfg, BufferCfg::Mailbox);
-        let mut batch = WakeBatch::new();
-        loop {
-            let more = self.subscribers(|subscribers| {
-                let more = alone && subscribers.notify_all_of(reader, &mut batch);
-                more | subscribers.notify_writers(&mut batch, &|slowest| room(state, slowest))
-            });
-            batch.wake_all();
-            if !more {
-                break;
-            }
-        }
+        self.wake_batches(|subscribers, batch| {
+            let more = alone && subscribers.notify_all_of(reader, batch);
+            more | subscribers.notify_writers(batch, &|slowest| room(state, slowest))
+        });
     }
 
     // Closing.
@@ -340,14 +316,7 @@ impl Coordinator {
 
     /// Wakes all waiters: the record is closed. The caller has closed the storage before.
     pub(super) fn close(&self) {
-        let mut batch = WakeBatch::new();
-        loop {
-            let more = self.subscribers(|subscribers| subscribers.close(&mut batch));
-            batch.wake_all();
-            if !more {
-                break;
-            }
-        }
+        self.wake_batches(Subscribers::close);
     }
 
     // Metrics.

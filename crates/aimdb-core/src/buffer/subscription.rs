@@ -447,12 +447,6 @@ impl<T: Clone> SharedSubscription<T> {
         self.subscription.reader.pending()
     }
 
-    /// Whether the record holds one current value, which a newer one replaces: latest and mailbox.
-    #[must_use]
-    pub fn keeps_one(&self) -> bool {
-        self.subscription.reader.keeps_one()
-    }
-
     /// Returns a clone of the newest value held, without consuming it. It moves no position: the
     /// value may be one that was received already, or one far ahead of the next.
     #[must_use]

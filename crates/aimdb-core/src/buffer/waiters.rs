@@ -308,11 +308,7 @@ impl WaitList {
     }
 }
 
-/// Wakers that one lock section hands out. To wake more, the caller locks again:
-///
-/// ```text
-/// loop { lock; more = fill the batch; unlock; batch.wake_all(); if !more { break } }
-/// ```
+/// Wakers that one lock section hands out. To wake more, [`wake_batches`] locks again.
 ///
 /// A batch holds 32 wakers on the stack, so that waking allocates nothing. Waiters that register
 /// between two rounds of the loop are notified too, unless `pick` of [`WaitList::notify_where`]
@@ -329,11 +325,6 @@ pub(crate) struct WakeBatch {
 }
 
 impl WakeBatch {
-    /// A batch without wakers, for all rounds of one loop.
-    pub(crate) fn new() -> Self {
-        Self::default()
-    }
-
     /// Whether the batch can hold no further waker before [`wake_all`](Self::wake_all).
     fn is_full(&self) -> bool {
         self.wakers.is_full()
@@ -350,7 +341,7 @@ impl WakeBatch {
 
     /// Wakes all wakers of the batch and empties it. The caller must hold no lock: a waker may poll
     /// its task at once, and the task may use the same record.
-    pub(crate) fn wake_all(&mut self) {
+    fn wake_all(&mut self) {
         for waker in self.wakers.drain(..) {
             let outcome = Caught::by(|| waker.wake());
             // A second panic would end the process: the first one is enough.
@@ -368,6 +359,21 @@ impl Drop for WakeBatch {
     }
 }
 
+/// Wakes batch after batch: `fill` locks, fills the batch, unlocks, and returns whether there are
+/// more waiters to notify. The caller must hold no lock.
+///
+/// `fill` is a `dyn`, so that the loop is compiled once.
+pub(crate) fn wake_batches(fill: &mut dyn FnMut(&mut WakeBatch) -> bool) {
+    let mut batch = WakeBatch::default();
+    loop {
+        let more = fill(&mut batch);
+        batch.wake_all();
+        if !more {
+            break;
+        }
+    }
+}
+
 /// Wakes one waker, if there is one. The caller must hold no lock.
 pub(crate) fn wake(waker: Option<Waker>) {
     waker.into_iter().for_each(Waker::wake);
@@ -380,7 +386,7 @@ mod tests {
 
     fn waiting_groups(list: &mut WaitList) -> Vec<usize> {
         let mut seen = Vec::new();
-        let mut batch = WakeBatch::new();
+        let mut batch = WakeBatch::default();
         list.notify_where(&mut batch, |group| {
             seen.push(group);
             false
@@ -439,7 +445,7 @@ mod tests {
         for _ in 0..40 {
             register(&mut list, 0);
         }
-        let mut batch = WakeBatch::new();
+        let mut batch = WakeBatch::default();
         assert!(list.notify_where(&mut batch, |_| true));
         batch.wakers.clear();
         assert!(!list.notify_where(&mut batch, |_| true));
