@@ -108,7 +108,7 @@ impl WaitQueue {
 
     /// Wakes all waiters.
     pub fn notify_all(&self) {
-        wake_batches(&mut |batch| self.list.with(|list| list.notify_where(batch, |_| true)));
+        wake_batches(|batch| self.list.with(|list| list.notify_where(batch, |_| true)));
     }
 }
 

@@ -117,8 +117,9 @@ impl Coordinator {
 
     /// Wakes the waiters that `fill` notifies under the lock, batch after batch, until `fill` returns
     /// that there are no more. The caller holds no lock.
+    #[inline]
     fn wake_batches(&self, mut fill: impl FnMut(&mut Subscribers, &mut WakeBatch) -> bool) {
-        wake_batches(&mut |batch| self.subscribers(|subscribers| fill(subscribers, batch)));
+        wake_batches(|batch| self.subscribers(|subscribers| fill(subscribers, batch)));
     }
 
     // Writing.

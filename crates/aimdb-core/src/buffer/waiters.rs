@@ -361,9 +361,8 @@ impl Drop for WakeBatch {
 
 /// Wakes batch after batch: `fill` locks, fills the batch, unlocks, and returns whether there are
 /// more waiters to notify. The caller must hold no lock.
-///
-/// `fill` is a `dyn`, so that the loop is compiled once.
-pub(crate) fn wake_batches(fill: &mut dyn FnMut(&mut WakeBatch) -> bool) {
+#[inline]
+pub(crate) fn wake_batches(mut fill: impl FnMut(&mut WakeBatch) -> bool) {
     let mut batch = WakeBatch::default();
     loop {
         let more = fill(&mut batch);
