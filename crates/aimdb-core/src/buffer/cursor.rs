@@ -47,7 +47,7 @@
 //! | [`Cursor::lock`] | `AcqRel` | the `Release` store in the drop of the [`CursorGuard`] before |
 //! | [`Cursor::next`] | `Acquire` | the same: a writer that sees a reader past a position sees its read finished |
 //! | [`Cursor::revalidate`] | `AcqRel` | [`Cursor::lock`]: the next read sees what the caller wrote before |
-//! | [`Cursor::snapshot`] | `Acquire` load and fence | the `Release` fence and store in `CursorGuard::change` |
+//! | [`Cursor::snapshot`] | `Acquire` loads and fence | the `Release` fence and stores in `CursorGuard::change` and `empty_stash` |
 
 use crate::sync::Arc;
 use crate::sync::atomic::{
@@ -266,8 +266,10 @@ impl Cursor {
             // Pairs with the `Release` store of the word in `change` and in the drop of a guard.
             let word = state.word.load(Acquire);
             let next = word / ONE;
-            // `Relaxed`, all four: the fence below orders them before the second load of the word.
-            let stashed = u64::from(state.stashed.load(Relaxed) != 0);
+            // Pairs with the `Release` store in `empty_stash`: an emptied stash shows the account too.
+            let number = state.stashed.load(Acquire);
+            let stashed = u64::from(number != 0);
+            // `Relaxed`, all three: the fence below orders them before the second load of the word.
             let snapshot = CursorSnapshot {
                 next,
                 lagged: state.lagged.load(Relaxed),
@@ -278,10 +280,14 @@ impl Cursor {
             // Pairs with the `Release` fence in `change`: if one of the loads above saw a store of
             // a change, the load below sees its mark or a later word.
             fence(Acquire);
-            // Only the position and the mark are compared. The lock bit changes no number, and the
-            // values of the read before may count as in progress or as finished.
-            let after = state.word.load(Relaxed);
-            if (word | after) & CHANGING == 0 && after / ONE == next {
+            // `Acquire`: if it sees the end of a change, the load of the stash sees that change.
+            let after = state.word.load(Acquire);
+            // The position, the mark and the stash are compared: emptying the stash is the one
+            // change of two fields at one position, and no two values have the same number. The
+            // lock bit changes no number, and the values of the read before may count as in
+            // progress or as finished.
+            let stable = (word | after) & CHANGING == 0 && after / ONE == next;
+            if stable && state.stashed.load(Relaxed) == number {
                 return snapshot;
             }
             spin.wait();
@@ -393,8 +399,10 @@ impl CursorGuard<'_> {
         // `Relaxed`: the lock of the cursor orders it.
         let number = self.state.stashed.load(Relaxed);
         self.change(|state, next| {
-            state.stashed.store(0, Relaxed);
             account(state, *next);
+            // Pairs with the `Acquire` load in `snapshot`. After the account: a snapshot that sees
+            // the empty stash sees where its value went.
+            state.stashed.store(0, Release);
         });
         number
     }
@@ -405,10 +413,15 @@ impl CursorGuard<'_> {
     /// ```text
     ///   change                                  snapshot
     ///   word |= CHANGING     (Relaxed)          word                    (Acquire)
-    ///   fence                (Release)          fields                  (Relaxed)
-    ///   fields               (Relaxed)          fence                   (Acquire)
-    ///   word = next position (Release)          word again: unchanged?  (Relaxed)
+    ///   fence                (Release)          stashed                 (Acquire)
+    ///   fields               (Relaxed)          fields                  (Relaxed)
+    ///   stashed = 0          (Release)          fence                   (Acquire)
+    ///   word = next position (Release)          word again: unchanged?  (Acquire)
+    ///                                           stashed again: the same?
     /// ```
+    ///
+    /// Only a change that empties the stash stores `stashed = 0`, and only for it is the last line
+    /// needed: its position may be the same before and after.
     ///
     /// The position of the guard is published with the fields. The lock bit stays as it is: a
     /// cursor that was locked without it ([`Cursor::lock_unshared`]) does not acquire one.

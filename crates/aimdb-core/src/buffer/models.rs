@@ -77,8 +77,14 @@ fn model(run: impl Fn() + Sync + Send + 'static) {
 
 /// Explores `run` with at most `preemptions` preemptions, unless `LOOM_MAX_PREEMPTIONS` is set.
 fn explore(preemptions: usize, run: impl Fn() + Sync + Send + 'static) {
+    let asked = loom::model::Builder::new().preemption_bound;
+    explore_within(asked.unwrap_or(preemptions), run);
+}
+
+/// Explores `run` with at most `preemptions` preemptions, whatever `LOOM_MAX_PREEMPTIONS` says.
+fn explore_within(preemptions: usize, run: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
+    builder.preemption_bound = Some(preemptions);
     builder.check(run);
 }
 
@@ -475,6 +481,59 @@ fn a_lag_is_reported_while_another_thread_falls_asleep_for_a_value() {
             assert!([Ok(2), Ok(3)].contains(&sleeper.join().unwrap()), "{mine:?}");
         });
     }
+}
+
+/// A thread has looked for a stashed value, found none, and reads the storage. Another one moves the
+/// last value of a closed record to the stash meanwhile. The record is drained only once that value
+/// has been received too.
+#[test]
+fn a_lag_is_reported_while_another_thread_reads_to_the_end() {
+    for many in [false, true] {
+        explore(2, move || {
+            let record = record(RING(1));
+            let reader = subscribe_shared(&record);
+            (1..=2).for_each(|value| assert!(produce(&record, value)));
+            record.close();
+            let other = thread::spawn({
+                let reader = Arc::clone(&reader);
+                move || {
+                    let mut values = Vec::new();
+                    let read = |values: &mut Vec<_>| match many {
+                        true => reader.try_many(values, 2).map(|_| ()),
+                        false => reader.try_value().map(|value| values.push(value)),
+                    };
+                    while read(&mut values) != Err(TryRecvError::Closed) {}
+                    values.len()
+                }
+            });
+            let mine = matches!(reader.try_event(), Ok(Event::Value(_)));
+            assert_eq!(usize::from(mine) + other.join().unwrap(), 1, "the second value");
+        });
+    }
+}
+
+/// A thread has found neither a value nor a stashed one, and has not registered yet. Two values
+/// arrive, and another thread receives the lag: it wakes nobody, so the first thread must look at
+/// the stash once it has registered. One preemption is all that race needs; two take over an hour.
+#[test]
+fn a_lag_is_reported_before_another_thread_registers() {
+    explore_within(1, || {
+        let record = record(RING(1));
+        let reader = subscribe_shared(&record);
+        let other = thread::spawn({
+            let reader = Arc::clone(&reader);
+            move || {
+                (1..=2).for_each(|value| assert!(produce(&record, value)));
+                if !matches!(reader.try_event(), Ok(Event::Lagged(_))) {
+                    // The sleeping thread has a value, or needs one more.
+                    assert!(produce(&record, 3));
+                }
+            }
+        });
+        // Loom begins here: the one preemption interrupts this thread.
+        assert!(read_waiting_shared(&reader).is_ok());
+        other.join().unwrap();
+    });
 }
 
 /// Two values have woken two threads, which cancel. A third one sleeps, and the value behind the
@@ -897,6 +956,33 @@ fn metrics_are_taken_while_a_reader_skips() {
         let seen = onlooker.join().unwrap();
         // Holds before, during and after the read.
         assert_eq!(seen.delivered + seen.lagged + seen.pending, 3, "{seen:?}");
+    });
+}
+
+/// The receipt of a stashed value changes two fields of the cursor at one position. A snapshot sees
+/// both changed, or neither.
+#[test]
+fn metrics_are_taken_while_a_stashed_value_is_received() {
+    model(|| {
+        let record = record(RING(1));
+        let mut reader = subscribe(&record);
+        (1..=2).for_each(|value| assert!(produce(&record, value)));
+        assert!(matches!(reader.try_event(), Ok(Event::Lagged(1))));
+        let onlooker = thread::spawn({
+            let record = Arc::clone(&record);
+            move || {
+                let mut snapshot = None;
+                record.coordinator().subscribers(|subscribers| {
+                    snapshot = subscribers.cursors().next().map(|cursor| cursor.snapshot());
+                });
+                snapshot.expect("the reader has a cursor")
+            }
+        });
+        assert!(matches!(reader.try_event(), Ok(Event::Value(_))));
+        let seen = onlooker.join().unwrap();
+        // The value is in the stash, or in progress.
+        assert_eq!(seen.stashed + seen.in_progress, 1, "{seen:?}");
+        assert_eq!(seen.stashed + seen.delivered, 1, "{seen:?}");
     });
 }
 
