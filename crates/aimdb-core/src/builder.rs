@@ -204,7 +204,12 @@ impl<R> AimDbBuilder<R> {
         if known.is_none() {
             indices.push(at);
             let node = RecordNode::new(key, value);
-            self.drafts.push(Draft { node, make: make_record::<T>, wires: Vec::new() });
+            self.drafts.push(Draft {
+                node,
+                make: make_record::<T>,
+                wires: Vec::new(),
+                initial: None,
+            });
         }
         let draft = &mut self.drafts[at];
         draft.node.locations.insert(location);
@@ -384,8 +389,9 @@ fn wire_stages<R: Runtime>(
     graph: &Graph,
     wiring: &mut Wiring<'_, R>,
 ) -> Result<(), Finding> {
-    let mut sources = Vec::new();
+    let (mut sources, mut initials) = (Vec::new(), Vec::new());
     for (at, draft) in drafts.into_iter().enumerate() {
+        initials.extend(draft.initial.map(|initial| (at, initial)));
         for (stage, wire) in graph.records[at].stages.iter().zip(draft.wires) {
             if stage.kind == StageKind::Source {
                 sources.push((at, stage, wire));
@@ -397,6 +403,8 @@ fn wire_stages<R: Runtime>(
     for (at, stage, wire) in sources {
         wire_stage(at, stage, wire, wiring)?;
     }
+    // Every reader of the graph is subscribed, and no stage has run.
+    initials.into_iter().for_each(|(at, initial)| wiring.set_initial(at, initial));
     Ok(())
 }
 

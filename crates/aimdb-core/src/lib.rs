@@ -91,6 +91,7 @@ pub use registrar::Registrar;
 pub use runtime::adapter::{LogLevel, Runtime};
 pub use runtime::spawn::{SendRuntime, Spawn};
 pub use stages::input::{Input, input};
+pub use stages::processor::{Output, output};
 pub use sync::Arc;
 /// Loom's atomics, for the models of crates that depend on this one.
 #[cfg(aimdb_loom)]

@@ -12,7 +12,8 @@ use crate::buffer::cfg::BufferCfg;
 use crate::buffer::kind::NoMemory;
 use crate::clock::Clock;
 use crate::context::RuntimeContext;
-use crate::engine::restart::{Restart, Restarting};
+use crate::engine::restart::{OneHandle, Restart, Restarting, Resuming, TwoHandles};
+use crate::engine::result::StageResult;
 use crate::graph::finding::Finding;
 use crate::graph::location::Location;
 use crate::graph::node::{
@@ -31,6 +32,7 @@ use crate::runtime::spawn::Spawn;
 use crate::stages::input::Input;
 use crate::stages::join::{JoinInputs, JoinReaders, JoinStage};
 use crate::stages::map::{Filtered, MapStage, Mapped, Scanned, Step};
+use crate::stages::processor::{OutputRecords, ProcessorInputs, ProcessorOutputs};
 use crate::sync::Arc;
 use crate::wait::WaitGuard;
 use crate::wiring::{StageSite, Wire, Wiring};
@@ -42,7 +44,11 @@ pub(crate) struct Draft<R> {
     pub(crate) make: MakeRecord,
     /// One for each stage of the node, in the same order.
     pub(crate) wires: Vec<Wire<R>>,
+    /// Produces the initial value, once every reader of the graph is subscribed.
+    pub(crate) initial: Option<SetInitial>,
 }
+
+pub(crate) type SetInitial = Box<dyn FnOnce(&AnyRecord)>;
 
 type MakeRecord = fn(Arc<str>, BufferCfg, Arc<dyn Clock>, bool) -> Result<AnyRecord, NoMemory>;
 
@@ -65,7 +71,7 @@ pub(crate) fn make_record<T: Record>(
 /// # Names
 ///
 /// A stage is named after its function and a closure after its kind: `source`, `tap`, `transform`, `filter_map`,
-/// `scan`, `join`; a link is named after its address. Where two stages of a record would have one name, the later is
+/// `scan`, `join`, `processor`; a link is named after its address. Where two stages of a record would have one name, the later is
 /// `tap#2`, then `tap#3`. [`named`](Self::named) sets a name. The graph, the health, the metrics and the shutdown report
 /// use the same name for the same stage.
 ///
@@ -158,14 +164,35 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         self
     }
 
+    /// Produces `value` when the database is built: after every reader of the graph is subscribed, and before any stage
+    /// runs.
+    ///
+    /// It is the record's first value, on every kind of buffer and whatever writes the record: each reader of the graph
+    /// receives it, a link sends it, and a join has it from the start. A queue that no stage reads keeps it for the first
+    /// reader from outside. A second initial value of one record is a finding.
+    #[track_caller]
+    pub fn initial(&mut self, value: T) -> &mut Self {
+        let location = self.caller();
+        self.set_initial(location, value)
+    }
+
+    /// Says that handles outside of the graph write this record, for instance `db.producer(…)` or a thread.
+    ///
+    /// The graph shows it, and a record without a writer in the graph is then no finding.
+    pub fn written_from_outside(&mut self) -> &mut Self {
+        self.draft.node.is_written_from_outside = true;
+        self
+    }
+
     /// Adds a source: an async function of a context and a [`Producer`] that writes this record.
     ///
-    /// A shutdown ends a source at its next await. A source may return; it has then finished.
+    /// A shutdown ends a source at its next await. A source may return; it has then finished. It may return a
+    /// [`Result`](StageResult): an error is a failure of the source.
     #[track_caller]
     pub fn source<F, Fut>(&mut self, source: F) -> &mut Self
     where
         F: FnOnce(RuntimeContext<R>, Producer<T, R>) -> Fut + 'static,
-        Fut: Future<Output = ()> + 'static,
+        Fut: Future<Output: StageResult> + 'static,
         R: Spawn<Fut>,
     {
         let location = self.caller();
@@ -180,14 +207,14 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
     pub fn source_with<F, Fut>(&mut self, policy: Restart, source: F) -> &mut Self
     where
         F: Fn(RuntimeContext<R>, Producer<T, R>) -> Fut + 'static,
-        Fut: Future<Output = ()> + 'static,
-        R: Spawn<Restarting<R, Producer<T, R>, F, Fut>>,
+        Fut: Future<Output: StageResult> + 'static,
+        R: Spawn<Restarting<R, OneHandle<F, Producer<T, R>>>>,
     {
         let location = self.caller();
         self.stage(location, stage_name::<F>("source"), StageKind::Source, move |wiring, site| {
             let producer = Producer::new(wiring.record(&site));
             wiring.spawn(&site, StageRole::Source, |context| {
-                Restarting::new(policy, source, producer, context)
+                Restarting::new(policy, OneHandle(source, producer), context)
             })
         })
     }
@@ -197,11 +224,13 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
     /// The build subscribes the tap's reader before any stage runs; the first `subscribe()` returns that reader. After a
     /// shutdown has begun, the reader returns the values that are still pending, then `Closed`, and the tap should
     /// return.
+    ///
+    /// A tap may return a [`Result`](StageResult): an error is a failure of the tap.
     #[track_caller]
     pub fn tap<F, Fut>(&mut self, tap: F) -> &mut Self
     where
         F: FnOnce(RuntimeContext<R>, Consumer<T, R>) -> Fut + 'static,
-        Fut: Future<Output = ()> + 'static,
+        Fut: Future<Output: StageResult> + 'static,
         R: Spawn<Fut>,
     {
         let location = self.caller();
@@ -218,14 +247,14 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
     pub fn tap_with<F, Fut>(&mut self, policy: Restart, tap: F) -> &mut Self
     where
         F: Fn(RuntimeContext<R>, Consumer<T, R>) -> Fut + 'static,
-        Fut: Future<Output = ()> + 'static,
-        R: Spawn<Restarting<R, Consumer<T, R>, F, Fut>>,
+        Fut: Future<Output: StageResult> + 'static,
+        R: Spawn<Restarting<R, OneHandle<F, Consumer<T, R>>>>,
     {
         let location = self.caller();
         self.stage(location, stage_name::<F>("tap"), StageKind::Tap, move |wiring, site| {
             let consumer = Consumer::of_stage(wiring.record(&site), site.name.clone(), true);
             wiring.spawn(&site, StageRole::Tap, |context| {
-                Restarting::new(policy, tap, consumer, context)
+                Restarting::new(policy, OneHandle(tap, consumer), context)
             })
         })
     }
@@ -244,6 +273,25 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         self.transform_step(location, stage_name::<F>("transform"), from, Mapped(map))
     }
 
+    /// Adds a transform that goes on after a panic of its closure, as `policy` says.
+    ///
+    /// The panic costs the value that the closure was called with. The transform then pauses and goes on with the next
+    /// value, with the same closure, whose captured state is as the panic left it. Health counts the values lost as
+    /// restarts, and shows the last cause. [`Restart::skip_failures`] loses a value without a pause.
+    ///
+    /// Without `std` a panic ends the program, whatever the policy.
+    #[track_caller]
+    pub fn transform_with<A, F>(&mut self, policy: Restart, from: Input<A>, map: F) -> &mut Self
+    where
+        A: Record,
+        F: FnMut(A) -> T + 'static,
+        R: Spawn<Resuming<R, MapStage<A, T, Mapped<F>>>>,
+    {
+        let location = self.caller();
+        let name = stage_name::<F>("transform");
+        self.resuming_step(location, name, policy, from, Mapped(map))
+    }
+
     /// Adds a transform that makes a value only where the closure returns one.
     #[track_caller]
     pub fn filter_map<A, F>(&mut self, from: Input<A>, map: F) -> &mut Self
@@ -254,6 +302,20 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
     {
         let location = self.caller();
         self.transform_step(location, stage_name::<F>("filter_map"), from, Filtered(map))
+    }
+
+    /// Adds a [`filter_map`](Self::filter_map) that goes on after a panic, as
+    /// [`transform_with`](Self::transform_with) does.
+    #[track_caller]
+    pub fn filter_map_with<A, F>(&mut self, policy: Restart, from: Input<A>, map: F) -> &mut Self
+    where
+        A: Record,
+        F: FnMut(A) -> Option<T> + 'static,
+        R: Spawn<Resuming<R, MapStage<A, T, Filtered<F>>>>,
+    {
+        let location = self.caller();
+        let name = stage_name::<F>("filter_map");
+        self.resuming_step(location, name, policy, from, Filtered(map))
     }
 
     /// Adds a transform with a state that lasts from value to value.
@@ -269,6 +331,26 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         self.transform_step(location, stage_name::<F>("scan"), from, Scanned { state, step })
     }
 
+    /// Adds a [`scan`](Self::scan) that goes on after a panic, as [`transform_with`](Self::transform_with) does. The state
+    /// stays as the panic left it.
+    #[track_caller]
+    pub fn scan_with<A, S, F>(
+        &mut self,
+        policy: Restart,
+        from: Input<A>,
+        state: S,
+        step: F,
+    ) -> &mut Self
+    where
+        A: Record,
+        S: 'static,
+        F: FnMut(&mut S, A) -> Option<T> + 'static,
+        R: Spawn<Resuming<R, MapStage<A, T, Scanned<S, F>>>>,
+    {
+        let location = self.caller();
+        self.resuming_step(location, stage_name::<F>("scan"), policy, from, Scanned { state, step })
+    }
+
     fn transform_step<A, S>(
         &mut self,
         location: Location,
@@ -281,11 +363,29 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         S: Step<A, T>,
         R: Spawn<MapStage<A, T, S>>,
     {
-        let kind = StageKind::Transform { inputs: [from.node()].into(), join: false };
-        self.stage(location, name, kind, move |wiring, site| {
-            let input = wiring.inputs(&site, |inputs| from.open(inputs));
-            let output = wiring.record(&site);
-            wiring.spawn(&site, StageRole::Transform, |_| MapStage::new(input, step, output))
+        self.stage(location, name, transform_of(&from), move |wiring, site| {
+            let stage = map_stage(wiring, &site, &from, step);
+            wiring.spawn(&site, StageRole::Transform, |_| stage)
+        })
+    }
+
+    fn resuming_step<A, S>(
+        &mut self,
+        location: Location,
+        name: String,
+        policy: Restart,
+        from: Input<A>,
+        step: S,
+    ) -> &mut Self
+    where
+        A: Record,
+        S: Step<A, T>,
+        R: Spawn<Resuming<R, MapStage<A, T, S>>>,
+    {
+        self.stage(location, name, transform_of(&from), move |wiring, site| {
+            let stage = map_stage(wiring, &site, &from, step);
+            wiring
+                .spawn(&site, StageRole::Transform, |context| Resuming::new(policy, stage, context))
         })
     }
 
@@ -302,12 +402,238 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         F: FnMut(<I::Readers as JoinReaders>::Latest) -> T + 'static,
         R: Spawn<JoinStage<I::Readers, T, F>>,
     {
-        let kind = StageKind::Transform { inputs: inputs.nodes(), join: true };
         let location = self.caller();
+        let kind = StageKind::Transform { inputs: inputs.nodes(), join: true };
         self.stage(location, stage_name::<F>("join"), kind, move |wiring, site| {
-            let readers = wiring.inputs(&site, |open| inputs.open(open));
-            let output = wiring.record(&site);
-            wiring.spawn(&site, StageRole::Transform, |_| JoinStage::new(readers, map, output))
+            let stage = join_stage(wiring, &site, &inputs, map);
+            wiring.spawn(&site, StageRole::Transform, |_| stage)
+        })
+    }
+
+    /// Adds a [`join`](Self::join) that goes on after a panic, as [`transform_with`](Self::transform_with) does. The panic
+    /// costs the combination of values that the closure was called with; each input keeps its latest value.
+    #[track_caller]
+    pub fn join_with<I, F>(&mut self, policy: Restart, inputs: I, map: F) -> &mut Self
+    where
+        I: JoinInputs,
+        F: FnMut(<I::Readers as JoinReaders>::Latest) -> T + 'static,
+        R: Spawn<Resuming<R, JoinStage<I::Readers, T, F>>>,
+    {
+        let location = self.caller();
+        let kind = StageKind::Transform { inputs: inputs.nodes(), join: true };
+        self.stage(location, stage_name::<F>("join"), kind, move |wiring, site| {
+            let stage = join_stage(wiring, &site, &inputs, map);
+            wiring
+                .spawn(&site, StageRole::Transform, |context| Resuming::new(policy, stage, context))
+        })
+    }
+
+    /// Adds a processor: an async function that reads other records and writes this one.
+    ///
+    /// The function receives a [`Consumer`] for each input, in the shape of `inputs`, and the [`Producer`] of this record.
+    /// It may await anything between a value and its answer. Both ends are edges of the graph: the build checks them, and a
+    /// shutdown closes the inputs, waits until the processor has returned, and only then closes this record. So an answer
+    /// to a value that was accepted before the shutdown is delivered. The processor should return when its readers report
+    /// `Closed`; it may return a [`Result`](StageResult).
+    ///
+    /// `inputs` is one input, a tuple of up to eight, an array, or a `Vec` of inputs of one type. Several processors may
+    /// write one record; no other stage may write it beside them.
+    ///
+    /// ```
+    /// use aimdb_core::{AimDbBuilder, BufferCfg, Consumer, Producer, RuntimeContext, SendRuntime, input};
+    ///
+    /// async fn calibrate<R: SendRuntime>(
+    ///     ctx: RuntimeContext<R>,
+    ///     raw: Consumer<u32, R>,
+    ///     celsius: Producer<f32, R>,
+    /// ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ///     let mut raw = raw.subscribe()?;
+    ///     while let Ok(reading) = raw.recv().await {
+    ///         ctx.time().sleep(ctx.time().millis(5)).await; // ask a device, a file, a service
+    ///         celsius.produce(reading as f32 / 16.0).await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    ///
+    /// fn graph<R: SendRuntime>(builder: &mut AimDbBuilder<R>) {
+    ///     builder.configure::<u32>("temp.raw", |reg| {
+    ///         reg.buffer(BufferCfg::queue(8)).written_from_outside();
+    ///     });
+    ///     builder.configure::<f32>("temp.celsius", |reg| {
+    ///         reg.buffer(BufferCfg::ring(16)).processor(input::<u32>("temp.raw"), calibrate);
+    ///     });
+    /// }
+    /// ```
+    #[track_caller]
+    pub fn processor<I, F, Fut>(&mut self, inputs: I, processor: F) -> &mut Self
+    where
+        I: ProcessorInputs<R>,
+        F: FnOnce(RuntimeContext<R>, I::Consumers, Producer<T, R>) -> Fut + 'static,
+        Fut: Future<Output: StageResult> + 'static,
+        R: Spawn<Fut>,
+    {
+        let location = self.caller();
+        let name = stage_name::<F>("processor");
+        self.processor_stage(
+            location,
+            name,
+            false,
+            inputs,
+            (),
+            move |wiring, site, consumers, (own, ())| {
+                wiring
+                    .spawn(site, StageRole::Processor, |context| processor(context, consumers, own))
+            },
+        )
+    }
+
+    /// Adds a processor that writes `outputs` besides this record.
+    ///
+    /// The function's third argument is a tuple: the [`Producer`] of this record, and those of `outputs`, in the shape of
+    /// `outputs`. Each output is an edge of the graph, as this record is.
+    ///
+    /// ```
+    /// use aimdb_core::{AimDbBuilder, BufferCfg, SendRuntime, input, output};
+    ///
+    /// fn graph<R: SendRuntime>(builder: &mut AimDbBuilder<R>) {
+    ///     builder.configure::<f32>("temp.raw", |reg| {
+    ///         reg.buffer(BufferCfg::ring(16)).written_from_outside();
+    ///     });
+    ///     builder.configure::<f32>("temp.rejected", |reg| {
+    ///         reg.buffer(BufferCfg::ring(16));
+    ///     });
+    ///     builder.configure::<f32>("temp.valid", |reg| {
+    ///         let (inputs, outputs) = (input::<f32>("temp.raw"), output::<f32>("temp.rejected"));
+    ///         reg.buffer(BufferCfg::ring(16)).processor_to(
+    ///             inputs,
+    ///             outputs,
+    ///             |_, raw, (valid, rejected)| async move {
+    ///                 let Ok(mut raw) = raw.subscribe() else { return };
+    ///                 while let Ok(celsius) = raw.recv().await {
+    ///                     let is_valid = (-40.0..=85.0).contains(&celsius);
+    ///                     let to = if is_valid { &valid } else { &rejected };
+    ///                     if to.produce(celsius).await.is_err() {
+    ///                         return;
+    ///                     }
+    ///                 }
+    ///             },
+    ///         ).named("check_range");
+    ///     });
+    /// }
+    /// ```
+    #[track_caller]
+    pub fn processor_to<I, O, F, Fut>(&mut self, inputs: I, outputs: O, processor: F) -> &mut Self
+    where
+        I: ProcessorInputs<R>,
+        O: ProcessorOutputs<R>,
+        F: FnOnce(RuntimeContext<R>, I::Consumers, (Producer<T, R>, O::Producers)) -> Fut + 'static,
+        Fut: Future<Output: StageResult> + 'static,
+        R: Spawn<Fut>,
+    {
+        let location = self.caller();
+        let name = stage_name::<F>("processor");
+        self.processor_stage(
+            location,
+            name,
+            false,
+            inputs,
+            outputs,
+            move |wiring, site, consumers, all| {
+                wiring
+                    .spawn(site, StageRole::Processor, |context| processor(context, consumers, all))
+            },
+        )
+    }
+
+    /// Adds a [`processor`](Self::processor) that is restarted when it fails, as `policy` says.
+    ///
+    /// The first reader of each input keeps its position between two attempts: only the values in progress are lost.
+    #[track_caller]
+    pub fn processor_with<I, F, Fut>(
+        &mut self,
+        policy: Restart,
+        inputs: I,
+        processor: F,
+    ) -> &mut Self
+    where
+        I: ProcessorInputs<R>,
+        F: Fn(RuntimeContext<R>, I::Consumers, Producer<T, R>) -> Fut + 'static,
+        Fut: Future<Output: StageResult> + 'static,
+        R: Spawn<Restarting<R, TwoHandles<F, I::Consumers, Producer<T, R>>>>,
+    {
+        let location = self.caller();
+        let name = stage_name::<F>("processor");
+        self.processor_stage(
+            location,
+            name,
+            true,
+            inputs,
+            (),
+            move |wiring, site, consumers, (own, ())| {
+                wiring.spawn(site, StageRole::Processor, |context| {
+                    Restarting::new(policy, TwoHandles(processor, consumers, own), context)
+                })
+            },
+        )
+    }
+
+    /// Adds a [`processor_to`](Self::processor_to) that is restarted when it fails, as `policy` says.
+    #[track_caller]
+    pub fn processor_to_with<I, O, F, Fut>(
+        &mut self,
+        policy: Restart,
+        inputs: I,
+        outputs: O,
+        processor: F,
+    ) -> &mut Self
+    where
+        I: ProcessorInputs<R>,
+        O: ProcessorOutputs<R>,
+        F: Fn(RuntimeContext<R>, I::Consumers, (Producer<T, R>, O::Producers)) -> Fut + 'static,
+        Fut: Future<Output: StageResult> + 'static,
+        R: Spawn<Restarting<R, TwoHandles<F, I::Consumers, (Producer<T, R>, O::Producers)>>>,
+    {
+        let location = self.caller();
+        let name = stage_name::<F>("processor");
+        self.processor_stage(
+            location,
+            name,
+            true,
+            inputs,
+            outputs,
+            move |wiring, site, consumers, all| {
+                wiring.spawn(site, StageRole::Processor, |context| {
+                    Restarting::new(policy, TwoHandles(processor, consumers, all), context)
+                })
+            },
+        )
+    }
+
+    /// Adds a processor, which `spawn` spawns with its handles. With `restarts`, its readers keep their positions between
+    /// its attempts.
+    fn processor_stage<I: ProcessorInputs<R>, O: ProcessorOutputs<R>>(
+        &mut self,
+        location: Location,
+        name: String,
+        restarts: bool,
+        inputs: I,
+        outputs: O,
+        spawn: impl FnOnce(
+            &mut Wiring<'_, R>,
+            &StageSite,
+            I::Consumers,
+            (Producer<T, R>, O::Producers),
+        ) -> Result<(), Finding>
+        + 'static,
+    ) -> &mut Self {
+        let kind = StageKind::Processor { inputs: inputs.nodes(), outputs: outputs.nodes() };
+        self.stage(location, name, kind, move |wiring, site| {
+            let consumers = wiring.inputs(&site, |open| inputs.open(open, restarts));
+            let own = Producer::new(wiring.record(&site));
+            let (producers, also) = OutputRecords::open(wiring, &outputs);
+            spawn(wiring, &site, consumers, (own, producers))?;
+            wiring.writes_also(also);
+            Ok(())
         })
     }
 
@@ -396,6 +722,18 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         self
     }
 
+    fn set_initial(&mut self, location: Location, value: T) -> &mut Self {
+        self.draft.node.initial_values.push(location);
+        self.draft.initial = Some(Box::new(move |record| {
+            let record: Arc<RecordCell<T>> =
+                record.typed().expect("a draft makes its record with its own type");
+            // The record is new and open, and a buffer has room for one value.
+            let accepted = record.buffer.try_produce(value);
+            debug_assert!(accepted.is_ok(), "a new record accepts a value");
+        }));
+        self
+    }
+
     fn set_name(&mut self, name: NameNode) -> &mut Self {
         let node = &mut self.draft.node;
         match node.stages.last_mut() {
@@ -414,6 +752,33 @@ impl<T, R> fmt::Debug for Registrar<'_, T, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Registrar").field(&self.draft.node.key).finish()
     }
+}
+
+/// The kind of a transform with one input.
+fn transform_of<A: Record>(from: &Input<A>) -> StageKind {
+    StageKind::Transform { inputs: [from.node()].into(), join: false }
+}
+
+/// The future of a transform with one input.
+fn map_stage<A: Record, T: Record, S, R: Runtime>(
+    wiring: &Wiring<'_, R>,
+    site: &StageSite,
+    from: &Input<A>,
+    step: S,
+) -> MapStage<A, T, S> {
+    let input = wiring.inputs(site, |inputs| from.open(inputs));
+    MapStage::new(input, step, wiring.record(site))
+}
+
+/// The future of a join.
+fn join_stage<I: JoinInputs, T: Record, F, R: Runtime>(
+    wiring: &Wiring<'_, R>,
+    site: &StageSite,
+    inputs: &I,
+    map: F,
+) -> JoinStage<I::Readers, T, F> {
+    let readers = wiring.inputs(site, |open| inputs.open(open));
+    JoinStage::new(readers, map, wiring.record(site))
 }
 
 /// The function's own name, or `kind` for a closure.

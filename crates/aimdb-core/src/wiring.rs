@@ -7,6 +7,7 @@ use core::future::Future;
 use crate::address::Direction;
 use crate::context::RuntimeContext;
 use crate::engine::lifecycle::Engine;
+use crate::engine::result::StageResult;
 use crate::engine::stage::{Stage, StageCell};
 use crate::error::DbResult;
 use crate::graph::finding::{Finding, Rule};
@@ -18,6 +19,7 @@ use crate::link::outbound::OutboundLink;
 use crate::link::status::{LinkInfo, LinkStatus};
 use crate::owner::{Owner, StageId};
 use crate::record::{AnyRecord, RecordCell, RecordIndex};
+use crate::registrar::SetInitial;
 use crate::runtime::adapter::Runtime;
 use crate::runtime::spawn::{Spawn, SpawnError};
 use crate::stages::input::Inputs;
@@ -96,12 +98,34 @@ impl<'b, R: Runtime> Wiring<'b, R> {
         site: &StageSite,
         open: impl FnOnce(&mut Inputs<'_>) -> DbResult<O>,
     ) -> O {
-        let find = |key: &str| self.index.get(key).map(|indices| &self.records[indices[0]]);
+        let find = |key: &str| self.position(key).map(|at| &self.records[at]);
         // Transforms of different records may have one name and read one record. With their owner in the name, their
         // readers differ in metrics and reports.
         let reader = alloc::format!("{}/{}", self.records[site.record].key, site.name);
         let mut inputs = Inputs { reader: reader.into(), find: &find };
         open(&mut inputs).expect("the check has found every input, with its type")
+    }
+
+    /// The index of the record `key`.
+    fn position(&self, key: &str) -> Option<usize> {
+        self.index.get(key).map(|indices| indices[0])
+    }
+
+    /// Returns the record that an output of the stage names, with its index.
+    pub(crate) fn output<T: Record>(&self, key: &str) -> (usize, Arc<RecordCell<T>>) {
+        let at = self.position(key).expect("the check has found every output");
+        (at, self.records[at].typed().expect("the check has compared the type of every output"))
+    }
+
+    /// Declares that the stage which was spawned last writes the records at the indices `also` too.
+    pub(crate) fn writes_also(&mut self, also: Vec<usize>) {
+        let Some(cell) = self.wired.cells.last() else { return };
+        self.wired.writers.extend(also.into_iter().map(|at| (at, Arc::clone(cell))));
+    }
+
+    /// Produces the initial value of the record at index `record`.
+    pub(crate) fn set_initial(&self, record: usize, initial: SetInitial) {
+        initial(&self.records[record]);
     }
 
     /// Makes the stage's cell and context, calls `make` for the stage's future, and spawns it on the runtime.
@@ -112,7 +136,7 @@ impl<'b, R: Runtime> Wiring<'b, R> {
         make: impl FnOnce(RuntimeContext<R>) -> F,
     ) -> Result<(), Finding>
     where
-        F: Future<Output = ()>,
+        F: Future<Output: StageResult>,
         R: Spawn<F>,
     {
         let cell = self.new_cell(site, role);
@@ -123,7 +147,7 @@ impl<'b, R: Runtime> Wiring<'b, R> {
         let owner = Owner::Record(Arc::clone(&self.records[site.record].key));
         let cell = StageCell::new(Arc::clone(&site.name), owner, role, Arc::clone(self.engine));
         self.wired.cells.push(Arc::clone(&cell));
-        if matches!(role, StageRole::Source | StageRole::Transform) {
+        if role.writes() {
             self.wired.writers.push((site.record, Arc::clone(&cell)));
         }
         cell
@@ -135,7 +159,7 @@ impl<'b, R: Runtime> Wiring<'b, R> {
         make: impl FnOnce(RuntimeContext<R>) -> F,
     ) -> Result<(), Finding>
     where
-        F: Future<Output = ()>,
+        F: Future<Output: StageResult>,
         R: Spawn<F>,
     {
         let context = RuntimeContext::new(Arc::clone(self.runtime), Arc::clone(&cell));
@@ -194,7 +218,7 @@ impl<'b, R: Runtime> Wiring<'b, R> {
         run: impl FnOnce(Links, RuntimeContext<R>) -> F,
     ) -> Result<(), Finding>
     where
-        F: Future<Output = ()>,
+        F: Future<Output: StageResult>,
         R: Spawn<F>,
     {
         let links = core::mem::take(&mut self.links[connector]);

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use aimdb_core::buffer::{SharedSubscription, Subscription, WaitTicket};
 use aimdb_core::graph::{
-    BufferNode, ConnectorNode, InputNode, LinkNode, Location, Locations, NameNode, Plan,
-    RecordNode, Severity, StageKind, StageNode, StageRole, TypeNode,
+    BufferNode, ConnectorNode, LinkNode, Location, Locations, NameNode, Plan, PortNode, RecordNode,
+    Severity, StageKind, StageNode, StageRole, TypeNode,
 };
 use aimdb_core::handle::{NextEvent, Produce, ProduceMany, Recv, RecvMany};
 use aimdb_core::health::{BlockedRecord, DbState, Health, LinkHealth, StageHealth, StageState};
@@ -24,7 +24,8 @@ use aimdb_core::link::{
 use aimdb_core::metrics::{BlockedWriter, LinkMetrics, Metrics, ReaderMetrics, RecordMetrics};
 use aimdb_core::runtime::SpawnError;
 use aimdb_core::stages::{
-    Filtered, Inputs, JoinInputs, JoinStage, MapStage, Mapped, Restarting, Scanned, Stage,
+    Filtered, Inputs, JoinInputs, JoinStage, MapStage, Mapped, OneHandle, Restarting, Scanned,
+    Stage,
 };
 use aimdb_core::{
     Address, AimDb, AimDbBuilder, BufferCfg, Closed, CodecError, Consumer, DbError, DeadLetter,
@@ -70,6 +71,9 @@ struct Value(Pinned);
 
 type Readers = <(Input<Value>, Input<Value>) as JoinInputs>::Readers;
 type Fun = fn(Value) -> Value;
+type Attempts<Fut> = fn(RuntimeContext<AnyRuntime>, Producer<Value, AnyRuntime>) -> Fut;
+type SendAttempts = Attempts<Pending<()>>;
+type NotSendAttempts = Attempts<Pin<Box<dyn Future<Output = ()>>>>;
 /// A value that a stage may hold on a single-threaded runtime.
 type NotSend = Rc<u8>;
 
@@ -111,8 +115,8 @@ auto_traits! {
     Stage<AnyRuntime, Pending<()>>: has Send, has Sync, has Unpin;
     Stage<AnyRuntime, Pinned>: has Send, has Sync, lacks Unpin;
     Stage<AnyRuntime, NotSend>: lacks Send, lacks Sync, has Unpin;
-    Restarting<AnyRuntime, Producer<Value, AnyRuntime>, Fun, Pending<()>>: has Send, has Sync, lacks Unpin;
-    Restarting<AnyRuntime, Producer<Value, AnyRuntime>, Fun, NotSend>: lacks Send, lacks Sync, lacks Unpin;
+    Restarting<AnyRuntime, OneHandle<SendAttempts, Producer<Value, AnyRuntime>>>: has Send, has Sync, lacks Unpin;
+    Restarting<AnyRuntime, OneHandle<NotSendAttempts, Producer<Value, AnyRuntime>>>: lacks Send, lacks Sync, lacks Unpin;
     MapStage<Value, Value, Mapped<Fun>>: has Send, has Sync, has Unpin;
     MapStage<Value, Value, Filtered<Fun>>: has Send, has Sync, has Unpin;
     MapStage<Value, Value, Scanned<u8, Fun>>: has Send, has Sync, has Unpin;
@@ -141,7 +145,7 @@ auto_traits! {
     StageNode: has Send, has Sync, has Unpin;
     StageKind: has Send, has Sync, has Unpin;
     StageRole: has Send, has Sync, has Unpin;
-    InputNode: has Send, has Sync, has Unpin;
+    PortNode: has Send, has Sync, has Unpin;
     BufferNode: has Send, has Sync, has Unpin;
     NameNode: has Send, has Sync, has Unpin;
     Location: has Send, has Sync, has Unpin;

@@ -4,7 +4,7 @@ use core::fmt;
 use core::future::Future;
 
 use aimdb_core::runtime::SpawnError;
-use aimdb_core::stages::Stage;
+use aimdb_core::stages::{Stage, StageResult};
 use aimdb_core::{Instant, LogLevel, Runtime, SendRuntime, Spawn};
 use embassy_executor::Spawner;
 use embassy_time::{TICK_HZ, Timer};
@@ -157,20 +157,20 @@ impl<S: StageSpawner> Runtime for EmbassyAdapter<S> {
 impl SendRuntime for EmbassyAdapter<SendOnlySpawner> {
     fn spawn_send<F>(&self, stage: Stage<Self, F>) -> Result<(), SpawnError>
     where
-        F: Future<Output = ()> + Send + 'static,
+        F: Future<Output: StageResult> + Send + 'static,
     {
         self.spawner.spawn(stage)
     }
 }
 
 #[cfg(any(feature = "std", feature = "cortex-m-single-core"))]
-impl<F: Future<Output = ()> + 'static> Spawn<F> for EmbassyAdapter<CheckedSpawner> {
+impl<F: Future<Output: StageResult> + 'static> Spawn<F> for EmbassyAdapter<CheckedSpawner> {
     fn spawn(&self, stage: Stage<Self, F>) -> Result<(), SpawnError> {
         self.spawner.spawn(stage)
     }
 }
 
-impl<F: Future<Output = ()> + 'static> Spawn<F> for EmbassyAdapter<UncheckedSpawner> {
+impl<F: Future<Output: StageResult> + 'static> Spawn<F> for EmbassyAdapter<UncheckedSpawner> {
     fn spawn(&self, stage: Stage<Self, F>) -> Result<(), SpawnError> {
         self.spawner.spawn(stage)
     }

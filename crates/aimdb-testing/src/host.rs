@@ -4,7 +4,9 @@ use alloc::boxed::Box;
 use core::future::Future;
 use core::pin::Pin;
 
-use aimdb_core::stages::{Filtered, JoinInputs, JoinStage, MapStage, Mapped, Restarting, Scanned};
+use aimdb_core::stages::{
+    Filtered, JoinInputs, JoinStage, MapStage, Mapped, OneHandle, Restarting, Scanned,
+};
 use aimdb_core::{Consumer, Input, Producer, Runtime, RuntimeContext, Spawn};
 
 /// A stage's future, boxed: code that is generic over the runtime can name its type.
@@ -29,8 +31,8 @@ pub(crate) type Pair = (Input<u64>, Input<u64>);
 pub trait Host:
     Runtime<Sleep: Send>
     + Spawn<BoxStage>
-    + Spawn<Restarting<Self, Producer<u64, Self>, SourceFn<Self>, BoxStage>>
-    + Spawn<Restarting<Self, Consumer<u64, Self>, TapFn<Self>, BoxStage>>
+    + Spawn<Restarting<Self, OneHandle<SourceFn<Self>, Producer<u64, Self>>>>
+    + Spawn<Restarting<Self, OneHandle<TapFn<Self>, Consumer<u64, Self>>>>
     + Spawn<MapStage<u64, u64, Mapped<MapFn>>>
     + Spawn<MapStage<u64, u64, Filtered<FilterFn>>>
     + Spawn<MapStage<u64, u64, Scanned<u64, ScanFn>>>
@@ -41,8 +43,8 @@ pub trait Host:
 impl<R> Host for R where
     R: Runtime<Sleep: Send>
         + Spawn<BoxStage>
-        + Spawn<Restarting<R, Producer<u64, R>, SourceFn<R>, BoxStage>>
-        + Spawn<Restarting<R, Consumer<u64, R>, TapFn<R>, BoxStage>>
+        + Spawn<Restarting<R, OneHandle<SourceFn<R>, Producer<u64, R>>>>
+        + Spawn<Restarting<R, OneHandle<TapFn<R>, Consumer<u64, R>>>>
         + Spawn<MapStage<u64, u64, Mapped<MapFn>>>
         + Spawn<MapStage<u64, u64, Filtered<FilterFn>>>
         + Spawn<MapStage<u64, u64, Scanned<u64, ScanFn>>>

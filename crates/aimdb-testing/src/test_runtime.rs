@@ -15,7 +15,7 @@ use core::time::Duration;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aimdb_core::runtime::SpawnError;
-use aimdb_core::stages::Stage;
+use aimdb_core::stages::{Stage, StageResult};
 use aimdb_core::{Instant, LogLevel, Runtime, SendRuntime};
 
 /// With a seed, one poll in this many is spurious.
@@ -347,7 +347,7 @@ impl Runtime for TestRuntime {
 impl SendRuntime for TestRuntime {
     fn spawn_send<F>(&self, stage: Stage<Self, F>) -> Result<(), SpawnError>
     where
-        F: Future<Output = ()> + Send + 'static,
+        F: Future<Output: StageResult> + Send + 'static,
     {
         let mut tasks = lock(&self.tasks);
         let id = tasks.spawned;

@@ -47,7 +47,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use aimdb_core::runtime::SpawnError;
-use aimdb_core::stages::Stage;
+use aimdb_core::stages::{Stage, StageResult};
 use aimdb_core::{DbError, DbResult, Instant, LogLevel, Runtime, SendRuntime};
 use tokio::runtime::Handle;
 
@@ -139,7 +139,7 @@ impl Runtime for TokioAdapter {
 impl SendRuntime for TokioAdapter {
     fn spawn_send<F>(&self, stage: Stage<Self, F>) -> Result<(), SpawnError>
     where
-        F: Future<Output = ()> + Send + 'static,
+        F: Future<Output: StageResult> + Send + 'static,
     {
         let runtime = Handle::try_current().map_err(|_| NO_RUNTIME)?;
         runtime.spawn(MonitoredStage::new(stage, &runtime));

@@ -3,14 +3,14 @@
 use std::future::Pending;
 
 use aimdb_core::handle::Recv;
-use aimdb_core::stages::{Restarting, Stage};
+use aimdb_core::stages::{OneHandle, Restarting, Stage};
 use aimdb_core::{
     AimDb, AimDbBuilder, Consumer, Interval, Log, Producer, RuntimeContext, Time, Timeout,
 };
 use aimdb_testing::auto_traits;
 use aimdb_tokio_adapter::TokioAdapter as Tokio;
 
-type Fun = fn(u8) -> u8;
+type Fun = fn(RuntimeContext<Tokio>, Producer<u8, Tokio>) -> Pending<()>;
 
 auto_traits! {
     Tokio: has Send, has Sync, has Unpin;
@@ -24,5 +24,5 @@ auto_traits! {
     Interval<Tokio>: has Send, has Sync, has Unpin;
     Timeout<Recv<'static, u8>, tokio::time::Sleep>: has Send, has Sync, lacks Unpin;
     Stage<Tokio, Pending<()>>: has Send, has Sync, has Unpin;
-    Restarting<Tokio, Producer<u8, Tokio>, Fun, Pending<()>>: has Send, has Sync, lacks Unpin;
+    Restarting<Tokio, OneHandle<Fun, Producer<u8, Tokio>>>: has Send, has Sync, lacks Unpin;
 }

@@ -15,6 +15,7 @@ mod models;
 pub(crate) mod notify;
 pub(crate) mod report;
 pub(crate) mod restart;
+pub(crate) mod result;
 mod shutdown;
 mod shutdown_state;
 pub(crate) mod stage;

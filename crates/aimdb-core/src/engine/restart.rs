@@ -1,6 +1,8 @@
 //! Stages that the engine restarts.
 
+use alloc::boxed::Box;
 use alloc::string::String;
+use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
@@ -8,6 +10,7 @@ use core::time::Duration;
 
 use crate::clock::Instant;
 use crate::context::RuntimeContext;
+use crate::engine::result::StageResult;
 use crate::panic::catch;
 use crate::runtime::adapter::{LogLevel, Runtime};
 
@@ -21,8 +24,7 @@ const RECOVERED_AFTER: Duration = Duration::from_secs(10);
 /// stage whose attempt ran long enough has [recovered](Self::recovered_after): its next failure has the first pause and
 /// the full number of restarts again.
 ///
-/// [`Registrar::source_with`](crate::Registrar::source_with) and [`Registrar::tap_with`](crate::Registrar::tap_with)
-/// take a policy. [`health`](crate::AimDb::health) shows the restarts and the last cause.
+/// The methods of [`Registrar`](crate::Registrar) that end in `_with` take a policy. [`health`](crate::AimDb::health) shows the restarts and the last cause.
 ///
 /// ```
 /// use aimdb_core::Restart;
@@ -63,6 +65,15 @@ impl Restart {
         Self { when_finished: true, ..Self::on_failure() }
     }
 
+    /// As [`on_failure`](Self::on_failure), without pauses: a failure costs its value and nothing more.
+    ///
+    /// It is meant for transforms and joins ([`transform_with`](crate::Registrar::transform_with)), whose attempts need no
+    /// time to begin. A source that fails at once would keep its thread busy.
+    #[must_use]
+    pub const fn skip_failures() -> Self {
+        Self::on_failure().backoff(Duration::ZERO, Duration::ZERO)
+    }
+
     /// Sets the first and the longest pause.
     ///
     /// If `max` is shorter than `first`, every pause is `first`.
@@ -101,16 +112,15 @@ pin_project_lite::pin_project! {
     /// The future of a stage that has a [`Restart`] policy.
     ///
     /// It makes the stage's future from its function for every attempt, and catches the panics of both.
-    pub struct Restarting<R: Runtime, H, F, Fut> {
+    pub struct Restarting<R: Runtime, A: Attempts<R>> {
         policy: Restart,
-        make: F,
-        handle: H,
+        attempts: A,
         context: RuntimeContext<R>,
         // Restarts since the start or the last recovery.
         restarts: u32,
         started: Instant,
         #[pin]
-        attempt: Attempt<Fut, R::Sleep>,
+        attempt: Attempt<A::Attempt, R::Sleep>,
     }
 }
 
@@ -123,26 +133,58 @@ pin_project_lite::pin_project! {
     }
 }
 
-impl<R, H, F, Fut> Restarting<R, H, F, Fut>
+/// The attempts of one stage: its function and the handles that each attempt receives.
+pub trait Attempts<R> {
+    /// The future of one attempt.
+    type Attempt: Future<Output: StageResult>;
+
+    /// Begins an attempt.
+    fn begin(&self, context: RuntimeContext<R>) -> Self::Attempt;
+}
+
+/// The function of a source or a tap, and its handle.
+#[derive(Debug)]
+pub struct OneHandle<F, H>(pub(crate) F, pub(crate) H);
+
+/// The function of a processor, and the handles of its inputs and its outputs.
+#[derive(Debug)]
+pub struct TwoHandles<F, I, O>(pub(crate) F, pub(crate) I, pub(crate) O);
+
+impl<R, F, H, Fut> Attempts<R> for OneHandle<F, H>
 where
-    R: Runtime,
     H: Clone,
     F: Fn(RuntimeContext<R>, H) -> Fut,
-    Fut: Future<Output = ()>,
+    Fut: Future<Output: StageResult>,
 {
-    pub(crate) fn new(policy: Restart, make: F, handle: H, context: RuntimeContext<R>) -> Self {
-        let started = context.time().now();
-        Self { policy, make, handle, context, restarts: 0, started, attempt: Attempt::Make }
+    type Attempt = Fut;
+
+    fn begin(&self, context: RuntimeContext<R>) -> Fut {
+        (self.0)(context, self.1.clone())
     }
 }
 
-impl<R, H, F, Fut> Future for Restarting<R, H, F, Fut>
+impl<R, F, I, O, Fut> Attempts<R> for TwoHandles<F, I, O>
 where
-    R: Runtime,
-    H: Clone,
-    F: Fn(RuntimeContext<R>, H) -> Fut,
-    Fut: Future<Output = ()>,
+    I: Clone,
+    O: Clone,
+    F: Fn(RuntimeContext<R>, I, O) -> Fut,
+    Fut: Future<Output: StageResult>,
 {
+    type Attempt = Fut;
+
+    fn begin(&self, context: RuntimeContext<R>) -> Fut {
+        (self.0)(context, self.1.clone(), self.2.clone())
+    }
+}
+
+impl<R: Runtime, A: Attempts<R>> Restarting<R, A> {
+    pub(crate) fn new(policy: Restart, attempts: A, context: RuntimeContext<R>) -> Self {
+        let started = context.time().now();
+        Self { policy, attempts, context, restarts: 0, started, attempt: Attempt::Make }
+    }
+}
+
+impl<R: Runtime, A: Attempts<R>> Future for Restarting<R, A> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -157,7 +199,7 @@ where
                 }
                 AttemptProjection::Make => {
                     *this.started = this.context.time().now();
-                    match catch(|| (this.make)(this.context.clone(), this.handle.clone())) {
+                    match catch(|| this.attempts.begin(this.context.clone())) {
                         Ok(future) => {
                             this.attempt.set(Attempt::Run { future });
                             continue;
@@ -165,11 +207,16 @@ where
                         Err(panic) => Err(panic),
                     }
                 }
-                AttemptProjection::Run { future } => match catch(|| future.poll(cx)) {
-                    Ok(Poll::Pending) => return Poll::Pending,
-                    Ok(Poll::Ready(())) => this.context.cell().take_report().map_or(Ok(()), Err),
-                    Err(panic) => Err(panic),
-                },
+                AttemptProjection::Run { future } => {
+                    match catch(|| future.poll(cx).map(StageResult::into_outcome)) {
+                        Ok(Poll::Pending) => return Poll::Pending,
+                        Ok(Poll::Ready(result)) => {
+                            let report = this.context.cell().take_report();
+                            result.and(report.map_or(Ok(()), Err))
+                        }
+                        Err(panic) => Err(panic),
+                    }
+                }
             };
             // The attempt's future is dropped here, before the pause, so that its reader returns its position to the
             // stage's consumer.
@@ -215,4 +262,61 @@ fn next_pause<R: Runtime>(
     );
     cell.set_restarting(cause);
     Some(pause)
+}
+
+/// The future of a transform or a join that has a [`Restart`] policy.
+///
+/// A panic of the closure costs the value, or the combination of values, that the closure was called with. The stage then
+/// pauses as the policy says and goes on with the next value, with the same closure and the same reader. The restarts in
+/// the health count the values lost.
+pub struct Resuming<R: Runtime, S> {
+    policy: Restart,
+    stage: S,
+    context: RuntimeContext<R>,
+    restarts: u32,
+    /// The time of the start, or of the last resumption.
+    resumed: Instant,
+    pause: Option<Pin<Box<R::Sleep>>>,
+}
+
+impl<R: Runtime, S> Resuming<R, S> {
+    pub(crate) fn new(policy: Restart, stage: S, context: RuntimeContext<R>) -> Self {
+        let resumed = context.time().now();
+        Self { policy, stage, context, restarts: 0, resumed, pause: None }
+    }
+}
+
+// The stage is `Unpin`, and the timer has a pinned box of its own.
+impl<R: Runtime, S> Unpin for Resuming<R, S> {}
+
+impl<R: Runtime, S: Future<Output = ()> + Unpin> Future for Resuming<R, S> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        loop {
+            if let Some(pause) = &mut this.pause {
+                core::task::ready!(pause.as_mut().poll(cx));
+                this.pause = None;
+                this.context.cell().begin_next_attempt();
+                this.resumed = this.context.time().now();
+            }
+            // After a panic the stage is polled again: the value is lost, and the reader is past it.
+            let cause = match catch(|| Pin::new(&mut this.stage).poll(cx)) {
+                Ok(outcome) => return outcome,
+                Err(panic) => panic,
+            };
+            let Self { policy, context, restarts, resumed, .. } = this;
+            let Some(pause) = next_pause(policy, context, restarts, *resumed, Err(cause)) else {
+                return Poll::Ready(());
+            };
+            this.pause = Some(Box::pin(this.context.time().sleep(pause)));
+        }
+    }
+}
+
+impl<R: Runtime, S> fmt::Debug for Resuming<R, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resuming").field("policy", &self.policy).finish_non_exhaustive()
+    }
 }

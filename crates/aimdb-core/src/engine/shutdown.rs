@@ -218,15 +218,20 @@ fn undelivered<R: Runtime>(db: &DbInner<R>) -> Vec<Undelivered> {
     undelivered
 }
 
-/// Whether the reader `stage` of `record` is a tap that returned by itself.
+/// Whether the reader `stage` of `record` belongs to a tap or a processor that returned by itself.
 ///
 /// Transforms need no such check: the cell of a transform has the record that the transform writes, and a transform
 /// that returned has drained its inputs.
 fn has_finished<R: Runtime>(db: &DbInner<R>, record: &str, stage: &str) -> bool {
-    let mut taps = db.cells.iter().filter(|cell| cell.role == StageRole::Tap);
-    taps.any(|cell| {
-        cell.owner.record() == Some(record)
-            && *cell.name == *stage
-            && cell.state() == StageState::Finished
+    db.cells.iter().any(|cell| {
+        let is_its_reader = match cell.role {
+            StageRole::Tap => cell.owner.record() == Some(record) && *cell.name == *stage,
+            // Its readers are in other records and have its owner in their name.
+            StageRole::Processor => stage
+                .strip_suffix(&*cell.name)
+                .is_some_and(|rest| rest.strip_suffix('/') == Some(cell.owner.name())),
+            _ => false,
+        };
+        is_its_reader && cell.state() == StageState::Finished
     })
 }

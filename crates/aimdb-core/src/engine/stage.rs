@@ -8,6 +8,7 @@ use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 
 use super::health::{StageHealth, StageState};
+use super::result::StageResult;
 use crate::engine::lifecycle::Engine;
 use crate::error::StageFailure;
 use crate::graph::node::StageRole;
@@ -67,7 +68,7 @@ impl<R: Runtime, F> Stage<R, F> {
     }
 }
 
-impl<R: Runtime, F: Future<Output = ()>> Future for Stage<R, F> {
+impl<R: Runtime, F: Future<Output: StageResult>> Future for Stage<R, F> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -76,10 +77,11 @@ impl<R: Runtime, F: Future<Output = ()>> Future for Stage<R, F> {
         let end = match this.cell.poll_gate(cx.waker(), this.started) {
             GateState::Closed => return Poll::Pending,
             GateState::Stopped => (StageState::Stopped, None),
-            GateState::Open => match catch(|| future.poll(cx)) {
+            // Inside of the catch: the message of an error is user code too.
+            GateState::Open => match catch(|| future.poll(cx).map(StageResult::into_outcome)) {
                 Ok(Poll::Pending) => return Poll::Pending,
-                Ok(Poll::Ready(())) => this.cell.end_of_return(),
-                Err(panic) => (StageState::Failed, Some(panic)),
+                Ok(Poll::Ready(Ok(()))) => this.cell.end_of_return(),
+                Ok(Poll::Ready(Err(cause))) | Err(cause) => (StageState::Failed, Some(cause)),
             },
         };
         // The future's readers and values are dropped before the end is announced: a shutdown that sees the end counts

@@ -12,7 +12,7 @@ use super::sort::{join_sorted, sorted_indices};
 use crate::buffer::cfg::BufferCfg;
 use crate::graph::finding::{Finding, Findings, Rule, Severity};
 use crate::graph::node::{
-    BufferNode, ConnectorNode, Graph, InputNode, RecordNode, StageKind, StageNode,
+    BufferNode, ConnectorNode, Graph, PortNode, RecordNode, StageKind, StageNode,
 };
 
 /// A graph that follows every rule: keys are unique, every record has one buffer, every input exists.
@@ -67,9 +67,10 @@ impl Graph {
             buffers,
             conflicting_writers,
             several_takers,
-            inputs,
+            ports,
             cycles,
             stage_names,
+            initial_values,
             connector_names,
             addresses,
             connector_faults,
@@ -87,16 +88,29 @@ impl Graph {
         Ok(Plan { graph: self, order, warnings: Findings::new(warnings) })
     }
 
-    /// The transforms that read the record `key`, each with the record that it writes.
-    pub(super) fn transforms_of<'g>(
+    /// All stages, each with its record.
+    fn stages(&self) -> impl Iterator<Item = (&RecordNode, &StageNode)> {
+        self.records
+            .iter()
+            .flat_map(|record| record.stages.iter().map(move |stage| (record, stage)))
+    }
+
+    /// The transforms and processors that read the record `key`, each with the record that it belongs to.
+    pub(super) fn readers_elsewhere<'g>(
         &'g self,
         key: &'g str,
     ) -> impl Iterator<Item = (&'g RecordNode, &'g StageNode)> {
-        let stages = self
-            .records
-            .iter()
-            .flat_map(|record| record.stages.iter().map(move |stage| (record, stage)));
-        stages.filter(move |(_, stage)| stage.kind.inputs().iter().any(|input| input.key == key))
+        self.stages()
+            .filter(move |(_, stage)| stage.kind.inputs().iter().any(|input| input.key == key))
+    }
+
+    /// The processors of other records that write the record `key`, each with the record that it belongs to.
+    pub(super) fn writers_elsewhere<'g>(
+        &'g self,
+        key: &'g str,
+    ) -> impl Iterator<Item = (&'g RecordNode, &'g StageNode)> {
+        self.stages()
+            .filter(move |(_, stage)| stage.kind.outputs().iter().any(|output| output.key == key))
     }
 
     /// The `configure` calls of the record `key`, of whatever type.
@@ -209,28 +223,39 @@ fn no_buffer(graph: &Graph, record: &RecordNode, report: &mut Report) {
     }
 }
 
-/// A record has one kind of writer: one source and any links, or one transform and nothing else.
+/// A record has one kind of writer: one source and any links, or one transform and nothing else, or processors.
 fn conflicting_writers(graph: &Graph, report: &mut Report) {
     for record in &graph.records {
-        let (mut writers, mut sources, mut derived) = (0, 0, false);
+        let (mut writers, mut sources, mut transforms, mut processors) = (0, 0, 0, 0);
+        let mut names = Vec::new();
         for stage in record.writers() {
             writers += 1;
-            sources += usize::from(stage.kind == StageKind::Source);
-            derived |= matches!(stage.kind, StageKind::Transform { .. });
+            match stage.kind {
+                StageKind::Source => sources += 1,
+                StageKind::Transform { .. } => transforms += 1,
+                StageKind::Processor { .. } => processors += 1,
+                _ => {}
+            }
+            names.push(describe(stage));
         }
-        let help = match (sources, derived) {
-            (_, true) if writers > 1 => {
-                "a derived record follows its inputs alone: give every other writer a record of its own and join them"
-            }
-            (2.., false) => {
-                "let one source write it, or give each source its own record and join them"
-            }
-            _ => continue,
+        for (of, stage) in graph.writers_elsewhere(&record.key) {
+            writers += 1;
+            processors += 1;
+            names.push(describe_elsewhere(of, stage));
+        }
+        let derived = transforms > 0 || processors > 0;
+        let help = if derived && writers > 1 && processors < writers {
+            "a derived record follows its inputs alone: give every other writer a record of its own and join them"
+        } else if !derived && sources > 1 {
+            "let one source write it, or give each source its own record and join them"
+        } else {
+            continue;
         };
         let locations = Locations::collect(|all| {
             all.extend(record.writers().map(|stage| stage.location));
+            all.extend(graph.writers_elsewhere(&record.key).map(|(_, stage)| stage.location));
         });
-        let writers = name_list(&record.stages, &|stage| stage.kind.writes());
+        let writers = join_sorted(&names, " and ", &String::clone);
         let problem = format_args!("its writers exclude each other: {writers}");
         report.add(Rule::ConflictingWriters, &record.key, &locations, problem, help);
     }
@@ -246,8 +271,8 @@ fn several_takers(graph: &Graph, report: &mut Report) {
         for stage in record.readers() {
             takers.push(describe(stage));
         }
-        for (to, stage) in graph.transforms_of(&record.key) {
-            takers.push(describe_transform(to, stage));
+        for (to, stage) in graph.readers_elsewhere(&record.key) {
+            takers.push(describe_elsewhere(to, stage));
         }
         if takers.len() > 1 {
             let problem = format_args!(
@@ -257,7 +282,7 @@ fn several_takers(graph: &Graph, report: &mut Report) {
             );
             let locations = Locations::collect(|all| {
                 all.extend(record.readers().map(|stage| stage.location));
-                all.extend(graph.transforms_of(&record.key).map(|(_, stage)| stage.location));
+                all.extend(graph.readers_elsewhere(&record.key).map(|(_, stage)| stage.location));
             });
             let help = "keep one, declare the record `.shared()` if they are meant to divide the commands, or use a queue";
             report.add(Rule::SeveralTakers, &record.key, &locations, problem, help);
@@ -265,20 +290,27 @@ fn several_takers(graph: &Graph, report: &mut Report) {
     }
 }
 
-fn inputs(graph: &Graph, report: &mut Report) {
+fn ports(graph: &Graph, report: &mut Report) {
     let by_key = ByKey::new(graph);
     for record in &graph.records {
         for stage in &record.stages {
             for input in stage.kind.inputs() {
-                wrong_input(&by_key, record, stage, input, report);
+                wrong_port(&by_key, record, stage, ("reads", "input"), input, report);
             }
-            if matches!(&stage.kind, StageKind::Transform { inputs, join: true } if inputs.is_empty())
-            {
+            for output in stage.kind.outputs() {
+                wrong_port(&by_key, record, stage, ("writes", "output"), output, report);
+            }
+            let reads_nothing = match &stage.kind {
+                StageKind::Transform { inputs, join: true } => inputs.is_empty(),
+                StageKind::Processor { inputs, .. } => inputs.is_empty(),
+                _ => false,
+            };
+            if reads_nothing {
                 let problem = format_args!(
                     "its {} has no inputs and would never produce anything",
                     describe(stage)
                 );
-                let help = "give the join at least one `input::<T>(key)`";
+                let help = "give it at least one `input::<T>(key)`";
                 let location = stage.location.into();
                 report.add(Rule::EmptyJoin, &record.key, &location, problem, help);
             }
@@ -286,11 +318,13 @@ fn inputs(graph: &Graph, report: &mut Report) {
     }
 }
 
-fn wrong_input(
+/// A port without its record. `port` is a verb and a noun: what the stage does there, and the function that declares it.
+fn wrong_port(
     by_key: &ByKey<'_>,
     record: &RecordNode,
     stage: &StageNode,
-    input: &InputNode,
+    (verb, function): (&str, &str),
+    input: &PortNode,
     report: &mut Report,
 ) {
     let holders = by_key.all(&input.key);
@@ -298,7 +332,7 @@ fn wrong_input(
     if right_type && holders.iter().any(|holder| !holder.buffers.is_empty()) {
         return;
     }
-    let reads = format!("its {} reads `{}`", describe(stage), input.key);
+    let reads = format!("its {} {verb} `{}`", describe(stage), input.key);
     let mut locations: Locations = stage.location.into();
     let [first, others @ ..] = holders.as_slice() else {
         let help = format!(
@@ -312,15 +346,15 @@ fn wrong_input(
     };
     locations.merge(&by_key.graph.configured_at(&input.key));
     if right_type {
-        let problem = format_args!("{reads}, which has no buffer to read from");
+        let problem = format_args!("{reads}, which has no buffer");
         let help = format!("give `{}` a buffer", input.key);
         report.add(Rule::InputWithoutBuffer, &record.key, &locations, problem, &help);
     } else {
         let held = join_sorted(&holders, "` or `", &|holder| holder.value.name.into());
         let problem = format_args!("{reads} as `{}`, but it holds `{held}`", input.value.name);
         let help = match others {
-            [] => format!("use `input::<{}>` and take that type", first.value.short_name()),
-            _ => "decide on its type and use that in `input::<…>`".into(),
+            [] => format!("use `{function}::<{}>` and that type", first.value.short_name()),
+            _ => format!("decide on its type and use that in `{function}::<…>`"),
         };
         report.add(Rule::InputType, &record.key, &locations, problem, &help);
     }
@@ -346,10 +380,14 @@ fn cycles(graph: &Graph, report: &mut Report) {
         }
         let first = key(cycle[0]);
         let problem = format_args!("depends on itself: {keys}{first}");
-        let help = "break the cycle: let one of these transforms read a record that a source or a link writes";
+        let help =
+            "break the cycle: let one of these stages read a record that a source or a link writes";
         let locations = Locations::collect(|all| {
             for (&from, &to) in cycle.iter().zip(cycle.iter().cycle().skip(1)) {
-                let reads = graph.transforms_of(key(from)).filter(|(by, _)| by.key == key(to));
+                let reads = graph.readers_elsewhere(key(from)).filter(|(by, stage)| {
+                    let writes = |output: &PortNode| output.key == key(to);
+                    by.key == key(to) || stage.kind.outputs().iter().any(writes)
+                });
                 all.extend(reads.map(|(_, stage)| stage.location));
             }
         });
@@ -371,9 +409,13 @@ fn edges(graph: &Graph, by_key: &ByKey<'_>) -> Vec<Vec<usize>> {
         let record = &graph.records[index];
         // The records of a key with two types are one node here; `two_types` reports them.
         let Some(to) = by_key.find(&record.key) else { continue };
-        for input in record.stages.iter().flat_map(|stage| stage.kind.inputs()) {
-            if let Some(from) = by_key.find(&input.key) {
+        for stage in &record.stages {
+            for input in stage.kind.inputs() {
+                let Some(from) = by_key.find(&input.key) else { continue };
                 edges[from].push(to);
+                for output in stage.kind.outputs() {
+                    edges[from].extend(by_key.find(&output.key));
+                }
             }
         }
     }
@@ -472,6 +514,18 @@ fn shared_names(record: &RecordNode, report: &mut Report) {
     }
 }
 
+fn initial_values(graph: &Graph, report: &mut Report) {
+    for record in &graph.records {
+        let count = record.initial_values.len();
+        if count > 1 {
+            let problem = format_args!("has {count} initial values");
+            let help = "keep one `.initial(…)` call";
+            let locations = Locations::collect(|all| all.extend(&record.initial_values));
+            report.add(Rule::TwoInitialValues, &record.key, &locations, problem, help);
+        }
+    }
+}
+
 fn connector_names(graph: &Graph, report: &mut Report) {
     let connectors = &graph.connectors;
     let by_name =
@@ -564,12 +618,17 @@ fn fault_locations(graph: &Graph, connector: &ConnectorNode, fault: &Finding) ->
 
 fn unused(graph: &Graph, report: &mut Report) {
     for record in &graph.records {
-        if record.writers().next().is_none() {
+        let is_written = record.is_written_from_outside
+            || record.writers().next().is_some()
+            || graph.writers_elsewhere(&record.key).next().is_some();
+        if !is_written {
             let problem = format_args!("no stage of the graph writes it");
-            let help = "add a source, a transform or a link, or write it through `db.producer(…)`";
+            let help = "add a source, a transform or a link, or say that `db.producer(…)` writes it: `.written_from_outside()`";
             report.add(Rule::NoWriter, &record.key, &record.locations, problem, help);
         }
-        if record.readers().next().is_none() && graph.transforms_of(&record.key).next().is_none() {
+        if record.readers().next().is_none()
+            && graph.readers_elsewhere(&record.key).next().is_none()
+        {
             let problem = format_args!("no stage of the graph reads it");
             let help = "add a tap, a transform or a link, or read it through `db.consumer(…)`";
             report.add(Rule::NoReader, &record.key, &record.locations, problem, help);
@@ -599,11 +658,12 @@ fn kind_name(stage: &StageNode) -> &'static str {
         StageKind::Tap => "tap",
         StageKind::Transform { join: true, .. } => "join",
         StageKind::Transform { .. } => "transform",
+        StageKind::Processor { .. } => "processor",
         StageKind::LinkTo { .. } | StageKind::LinkFrom { .. } => "link",
     }
 }
 
-fn describe_transform(to: &RecordNode, stage: &StageNode) -> String {
+fn describe_elsewhere(to: &RecordNode, stage: &StageNode) -> String {
     format!("{} of `{}`", describe(stage), to.key)
 }
 

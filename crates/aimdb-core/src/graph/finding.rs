@@ -24,15 +24,15 @@ pub enum Rule {
     TwoTypes,
     /// A record has writers that exclude each other.
     ConflictingWriters,
-    /// A transform's input does not exist.
+    /// An input or an output of a stage does not exist.
     MissingInput,
-    /// A transform's input has another type.
+    /// An input or an output of a stage has another type.
     InputType,
-    /// A transform's input has no buffer.
+    /// An input or an output of a stage has no buffer.
     InputWithoutBuffer,
     /// Records depend on each other in a cycle.
     Cycle,
-    /// A join has no inputs.
+    /// A join or a processor has no inputs.
     EmptyJoin,
     /// A link names a connector that does not exist.
     UnknownScheme,
@@ -56,6 +56,8 @@ pub enum Rule {
     NoMemory,
     /// A name that was set with [`named`](crate::Registrar::named) is empty, is taken, or follows no stage.
     StageName,
+    /// A record has several initial values.
+    TwoInitialValues,
     /// No stage of the graph writes the record.
     NoWriter,
     /// No stage of the graph reads the record.
@@ -98,6 +100,7 @@ impl Rule {
             Self::EmptyKey => "E19",
             Self::NoMemory => "E20",
             Self::StageName => "E21",
+            Self::TwoInitialValues => "E22",
             Self::NoWriter => "W01",
             Self::NoReader => "W02",
         }

@@ -28,6 +28,6 @@ pub use check::Plan;
 pub use finding::Severity;
 pub use location::{Location, Locations};
 pub use node::{
-    BufferNode, ConnectorNode, InputNode, LinkNode, NameNode, RecordNode, StageKind, StageNode,
+    BufferNode, ConnectorNode, LinkNode, NameNode, PortNode, RecordNode, StageKind, StageNode,
     StageRole, TypeNode,
 };

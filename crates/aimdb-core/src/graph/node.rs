@@ -59,6 +59,11 @@ pub struct RecordNode {
     pub buffers: Vec<BufferNode>,
     /// Whether several takers may divide a mailbox's commands among them.
     pub shared: bool,
+    /// Whether handles outside of the graph write the record.
+    pub is_written_from_outside: bool,
+    /// The calls of [`initial`](crate::Registrar::initial); a valid graph has at most one.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub initial_values: Vec<Location>,
     /// The stages that write or read the record.
     pub stages: Vec<StageNode>,
     /// The calls of [`named`](crate::Registrar::named) that follow no stage; a valid graph has none.
@@ -136,9 +141,16 @@ pub enum StageKind {
     /// Writes the record from other records.
     Transform {
         /// The records that the transform reads.
-        inputs: Vec<InputNode>,
+        inputs: Vec<PortNode>,
         /// Whether the transform was registered as a join. A join may have a single input.
         join: bool,
+    },
+    /// Writes the record, and possibly others, from other records, as an async function.
+    Processor {
+        /// The records that the processor reads.
+        inputs: Vec<PortNode>,
+        /// The records that the processor writes besides its own.
+        outputs: Vec<PortNode>,
     },
     /// Sends the record's values through a connector.
     LinkTo {
@@ -163,18 +175,27 @@ pub enum StageRole {
     Tap,
     /// A transform or a join: writes its record from others.
     Transform,
+    /// A processor: an async function that writes its record, and possibly others, from other records.
+    Processor,
     /// A connector: serves all links that name it.
     Connector,
 }
 
-/// One record that a transform reads.
+impl StageRole {
+    /// Whether a stage of this role writes its record itself. A connector does so through its links.
+    pub(crate) const fn writes(self) -> bool {
+        matches!(self, Self::Source | Self::Transform | Self::Processor)
+    }
+}
+
+/// One record that a transform or a processor reads, or that a processor writes besides its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
-pub struct InputNode {
+pub struct PortNode {
     /// The record's key.
     pub key: String,
-    /// The type that the transform expects.
+    /// The type that the stage expects.
     pub value: TypeNode,
 }
 
@@ -217,6 +238,8 @@ impl RecordNode {
             value,
             buffers: Vec::new(),
             shared: false,
+            is_written_from_outside: false,
+            initial_values: Vec::new(),
             stages: Vec::new(),
             misplaced_names: Vec::new(),
             locations: Locations::default(),
@@ -229,12 +252,12 @@ impl RecordNode {
         core::mem::replace(self, Self::new(String::new(), value))
     }
 
-    /// The stages that write the record.
+    /// The stages of the record that write it. Processors of other records are not among them.
     pub fn writers(&self) -> impl Iterator<Item = &StageNode> {
         self.stages.iter().filter(|stage| stage.kind.writes())
     }
 
-    /// The stages of the record that read it. Transforms of other records are not among them.
+    /// The stages of the record that read it. Transforms and processors of other records are not among them.
     pub fn readers(&self) -> impl Iterator<Item = &StageNode> {
         self.stages.iter().filter(|stage| !stage.kind.writes())
     }
@@ -263,8 +286,20 @@ impl RecordNode {
 /// Equal if both declare the same record, wherever they declare it.
 impl PartialEq for RecordNode {
     fn eq(&self, other: &Self) -> bool {
-        let Self { key, value, buffers, shared, stages, misplaced_names, locations: _ } = self;
-        *key == other.key
+        let Self {
+            key,
+            value,
+            buffers,
+            shared,
+            is_written_from_outside,
+            initial_values,
+            stages,
+            misplaced_names,
+            locations: _,
+        } = self;
+        *is_written_from_outside == other.is_written_from_outside
+            && initial_values.len() == other.initial_values.len()
+            && *key == other.key
             && *value == other.value
             && *buffers == other.buffers
             && *shared == other.shared
@@ -346,14 +381,26 @@ impl StageKind {
     /// Whether the stage writes its record; otherwise the stage reads it.
     #[must_use]
     pub const fn writes(&self) -> bool {
-        matches!(self, Self::Source | Self::Transform { .. } | Self::LinkFrom { .. })
+        matches!(
+            self,
+            Self::Source | Self::Transform { .. } | Self::Processor { .. } | Self::LinkFrom { .. }
+        )
     }
 
     /// The other records that the stage reads.
     #[must_use]
-    pub fn inputs(&self) -> &[InputNode] {
+    pub fn inputs(&self) -> &[PortNode] {
         match self {
-            Self::Transform { inputs, .. } => inputs,
+            Self::Transform { inputs, .. } | Self::Processor { inputs, .. } => inputs,
+            _ => &[],
+        }
+    }
+
+    /// The other records that the stage writes.
+    #[must_use]
+    pub fn outputs(&self) -> &[PortNode] {
+        match self {
+            Self::Processor { outputs, .. } => outputs,
             _ => &[],
         }
     }
@@ -374,13 +421,14 @@ impl fmt::Display for StageRole {
             Self::Source => "source",
             Self::Tap => "tap",
             Self::Transform => "transform",
+            Self::Processor => "processor",
             Self::Connector => "connector",
         })
     }
 }
 
-impl InputNode {
-    /// The record `key`, expected to hold values of type `value`.
+impl PortNode {
+    /// The record `key`, which should hold values of type `value`.
     #[must_use]
     pub fn new(key: impl Into<String>, value: TypeNode) -> Self {
         Self { key: key.into(), value }

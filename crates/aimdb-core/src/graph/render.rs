@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::String;
 use core::fmt;
 
-use crate::graph::node::{Graph, LinkNode, RecordNode, StageKind, StageNode};
+use crate::graph::node::{Graph, LinkNode, PortNode, RecordNode, StageKind, StageNode};
 
 /// One paragraph for each record: its type, its buffer, its writers (`←`) and its readers (`→`).
 impl fmt::Display for Graph {
@@ -14,10 +14,24 @@ impl fmt::Display for Graph {
         }
         for record in &self.records {
             writeln!(f, "{}  {}  {}", record.key, record.value.short_name(), buffer_text(record))?;
+            if !record.initial_values.is_empty() {
+                writeln!(f, "  ← initial value")?;
+            }
             record.writers().try_for_each(|stage| writeln!(f, "  ← {}", stage_text(stage)))?;
+            for (other, stage) in self.writers_elsewhere(&record.key) {
+                writeln!(f, "  ← {} of {}", labelled("processor", &stage.name), other.key)?;
+            }
+            if record.is_written_from_outside {
+                writeln!(f, "  ← outside")?;
+            }
             record.readers().try_for_each(|stage| writeln!(f, "  → {}", stage_text(stage)))?;
-            for (other, stage) in self.transforms_of(&record.key) {
-                writeln!(f, "  → {} of {}", labelled("transform", &stage.name), other.key)?;
+            for (other, stage) in self.readers_elsewhere(&record.key) {
+                let kind = if matches!(stage.kind, StageKind::Processor { .. }) {
+                    "processor"
+                } else {
+                    "transform"
+                };
+                writeln!(f, "  → {} of {}", labelled(kind, &stage.name), other.key)?;
             }
         }
         Ok(())
@@ -37,6 +51,9 @@ impl Graph {
                 buffer_text(record)
             );
             out += &format!("  r{r}[(\"{}\")]\n", escape(&label));
+            if record.is_written_from_outside {
+                out += &format!("  r{r}o([\"outside\"]) -.-> r{r}\n");
+            }
             for (s, stage) in record.stages.iter().enumerate() {
                 self.mermaid_stage(&mut out, r, &format!("r{r}s{s}"), stage);
             }
@@ -57,15 +74,27 @@ impl Graph {
             }
             StageKind::Transform { inputs, .. } => {
                 *out += &format!("  {id}[/\"{name}\"\\] --> r{r}\n");
-                for input in inputs {
-                    if let Some(from) =
-                        self.records.iter().position(|record| record.key == input.key)
-                    {
-                        *out += &format!("  r{from} --> {id}\n");
-                    }
+                for from in self.positions(inputs) {
+                    *out += &format!("  r{from} --> {id}\n");
+                }
+            }
+            StageKind::Processor { inputs, outputs } => {
+                *out += &format!("  {id}[[\"{name}\"]] --> r{r}\n");
+                for from in self.positions(inputs) {
+                    *out += &format!("  r{from} --> {id}\n");
+                }
+                for to in self.positions(outputs) {
+                    *out += &format!("  {id} --> r{to}\n");
                 }
             }
         }
+    }
+
+    /// The indices of the records behind `ports`; a port without a record has none.
+    fn positions(&self, ports: &[PortNode]) -> impl Iterator<Item = usize> {
+        let position =
+            |port: &PortNode| self.records.iter().position(|record| record.key == port.key);
+        ports.iter().filter_map(position)
     }
 }
 
@@ -82,11 +111,16 @@ fn stage_text(stage: &StageNode) -> String {
             format!("link {name}{}", address.text)
         }
         StageKind::Transform { inputs, .. } => {
-            let keys =
-                inputs.iter().map(|input| input.key.as_str()).collect::<alloc::vec::Vec<_>>();
-            format!("{} of {}", labelled("transform", &stage.name), keys.join(", "))
+            format!("{} of {}", labelled("transform", &stage.name), keys(inputs))
+        }
+        StageKind::Processor { inputs, .. } => {
+            format!("{} of {}", labelled("processor", &stage.name), keys(inputs))
         }
     }
+}
+
+fn keys(ports: &[PortNode]) -> String {
+    ports.iter().map(|port| port.key.as_str()).collect::<alloc::vec::Vec<_>>().join(", ")
 }
 
 /// The address, below the link's name if it was given one.

@@ -3,6 +3,7 @@
 use core::fmt;
 use core::future::Future;
 
+use crate::engine::result::StageResult;
 use crate::engine::stage::Stage;
 use crate::runtime::adapter::Runtime;
 
@@ -55,7 +56,7 @@ pub trait SendRuntime: Runtime<Sleep: Send> {
     /// [`SpawnError`] with the reason, when the runtime cannot take another task.
     fn spawn_send<F>(&self, stage: Stage<Self, F>) -> Result<(), SpawnError>
     where
-        F: Future<Output = ()> + Send + 'static;
+        F: Future<Output: StageResult> + Send + 'static;
 }
 
 /// A runtime that can run the future `F` as a task.
@@ -69,7 +70,7 @@ pub trait SendRuntime: Runtime<Sleep: Send> {
             non-Send guard across an `.await`, and it must own what it captures (`move`)",
     note = "in code generic over the runtime, bound it: `R: SendRuntime`"
 )]
-pub trait Spawn<F: Future<Output = ()>>: Runtime {
+pub trait Spawn<F: Future<Output: StageResult>>: Runtime {
     /// Starts `stage` as a task of its own. The engine supervises it from inside; the adapter only runs it.
     ///
     /// # Errors
@@ -78,7 +79,7 @@ pub trait Spawn<F: Future<Output = ()>>: Runtime {
     fn spawn(&self, stage: Stage<Self, F>) -> Result<(), SpawnError>;
 }
 
-impl<R: SendRuntime, F: Future<Output = ()> + Send + 'static> Spawn<F> for R {
+impl<R: SendRuntime, F: Future<Output: StageResult> + Send + 'static> Spawn<F> for R {
     fn spawn(&self, stage: Stage<Self, F>) -> Result<(), SpawnError> {
         self.spawn_send(stage)
     }

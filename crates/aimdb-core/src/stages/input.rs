@@ -1,4 +1,4 @@
-//! The inputs of transforms.
+//! The inputs of transforms and processors.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -6,16 +6,17 @@ use core::fmt;
 use core::marker::PhantomData;
 
 use crate::error::{DbError, DbResult};
-use crate::graph::node::{InputNode, TypeNode};
+use crate::graph::node::{PortNode, TypeNode};
 use crate::handle::consumer::Consumer;
 use crate::handle::reader::Reader;
 use crate::key::{Record, RecordKey};
 use crate::record::AnyRecord;
 use crate::sync::Arc;
 
-/// A record that a transform reads: its key and its value's type.
+/// A record that a transform or a processor reads: its key and its value's type.
 ///
-/// [`input`] returns it; [`Registrar::transform`](crate::Registrar::transform) and the other transforms take it.
+/// [`input`] returns it; [`Registrar::transform`](crate::Registrar::transform), the other transforms and the
+/// [processors](crate::Registrar::processor) take it.
 #[derive(Debug)]
 pub struct Input<T> {
     key: String,
@@ -28,7 +29,7 @@ impl<T> Clone for Input<T> {
     }
 }
 
-/// Names the record `key` with values of type `T` as the input of a transform.
+/// Names the record `key` with values of type `T` as an input of a transform or a processor.
 ///
 /// `build()` checks key and type with the rest of the graph.
 ///
@@ -42,8 +43,12 @@ pub fn input<T: Record>(key: impl RecordKey) -> Input<T> {
 }
 
 impl<T: Record> Input<T> {
-    pub(crate) fn node(&self) -> InputNode {
-        InputNode::new(self.key.clone(), TypeNode::of::<T>())
+    pub(crate) fn node(&self) -> PortNode {
+        PortNode::new(self.key.clone(), TypeNode::of::<T>())
+    }
+
+    pub(super) fn key(&self) -> &str {
+        &self.key
     }
 
     pub(crate) fn open(&self, inputs: &mut Inputs<'_>) -> DbResult<Reader<T>> {
@@ -53,14 +58,14 @@ impl<T: Record> Input<T> {
     }
 }
 
-/// The records of the graph, from which a transform opens its inputs when it is built.
+/// The records of the graph, from which a transform or a processor opens its inputs when it is built.
 pub struct Inputs<'b> {
     pub(crate) reader: Arc<str>,
     pub(crate) find: &'b dyn Fn(&str) -> Option<&'b AnyRecord>,
 }
 
 impl<'b> Inputs<'b> {
-    fn lookup(&self, key: &str) -> DbResult<&'b AnyRecord> {
+    pub(super) fn lookup(&self, key: &str) -> DbResult<&'b AnyRecord> {
         (self.find)(key).ok_or_else(|| DbError::UnknownKey { key: key.into(), known: Vec::new() })
     }
 }

@@ -10,7 +10,7 @@ use super::input::{Input, Inputs};
 use super::output::PendingOutput;
 use crate::buffer::error::Closed;
 use crate::error::DbResult;
-use crate::graph::node::InputNode;
+use crate::graph::node::PortNode;
 use crate::handle::reader::Reader;
 use crate::key::Record;
 use crate::record::RecordCell;
@@ -26,7 +26,7 @@ pub trait JoinInputs: 'static {
     type Readers: JoinReaders;
 
     /// The inputs as nodes of the graph.
-    fn nodes(&self) -> Vec<InputNode>;
+    fn nodes(&self) -> Vec<PortNode>;
 
     /// Subscribes one reader for each input.
     ///
@@ -171,7 +171,7 @@ macro_rules! join_tuples {
         impl<$($name: Record),+> JoinInputs for ($(Input<$name>,)+) {
             type Readers = JoinState<($(JoinInput<$name>,)+)>;
 
-            fn nodes(&self) -> Vec<InputNode> {
+            fn nodes(&self) -> Vec<PortNode> {
                 [$(self.$at.node()),+].into()
             }
 
@@ -218,7 +218,7 @@ join_tuples! {
 impl<T: Record, const N: usize> JoinInputs for [Input<T>; N] {
     type Readers = JoinState<[JoinInput<T>; N]>;
 
-    fn nodes(&self) -> Vec<InputNode> {
+    fn nodes(&self) -> Vec<PortNode> {
         self.iter().map(Input::node).collect()
     }
 
@@ -261,7 +261,7 @@ impl<T: Record, const N: usize> JoinReaders for JoinState<[JoinInput<T>; N]> {
 impl<T: Record> JoinInputs for Vec<Input<T>> {
     type Readers = JoinState<Vec<JoinInput<T>>>;
 
-    fn nodes(&self) -> Vec<InputNode> {
+    fn nodes(&self) -> Vec<PortNode> {
         self.iter().map(Input::node).collect()
     }
 
