@@ -65,6 +65,7 @@ pub use address::{Address, Direction};
 pub use buffer::cfg::BufferCfg;
 pub use buffer::error::{Closed, ProduceError, ProduceManyError, TryProduceError, TryRecvError};
 pub use buffer::event::Event;
+pub use buffer::start::Start;
 pub use builder::{AimDbBuilder, IntoRuntime, NoRuntime};
 pub use clock::Instant;
 pub use context::{Elapsed, Interval, Log, RuntimeContext, Time, Timeout};

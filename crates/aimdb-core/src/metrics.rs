@@ -56,8 +56,11 @@ pub struct RecordMetrics {
     pub overwritten: u64,
     /// Values in the buffer.
     pub depth: usize,
-    /// The time of the newest value. It is exact if a reader was waiting for the value or the record has no reader.
-    /// While readers are busy, the buffer renews it at every 64th value and when a reader has read all values.
+    /// The time of the newest value.
+    ///
+    /// It is exact, to one reading of the clock, while values come 10 µs apart or more on average, whether readers wait,
+    /// are slow or do not exist. In a faster burst, and after it until 64 values have come, it is that of one of the
+    /// last 64 values. A snapshot ends that: the values after it have exact times, unless they are a burst too.
     pub last_update: Option<Instant>,
     /// The record's present readers.
     pub readers: Vec<ReaderMetrics>,
@@ -125,6 +128,25 @@ pub struct LinkMetrics {
     pub reconnects: u64,
     /// The link's last error. It remains after the link has recovered.
     pub last_error: Option<String>,
+}
+
+impl RecordMetrics {
+    /// The time since the newest value at the time `at` of the snapshot, or `None` if there was no value yet.
+    ///
+    /// ```
+    /// use aimdb_core::{AimDb, Runtime};
+    /// use std::time::Duration;
+    ///
+    /// fn is_stale<R: Runtime>(db: &AimDb<R>, key: &str) -> bool {
+    ///     let metrics = db.metrics();
+    ///     let age = metrics.record(key).and_then(|record| record.age(metrics.at));
+    ///     age.is_none_or(|age| age > Duration::from_secs(5))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn age(&self, at: Instant) -> Option<Duration> {
+        self.last_update.map(|update| at - update)
+    }
 }
 
 impl Metrics {

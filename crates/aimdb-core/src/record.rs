@@ -10,6 +10,7 @@ use crate::buffer::Subscription;
 use crate::buffer::buffer::Buffer;
 use crate::buffer::coordinator::Coordinator;
 use crate::buffer::kind::BufferState;
+use crate::buffer::start::Start;
 use crate::buffer::subscribers::Backlog;
 use crate::buffer::subscription::SubscribeRefused;
 use crate::engine::stage::StageCell;
@@ -38,16 +39,17 @@ impl<T: Record> RecordCell<T> {
         &self,
         name: Arc<str>,
         of_stage: bool,
+        start: Option<Start>,
     ) -> Result<Subscription<T>, SubscribeError> {
         let key = || self.key.as_ref().into();
-        Subscription::try_new(&self.buffer, name, of_stage, self.exclusive).map_err(|refusal| {
-            match refusal {
+        Subscription::try_new(&self.buffer, name, of_stage, self.exclusive, start).map_err(
+            |refusal| match refusal {
                 SubscribeRefused::Closed => SubscribeError::Closed { key: key() },
                 SubscribeRefused::Taken(taker) => {
                     SubscribeError::Taken { key: key(), taker: taker.as_ref().into() }
                 }
-            }
-        })
+            },
+        )
     }
 }
 
@@ -110,6 +112,11 @@ impl AnyRecord {
 
     pub(crate) fn close(&self) {
         self.inner.close();
+    }
+
+    /// Lets the readers of stages receive nothing more.
+    pub(crate) fn end_stages(&self) {
+        self.inner.coordinator().end_stages();
     }
 
     pub(crate) fn metrics(&self) -> RecordMetrics {

@@ -168,8 +168,8 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
     /// runs.
     ///
     /// It is the record's first value, on every kind of buffer and whatever writes the record: each reader of the graph
-    /// receives it, a link sends it, and a join has it from the start. A queue that no stage reads keeps it for the first
-    /// reader from outside. A second initial value of one record is a finding.
+    /// receives it, a link sends it, and a join has it from the start. A second initial value of one record is a finding, and
+    /// so is one of a queue that no stage reads: a queue keeps values for the readers that it has.
     #[track_caller]
     pub fn initial(&mut self, value: T) -> &mut Self {
         let location = self.caller();

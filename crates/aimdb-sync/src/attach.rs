@@ -57,6 +57,7 @@ pub struct AttachOptions {
     workers: Option<NonZeroUsize>,
     thread_name: String,
     drop_deadline: Duration,
+    paused: bool,
 }
 
 impl Default for AttachOptions {
@@ -65,6 +66,7 @@ impl Default for AttachOptions {
             workers: None,
             thread_name: THREAD_NAME.into(),
             drop_deadline: Duration::from_secs(2),
+            paused: false,
         }
     }
 }
@@ -87,6 +89,35 @@ impl AttachOptions {
     #[must_use]
     pub fn thread_name(mut self, name: impl Into<String>) -> Self {
         self.thread_name = name.into();
+        self
+    }
+
+    /// Leaves the stages waiting until [`SyncHandle::start`], so that the program can open consumers and set values first.
+    ///
+    /// Such a consumer misses nothing that a stage produces. A handle that is detached before its start runs no stage.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use aimdb_core::{AimDbBuilder, BufferCfg};
+    /// # use aimdb_sync::{Attach, AttachOptions};
+    /// # use aimdb_tokio_adapter::TokioAdapter;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter));
+    /// builder.configure::<u32>("count", |reg| {
+    ///     reg.buffer(BufferCfg::ring(8)).source(|_, count| async move {
+    ///         count.produce(1).await.ok();
+    ///     });
+    /// });
+    /// let handle = builder.attach_with(AttachOptions::new().paused())?;
+    /// let consumer = handle.consumer::<u32>("count")?;
+    /// handle.start();
+    /// assert_eq!(consumer.get()?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn paused(mut self) -> Self {
+        self.paused = true;
         self
     }
 
@@ -138,7 +169,9 @@ impl Attach for AimDbBuilder<TokioAdapter> {
             self.build()?
         };
         let tokio = runtime.handle().clone();
-        db.start();
+        if !options.paused {
+            db.start();
+        }
         let drain = DrainTracker::default();
         let thread = RuntimeThread::start(
             options.thread_name.clone(),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use aimdb_core::health::{Health, StageHealth};
 use aimdb_core::metrics::Metrics;
-use aimdb_core::{AimDb, Graph, Record, RecordKey, ShutdownReport, StageId, Undelivered};
+use aimdb_core::{AimDb, Graph, Record, RecordKey, ShutdownReport, StageId, Start, Undelivered};
 use aimdb_tokio_adapter::{TokioAdapter, polls_a_stage_of};
 use tokio::runtime::{Builder, Handle};
 
@@ -103,6 +103,20 @@ impl SyncHandle {
         Ok(SyncConsumer::direct(self.db.consumer(key)?.subscription()?, self.executor))
     }
 
+    /// Makes a [`consumer`](Self::consumer) that begins at `start`, for instance at the oldest value that a ring still holds.
+    ///
+    /// # Errors
+    ///
+    /// As for [`consumer`](Self::consumer).
+    pub fn consumer_from<T: Record>(
+        &self,
+        key: impl RecordKey,
+        start: Start,
+    ) -> Result<SyncConsumer<T>, OpenError> {
+        let subscription = self.db.consumer(key)?.subscription_from(start)?;
+        Ok(SyncConsumer::direct(subscription, self.executor))
+    }
+
     /// Makes a producer that writes through a queue of its own: a queued bridge.
     ///
     /// The bridge is a Tokio MPSC channel of `capacity` values and a task that forwards them into the record. A burst
@@ -150,6 +164,22 @@ impl SyncHandle {
         Vec::<aimdb_core::Event<T>>::new().try_reserve_exact(capacity).map_err(no_memory)?;
         let queue = QueuedConsumer::start(&self.tokio, subscription, capacity);
         Ok(SyncConsumer::queued(queue, self.executor))
+    }
+
+    /// Lets the stages run, after [`AttachOptions::paused`](crate::AttachOptions::paused).
+    ///
+    /// A second call, or a call on a database that runs, has no effect.
+    pub fn start(&self) {
+        self.db.start();
+    }
+
+    /// The database, for the async API beside this one: its handles, `run_until`, `shutdown_requested`.
+    ///
+    /// Its futures may be awaited on any runtime. A shutdown through it does not drain the queues of
+    /// [`producer_with_capacity`](Self::producer_with_capacity); a [`detach`](Self::detach) must still follow, or a drop.
+    #[must_use]
+    pub fn database(&self) -> &AimDb<TokioAdapter> {
+        &self.db
     }
 
     /// The newest value that a record holds, without a reader and without consuming it.

@@ -50,9 +50,12 @@ use super::latest::Latest;
 use super::mailbox::Mailbox;
 use super::queue::Queue;
 use super::ring::Ring;
+use super::start::Start;
 use super::stash::Stash;
 use super::subscribers::Subscribers;
-use super::subscribers::flags::{DRAIN_AWAITED, NO_READERS, READERS_WAIT, WRITERS_WAIT};
+use super::subscribers::flags::{
+    DRAIN_AWAITED, EACH_NOTED, NO_READERS, READERS_WAIT, STAGES_ENDED, WRITERS_WAIT,
+};
 use super::waiters::WaitTicket;
 use crate::clock::Clock;
 use crate::sync::{Arc, CriticalSection, Spin};
@@ -217,13 +220,13 @@ impl<T: Clone> Buffer<T> {
     }
 
     /// After `written` values: wakes the readers that wait for them, and notes the time if no
-    /// reader would.
+    /// reader would, or if values come seldom.
     ///
     /// The permit has been dropped: a reader that is woken finds the value. The second condition is
     /// true if one of the last `written` positions is a multiple of [`STAMP_EVERY`].
     #[inline(always)]
     fn notify_readers(&self, produced: u64, written: u64) {
-        let flagged = self.coordinator.has_flag(READERS_WAIT | NO_READERS);
+        let flagged = self.coordinator.has_flag(READERS_WAIT | NO_READERS | EACH_NOTED);
         if flagged || produced % STAMP_EVERY < written {
             self.coordinator.wake_readers(produced);
         }
@@ -350,8 +353,9 @@ impl<T: Clone> Buffer<T> {
                 }
             })
         };
-        if outcome == ReadOutcome::Value {
-            self.notify_after_read(reader, cursor, 1);
+        if outcome == ReadOutcome::Value && !self.notify_after_read(reader, cursor, 1) {
+            // The value is dropped.
+            return ReadOutcome::Closed;
         }
         *into = out.value;
         outcome
@@ -385,7 +389,8 @@ impl<T: Clone> Buffer<T> {
                 // Another thread stashed a value since this one checked. That value is next.
                 if let Some(value) = stash.take() {
                     guard.unstash();
-                    return Ok(Event::Value(value));
+                    drop(guard);
+                    return self.keep_unstashed(cursor, value).map(Event::Value).ok_or(TryRecvError::Closed);
                 }
                 guard.finish_previous();
                 let outcome = kind.read(&mut guard, &mut out);
@@ -404,8 +409,8 @@ impl<T: Clone> Buffer<T> {
         if missed > 0 && cursor.is_shared() {
             self.coordinator.wake_all_of(reader);
         }
-        if outcome == ReadOutcome::Value {
-            self.notify_after_read(reader, cursor, 1);
+        if outcome == ReadOutcome::Value && !self.notify_after_read(reader, cursor, 1) {
+            return Err(TryRecvError::Closed);
         }
         match (outcome, out.value) {
             (ReadOutcome::Value, Some(value)) => Ok(Event::Value(value)),
@@ -435,6 +440,7 @@ impl<T: Clone> Buffer<T> {
         // Dropped after the batch, which notifies: the order of declaration reversed.
         let mut evicted = Vec::new();
         // Notifies also if a `Clone` panics after some values were received.
+        let before = into.len();
         let mut batch = ReadBatch { buffer: self, reader, cursor, received: 0 };
         let end = each!(&self.storage, kind => {
             read_many(kind, cursor, access, into, limit, &mut evicted, &mut batch.received)
@@ -442,23 +448,39 @@ impl<T: Clone> Buffer<T> {
         match (batch.received, end) {
             (0, ReadOutcome::Closed) => Err(TryRecvError::Closed),
             (0, _) => Err(TryRecvError::Empty),
-            (received, _) => Ok(received),
+            (received, _) => {
+                if batch.notify() {
+                    return Ok(received);
+                }
+                into.truncate(before);
+                Err(TryRecvError::Closed)
+            }
         }
     }
 
     /// After a reader received `received` values: wakes the waiters that can continue because of
-    /// it.
+    /// it. Returns whether the reader may keep the values: a stage may not once its database is shut
+    /// down.
     ///
     /// The cursor has been unlocked: its new position is published, and a woken writer finds the
     /// room. A reader with the cursor to itself need not look for other readers, which have cursors
     /// of their own.
     #[inline(always)]
-    fn notify_after_read(&self, reader: usize, cursor: &Cursor, received: u64) {
-        if self.coordinator.has_flag(WRITERS_WAIT | DRAIN_AWAITED)
+    fn notify_after_read(&self, reader: usize, cursor: &Cursor, received: u64) -> bool {
+        if self.coordinator.has_flag(WRITERS_WAIT | DRAIN_AWAITED | STAGES_ENDED)
             || self.coordinator.has_flag(READERS_WAIT) && cursor.is_shared()
         {
             self.coordinator.wake_after_read(self.state(), reader, cursor, received);
+            return !self.coordinator.refuses_values(cursor, received);
         }
+        true
+    }
+
+    /// The value that was in the stash of the reader of `cursor`, if the reader may keep it.
+    fn keep_unstashed(&self, cursor: &Cursor, value: T) -> Option<T> {
+        let refused =
+            self.coordinator.has_flag(STAGES_ENDED) && self.coordinator.refuses_values(cursor, 1);
+        (!refused).then_some(value)
     }
 
     /// Registers a reader's waker. Returns `false` if the reader must retry: there is a value, the
@@ -549,7 +571,7 @@ impl<T: Clone> Buffer<T> {
 
     // Subscribing and leaving.
 
-    /// Adds a reader if `condition` permits it. Returns its id and its cursor.
+    /// Adds a reader that begins at `start` if `condition` permits it. Returns its id and its cursor.
     ///
     /// `condition` runs under the lock of the subscribers, so that of several takers that enter at
     /// the same time one is first. A queue adds the reader while its head is locked: no value is
@@ -563,6 +585,7 @@ impl<T: Clone> Buffer<T> {
         &self,
         name: Arc<str>,
         of_stage: bool,
+        start: Option<Start>,
         condition: impl FnOnce(&Subscribers) -> Result<(), E>,
     ) -> Result<(usize, Arc<Cursor>), E> {
         let is_queue = matches!(self.storage, Storage::Queue(_));
@@ -579,9 +602,9 @@ impl<T: Clone> Buffer<T> {
         let _section = CriticalSection::enter();
         match &self.storage {
             Storage::Queue(queue) => queue.enter(subscribe),
-            Storage::Ring(kind) => subscribe(kind.start()),
-            Storage::Latest(kind) => subscribe(kind.start()),
-            Storage::Mailbox(kind) => subscribe(kind.start()),
+            Storage::Ring(kind) => subscribe(kind.start(start)),
+            Storage::Latest(kind) => subscribe(kind.start(start)),
+            Storage::Mailbox(kind) => subscribe(kind.start(start)),
         }
     }
 
@@ -615,12 +638,13 @@ impl<T: Clone> Buffer<T> {
     /// cursor.
     pub(super) fn unstash(&self, cursor: &Cursor, stash: &Stash<T>) -> Option<T> {
         let _section = CriticalSection::enter();
-        let mut guard = cursor.lock();
-        let value = stash.take();
-        if value.is_some() {
+        let value = {
+            let mut guard = cursor.lock();
+            let value = stash.take()?;
             guard.unstash();
-        }
-        value
+            value
+        };
+        self.keep_unstashed(cursor, value)
     }
 
     /// Returns a stashed command to its mailbox, unless a newer one was accepted. Returns how many
@@ -766,11 +790,17 @@ struct ReadBatch<'b, T: Clone> {
     received: usize,
 }
 
+impl<T: Clone> ReadBatch<'_, T> {
+    /// Notifies the waiters, once. Returns whether the reader may keep the values.
+    fn notify(&mut self) -> bool {
+        let received = core::mem::take(&mut self.received) as u64;
+        received == 0 || self.buffer.notify_after_read(self.reader, self.cursor, received)
+    }
+}
+
 impl<T: Clone> Drop for ReadBatch<'_, T> {
     fn drop(&mut self) {
-        if self.received > 0 {
-            self.buffer.notify_after_read(self.reader, self.cursor, self.received as u64);
-        }
+        self.notify();
     }
 }
 

@@ -315,6 +315,17 @@ impl Coordinator {
         }
     }
 
+    /// Ends the reading of stages: see [`Subscribers::end_stages`].
+    pub(crate) fn end_stages(&self) {
+        self.subscribers(Subscribers::end_stages);
+    }
+
+    /// Whether the reader of `cursor` must drop the `received` values that it has just read.
+    #[cold]
+    pub(super) fn refuses_values(&self, cursor: &Cursor, received: u64) -> bool {
+        self.subscribers.with(|subscribers| subscribers.refuse_values(cursor, received))
+    }
+
     /// Wakes all waiters: the record is closed. The caller has closed the storage before.
     pub(super) fn close(&self) {
         self.wake_batches(Subscribers::close);
@@ -331,12 +342,18 @@ impl Coordinator {
 
     /// The metrics of the record. The readers' numbers are taken before the writers': exact while
     /// no value moves; while values move, the numbers of each reader are consistent, and no reader
-    /// is ahead of `produced`.
+    /// is ahead of `produced`. The time of the newest value is exact from the first
+    /// value after this call on.
     pub(crate) fn metrics(&self, state: &dyn BufferState, key: &str) -> RecordMetrics {
         // Before the lock: `Instant`'s difference is zero for a writer that begins to wait
         // afterwards.
         let now = self.clock.now();
-        let (cursors, last_update, blocked) = self.subscribers.with(|subscribers| {
+        let produced = {
+            let _section = CriticalSection::enter();
+            state.produced()
+        };
+        let (cursors, last_update, blocked) = self.subscribers(|subscribers| {
+            subscribers.note_each(produced, now);
             // Clones of the `Arc`s, so that the lock is not held while the numbers are taken.
             let cursors: Vec<_> = subscribers.cursors().cloned().collect();
             (cursors, subscribers.updated(), subscribers.blocked())

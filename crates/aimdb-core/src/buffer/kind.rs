@@ -38,6 +38,7 @@ use alloc::vec::Vec;
 
 use super::cursor::{Access, Cursor, CursorGuard};
 use super::slot::Claim;
+use super::start::Start;
 
 /// The state of a buffer, independent of the type of its values.
 ///
@@ -144,8 +145,8 @@ pub(super) trait Kind<T: Clone>: BufferState {
         Some(self.readable(cursor.revalidate()?) > 0)
     }
 
-    /// The position of a new reader.
-    fn start(&self) -> u64;
+    /// The position of a new reader that begins at `start`. Without one it begins as its kind does.
+    fn start(&self, start: Option<Start>) -> u64;
 
     /// Accepts no more values, except those of writers that have their permit. Waits for such a
     /// writer, never for a reader, whose `Clone` may take long. When this returns, every accepted

@@ -37,6 +37,7 @@ use super::kind::{
     BufferState, Kind, ReadOutcome, ReadResult, ReserveError, WritePermit, Written, read_clone,
 };
 use super::slot::{Claim, Slot};
+use super::start::Start;
 use crate::sync::CachePadded;
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -193,9 +194,9 @@ impl<T: Clone> Kind<T> for Latest<T> {
         self.slot.revalidate().is_some_and(|state| state.written() <= next) && !self.is_closed()
     }
 
-    /// Before the current value, so that a new reader receives it at once.
-    fn start(&self) -> u64 {
-        self.head().saturating_sub(1)
+    /// Before the current value, so that a new reader receives it at once, unless it asks for the next one.
+    fn start(&self, start: Option<Start>) -> u64 {
+        self.head().saturating_sub(start.map_or(1, Start::values).min(1))
     }
 
     /// Waits for a writer that has the slot, not for a reader's `Clone`.

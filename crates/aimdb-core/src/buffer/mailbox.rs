@@ -38,6 +38,7 @@ use super::cursor::{Cursor, CursorGuard, increase};
 use super::gate::WriteGate;
 use super::kind::{BufferState, Kind, ReadOutcome, ReadResult, ReserveError, WritePermit, Written};
 use super::slot::{Claim, Slot};
+use super::start::Start;
 use crate::sync::CachePadded;
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -239,7 +240,7 @@ impl<T: Clone> Kind<T> for Mailbox<T> {
     }
 
     /// Zero: a cursor counts the commands that its taker took.
-    fn start(&self) -> u64 {
+    fn start(&self, _start: Option<Start>) -> u64 {
         0
     }
 

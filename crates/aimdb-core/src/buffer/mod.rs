@@ -54,8 +54,8 @@
 //! `Subscribers::register_reader`, `WaitList::register`.
 //!
 //! A reader that moves a value takes the lock of that FIFO only if a flag shows that a waiter is
-//! registered. A writer takes it also if there is no reader, and at every 64th value, to note the
-//! time. The race between a writer and a reader that is about to sleep:
+//! registered. A writer takes it also to note the time of a value: if there is no reader, for every value
+//! that comes seldom, and for every 64th one. The race between a writer and a reader that is about to sleep:
 //!
 //! ```text
 //!   reader (poll)                                       writer (try_produce)
@@ -148,6 +148,7 @@ mod models;
 mod queue;
 mod ring;
 mod slot;
+pub(crate) mod start;
 mod stash;
 pub(crate) mod subscribers;
 pub(crate) mod subscription;

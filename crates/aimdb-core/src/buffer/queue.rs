@@ -79,6 +79,7 @@ use super::kind::{
     BufferState, Kind, NoMemory, ReadOutcome, ReadResult, ReserveError, RingIndex, WritePermit,
     Written, allocate_slots,
 };
+use super::start::Start;
 use crate::sync::atomic::{
     AtomicBool, AtomicU64, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
@@ -585,7 +586,7 @@ impl<T: Clone> Kind<T> for Queue<T> {
 
     /// After the newest value. The queue's own `enter` is used instead, because it fixes the
     /// position under the head's lock.
-    fn start(&self) -> u64 {
+    fn start(&self, _start: Option<Start>) -> u64 {
         self.head()
     }
 

@@ -70,6 +70,7 @@ use super::kind::{
     Written, allocate_slots, read_clone,
 };
 use super::slot::{Claim, Slot, SlotState};
+use super::start::Start;
 use crate::sync::atomic::{
     AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
@@ -403,9 +404,10 @@ impl<T: Clone> Kind<T> for Ring<T> {
             && !self.is_closed()
     }
 
-    /// After the newest value.
-    fn start(&self) -> u64 {
-        self.readable_head()
+    /// After the newest value, unless the reader asks for values of the past.
+    fn start(&self, start: Option<Start>) -> u64 {
+        let past = start.map_or(0, Start::values).min(self.index.capacity());
+        self.readable_head().saturating_sub(past)
     }
 
     fn close(&self) {

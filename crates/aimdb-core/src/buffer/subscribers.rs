@@ -86,15 +86,26 @@ pub(super) mod flags {
     /// The record is closed, and a task waits until it is drained. Loaded by a reader after its
     /// read. Before the close a read cannot drain the record, so it need not notify.
     pub(in super::super) const DRAIN_AWAITED: usize = 8;
+    /// The shutdown has written its report: readers of stages receive nothing more. Loaded by a
+    /// reader after its read.
+    pub(in super::super) const STAGES_ENDED: usize = 32;
+    /// Values come seldom enough that the writer notes the time of each. Loaded by a writer after
+    /// its write.
+    pub(in super::super) const EACH_NOTED: usize = 16;
 }
 
-/// The time of the newest value, without a clock reading for every value.
+/// The time of the newest value, without a clock reading for every value of a burst.
 ///
-/// The clock is read where its cost hides: when a reader is woken, when there is no reader, when a
-/// reader runs dry, and for every 64th value in addition.
+/// | the values come | the time is noted |
+/// |---|---|
+/// | seldom, [`SELDOM`] apart or more on average | by the writer, for each value |
+/// | faster | when a reader is woken or runs dry, without readers by the writer, and for every 64th value |
 ///
-/// The time is therefore that of the first look at the newest value, which follows the write at
-/// once if a reader waits for values. It is never earlier than the write of the value `produced`.
+/// Each [`WINDOW`] of values decides for the next one. A measurement begins a window in which each
+/// value is noted.
+///
+/// The time is outdated only during a burst and after it: by less than a window of values, and no
+/// longer than until the first value after a measurement.
 #[derive(Default)]
 struct Recency {
     /// `None` before the first note.
@@ -102,6 +113,41 @@ struct Recency {
     /// The number of values accepted at the time `at`: a repeated note of the same value is
     /// ignored.
     produced: u64,
+    /// Whether the writer notes the time of each value.
+    each: bool,
+    /// The number of values accepted when the window began, and the time.
+    window: (u64, Instant),
+}
+
+/// The number of values after which the mean time between them is computed.
+const WINDOW: u64 = 64;
+
+/// The mean time between two values from which on each is noted, in nanoseconds: a hundred times
+/// what a note costs.
+const SELDOM: u64 = 10_000;
+
+/// Whether the writer ever notes each value. Under loom it does not: the lock that a note takes
+/// would hide a missing wake-up from the models.
+const MAY_NOTE_EACH: bool = cfg!(not(aimdb_loom));
+
+impl Recency {
+    fn note(&mut self, produced: u64, now: Instant) {
+        self.at = Some(now);
+        self.produced = produced;
+        let (before, since) = self.window;
+        let values = produced.saturating_sub(before);
+        if values >= WINDOW {
+            let elapsed = now.as_nanos().saturating_sub(since.as_nanos());
+            self.each = MAY_NOTE_EACH && elapsed / values >= SELDOM;
+            self.window = (produced, now);
+        }
+    }
+
+    /// Notes each value of a window that begins now.
+    fn begin_window(&mut self, produced: u64, now: Instant) {
+        self.each = MAY_NOTE_EACH;
+        self.window = (produced, now);
+    }
 }
 
 /// A reader among the subscribers. Its id is the index of its entry.
@@ -131,6 +177,8 @@ pub(super) struct Subscribers {
     /// [`DRAIN_AWAITED`](flags::DRAIN_AWAITED) flag: readers and writers load the storage's own
     /// mark.
     closed: bool,
+    /// Set by [`end_stages`](Self::end_stages).
+    stages_ended: bool,
     /// The last taker that left a mailbox: a command that is pending without takers is its backlog.
     last_taker: Option<Arc<str>>,
     /// The backlog of stages whose readers have left.
@@ -154,11 +202,12 @@ impl Subscribers {
             write_waiters: WaitList::new(),
             drain_waiters: WaitList::new(),
             closed: false,
+            stages_ended: false,
             last_taker: None,
             backlog: Vec::new(),
             delivered_before: 0,
             full_since: None,
-            recency: Recency::default(),
+            recency: Recency { each: MAY_NOTE_EACH, ..Recency::default() },
             round: 0,
         }
     }
@@ -178,6 +227,12 @@ impl Subscribers {
         }
         if self.closed && self.drain_waiters.waiting() > 0 {
             flags |= flags::DRAIN_AWAITED;
+        }
+        if self.stages_ended {
+            flags |= flags::STAGES_ENDED;
+        }
+        if self.recency.each {
+            flags |= flags::EACH_NOTED;
         }
         flags
     }
@@ -220,6 +275,26 @@ impl Subscribers {
         } else {
             add_backlog(&mut self.backlog, &cursor, snapshot, unread);
         }
+    }
+
+    /// From now on the readers of stages receive nothing: a shutdown is about to count what they
+    /// have not received.
+    pub(super) fn end_stages(&mut self) {
+        self.stages_ended = true;
+    }
+
+    /// Whether the reader of `cursor` must drop the `received` values that it has just read. They
+    /// then count as its unread values. A thread that reads the cursor's numbers has this lock, so
+    /// it counts each value once.
+    pub(super) fn refuse_values(&mut self, cursor: &Cursor, received: u64) -> bool {
+        let refused = self.stages_ended && cursor.of_stage;
+        if refused {
+            if !cursor.is_shared() {
+                cursor.finish();
+            }
+            merge_backlog(&mut self.backlog, &cursor.name, received, 0);
+        }
+        refused
     }
 
     /// The cursors of all present readers, those of stages and those outside of the graph.
@@ -269,8 +344,13 @@ impl Subscribers {
     /// Notes that the `produced`th value was accepted now, if its time was not noted before.
     pub(super) fn stamp(&mut self, produced: u64, clock: &dyn Clock) {
         if self.recency.produced != produced {
-            self.recency = Recency { at: Some(clock.now()), produced };
+            self.recency.note(produced, clock.now());
         }
+    }
+
+    /// Notes each of the next values, because somebody asks for the time of the newest one.
+    pub(super) fn note_each(&mut self, produced: u64, now: Instant) {
+        self.recency.begin_window(produced, now);
     }
 
     /// The time of the newest value, as far as [`stamp`](Self::stamp) noted it; `None` before the

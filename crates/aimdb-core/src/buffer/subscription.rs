@@ -38,6 +38,7 @@ use super::cursor::{Access, Cursor};
 use super::error::{Closed, TryRecvError};
 use super::event::Event;
 use super::kind::ReadOutcome;
+use super::start::Start;
 use super::stash::Stash;
 use super::waiters::WaitTicket;
 use crate::sync::{Arc, Spin};
@@ -91,7 +92,7 @@ impl<T: Clone> Subscription<T> {
     /// Subscribes a reader of a stage, while the graph is built: the record is open, and the rules
     /// of the graph have counted its takers.
     pub(crate) fn of_stage(buffer: &Arc<Buffer<T>>, name: Arc<str>) -> Self {
-        match SubscribedReader::enter(buffer, name, true, |_| Ok::<(), Infallible>(())) {
+        match SubscribedReader::enter(buffer, name, true, None, |_| Ok::<(), Infallible>(())) {
             Ok(reader) => Self::new(reader),
             Err(never) => match never {},
         }
@@ -107,16 +108,16 @@ impl<T: Clone> Subscription<T> {
         name: Arc<str>,
         of_stage: bool,
         exclusive: bool,
+        start: Option<Start>,
     ) -> Result<Self, SubscribeRefused> {
         let reader =
-            SubscribedReader::enter(buffer, name, of_stage, |subscribers| {
-                match subscribers.cursors().next() {
-                    _ if buffer.is_closed() => Err(SubscribeRefused::Closed),
-                    Some(taker) if exclusive => {
-                        Err(SubscribeRefused::Taken(Arc::clone(&taker.name)))
-                    }
-                    _ => Ok(()),
-                }
+            SubscribedReader::enter(buffer, name, of_stage, start, |subscribers| match subscribers
+                .cursors()
+                .next()
+            {
+                _ if buffer.is_closed() => Err(SubscribeRefused::Closed),
+                Some(taker) if exclusive => Err(SubscribeRefused::Taken(Arc::clone(&taker.name))),
+                _ => Ok(()),
             });
         reader.map(Self::new)
     }
@@ -499,9 +500,10 @@ impl<T: Clone> SubscribedReader<T> {
         buffer: &Arc<Buffer<T>>,
         name: Arc<str>,
         of_stage: bool,
+        start: Option<Start>,
         condition: impl FnOnce(&super::subscribers::Subscribers) -> Result<(), E>,
     ) -> Result<Self, E> {
-        let (id, cursor) = buffer.enter(name, of_stage, condition)?;
+        let (id, cursor) = buffer.enter(name, of_stage, start, condition)?;
         Ok(Self { buffer: Arc::clone(buffer), id, cursor, stash: Stash::new() })
     }
 

@@ -112,6 +112,8 @@ fn report<R: Runtime>(db: &DbInner<R>) {
         (state.baseline, state.abort.clone().filter(|_| first))
     });
     let (Some(baseline), Some(abort)) = (baseline, abort) else { return };
+    // An unresponsive stage that goes on later takes nothing that the report counts as undelivered.
+    db.records.iter().for_each(|record| record.end_stages());
     let id = |cell: &Arc<StageCell>| cell.id();
     // `abort.stages` also has stages that ended by themselves while the abort was in progress: they have finished. If
     // the database never started, it has stages that never ran. Neither kind was aborted.

@@ -113,6 +113,11 @@ impl Graph {
             .filter(move |(_, stage)| stage.kind.outputs().iter().any(|output| output.key == key))
     }
 
+    /// Whether a stage of the graph reads the record.
+    fn is_read(&self, record: &RecordNode) -> bool {
+        record.readers().next().is_some() || self.readers_elsewhere(&record.key).next().is_some()
+    }
+
     /// The `configure` calls of the record `key`, of whatever type.
     fn configured_at(&self, key: &str) -> Locations {
         Locations::collect(|all| {
@@ -523,6 +528,15 @@ fn initial_values(graph: &Graph, report: &mut Report) {
             let locations = Locations::collect(|all| all.extend(&record.initial_values));
             report.add(Rule::TwoInitialValues, &record.key, &locations, problem, help);
         }
+        let is_queue = |buffer: &BufferNode| matches!(buffer.cfg, BufferCfg::SpmcQueue { .. });
+        if count > 0 && record.buffers.iter().any(is_queue) && !graph.is_read(record) {
+            let problem = format_args!(
+                "its initial value is lost: a queue keeps values for readers that it has"
+            );
+            let help = "read it by a stage, or make it a ring or a latest record";
+            let locations = Locations::collect(|all| all.extend(&record.initial_values));
+            report.add(Rule::LostInitialValue, &record.key, &locations, problem, help);
+        }
     }
 }
 
@@ -626,9 +640,7 @@ fn unused(graph: &Graph, report: &mut Report) {
             let help = "add a source, a transform or a link, or say that `db.producer(…)` writes it: `.written_from_outside()`";
             report.add(Rule::NoWriter, &record.key, &record.locations, problem, help);
         }
-        if record.readers().next().is_none()
-            && graph.readers_elsewhere(&record.key).next().is_none()
-        {
+        if !graph.is_read(record) {
             let problem = format_args!("no stage of the graph reads it");
             let help = "add a tap, a transform or a link, or read it through `db.consumer(…)`";
             report.add(Rule::NoReader, &record.key, &record.locations, problem, help);

@@ -62,6 +62,8 @@ pub enum Rule {
     NoWriter,
     /// No stage of the graph reads the record.
     NoReader,
+    /// A queue without a reader in the graph has an initial value.
+    LostInitialValue,
 }
 
 /// Whether a finding prevents the build.
@@ -103,6 +105,7 @@ impl Rule {
             Self::TwoInitialValues => "E22",
             Self::NoWriter => "W01",
             Self::NoReader => "W02",
+            Self::LostInitialValue => "W03",
         }
     }
 
@@ -115,7 +118,7 @@ impl Rule {
     #[must_use]
     pub const fn severity(self) -> Severity {
         match self {
-            Self::NoWriter | Self::NoReader => Severity::Warning,
+            Self::NoWriter | Self::NoReader | Self::LostInitialValue => Severity::Warning,
             _ => Severity::Error,
         }
     }

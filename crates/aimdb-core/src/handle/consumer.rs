@@ -5,6 +5,7 @@ use core::marker::PhantomData;
 
 use super::reader::{InitialReader, Reader};
 use crate::buffer::Subscription;
+use crate::buffer::start::Start;
 use crate::error::SubscribeError;
 use crate::key::Record;
 use crate::record::RecordCell;
@@ -72,13 +73,38 @@ impl<T: Record, R> Consumer<T, R> {
         }
     }
 
+    /// Returns a new reader that begins at `start`, for instance at the oldest value that a ring still holds.
+    ///
+    /// In a stage it does not return the reader that was subscribed before the graph started: that one begins with the
+    /// record's first value, and is [`subscribe`](Self::subscribe)'s.
+    ///
+    /// # Errors
+    ///
+    /// As for [`subscribe`](Self::subscribe).
+    pub fn subscribe_from(&self, start: Start) -> Result<Reader<T>, SubscribeError> {
+        self.subscription_from(start).map(Reader::new)
+    }
+
     /// Subscribes without the futures of a [`Reader`]: the layer for an API of one's own (blocking, FFI).
     ///
     /// # Errors
     ///
     /// As for [`subscribe`](Self::subscribe).
     pub fn subscription(&self) -> Result<Subscription<T>, SubscribeError> {
-        self.record.subscribe(self.initial.name(), self.initial.is_of_stage())
+        self.subscription_at(None)
+    }
+
+    /// [`subscription`](Self::subscription), beginning at `start`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`subscribe`](Self::subscribe).
+    pub fn subscription_from(&self, start: Start) -> Result<Subscription<T>, SubscribeError> {
+        self.subscription_at(Some(start))
+    }
+
+    fn subscription_at(&self, start: Option<Start>) -> Result<Subscription<T>, SubscribeError> {
+        self.record.subscribe(self.initial.name(), self.initial.is_of_stage(), start)
     }
 
     /// The newest value the buffer holds, without consuming it. `None` if there was none yet, and on a queue or a

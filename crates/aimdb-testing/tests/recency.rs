@@ -1,0 +1,102 @@
+//! The time of the newest value: exact while readers are slow, after bursts, on every kind of buffer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aimdb_core::{AimDb, AimDbBuilder, BufferCfg, Instant, Producer};
+use aimdb_testing::TestRuntime;
+
+const KINDS: [BufferCfg; 4] =
+    [BufferCfg::ring(512), BufferCfg::queue(512), BufferCfg::latest(), BufferCfg::mailbox()];
+const PERIOD: Duration = Duration::from_millis(333);
+
+/// A record with a reader that takes one value each 20 s.
+fn with_a_slow_reader(
+    cfg: BufferCfg,
+) -> (Arc<TestRuntime>, AimDb<TestRuntime>, Producer<u64, TestRuntime>) {
+    let runtime = Arc::new(TestRuntime::new());
+    let mut builder = AimDbBuilder::new().runtime(Arc::clone(&runtime));
+    builder.configure::<u64>("r", |reg| {
+        reg.buffer(cfg).written_from_outside().tap(|ctx, r| async move {
+            let Ok(mut r) = r.subscribe() else { return };
+            while r.recv().await.is_ok() {
+                ctx.time().sleep(ctx.time().secs(20)).await;
+            }
+        });
+    });
+    let db = builder.build().unwrap();
+    db.start();
+    let producer = db.producer("r").unwrap();
+    (runtime, db, producer)
+}
+
+fn last_update(db: &AimDb<TestRuntime>) -> Option<Instant> {
+    db.metrics().record("r").unwrap().last_update
+}
+
+fn age(db: &AimDb<TestRuntime>) -> Option<Duration> {
+    let metrics = db.metrics();
+    metrics.record("r").unwrap().age(metrics.at)
+}
+
+#[test]
+fn the_time_is_exact_while_a_reader_is_slow_whether_or_not_somebody_measures() {
+    for cfg in KINDS {
+        for measured in [true, false] {
+            let (runtime, db, producer) = with_a_slow_reader(cfg);
+            assert_eq!(age(&db), None);
+            for value in 0..200 {
+                runtime.advance(PERIOD);
+                let now = db.now();
+                producer.try_produce(value).unwrap();
+                if measured || value == 199 {
+                    assert_eq!(last_update(&db), Some(now), "{cfg}, value {value}");
+                }
+            }
+            runtime.advance(Duration::from_secs(7));
+            assert_eq!(age(&db), Some(Duration::from_secs(7)), "{cfg}");
+        }
+    }
+}
+
+#[test]
+fn after_a_burst_a_snapshot_makes_the_next_value_exact() {
+    for cfg in KINDS {
+        let (runtime, db, producer) = with_a_slow_reader(cfg);
+        // All at one instant: a burst.
+        (0..300).for_each(|value| producer.try_produce(value).unwrap());
+        runtime.advance(PERIOD);
+        producer.try_produce(300).unwrap();
+        let _outdated = last_update(&db);
+        for value in 301..400 {
+            runtime.advance(PERIOD);
+            let now = db.now();
+            producer.try_produce(value).unwrap();
+            assert_eq!(last_update(&db), Some(now), "{cfg}, value {value}");
+        }
+    }
+}
+
+#[test]
+fn after_a_burst_that_nobody_measures_the_time_is_exact_again_after_two_windows() {
+    for cfg in KINDS {
+        let (runtime, db, producer) = with_a_slow_reader(cfg);
+        (0..300).for_each(|value| producer.try_produce(value).unwrap());
+        for value in 300..428 {
+            runtime.advance(PERIOD);
+            producer.try_produce(value).unwrap();
+        }
+        assert_eq!(age(&db), Some(Duration::ZERO), "{cfg}");
+    }
+}
+
+/// The present time of the database's clock.
+trait RuntimeNow {
+    fn now(&self) -> Instant;
+}
+
+impl RuntimeNow for AimDb<TestRuntime> {
+    fn now(&self) -> Instant {
+        aimdb_core::Runtime::now(&**self.runtime())
+    }
+}
