@@ -21,6 +21,7 @@ use crate::graph::node::{
 };
 use crate::handle::consumer::Consumer;
 use crate::handle::producer::Producer;
+use crate::handle::reader::Reader;
 use crate::key::Record;
 use crate::link::codec::{Decode, Encode};
 use crate::link::inbound::{InboundLink, InboundQueue};
@@ -29,8 +30,9 @@ use crate::link::target::{InboundTarget, OutboundTarget};
 use crate::record::{AnyRecord, RecordCell};
 use crate::runtime::adapter::Runtime;
 use crate::runtime::spawn::Spawn;
+use crate::stages::for_each::ForEach;
 use crate::stages::input::Input;
-use crate::stages::join::{JoinInputs, JoinReaders, JoinStage};
+use crate::stages::join::{Combined, JoinInputs, JoinReaders, JoinStage, JoinStep, OuterCombined};
 use crate::stages::map::{Filtered, MapStage, Mapped, Scanned, Step};
 use crate::stages::processor::{OutputRecords, ProcessorInputs, ProcessorOutputs};
 use crate::sync::Arc;
@@ -259,6 +261,58 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         })
     }
 
+    /// Adds a tap that calls `each` for every value, in order.
+    ///
+    /// The closure runs on the tap's task and should not block. It receives the stage's context, for a line in the log or
+    /// the time. It may return a [`Result`](StageResult): the first error ends the tap as its failure, and so does a panic.
+    ///
+    /// ```
+    /// use aimdb_core::{AimDbBuilder, BufferCfg, SendRuntime};
+    ///
+    /// fn graph<R: SendRuntime>(builder: &mut AimDbBuilder<R>) {
+    ///     builder.configure::<f32>("temp.celsius", |reg| {
+    ///         reg.buffer(BufferCfg::ring(16))
+    ///             .written_from_outside()
+    ///             .for_each(|ctx, celsius| ctx.log().info(format_args!("{celsius:.1} °C")));
+    ///     });
+    /// }
+    /// ```
+    #[track_caller]
+    pub fn for_each<F, O>(&mut self, each: F) -> &mut Self
+    where
+        F: FnMut(&RuntimeContext<R>, T) -> O + 'static,
+        O: StageResult,
+        R: Spawn<ForEach<R, T, F>>,
+    {
+        let location = self.caller();
+        let name = stage_name::<F>("for_each");
+        self.stage(location, name, StageKind::Tap, move |wiring, site| {
+            let reader = tap_reader(wiring, &site);
+            wiring.spawn(&site, StageRole::Tap, |context| ForEach::new(reader, each, context))
+        })
+    }
+
+    /// Adds a [`for_each`](Self::for_each) that goes on after an error or a panic, as `policy` says.
+    ///
+    /// The failure costs the value that the closure was called with.
+    #[track_caller]
+    pub fn for_each_with<F, O>(&mut self, policy: Restart, each: F) -> &mut Self
+    where
+        F: FnMut(&RuntimeContext<R>, T) -> O + 'static,
+        O: StageResult,
+        R: Spawn<Resuming<R, ForEach<R, T, F>>>,
+    {
+        let location = self.caller();
+        let name = stage_name::<F>("for_each");
+        self.stage(location, name, StageKind::Tap, move |wiring, site| {
+            let reader = tap_reader(wiring, &site);
+            wiring.spawn(&site, StageRole::Tap, |context| {
+                let stage = ForEach::new(reader, each, context.clone());
+                Resuming::new(policy, stage, context)
+            })
+        })
+    }
+
     /// Adds a transform: makes this record from another, one value for each value.
     ///
     /// The closure runs on the transform's task and should not block. If the closure panics, the transform has failed.
@@ -400,14 +454,10 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
     where
         I: JoinInputs,
         F: FnMut(<I::Readers as JoinReaders>::Latest) -> T + 'static,
-        R: Spawn<JoinStage<I::Readers, T, F>>,
+        R: Spawn<JoinStage<I::Readers, T, Combined<F>>>,
     {
         let location = self.caller();
-        let kind = StageKind::Transform { inputs: inputs.nodes(), join: true };
-        self.stage(location, stage_name::<F>("join"), kind, move |wiring, site| {
-            let stage = join_stage(wiring, &site, &inputs, map);
-            wiring.spawn(&site, StageRole::Transform, |_| stage)
-        })
+        self.join_step(location, stage_name::<F>("join"), inputs, Combined(map))
     }
 
     /// Adds a [`join`](Self::join) that goes on after a panic, as [`transform_with`](Self::transform_with) does. The panic
@@ -417,12 +467,88 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
     where
         I: JoinInputs,
         F: FnMut(<I::Readers as JoinReaders>::Latest) -> T + 'static,
-        R: Spawn<Resuming<R, JoinStage<I::Readers, T, F>>>,
+        R: Spawn<Resuming<R, JoinStage<I::Readers, T, Combined<F>>>>,
     {
         let location = self.caller();
+        self.resuming_join(location, stage_name::<F>("join"), policy, inputs, Combined(map))
+    }
+
+    /// Adds an outer join: makes this record from several others, some of which may have had no value yet.
+    ///
+    /// Whenever one input has a new value, the closure receives the latest value of each input, `None` for one without a
+    /// value so far, and the index of the input that changed. It makes a value only where it returns one.
+    ///
+    /// ```
+    /// use aimdb_core::{AimDbBuilder, BufferCfg, SendRuntime, input};
+    ///
+    /// fn graph<R: SendRuntime>(builder: &mut AimDbBuilder<R>) {
+    ///     for key in ["door.front", "door.back"] {
+    ///         builder.configure::<bool>(key, |reg| {
+    ///             reg.buffer(BufferCfg::queue(8)).written_from_outside();
+    ///         });
+    ///     }
+    ///     builder.configure::<String>("opened", |reg| {
+    ///         let doors = (input::<bool>("door.front"), input::<bool>("door.back"));
+    ///         reg.buffer(BufferCfg::ring(8)).outer_join(doors, |(front, back), changed| {
+    ///             let (name, is_open) = if changed == 0 { ("front", front) } else { ("back", back) };
+    ///             is_open?.then(|| name.to_string())
+    ///         });
+    ///     });
+    /// }
+    /// ```
+    #[track_caller]
+    pub fn outer_join<I, F>(&mut self, inputs: I, map: F) -> &mut Self
+    where
+        I: JoinInputs,
+        F: FnMut(<I::Readers as JoinReaders>::Optional, usize) -> Option<T> + 'static,
+        R: Spawn<JoinStage<I::Readers, T, OuterCombined<F>>>,
+    {
+        let location = self.caller();
+        self.join_step(location, stage_name::<F>("outer_join"), inputs, OuterCombined(map))
+    }
+
+    /// Adds an [`outer_join`](Self::outer_join) that goes on after a panic, as [`join_with`](Self::join_with) does.
+    #[track_caller]
+    pub fn outer_join_with<I, F>(&mut self, policy: Restart, inputs: I, map: F) -> &mut Self
+    where
+        I: JoinInputs,
+        F: FnMut(<I::Readers as JoinReaders>::Optional, usize) -> Option<T> + 'static,
+        R: Spawn<Resuming<R, JoinStage<I::Readers, T, OuterCombined<F>>>>,
+    {
+        let location = self.caller();
+        let name = stage_name::<F>("outer_join");
+        self.resuming_join(location, name, policy, inputs, OuterCombined(map))
+    }
+
+    fn join_step<I, S>(&mut self, location: Location, name: String, inputs: I, step: S) -> &mut Self
+    where
+        I: JoinInputs,
+        S: JoinStep<I::Readers, T>,
+        R: Spawn<JoinStage<I::Readers, T, S>>,
+    {
         let kind = StageKind::Transform { inputs: inputs.nodes(), join: true };
-        self.stage(location, stage_name::<F>("join"), kind, move |wiring, site| {
-            let stage = join_stage(wiring, &site, &inputs, map);
+        self.stage(location, name, kind, move |wiring, site| {
+            let stage = join_stage(wiring, &site, &inputs, step);
+            wiring.spawn(&site, StageRole::Transform, |_| stage)
+        })
+    }
+
+    fn resuming_join<I, S>(
+        &mut self,
+        location: Location,
+        name: String,
+        policy: Restart,
+        inputs: I,
+        step: S,
+    ) -> &mut Self
+    where
+        I: JoinInputs,
+        S: JoinStep<I::Readers, T>,
+        R: Spawn<Resuming<R, JoinStage<I::Readers, T, S>>>,
+    {
+        let kind = StageKind::Transform { inputs: inputs.nodes(), join: true };
+        self.stage(location, name, kind, move |wiring, site| {
+            let stage = join_stage(wiring, &site, &inputs, step);
             wiring
                 .spawn(&site, StageRole::Transform, |context| Resuming::new(policy, stage, context))
         })
@@ -649,10 +775,7 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         let kind = StageKind::LinkTo { address: link.clone() };
         let location = self.caller();
         self.stage(location, link.text.clone(), kind, move |wiring, site| {
-            let consumer =
-                Consumer::<T, R>::of_stage(wiring.record(&site), site.name.clone(), false);
-            let reader =
-                consumer.subscribe().expect("a stage's first reader is there from the start");
+            let reader = tap_reader(wiring, &site);
             // A connector has several values in progress at a time, so the link counts them instead of the reader.
             reader.delegate_accounting();
             let messages =
@@ -754,6 +877,12 @@ impl<T, R> fmt::Debug for Registrar<'_, T, R> {
     }
 }
 
+/// The reader of a tap or a link, which reads its own record.
+fn tap_reader<T: Record, R: Runtime>(wiring: &Wiring<'_, R>, site: &StageSite) -> Reader<T> {
+    let consumer = Consumer::<T, R>::of_stage(wiring.record(site), site.name.clone(), false);
+    consumer.subscribe().expect("a stage's first reader is there from the start")
+}
+
 /// The kind of a transform with one input.
 fn transform_of<A: Record>(from: &Input<A>) -> StageKind {
     StageKind::Transform { inputs: [from.node()].into(), join: false }
@@ -771,14 +900,14 @@ fn map_stage<A: Record, T: Record, S, R: Runtime>(
 }
 
 /// The future of a join.
-fn join_stage<I: JoinInputs, T: Record, F, R: Runtime>(
+fn join_stage<I: JoinInputs, T: Record, S, R: Runtime>(
     wiring: &Wiring<'_, R>,
     site: &StageSite,
     inputs: &I,
-    map: F,
-) -> JoinStage<I::Readers, T, F> {
+    step: S,
+) -> JoinStage<I::Readers, T, S> {
     let readers = wiring.inputs(site, |open| inputs.open(open));
-    JoinStage::new(readers, map, wiring.record(site))
+    JoinStage::new(readers, step, wiring.record(site))
 }
 
 /// The function's own name, or `kind` for a closure.

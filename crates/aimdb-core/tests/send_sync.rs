@@ -24,8 +24,8 @@ use aimdb_core::link::{
 use aimdb_core::metrics::{BlockedWriter, LinkMetrics, Metrics, ReaderMetrics, RecordMetrics};
 use aimdb_core::runtime::SpawnError;
 use aimdb_core::stages::{
-    Filtered, Inputs, JoinInputs, JoinStage, MapStage, Mapped, OneHandle, Restarting, Scanned,
-    Stage,
+    Combined, Filtered, Inputs, JoinInputs, JoinStage, MapStage, Mapped, OneHandle, Restarting,
+    Scanned, Stage,
 };
 use aimdb_core::{
     Address, AimDb, AimDbBuilder, BufferCfg, Closed, CodecError, Consumer, DbError, DeadLetter,
@@ -121,8 +121,8 @@ auto_traits! {
     MapStage<Value, Value, Filtered<Fun>>: has Send, has Sync, has Unpin;
     MapStage<Value, Value, Scanned<u8, Fun>>: has Send, has Sync, has Unpin;
     MapStage<Value, Value, Mapped<NotSend>>: lacks Send, lacks Sync, has Unpin;
-    JoinStage<Readers, Value, Fun>: has Send, has Sync, has Unpin;
-    JoinStage<Readers, Value, NotSend>: lacks Send, lacks Sync, has Unpin;
+    JoinStage<Readers, Value, Combined<Fun>>: has Send, has Sync, has Unpin;
+    JoinStage<Readers, Value, Combined<NotSend>>: lacks Send, lacks Sync, has Unpin;
 }
 
 // Data.

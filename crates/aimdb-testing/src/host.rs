@@ -5,7 +5,7 @@ use core::future::Future;
 use core::pin::Pin;
 
 use aimdb_core::stages::{
-    Filtered, JoinInputs, JoinStage, MapStage, Mapped, OneHandle, Restarting, Scanned,
+    Combined, Filtered, JoinInputs, JoinStage, MapStage, Mapped, OneHandle, Restarting, Scanned,
 };
 use aimdb_core::{Consumer, Input, Producer, Runtime, RuntimeContext, Spawn};
 
@@ -36,7 +36,7 @@ pub trait Host:
     + Spawn<MapStage<u64, u64, Mapped<MapFn>>>
     + Spawn<MapStage<u64, u64, Filtered<FilterFn>>>
     + Spawn<MapStage<u64, u64, Scanned<u64, ScanFn>>>
-    + Spawn<JoinStage<<Pair as JoinInputs>::Readers, u64, JoinFn>>
+    + Spawn<JoinStage<<Pair as JoinInputs>::Readers, u64, Combined<JoinFn>>>
 {
 }
 
@@ -48,6 +48,6 @@ impl<R> Host for R where
         + Spawn<MapStage<u64, u64, Mapped<MapFn>>>
         + Spawn<MapStage<u64, u64, Filtered<FilterFn>>>
         + Spawn<MapStage<u64, u64, Scanned<u64, ScanFn>>>
-        + Spawn<JoinStage<<Pair as JoinInputs>::Readers, u64, JoinFn>>
+        + Spawn<JoinStage<<Pair as JoinInputs>::Readers, u64, Combined<JoinFn>>>
 {
 }

@@ -452,3 +452,71 @@ fn several_processors_may_write_one_record() {
     let db = builder.build().unwrap();
     assert!(db.graph().to_string().contains("processor double#2 of numbers"));
 }
+
+#[test]
+fn an_outer_join_runs_at_every_change_and_says_which_input_changed() {
+    type Seen = (Option<u64>, Option<u64>, usize);
+    let runtime = Arc::new(TestRuntime::new());
+    let mut builder = AimDbBuilder::new().runtime(Arc::clone(&runtime));
+    for key in ["a", "b"] {
+        builder.configure::<u64>(key, |reg| {
+            reg.buffer(BufferCfg::queue(8)).written_from_outside();
+        });
+    }
+    let (inputs, seen) = ((input::<u64>("a"), input::<u64>("b")), Recorder::<Seen>::new());
+    builder.configure::<u64>("joined", |reg| {
+        let seen = seen.clone();
+        reg.buffer(BufferCfg::queue(8)).outer_join(inputs, move |(a, b), changed| {
+            seen.push((a, b, changed));
+            (changed == 1).then_some(0)
+        });
+    });
+    let db = builder.build().unwrap();
+    let mut joined = db.consumer::<u64>("joined").unwrap().subscribe().unwrap();
+    db.start();
+    for (key, value) in [("b", 1), ("b", 2), ("a", 3), ("b", 4)] {
+        db.producer::<u64>(key).unwrap().try_produce(value).unwrap();
+        runtime.run_until_idle();
+    }
+    let (a, none) = (Some(3), None);
+    assert_eq!(
+        seen.values(),
+        [(none, Some(1), 1), (none, Some(2), 1), (a, Some(2), 0), (a, Some(4), 1)]
+    );
+    assert_eq!(std::iter::from_fn(|| joined.try_recv().ok()).count(), 3);
+}
+
+#[test]
+fn for_each_sees_every_value_and_fails_with_its_first_error_unless_a_policy_goes_on() {
+    let runtime = Arc::new(TestRuntime::new());
+    let (all, some, skipped) = (Recorder::new(), Recorder::new(), Recorder::new());
+    let mut builder = AimDbBuilder::new().runtime(Arc::clone(&runtime));
+    let refuse_two = |number: u64| if number == 2 { Err("two") } else { Ok(()) };
+    builder.configure::<u64>("numbers", |reg| {
+        reg.buffer(BufferCfg::queue(8)).written_from_outside();
+        let seen = all.clone();
+        reg.for_each(move |_, number| seen.push(number)).named("all");
+        let seen = some.clone();
+        reg.for_each(move |_, number| {
+            seen.push(number);
+            refuse_two(number)
+        })
+        .named("some");
+        let seen = skipped.clone();
+        reg.for_each_with(Restart::skip_failures(), move |_, number| {
+            refuse_two(number)?;
+            seen.push(number);
+            Ok::<(), &str>(())
+        })
+        .named("skipping");
+    });
+    let db = builder.build().unwrap();
+    db.start();
+    let numbers = db.producer::<u64>("numbers").unwrap();
+    (1..=3).for_each(|number| numbers.try_produce(number).unwrap());
+    runtime.run_until_idle();
+    assert_eq!((all.values(), some.values()), (vec![1, 2, 3], vec![1, 2]));
+    assert_eq!(skipped.values(), [1, 3]);
+    assert_eq!(state(&db, "some"), (StageState::Failed, Some("two".into()), 0));
+    assert_eq!(state(&db, "skipping"), (StageState::Running, Some("two".into()), 1));
+}

@@ -264,9 +264,9 @@ fn next_pause<R: Runtime>(
     Some(pause)
 }
 
-/// The future of a transform or a join that has a [`Restart`] policy.
+/// The future of a transform, a join or a [`for_each`](crate::Registrar::for_each) that has a [`Restart`] policy.
 ///
-/// A panic of the closure costs the value, or the combination of values, that the closure was called with. The stage then
+/// A failure of the closure costs the value, or the combination of values, that it was called with. The stage then
 /// pauses as the policy says and goes on with the next value, with the same closure and the same reader. The restarts in
 /// the health count the values lost.
 pub struct Resuming<R: Runtime, S> {
@@ -289,7 +289,7 @@ impl<R: Runtime, S> Resuming<R, S> {
 // The stage is `Unpin`, and the timer has a pinned box of its own.
 impl<R: Runtime, S> Unpin for Resuming<R, S> {}
 
-impl<R: Runtime, S: Future<Output = ()> + Unpin> Future for Resuming<R, S> {
+impl<R: Runtime, S: Future<Output: StageResult> + Unpin> Future for Resuming<R, S> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -301,10 +301,12 @@ impl<R: Runtime, S: Future<Output = ()> + Unpin> Future for Resuming<R, S> {
                 this.context.cell().begin_next_attempt();
                 this.resumed = this.context.time().now();
             }
-            // After a panic the stage is polled again: the value is lost, and the reader is past it.
-            let cause = match catch(|| Pin::new(&mut this.stage).poll(cx)) {
-                Ok(outcome) => return outcome,
-                Err(panic) => panic,
+            // After a failure the stage is polled again: the value is lost, and the reader is past it.
+            let poll = || Pin::new(&mut this.stage).poll(cx).map(StageResult::into_outcome);
+            let cause = match catch(poll) {
+                Ok(Poll::Pending) => return Poll::Pending,
+                Ok(Poll::Ready(Ok(()))) => return Poll::Ready(()),
+                Ok(Poll::Ready(Err(cause))) | Err(cause) => cause,
             };
             let Self { policy, context, restarts, resumed, .. } = this;
             let Some(pause) = next_pause(policy, context, restarts, *resumed, Err(cause)) else {

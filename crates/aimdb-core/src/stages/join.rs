@@ -53,28 +53,66 @@ pub trait JoinReaders: Unpin + 'static {
 
     /// Returns the latest value of each input, or `None` if an input has had no value yet.
     fn latest(&self) -> Option<Self::Latest>;
+
+    /// The latest value of each input that has had one, in the shape that an outer join's closure takes.
+    type Optional;
+
+    /// Returns the latest value of each input that has had one.
+    fn optional(&self) -> Self::Optional;
+
+    /// The index of the input of the last change.
+    fn changed(&self) -> usize;
+}
+
+/// The function of a join: an output value, or none, for each change.
+pub trait JoinStep<L: JoinReaders, T>: 'static {
+    /// Processes the last change and returns the output value, if there is one.
+    fn step(&mut self, readers: &L) -> Option<T>;
+}
+
+/// A step that runs once every input has had a value ([`Registrar::join`](crate::Registrar::join)).
+#[derive(Debug)]
+pub struct Combined<F>(pub(crate) F);
+
+/// A step that runs at every change ([`Registrar::outer_join`](crate::Registrar::outer_join)).
+#[derive(Debug)]
+pub struct OuterCombined<F>(pub(crate) F);
+
+impl<L: JoinReaders, T, F: FnMut(L::Latest) -> T + 'static> JoinStep<L, T> for Combined<F> {
+    fn step(&mut self, readers: &L) -> Option<T> {
+        readers.latest().map(&mut self.0)
+    }
+}
+
+impl<L, T, F> JoinStep<L, T> for OuterCombined<F>
+where
+    L: JoinReaders,
+    F: FnMut(L::Optional, usize) -> Option<T> + 'static,
+{
+    fn step(&mut self, readers: &L) -> Option<T> {
+        (self.0)(readers.optional(), readers.changed())
+    }
 }
 
 /// The future of a join.
 ///
-/// Whenever an input has a value, the join calls the closure with the latest value of each input, once every input has
-/// had one. A drained input keeps its last value. The join ends when all inputs are drained or its own record is
+/// Whenever an input has a value, the join calls its step with the latest value of each input. A drained input keeps its last value. The join ends when all inputs are drained or its own record is
 /// closed.
-pub struct JoinStage<L, T: Record, F> {
+pub struct JoinStage<L, T: Record, S> {
     readers: L,
-    step: F,
+    step: S,
     output: PendingOutput<T>,
 }
 
-impl<L, T: Record, F> JoinStage<L, T, F> {
-    pub(crate) fn new(readers: L, step: F, output: Arc<RecordCell<T>>) -> Self {
+impl<L, T: Record, S> JoinStage<L, T, S> {
+    pub(crate) fn new(readers: L, step: S, output: Arc<RecordCell<T>>) -> Self {
         Self { readers, step, output: PendingOutput::new(output) }
     }
 }
 
-impl<L, T: Record, F> Unpin for JoinStage<L, T, F> {}
+impl<L, T: Record, S> Unpin for JoinStage<L, T, S> {}
 
-impl<L: JoinReaders, T: Record, F: FnMut(L::Latest) -> T> Future for JoinStage<L, T, F> {
+impl<L: JoinReaders, T: Record, S: JoinStep<L, T>> Future for JoinStage<L, T, S> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -87,12 +125,12 @@ impl<L: JoinReaders, T: Record, F: FnMut(L::Latest) -> T> Future for JoinStage<L
             if core::task::ready!(readers.poll_change(cx)).is_err() {
                 return Poll::Ready(());
             }
-            output.value = readers.latest().map(&mut *step);
+            output.value = step.step(readers);
         }
     }
 }
 
-impl<L, T: Record, F> fmt::Debug for JoinStage<L, T, F> {
+impl<L, T: Record, S> fmt::Debug for JoinStage<L, T, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JoinStage")
     }
@@ -166,6 +204,13 @@ pub struct JoinState<L> {
     next: usize,
 }
 
+impl<L> JoinState<L> {
+    /// The input of the last change: the one before the input that is polled first.
+    fn last_changed(&self) -> usize {
+        self.next.saturating_sub(1)
+    }
+}
+
 macro_rules! join_tuples {
     ($(($($name:ident $at:tt),+) $count:literal;)*) => {$(
         impl<$($name: Record),+> JoinInputs for ($(Input<$name>,)+) {
@@ -197,6 +242,16 @@ macro_rules! join_tuples {
 
             fn latest(&self) -> Option<Self::Latest> {
                 Some(($(self.inputs.$at.latest.clone()?,)+))
+            }
+
+            type Optional = ($(Option<$name>,)+);
+
+            fn optional(&self) -> Self::Optional {
+                ($(self.inputs.$at.latest.clone(),)+)
+            }
+
+            fn changed(&self) -> usize {
+                self.last_changed()
             }
         }
 
@@ -255,6 +310,16 @@ impl<T: Record, const N: usize> JoinReaders for JoinState<[JoinInput<T>; N]> {
             self.inputs[input].latest.clone().expect("every input has a value")
         }))
     }
+
+    type Optional = [Option<T>; N];
+
+    fn optional(&self) -> Self::Optional {
+        core::array::from_fn(|input| self.inputs[input].latest.clone())
+    }
+
+    fn changed(&self) -> usize {
+        self.last_changed()
+    }
 }
 
 /// A number of inputs that is known at run time only. The join allocates a `Vec` for each call of the closure.
@@ -288,5 +353,15 @@ impl<T: Record> JoinReaders for JoinState<Vec<JoinInput<T>>> {
 
     fn latest(&self) -> Option<Vec<T>> {
         self.inputs.iter().map(|input| input.latest.clone()).collect()
+    }
+
+    type Optional = Vec<Option<T>>;
+
+    fn optional(&self) -> Self::Optional {
+        self.inputs.iter().map(|input| input.latest.clone()).collect()
+    }
+
+    fn changed(&self) -> usize {
+        self.last_changed()
     }
 }
