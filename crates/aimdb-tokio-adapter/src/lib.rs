@@ -51,8 +51,12 @@ use aimdb_core::stages::{Stage, StageResult};
 use aimdb_core::{DbError, DbResult, Instant, LogLevel, Runtime, SendRuntime};
 use tokio::runtime::Handle;
 
+#[cfg(feature = "signal")]
+mod signal;
 mod watchdog;
 
+#[cfg(feature = "signal")]
+pub use signal::run_until_signalled;
 use watchdog::MonitoredStage;
 pub use watchdog::polls_a_stage_of;
 

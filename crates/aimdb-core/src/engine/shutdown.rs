@@ -21,6 +21,9 @@ use crate::sync::Arc;
 /// unresponsive if it has not ended after this time.
 const ABORT_GRACE: Duration = Duration::from_millis(500);
 
+/// The time between two log lines that name what a shutdown waits for.
+const PROGRESS: Duration = Duration::from_secs(1);
+
 /// The next action of a caller that drives a shutdown.
 enum NextAction {
     /// Waits until the state is no longer the one of `version`, a record can be closed, the database is drained, or the
@@ -29,6 +32,7 @@ enum NextAction {
         until: Instant,
         version: u64,
     },
+    LogProgress,
     Abort,
     Report,
     Return(ShutdownReport),
@@ -42,6 +46,7 @@ pub(crate) async fn shutdown<R: Runtime>(db: &DbInner<R>, deadline: Deadline) ->
         closed = close_finished_records(db, closed);
         match next_action(db, closed) {
             NextAction::Return(report) => return report,
+            NextAction::LogProgress => log_progress(db),
             NextAction::Abort => abort(db),
             NextAction::Report => report(db),
             NextAction::Wait { until, version } => {
@@ -64,6 +69,7 @@ fn join_or_begin<R: Runtime>(db: &DbInner<R>, deadline: Deadline) {
     let first = db.shutdown.with(|state| {
         let first = state.baseline.is_none();
         state.baseline.get_or_insert(Baseline { at: now, delivered });
+        state.next_progress.get_or_insert(now + PROGRESS);
         match deadline {
             Deadline::Requested(after) => {
                 state.deadline = Some(now + after);
@@ -87,9 +93,10 @@ fn join_or_begin<R: Runtime>(db: &DbInner<R>, deadline: Deadline) {
 }
 
 fn next_action<R: Runtime>(db: &DbInner<R>, closed: usize) -> NextAction {
-    let (version, deadline, abort, reporting, report) = db.shutdown.with(|state| {
-        let deadline = state.deadline.unwrap_or_default();
-        (state.version, deadline, state.abort.clone(), state.reporting, state.report.clone())
+    let (version, deadline, progress, abort, reporting, report) = db.shutdown.with(|state| {
+        let (deadline, progress) = (state.deadline.unwrap_or_default(), state.next_progress);
+        let (abort, report) = (state.abort.clone(), state.report.clone());
+        (state.version, deadline, progress.unwrap_or(deadline), abort, state.reporting, report)
     });
     if let Some(report) = report {
         return NextAction::Return(report);
@@ -97,12 +104,37 @@ fn next_action<R: Runtime>(db: &DbInner<R>, closed: usize) -> NextAction {
     let now = db.runtime.now();
     match abort {
         None if now >= deadline || is_drained(db, closed) => NextAction::Abort,
-        None => NextAction::Wait { until: deadline, version },
+        None if now >= progress => NextAction::LogProgress,
+        None => NextAction::Wait { until: deadline.min(progress), version },
         Some(abort) if !reporting && (now >= abort.grace_ends || all_ended(&abort.stages)) => {
             NextAction::Report
         }
         Some(abort) => NextAction::Wait { until: abort.grace_ends, version },
     }
+}
+
+/// Logs what the shutdown waits for, unless another caller has just done so.
+fn log_progress<R: Runtime>(db: &DbInner<R>) {
+    let now = db.runtime.now();
+    let begun = db.shutdown.with(|state| {
+        let due = state.next_progress.is_some_and(|due| now >= due);
+        if due {
+            state.next_progress = Some(now + PROGRESS);
+        }
+        state.baseline.filter(|_| due)
+    });
+    let Some(begun) = begun else { return };
+    let mut waits_for = Vec::new();
+    for cell in db.cells.iter().filter(|cell| !cell.has_ended()) {
+        waits_for.push(alloc::format!("{} `{}`", cell.role, cell.id()));
+    }
+    let (elapsed, undelivered) = (now - begun.at, undelivered(db));
+    let values: u64 = undelivered.iter().map(Undelivered::total).sum();
+    let message = format_args!(
+        "shutting down for {elapsed:.0?}, {values} values undelivered: waiting for {}",
+        waits_for.join(", ")
+    );
+    db.runtime.log(LogLevel::Info, "aimdb", message);
 }
 
 /// Writes the report, unless another caller is writing it.

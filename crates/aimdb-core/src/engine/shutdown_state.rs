@@ -20,6 +20,8 @@ pub(crate) struct ShutdownState {
     pub(super) deadline: Option<Instant>,
     /// A caller has requested `deadline`, which therefore takes precedence over the builder's own.
     pub(super) deadline_requested: bool,
+    /// The time of the next log line that names what the shutdown waits for.
+    pub(super) next_progress: Option<Instant>,
     pub(super) abort: Option<Abort>,
     /// A caller is writing the report.
     pub(super) reporting: bool,
