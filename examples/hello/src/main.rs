@@ -15,12 +15,7 @@ async fn main() -> DbResult<()> {
     builder.configure::<String>("temp.report", |reg| {
         reg.buffer(BufferCfg::SpmcQueue { capacity: 4 })
             .transform(input::<f32>("temp.celsius"), |celsius| format!("{celsius:.1} °C"))
-            .tap(|_ctx, report| async move {
-                let mut reader = report.subscribe().unwrap();
-                while let Ok(line) = reader.recv().await {
-                    println!("{line}");
-                }
-            });
+            .for_each(|_ctx, line| println!("{line}"));
     });
     builder.run().await // ends when the source has, with every reading printed
 }
