@@ -283,9 +283,10 @@ impl Cursor {
             // `Acquire`: if it sees the end of a change, the load of the stash sees that change.
             let after = state.word.load(Acquire);
             // The position, the mark and the stash are compared: emptying the stash is the one
-            // change of two fields at one position, and no two values have the same number. The
-            // lock bit changes no number, and the values of the read before may count as in
-            // progress or as finished.
+            // change of two fields at one position. Not seen is a value that is stashed between the
+            // last two loads under the number of the one before: only a mailbox numbers its
+            // commands. The lock bit changes no number, and the values of the read before may count
+            // as in progress or as finished.
             let stable = (word | after) & CHANGING == 0 && after / ONE == next;
             if stable && state.stashed.load(Relaxed) == number {
                 return snapshot;

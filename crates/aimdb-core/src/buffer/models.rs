@@ -514,7 +514,7 @@ fn a_lag_is_reported_while_another_thread_reads_to_the_end() {
 
 /// A thread has found neither a value nor a stashed one, and has not registered yet. Two values
 /// arrive, and another thread receives the lag: it wakes nobody, so the first thread must look at
-/// the stash once it has registered. One preemption is all that race needs; two take over an hour.
+/// the stash once it has registered. One preemption is all that race needs; two did not finish.
 #[test]
 fn a_lag_is_reported_before_another_thread_registers() {
     explore_within(1, || {
@@ -971,9 +971,8 @@ fn metrics_are_taken_while_a_stashed_value_is_received() {
         let onlooker = thread::spawn({
             let record = Arc::clone(&record);
             move || {
-                let mut snapshot = None;
-                record.coordinator().subscribers(|subscribers| {
-                    snapshot = subscribers.cursors().next().map(|cursor| cursor.snapshot());
+                let snapshot = record.coordinator().subscribers(|subscribers| {
+                    subscribers.cursors().next().map(|cursor| cursor.snapshot())
                 });
                 snapshot.expect("the reader has a cursor")
             }
