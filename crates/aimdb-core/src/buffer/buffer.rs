@@ -321,8 +321,8 @@ impl<T: Clone> Buffer<T> {
 
     // Reading.
 
-    /// Reads the next value for the reader of `cursor` into `into`. Lost values are counted and
-    /// skipped.
+    /// Reads the next value for the reader of `cursor` into `into`: the one in its `stash`, or the
+    /// next one of the storage. Lost values are counted and skipped.
     ///
     /// `reader` is the id of the reader's entry. `access` must be [`Access::Shared`] if another
     /// thread may read through the cursor. The value is present if and only if the outcome is
@@ -333,6 +333,7 @@ impl<T: Clone> Buffer<T> {
         reader: usize,
         cursor: &Cursor,
         access: Access,
+        stash: &Stash<T>,
         into: &mut Option<T>,
     ) -> ReadOutcome {
         let mut out = ReadResult::nth(1);
@@ -340,6 +341,10 @@ impl<T: Clone> Buffer<T> {
             let _section = CriticalSection::enter();
             each!(&self.storage, kind => {
                 let mut guard = kind.lock(cursor, access);
+                if stash.is_full() {
+                    *into = unstash(&mut guard, stash);
+                    return ReadOutcome::Value;
+                }
                 if kind.try_read(&mut guard, &mut out) {
                     ReadOutcome::Value
                 } else {
@@ -368,8 +373,8 @@ impl<T: Clone> Buffer<T> {
     ///   no value      –                Empty or Closed   –
     /// ```
     ///
-    /// Threads that share the reader wait for a value, and the stashed one is their next: all of
-    /// them are woken, because a check before they registered may have seen an empty stash.
+    /// Threads that share the reader wait for a value, and the stashed one is their next. All of
+    /// them are woken: of several, the first that is woken may be about to cancel its wait.
     pub(super) fn try_read_event(
         &self,
         reader: usize,
@@ -382,9 +387,7 @@ impl<T: Clone> Buffer<T> {
             let _section = CriticalSection::enter();
             each!(&self.storage, kind => {
                 let mut guard = kind.lock(cursor, access);
-                // Another thread stashed a value since this one checked. That value is next.
-                if let Some(value) = stash.take() {
-                    guard.unstash();
+                if stash.is_full() && let Some(value) = unstash(&mut guard, stash) {
                     return Ok(Event::Value(value));
                 }
                 guard.finish_previous();
@@ -393,8 +396,10 @@ impl<T: Clone> Buffer<T> {
                 let received = outcome == ReadOutcome::Value;
                 let missed = if received { guard.take_unreported() } else { 0 };
                 if missed > 0 {
-                    guard.stash(out.number);
+                    // In this order: the value is in the stash before the position shows that it
+                    // is no longer in the storage.
                     stash.put(out.value.take());
+                    guard.stash(out.number);
                 }
                 (outcome, missed)
             })
@@ -416,7 +421,7 @@ impl<T: Clone> Buffer<T> {
     }
 
     /// Reads up to `limit` values for the reader of `cursor`, appends them to `into` and returns
-    /// how many.
+    /// how many. A value in its `stash` is returned alone, because the others are newer.
     ///
     /// All values are read under one lock of the cursor, and the waiters are notified once. If a
     /// `Clone` panics, the values received before it are in `into`.
@@ -429,6 +434,7 @@ impl<T: Clone> Buffer<T> {
         reader: usize,
         cursor: &Cursor,
         access: Access,
+        stash: &Stash<T>,
         into: &mut Vec<T>,
         limit: usize,
     ) -> Result<usize, TryRecvError> {
@@ -437,7 +443,13 @@ impl<T: Clone> Buffer<T> {
         // Notifies also if a `Clone` panics after some values were received.
         let mut batch = ReadBatch { buffer: self, reader, cursor, received: 0 };
         let end = each!(&self.storage, kind => {
-            read_many(kind, cursor, access, into, limit, &mut evicted, &mut batch.received)
+            let _section = CriticalSection::enter();
+            let mut guard = kind.lock(cursor, access);
+            if stash.is_full() {
+                into.extend(unstash(&mut guard, stash));
+                return Ok(1);
+            }
+            read_many(kind, guard, into, limit, &mut evicted, &mut batch.received)
         });
         match (batch.received, end) {
             (0, ReadOutcome::Closed) => Err(TryRecvError::Closed),
@@ -610,19 +622,6 @@ impl<T: Clone> Buffer<T> {
         self.coordinator.wake_after_leave(self.state(), reader);
     }
 
-    /// Takes the value behind a reported lag out of the stash of the reader of `cursor`. `None` if
-    /// another thread took it meanwhile. The value and its count change under one lock of the
-    /// cursor.
-    pub(super) fn unstash(&self, cursor: &Cursor, stash: &Stash<T>) -> Option<T> {
-        let _section = CriticalSection::enter();
-        let mut guard = cursor.lock();
-        let value = stash.take();
-        if value.is_some() {
-            guard.unstash();
-        }
-        value
-    }
-
     /// Returns a stashed command to its mailbox, unless a newer one was accepted. Returns how many
     /// values are lost by it: one, or zero for a mailbox, which counts a replaced command itself.
     fn return_stashed(&self, cursor: &Cursor, value: T) -> u64 {
@@ -717,6 +716,18 @@ fn read_contended<T: Clone, K: Kind<T>>(
     (outcome, out)
 }
 
+/// Moves the value behind a reported lag out of the reader's stash, which is full. The value and its
+/// count change under one lock of the cursor.
+///
+/// Every read asks for it after it has locked the cursor and before it reads the storage, so that
+/// no thread receives a newer value first. `#[cold]`: few reads find one.
+#[cold]
+#[inline(never)]
+fn unstash<T>(guard: &mut CursorGuard<'_>, stash: &Stash<T>) -> Option<T> {
+    guard.unstash();
+    stash.take()
+}
+
 /// Whether a poll has spun for long, perhaps for another reader's `Clone`. Then it wakes its task,
 /// which must return [`Poll::Pending`] so that other tasks of its thread run first.
 pub(super) fn yield_if_long(spin: &Spin, cx: &Context<'_>) -> bool {
@@ -781,15 +792,12 @@ impl<T: Clone> Drop for ReadBatch<'_, T> {
 /// reader.
 fn read_many<T: Clone, K: Kind<T>>(
     kind: &K,
-    cursor: &Cursor,
-    access: Access,
+    mut guard: CursorGuard<'_>,
     into: &mut Vec<T>,
     limit: usize,
     evicted: &mut Vec<T>,
     received: &mut usize,
 ) -> ReadOutcome {
-    let _section = CriticalSection::enter();
-    let mut guard = kind.lock(cursor, access);
     guard.finish_previous();
     loop {
         let mut out = ReadResult::nth(*received as u64 + 1);

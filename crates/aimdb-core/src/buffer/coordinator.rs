@@ -12,8 +12,9 @@
 //! and the wake-ups, which run outside of it.
 //!
 //! The lock is taken under the lock of a queue's head, and never while a cursor is locked. Its
-//! holder takes no further lock and runs no user code: it loads cursors and the words of the
-//! storage. It waits for no `Clone`. Wakers are cloned before it, and woken and dropped after it.
+//! holder takes no further lock: it loads cursors and the words of the storage. The one user code
+//! it runs is [`Runtime::now`](crate::Runtime::now), which must not use the database. It waits for
+//! no `Clone`. Wakers are cloned before it, and woken and dropped after it.
 //!
 //! # Waking
 //!

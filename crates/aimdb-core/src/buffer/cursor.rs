@@ -47,7 +47,12 @@
 //! | [`Cursor::lock`] | `AcqRel` | the `Release` store in the drop of the [`CursorGuard`] before |
 //! | [`Cursor::next`] | `Acquire` | the same: a writer that sees a reader past a position sees its read finished |
 //! | [`Cursor::revalidate`] | `AcqRel` | [`Cursor::lock`]: the next read sees what the caller wrote before |
-//! | [`Cursor::snapshot`] | `Acquire` loads and fence | the `Release` fence and stores in `CursorGuard::change` and `empty_stash` |
+//! | [`Cursor::snapshot`] | `Acquire` loads and fence | the `Release` fence and stores in `CursorGuard::change` and `empty_stash`, and the drop of the guard |
+//!
+//! The store of the mark [`CHANGING`] is `Relaxed`, so a thread that loads the marked word has not
+//! synchronized with the read before. That is safe: only the writers of a queue act on a position,
+//! and a queue's cursor is marked only while its reader leaves, under the lock of the head, which
+//! those writers need too.
 
 use crate::sync::Arc;
 use crate::sync::atomic::{
@@ -98,7 +103,8 @@ struct CursorState {
     lagged: AtomicU64,
     /// The part of `lagged` that events have reported, or that reads without events have ignored.
     reported: AtomicU64,
-    /// The number that the buffer gave the value in the reader's stash; zero if the stash is empty.
+    /// A number for the value in the reader's stash, which no other value of the reader has; zero
+    /// if the stash is empty.
     stashed: AtomicU64,
     /// The reader has finished with all values before this position. Values from here up to the
     /// word's position are in progress. A position, not a count: a snapshot between the two stores
@@ -283,10 +289,9 @@ impl Cursor {
             // `Acquire`: if it sees the end of a change, the load of the stash sees that change.
             let after = state.word.load(Acquire);
             // The position, the mark and the stash are compared: emptying the stash is the one
-            // change of two fields at one position. Not seen is a value that is stashed between the
-            // last two loads under the number of the one before: only a mailbox numbers its
-            // commands. The lock bit changes no number, and the values of the read before may count
-            // as in progress or as finished.
+            // change of two fields at one position. A value stashed after that has another number.
+            // The lock bit changes no number, and the values of the read before may count as in
+            // progress or as finished.
             let stable = (word | after) & CHANGING == 0 && after / ONE == next;
             if stable && state.stashed.load(Relaxed) == number {
                 return snapshot;
@@ -372,13 +377,13 @@ impl CursorGuard<'_> {
         });
     }
 
-    /// Notes that the value of this read, which the buffer numbers `number`, is in the stash. The
-    /// read has advanced the position already. The value counts as neither delivered nor in
-    /// progress.
+    /// Notes that the value of this read is in the stash. `number` is the one that the buffer gave
+    /// it; zero stands for the position. The read has advanced the position already. The value
+    /// counts as neither delivered nor in progress.
     pub(super) fn stash(&mut self, number: u64) {
         self.change(|state, next| {
             state.finished.store(*next, Relaxed);
-            state.stashed.store(number, Relaxed);
+            state.stashed.store(if number == 0 { *next } else { number }, Relaxed);
         });
     }
 

@@ -137,7 +137,8 @@ pub(super) trait Kind<T: Clone>: BufferState {
     /// answer, so that the task must retry.
     ///
     /// A reader that changes the answer afterwards sees everything that the caller wrote before.
-    /// The default revalidates the reader's cursor, the word that its next read changes.
+    /// The default revalidates the reader's cursor, the word that its next read changes. A reader
+    /// that does not lock it ([`lock`](Self::lock)) is the task that waits.
     fn has_unread(&self, cursor: &Cursor) -> Option<bool> {
         // The position is current, because a read-modify-write read it. A head that is outdated
         // does no harm: an open record is not drained, and for a closed one the task retries.
@@ -188,9 +189,9 @@ pub(super) struct ReadResult<T> {
     pub(super) nth: u64,
     /// The value received. `None` before the read, and if there is none.
     pub(super) value: Option<T>,
-    /// The number that the buffer gave the value, not zero, because the cursor notes an empty stash
-    /// by zero. A mailbox numbers its commands, for their
-    /// [return](super::mailbox::Mailbox::give_back); in the other kinds it is one.
+    /// The number that the buffer gave the value. A mailbox numbers its commands from one, for their
+    /// [return](super::mailbox::Mailbox::give_back); in the other kinds it is zero, because the
+    /// position of the cursor numbers them.
     pub(super) number: u64,
     /// The original of a value whose last two readers cloned it at the same time, for the reader to
     /// drop once it holds no lock. Only a queue sets it.
@@ -201,7 +202,7 @@ impl<T> ReadResult<T> {
     /// An empty result, for the `nth` value of a read.
     #[inline(always)]
     pub(super) const fn nth(nth: u64) -> Self {
-        Self { nth, value: None, number: 1, evicted: None }
+        Self { nth, value: None, number: 0, evicted: None }
     }
 }
 
@@ -228,7 +229,8 @@ pub(super) enum ReadOutcome {
     Value,
     /// There is no value yet, and the record was open.
     Empty,
-    /// The record is closed and drained for this reader: no value will follow.
+    /// The record is closed and drained for this reader: no value will follow, except a command
+    /// that [returns](super::mailbox::Mailbox::give_back) to a mailbox.
     Closed,
 }
 

@@ -18,7 +18,8 @@
 //! # Reading
 //!
 //! A reader has a cursor, the position that it reads next. A read locks the cursor if other threads
-//! may use it, clones or moves the value at that position, and advances the cursor. A value is
+//! may use it, looks for a value behind a lag that was reported (the stash), and otherwise clones
+//! or moves the value at that position and advances the cursor. A value is
 //! *pending* until a read returns it. It is *in progress* from then until the same reader reads
 //! again. A shutdown reports values in progress as interrupted, unless the reader or its connector
 //! declares otherwise.
@@ -41,6 +42,10 @@
 //! writers that have their permit already, so that every accepted value precedes the mark: a reader
 //! that finds no value, then sees the mark, and again finds no value has received everything. The
 //! closer never waits for a reader.
+//!
+//! One command may follow [`Closed`](crate::Closed): in a shared mailbox, a taker that was told a
+//! lag has the command behind it. If that taker leaves without it, the command is pending again. A
+//! taker that asks once more receives it; otherwise the shutdown reports it as undelivered.
 //!
 //! # Waiting
 //!
@@ -73,7 +78,9 @@
 //! acquires what (3) released, the flag included, and (b) sees it. No third order exists, because
 //! all read-modify-writes of one word have one order. A writer that waits for room
 //! (`Cursor::revalidate`) and a task that waits for the drain (`Kind::has_unread`) follow the same
-//! protocol on the words that readers change.
+//! protocol on the words that readers change. A reader that has its cursor to itself in a ring or a
+//! latest record changes the word by a store: there only the task that reads waits for the drain, so
+//! the two do not race.
 //!
 //! # Locks
 //!
@@ -83,7 +90,7 @@
 //! | a cursor | the position of one reader | one read | `Clone` |
 //! | the claim of a slot | one value | one write or one read | `Clone` |
 //! | the stash of a reader | one value | one move | none |
-//! | the subscribers | readers, waiters, backlog | a few steps | none |
+//! | the subscribers | readers, waiters, backlog | a few steps | the runtime's clock |
 //!
 //! A thread takes them in this order and may skip some, with one exception: the lock of the
 //! subscribers is taken under the head of a queue or under no lock, never under a cursor, a claim
