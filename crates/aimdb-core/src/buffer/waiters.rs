@@ -342,8 +342,15 @@ impl WakeBatch {
     /// Wakes all wakers of the batch and empties it. The caller must hold no lock: a waker may poll
     /// its task at once, and the task may use the same record.
     fn wake_all(&mut self) {
-        for waker in self.wakers.drain(..) {
-            let outcome = Caught::by(|| waker.wake());
+        // `pop` takes the last one, and the first one is woken first.
+        self.wakers.reverse();
+        while !self.wakers.is_empty() {
+            // One catch for all of them: the likely case is that none panics.
+            let outcome = Caught::by(|| {
+                while let Some(waker) = self.wakers.pop() {
+                    waker.wake();
+                }
+            });
             // A second panic would end the process: the first one is enough.
             self.panic = self.panic.take().or(outcome.err());
         }
