@@ -341,16 +341,12 @@ impl<T: Clone> Buffer<T> {
             let _section = CriticalSection::enter();
             each!(&self.storage, kind => {
                 let mut guard = kind.lock(cursor, access);
-                if stash.is_full() {
-                    *into = unstash(&mut guard, stash);
-                    return ReadOutcome::Value;
-                }
-                if kind.try_read(&mut guard, &mut out) {
+                if !stash.is_full() && kind.try_read(&mut guard, &mut out) {
                     ReadOutcome::Value
                 } else {
                     // The guard moves there: the cursor stays locked between the two attempts.
                     let outcome;
-                    (outcome, out) = read_contended(kind, guard);
+                    (outcome, out) = read_contended(kind, guard, stash);
                     outcome
                 }
             })
@@ -698,7 +694,8 @@ impl<T: Clone> CancelWait for Buffer<T> {
     }
 }
 
-/// A read while there is no value, or values are lost, or other threads are active.
+/// A read while there is no value, or one in the stash, or values are lost, or other threads are
+/// active.
 ///
 /// It has a result of its own and takes the guard by value, so that the likely path lends neither
 /// to a function that is not inlined. A lag counts as reported, because the caller does not read
@@ -708,8 +705,13 @@ impl<T: Clone> CancelWait for Buffer<T> {
 fn read_contended<T: Clone, K: Kind<T>>(
     kind: &K,
     mut guard: CursorGuard<'_>,
+    stash: &Stash<T>,
 ) -> (ReadOutcome, ReadResult<T>) {
     let mut out = ReadResult::nth(1);
+    if stash.is_full() {
+        out.value = unstash(&mut guard, stash);
+        return (ReadOutcome::Value, out);
+    }
     guard.finish_previous();
     let outcome = kind.read(&mut guard, &mut out);
     guard.take_unreported();

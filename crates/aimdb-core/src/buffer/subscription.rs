@@ -513,7 +513,7 @@ impl<T: Clone> SubscribedReader<T> {
         self.buffer.try_read_event(self.id, &self.cursor, access, &self.stash)
     }
 
-    #[inline(always)]
+    #[cfg_attr(feature = "std", inline(always))]
     fn try_value(&self, access: Access) -> Result<T, TryRecvError> {
         let mut value = None;
         let outcome = self.buffer.try_read(self.id, &self.cursor, access, &self.stash, &mut value);
