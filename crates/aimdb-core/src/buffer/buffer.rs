@@ -9,13 +9,13 @@
 //! | [`Buffer::try_produce`], [`Buffer::try_produce_batch`] | the storage, with a write permit | readers |
 //! | [`Buffer::try_read`] and its relatives | the storage and a cursor, which it has locked | writers, tasks that wait for the drain, other threads of the reader |
 //! | [`Buffer::enter`] | the subscribers, under their lock; a queue's head is locked too | – |
-//! | [`Buffer::leave`] | the same | writers, threads that wait through the reader |
+//! | [`Buffer::leave`] | the same, and the cells of a queue or the slot of a mailbox | writers, threads that wait through the reader, takers |
 //! | [`Buffer::close`] | the storage's mark | all |
 //!
 //! # Likely and unlikely paths
 //!
-//! The first attempt of each operation is inlined into the caller: one writer and readers that keep
-//! up need no more. Other active threads, a full queue, lost values and a closed record are handled
+//! With std the first attempt to produce or to read one value is inlined into the caller: one writer
+//! and readers that keep up need no more. Without std it is not, to keep the program small. Other active threads, a full queue, lost values and a closed record are handled
 //! by `#[cold]` functions that are not inlined ([`Buffer::try_produce_contended`],
 //! [`read_contended`]), so that they cost the likely path neither registers nor instruction cache.
 //!
@@ -29,7 +29,8 @@
 //!
 //! Each `poll_*` repeats three steps: attempt, register the waker, check again. If the check fails
 //! because another thread is active, the poll spins and attempts again; after a long spin it yields
-//! ([`yield_if_long`]). A poll that returns `Pending` has received no value, and the values that it
+//! ([`yield_if_long`]). The attempt itself may wait for another thread's `Clone` of the same value
+//! or under the same cursor. A poll that returns `Pending` has received no value, and the values that it
 //! did not accept are with its caller, which may therefore drop its future at any time, if it
 //! cancels the wait.
 
@@ -62,7 +63,7 @@ use crate::wait::CancelWait;
 const STAMP_EVERY: u64 = 64;
 
 /// The storage of one of the four kinds. An enum and no trait object, so that each operation is
-/// compiled for each kind and the first attempt is inlined.
+/// compiled for each kind, and with std the first attempt is inlined.
 enum Storage<T> {
     Ring(Ring<T>),
     Queue(Queue<T>),
@@ -400,13 +401,13 @@ impl<T: Clone> Buffer<T> {
                 (outcome, missed)
             })
         };
+        // Notifies at the end, also if a waker panics before.
+        let received = usize::from(outcome == ReadOutcome::Value);
+        let _batch = ReadBatch { buffer: self, reader, cursor, received };
         // The position has advanced, so the storage no longer shows the value to threads that check
         // it.
         if missed > 0 && cursor.is_shared() {
             self.coordinator.wake_all_of(reader);
-        }
-        if outcome == ReadOutcome::Value {
-            self.notify_after_read(reader, cursor, 1);
         }
         match (outcome, out.value) {
             (ReadOutcome::Value, Some(value)) => Ok(Event::Value(value)),
@@ -600,7 +601,12 @@ impl<T: Clone> Buffer<T> {
     /// it; the reader leaves the subscribers, so that writers no longer wait for it; the waiters
     /// are woken; the values that only this reader had not received are dropped.
     pub(super) fn leave(&self, reader: usize, cursor: &Cursor, stashed: Option<T>) {
-        let lost = stashed.map_or(0, |value| self.return_stashed(cursor, value));
+        let had_stashed = stashed.is_some();
+        // Dropped last, as the values of a queue: a `Drop` that panics leaves no reader behind.
+        let discarded = stashed.and_then(|value| self.return_stashed(cursor, value));
+        let is_mailbox = matches!(self.storage, Storage::Mailbox(_));
+        // A mailbox counts a replaced command itself.
+        let lost = u64::from(discarded.is_some() && !is_mailbox);
         let remove = |unread| {
             self.coordinator.subscribers(|subscribers| subscribers.leave(reader, unread + lost));
         };
@@ -615,24 +621,23 @@ impl<T: Clone> Buffer<T> {
                 Vec::new()
             }
         };
+        // Last, as both wake: a waker that panics leaves no reader behind either.
+        if had_stashed && is_mailbox && discarded.is_none() {
+            // The command is pending again: a taker that found nothing meanwhile may be asleep.
+            self.coordinator.wake_readers(self.produced());
+        }
         self.coordinator.wake_after_leave(self.state(), reader);
     }
 
-    /// Returns a stashed command to its mailbox, unless a newer one was accepted. Returns how many
-    /// values are lost by it: one, or zero for a mailbox, which counts a replaced command itself.
-    fn return_stashed(&self, cursor: &Cursor, value: T) -> u64 {
-        let section = CriticalSection::enter();
+    /// Returns a stashed command to its mailbox, unless a newer one was accepted. Returns a value
+    /// that no reader receives, for the caller to drop.
+    fn return_stashed(&self, cursor: &Cursor, value: T) -> Option<T> {
+        let _section = CriticalSection::enter();
         let number = cursor.lock().discard_stash();
-        let Storage::Mailbox(mailbox) = &self.storage else { return 1 };
-        let replaced = mailbox.give_back(value, number);
-        let produced = mailbox.produced();
-        section.exit();
-        // The command is pending again: a taker that found nothing meanwhile may be asleep.
-        if replaced.is_none() {
-            self.coordinator.wake_readers(produced);
+        match &self.storage {
+            Storage::Mailbox(mailbox) => mailbox.give_back(value, number),
+            _ => Some(value),
         }
-        drop(replaced);
-        0
     }
 
     // Closing and observing.
@@ -713,9 +718,18 @@ fn read_contended<T: Clone, K: Kind<T>>(
         return (ReadOutcome::Value, out);
     }
     guard.finish_previous();
-    let outcome = kind.read(&mut guard, &mut out);
-    guard.take_unreported();
+    let outcome = kind.read(LagReported(&mut guard).0, &mut out);
     (outcome, out)
+}
+
+/// A read of values: a lag before them counts as reported, also if a `Clone` panics. A later event
+/// must not report it.
+struct LagReported<'g, 'c>(&'g mut CursorGuard<'c>);
+
+impl Drop for LagReported<'_, '_> {
+    fn drop(&mut self) {
+        self.0.take_unreported();
+    }
 }
 
 /// Moves the value behind a reported lag out of the reader's stash, which is full. The value and its
@@ -803,9 +817,7 @@ fn read_many<T: Clone, K: Kind<T>>(
     guard.finish_previous();
     loop {
         let mut out = ReadResult::nth(*received as u64 + 1);
-        let outcome = kind.read(&mut guard, &mut out);
-        // This read reports no lag, and a later event must not report it either.
-        guard.take_unreported();
+        let outcome = kind.read(LagReported(&mut guard).0, &mut out);
         into.extend(out.value);
         evicted.extend(out.evicted);
         *received += usize::from(outcome == ReadOutcome::Value);

@@ -9,7 +9,6 @@
 //! # The life of a position
 //!
 //! ```text
-//!                          advance                    finish, the next read
 //!   pending (at or above `next`)
 //!      ├─ advance ─────────────────▶ in progress ── finish, the next read ─▶ finished
 //!      ├─ advance, then stash ─────▶ stashed ── unstash ───────────────────▶ in progress
@@ -37,7 +36,8 @@
 //! which runs no user code. No thread takes the lock of the subscribers while it has locked a
 //! cursor, because the holder of that lock waits for such changes.
 //!
-//! A reader with [`Access::Exclusive`] skips the lock bit unless the writers wait for readers: no
+//! A reader with [`Access::Exclusive`] skips the lock bit in a kind that is not
+//! [gated](super::kind::Kind::GATED): no
 //! other thread would lock the cursor, and each read saves a compare-and-swap.
 //!
 //! # Orderings
@@ -308,7 +308,7 @@ impl Cursor {
 pub(super) struct CursorGuard<'c> {
     state: &'c CursorState,
     /// The position read next, as the drop stores it. The word keeps the old one until then, or
-    /// until [`change`](Self::change) stores it.
+    /// until [`publish`](Self::publish) stores it.
     next: u64,
 }
 
@@ -346,6 +346,15 @@ impl CursorGuard<'_> {
             self.state.finished.store(self.next, Relaxed);
         }
         self.next += 1;
+    }
+
+    /// Stores the position, while the cursor stays locked: measurements see it at once.
+    #[inline(always)]
+    pub(super) fn publish(&mut self) {
+        // `Relaxed`: while the cursor is locked, only this thread changes the word.
+        let locked = self.state.word.load(Relaxed) & LOCKED;
+        // `Release`, as in the drop of the guard.
+        self.state.word.store((self.next * ONE) | locked, Release);
     }
 
     /// Skips `unread` values that the reader leaves behind: a queue's reader that leaves. They do
@@ -388,10 +397,9 @@ impl CursorGuard<'_> {
     }
 
     /// Notes that the reader receives the value of the stash, which is in progress from now on.
-    /// Returns the value's number. The caller stores or takes the value under the same lock of the
-    /// cursor.
-    pub(super) fn unstash(&mut self) -> u64 {
-        self.empty_stash(|state, next| state.finished.store(next - 1, Relaxed))
+    /// The caller takes the value under the same lock of the cursor.
+    pub(super) fn unstash(&mut self) {
+        self.empty_stash(|state, next| state.finished.store(next - 1, Relaxed));
     }
 
     /// Notes that the value of the stash is not delivered: its reader leaves. Returns the value's
@@ -433,15 +441,14 @@ impl CursorGuard<'_> {
     /// cursor that was locked without it ([`Cursor::lock_unshared`]) does not acquire one.
     fn change(&mut self, change: impl FnOnce(&CursorState, &mut u64)) {
         let state = self.state;
-        // `Relaxed`, both loads: while the cursor is locked, only this thread changes the word.
-        let locked = state.word.load(Relaxed) & LOCKED;
+        // `Relaxed`: while the cursor is locked, only this thread changes the word.
         state.word.store(state.word.load(Relaxed) | CHANGING, Relaxed);
         // Pairs with the `Acquire` fence in `snapshot`: a thread that sees one of the stores below
         // sees the mark.
         fence(Release);
         change(state, &mut self.next);
         // Pairs with the `Acquire` load of the word in `snapshot`.
-        state.word.store((self.next * ONE) | locked, Release);
+        self.publish();
     }
 
     /// The lost values that no event has reported. They count as reported from now on. A read

@@ -80,8 +80,10 @@ pub(crate) trait BufferState {
 /// the value stays, and the cursor stays at its position, with the lag before it counted. `Drop` of
 /// a value runs in no method.
 pub(super) trait Kind<T: Clone>: BufferState {
-    /// Writers wait for readers, so writers read cursors. Then every read locks its cursor by the
-    /// lock bit: the writer must see a read finished before it reuses the cell.
+    /// Writers wait for readers, so writers load cursors. Then every read locks its cursor by the
+    /// lock bit: that read-modify-write is the one that [`Cursor::revalidate`] of a writer about to
+    /// sleep pairs with, and [`latest`](super::queue::Queue::latest) locks the cursor of another
+    /// reader.
     const GATED: bool = false;
 
     /// The right to write the next value.
@@ -93,8 +95,8 @@ pub(super) trait Kind<T: Clone>: BufferState {
     /// certainly is room. `None` says only that [`reserve`](Self::reserve) must decide.
     ///
     /// This and [`try_read`](Self::try_read) are the cost of a value. Everything rarer is in
-    /// [`reserve`](Self::reserve) and [`read`](Self::read), which the buffer calls from `#[cold]`
-    /// functions.
+    /// [`reserve`](Self::reserve) and [`read`](Self::read), which the path of a single value calls
+    /// from `#[cold]` functions only.
     fn try_reserve(&self) -> Option<Self::Permit<'_>>;
 
     /// Reserves the next position. Waits for other writers that are active, never for room.
@@ -220,6 +222,9 @@ pub(super) fn read_clone<T: Clone>(
     // After the `Clone`: a value whose `Clone` panicked was not received.
     claim.mark_read();
     guard.advance(out.nth);
+    // Before the claim is dropped, which lets a writer overwrite the value: for a measurement the
+    // value would be lost and not received.
+    guard.publish();
 }
 
 /// How a read ended.

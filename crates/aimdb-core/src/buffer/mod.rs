@@ -5,7 +5,7 @@
 //! | [`SpmcRing`](crate::BufferCfg::SpmcRing) | the last `capacity` values, exactly | loses the oldest, learns how many | receives values produced after it subscribed | each sees all | never waits |
 //! | [`SpmcQueue`](crate::BufferCfg::SpmcQueue) | every value until every reader has it | holds the producer back | receives values produced after it subscribed | each sees all | waits for room |
 //! | [`SingleLatest`](crate::BufferCfg::SingleLatest) | the current value | skips to the newest | sees the current value at once | each sees the newest | never waits |
-//! | [`Mailbox`](crate::BufferCfg::Mailbox) | one pending command, newest wins | – | takes what is pending | one taker unless [`shared`](crate::Registrar::shared); each value is taken once | never waits |
+//! | [`Mailbox`](crate::BufferCfg::Mailbox) | one pending command, newest wins | misses replaced commands, learns how many | takes what is pending | one taker unless [`shared`](crate::Registrar::shared); each value is taken once | never waits |
 //!
 //! # Writing
 //!
@@ -17,8 +17,8 @@
 //!
 //! # Reading
 //!
-//! A reader has a cursor, the position that it reads next. A read locks the cursor if other threads
-//! may use it, looks for a value behind a lag that was reported (the stash), and otherwise clones
+//! A reader has a cursor, the position that it reads next. A read locks the cursor, in a queue
+//! or if other threads may read through it, looks for a value behind a lag that was reported (the stash), and otherwise clones
 //! or moves the value at that position and advances the cursor. A value is
 //! *pending* until a read returns it. It is *in progress* from then until the same reader reads
 //! again. A shutdown reports values in progress as interrupted, unless the reader or its connector
@@ -29,7 +29,8 @@
 //! A reader of a ring or a latest record that falls behind continues with the oldest value that is
 //! still held. [`Reader::recv`](crate::Reader::recv) skips the lost values silently and never ends
 //! because of them. [`Reader::next_event`](crate::Reader::next_event) reports how many were lost,
-//! in order. [`Reader::lagged`](crate::Reader::lagged) is the exact total at any time.
+//! in order. A taker of a mailbox learns in the same way how many commands were replaced before the
+//! one that it takes. [`Reader::lagged`](crate::Reader::lagged) is the exact total at any time.
 //!
 //! # Closing
 //!
@@ -59,8 +60,8 @@
 //! `Subscribers::register_reader`, `WaitList::register`.
 //!
 //! A reader that moves a value takes the lock of that FIFO only if a flag shows that a waiter is
-//! registered. A writer takes it also if there is no reader, and at every 64th value, to note the
-//! time. The race between a writer and a reader that is about to sleep:
+//! registered, and if it reports a lag while other threads share it. A writer takes it also if there
+//! is no reader or the queue looks full, and at every 64th value, to note the time. The race between a writer and a reader that is about to sleep:
 //!
 //! ```text
 //!   reader (poll)                                       writer (try_produce)
@@ -117,7 +118,9 @@
 //! hold an `Arc`. A `Clone` that panics leaves the value in place and the record usable as before.
 //! A `Clone` that uses its own record may wait for itself.
 //!
-//! `Drop` and wakers run while no lock is held. Without std a value is read inside a critical
+//! `Drop` and wakers run while no lock is held. A panic of theirs is resumed once the operation is
+//! complete and all waiters are woken. It ends the call without a result: a value that the call
+//! has received counts as delivered, and is dropped. Without std a value is read inside a critical
 //! section, its `Clone` included.
 //!
 //! # How to read this module

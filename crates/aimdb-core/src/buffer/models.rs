@@ -17,7 +17,7 @@
 //! A model has two or three threads with a few operations each, because the number of interleavings
 //! grows exponentially. Buffers are as small as the race permits: one slot where values must meet,
 //! two where a wrong index must show. The largest models explore two preemptions instead of three,
-//! because three would take too long.
+//! and one of them one, because more would take too long.
 //!
 //! # Which models cover which pair of words
 //!

@@ -13,9 +13,10 @@
 //!
 //! Two records of the same fact exist: the flag and the value here, and the number of the value in
 //! the reader's [`Cursor`](super::cursor::Cursor), which metrics read. Both change while the cursor
-//! is locked, so they agree for every thread that has locked it. Only the drop of the reader, which
-//! has both exclusively, changes them without. A thread that has locked neither may see the value
-//! in the stash and, for a moment, as still pending in the storage; never in none of the two.
+//! is locked, so they agree for every thread that has locked it. Only the drop of the reader
+//! takes the value without, and locks the cursor to clear the number. A thread that has locked neither may, for
+//! a moment, see the value in the stash and as pending in the storage too, or, in a mailbox, in none
+//! of the two.
 
 use crate::sync::Lock;
 use crate::sync::atomic::{
@@ -64,9 +65,6 @@ impl<T> Stash<T> {
 
     /// Moves the value out; `None` if there is none. The caller must have locked the cursor, or be
     /// the drop of the reader.
-    ///
-    /// `#[cold]`: keeps the lock out of the code of `try_value`, which is inlined into its callers.
-    #[cold]
     pub(super) fn take(&self) -> Option<T> {
         self.value.with(|stashed| {
             // Pairs with the `Acquire` load in `is_full`.
