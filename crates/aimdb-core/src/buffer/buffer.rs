@@ -241,37 +241,54 @@ impl<T: Clone> Buffer<T> {
     ///
     /// A caller that polls no more must call [`cancel_write_wait`](Self::cancel_write_wait). The
     /// value is either accepted or in `value`.
-    #[inline]
+    #[cfg_attr(feature = "std", inline(always))]
     pub(crate) fn poll_produce(
         &self,
         value: &mut Option<T>,
         ticket: &mut WaitTicket,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Closed>> {
-        let mut spin = Spin::new();
-        loop {
-            let Some(offered) = value.take() else { return Poll::Ready(Ok(())) };
-            let outcome = match self.try_produce(offered) {
-                Ok(()) => Ok(()),
-                Err(TryProduceError::Closed(back)) => {
-                    *value = Some(back);
-                    Err(Closed)
-                }
-                Err(TryProduceError::Full(back)) => {
-                    *value = Some(back);
-                    // Registers first and checks for room afterwards: a reader that makes room
-                    // after the check sees the flag.
-                    if self.register_writer(ticket, cx.waker()) || yield_if_long(&spin, cx) {
-                        return Poll::Pending;
-                    }
-                    spin.wait();
-                    continue;
-                }
-            };
-            // After an error too: the caller polls no more, and its ticket must leave the list.
+        let Some(offered) = value.take() else { return Poll::Ready(Ok(())) };
+        let Err(refused) = self.try_produce(offered) else {
             self.cancel_write_wait(ticket);
-            return Poll::Ready(outcome);
-        }
+            return Poll::Ready(Ok(()));
+        };
+        self.poll_produce_refused(refused, value, ticket, cx)
+    }
+
+    /// [`poll_produce`](Self::poll_produce) after its first attempt was refused.
+    #[cold]
+    fn poll_produce_refused(
+        &self,
+        mut refused: TryProduceError<T>,
+        value: &mut Option<T>,
+        ticket: &mut WaitTicket,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Closed>> {
+        let mut spin = Spin::new();
+        let outcome = loop {
+            let offered = match refused {
+                TryProduceError::Closed(back) => {
+                    *value = Some(back);
+                    break Err(Closed);
+                }
+                TryProduceError::Full(back) => back,
+            };
+            // Registers first and checks for room afterwards: a reader that makes room after the
+            // check sees the flag.
+            if self.register_writer(ticket, cx.waker()) || yield_if_long(&spin, cx) {
+                *value = Some(offered);
+                return Poll::Pending;
+            }
+            spin.wait();
+            match self.try_produce(offered) {
+                Ok(()) => break Ok(()),
+                Err(again) => refused = again,
+            }
+        };
+        // After an error too: the caller polls no more, and its ticket must leave the list.
+        self.cancel_write_wait(ticket);
+        Poll::Ready(outcome)
     }
 
     /// Accepts all values of `batch`, in order, or waits for room. The values not accepted stay in
