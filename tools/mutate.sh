@@ -7,6 +7,7 @@
 # RUN is a function or command that is called with the copy's folder; a mutation is caught if RUN fails. The script that
 # sources this defines `caught_by`, which reads RUN's output and prints the names of the tests that failed. If no test
 # program began, the mutation is not caught: RUN must build without a time limit.
+# MUTATIONS_PART=1 or 2 runs every other mutation only.
 # Mode `check` builds nothing and copies nothing: it only verifies that each FROM is in its FILE exactly once.
 
 begin_mutations() {
@@ -27,6 +28,7 @@ mutate_file() {
   local run=$1 what=$2 file="$copy/$3" from=$4 to=$5 out problem verdict status=0
   [[ $what == *"$only"* ]] || return 0
   places=$((places + 1))
+  [ -z "${MUTATIONS_PART:-}" ] || [ $((places % 2)) = $((MUTATIONS_PART % 2)) ] || return 0
   if ! problem=$(is_there_once "$file" "$from"); then
     printf 'cannot mutate: %s (%s): %s:\n%s\n' "$what" "$3" "$problem" "$from" >&2
     misplaced=$((misplaced + 1))

@@ -1,7 +1,11 @@
 //! The counters of a database, as plain data.
 //!
 //! The engine always counts. [`AimDb::metrics`](crate::AimDb::metrics) returns a [`Metrics`]: a snapshot of every
-//! record, reader and link. Counters start at zero when the database is built, only grow, and are never reset.
+//! record, reader and link. Counters start at zero when the database is built, only grow, and are never reset. The
+//! numbers of one moment rise and fall: `depth`, `pending`, `blocked`, and whether a link is connected.
+//!
+//! A reader has the name of its stage; a transform's is `record/stage`, because its stage belongs to another record. All
+//! readers outside of the graph are named `outside`, so that the name occurs once for each of them.
 
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -8,9 +8,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use aimdb_core::BufferCfg;
+use aimdb_core::{BufferCfg, Event};
 use aimdb_testing::{Counted, InstanceCounter};
 use common::*;
+
+const RING_OF_ONE: BufferCfg = BufferCfg::SpmcRing { capacity: 1 };
 
 #[test]
 fn waiting_readers_are_woken_though_the_clone_for_one_of_them_panics() {
@@ -92,7 +94,7 @@ fn a_batch_is_accepted_though_the_drop_of_an_overwritten_value_panics() {
 
 #[test]
 fn a_reader_is_woken_for_a_value_though_the_drop_of_the_one_before_panics() {
-    for cfg in [BufferCfg::SpmcRing { capacity: 1 }, LATEST] {
+    for cfg in [RING_OF_ONE, LATEST] {
         let instances = InstanceCounter::new();
         let (_db, producer, consumer) = open::<Counted>(cfg);
         let subscription = consumer.subscription().unwrap().into_shared();
@@ -104,6 +106,47 @@ fn a_reader_is_woken_for_a_value_though_the_drop_of_the_one_before_panics() {
         assert!(panics(|| producer.try_produce(instances.value(1))), "{cfg}");
         assert_eq!(take_wakes([&waiter]), [1], "{cfg}");
         assert!(matches!(waiter.read(&subscription), Poll::Ready(Ok(value)) if value.number == 1));
+    }
+}
+
+#[test]
+fn a_reader_leaves_though_the_drop_of_the_value_behind_its_lag_panics() {
+    for cfg in [RING_OF_ONE, LATEST, MAILBOX] {
+        let instances = InstanceCounter::new();
+        let (db, producer, consumer) = open::<Counted>(cfg);
+        let mut reader = consumer.subscribe().unwrap();
+        (0..2).for_each(|number| assert!(producer.try_produce(instances.value(number)).is_ok()));
+        let lag = pin!(reader.next_event()).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(lag, Poll::Ready(Ok(Event::Lagged(1)))), "{cfg}");
+        // Also the command in a mailbox: a newer one replaces it.
+        assert!(producer.try_produce(instances.value(2)).is_ok());
+        instances.panic_in_drop(1);
+        assert!(panics(|| drop(reader)), "{cfg}");
+        assert_eq!(db.metrics().record("record").unwrap().readers, [], "{cfg}");
+        drop((db, producer, consumer));
+        assert_eq!(instances.alive(), 0, "{cfg}");
+    }
+}
+
+#[test]
+fn a_lag_before_a_clone_that_panicked_is_not_reported_by_a_later_event() {
+    for (cfg, many) in [RING_OF_ONE, LATEST].into_iter().flat_map(|cfg| [(cfg, false), (cfg, true)])
+    {
+        let instances = InstanceCounter::new();
+        let (_db, producer, consumer) = open::<Counted>(cfg);
+        let mut subscription = consumer.subscription().unwrap();
+        let mut values = Vec::new();
+        (0..2).for_each(|number| assert!(producer.try_produce(instances.value(number)).is_ok()));
+        instances.panic_in_clone(1);
+        assert!(panics(|| match many {
+            true => subscription.try_many(&mut values, 2).map(|_| ()),
+            false => subscription.try_value().map(|_| ()),
+        }));
+        assert_eq!(subscription.try_value().unwrap().number, 1, "{cfg}");
+        assert!(producer.try_produce(instances.value(2)).is_ok());
+        let event = subscription.try_event();
+        assert!(matches!(event, Ok(Event::Value(value)) if value.number == 2), "{cfg}");
+        assert_eq!(subscription.lagged(), 1, "{cfg}");
     }
 }
 

@@ -9,13 +9,13 @@
 //! | [`Buffer::try_produce`], [`Buffer::try_produce_batch`] | the storage, with a write permit | readers |
 //! | [`Buffer::try_read`] and its relatives | the storage and a cursor, which it has locked | writers, tasks that wait for the drain, other threads of the reader |
 //! | [`Buffer::enter`] | the subscribers, under their lock; a queue's head is locked too | – |
-//! | [`Buffer::leave`] | the same | writers, threads that wait through the reader |
+//! | [`Buffer::leave`] | the same, and the cells of a queue or the slot of a mailbox | writers, threads that wait through the reader, takers |
 //! | [`Buffer::close`] | the storage's mark | all |
 //!
 //! # Likely and unlikely paths
 //!
-//! The first attempt of each operation is inlined into the caller: one writer and readers that keep
-//! up need no more. Other active threads, a full queue, lost values and a closed record are handled
+//! With std the first attempt to produce or to read one value is inlined into the caller: one writer
+//! and readers that keep up need no more. Without std it is not, to keep the program small. Other active threads, a full queue, lost values and a closed record are handled
 //! by `#[cold]` functions that are not inlined ([`Buffer::try_produce_contended`],
 //! [`read_contended`]), so that they cost the likely path neither registers nor instruction cache.
 //!
@@ -29,7 +29,8 @@
 //!
 //! Each `poll_*` repeats three steps: attempt, register the waker, check again. If the check fails
 //! because another thread is active, the poll spins and attempts again; after a long spin it yields
-//! ([`yield_if_long`]). A poll that returns `Pending` has received no value, and the values that it
+//! ([`yield_if_long`]). The attempt itself may wait for another thread's `Clone` of the same value
+//! or under the same cursor. A poll that returns `Pending` has received no value, and the values that it
 //! did not accept are with its caller, which may therefore drop its future at any time, if it
 //! cancels the wait.
 
@@ -65,7 +66,7 @@ use crate::wait::CancelWait;
 const STAMP_EVERY: u64 = 64;
 
 /// The storage of one of the four kinds. An enum and no trait object, so that each operation is
-/// compiled for each kind and the first attempt is inlined.
+/// compiled for each kind, and with std the first attempt is inlined.
 enum Storage<T> {
     Ring(Ring<T>),
     Queue(Queue<T>),
@@ -243,37 +244,54 @@ impl<T: Clone> Buffer<T> {
     ///
     /// A caller that polls no more must call [`cancel_write_wait`](Self::cancel_write_wait). The
     /// value is either accepted or in `value`.
-    #[inline]
+    #[cfg_attr(feature = "std", inline(always))]
     pub(crate) fn poll_produce(
         &self,
         value: &mut Option<T>,
         ticket: &mut WaitTicket,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Closed>> {
-        let mut spin = Spin::new();
-        loop {
-            let Some(offered) = value.take() else { return Poll::Ready(Ok(())) };
-            let outcome = match self.try_produce(offered) {
-                Ok(()) => Ok(()),
-                Err(TryProduceError::Closed(back)) => {
-                    *value = Some(back);
-                    Err(Closed)
-                }
-                Err(TryProduceError::Full(back)) => {
-                    *value = Some(back);
-                    // Registers first and checks for room afterwards: a reader that makes room
-                    // after the check sees the flag.
-                    if self.register_writer(ticket, cx.waker()) || yield_if_long(&spin, cx) {
-                        return Poll::Pending;
-                    }
-                    spin.wait();
-                    continue;
-                }
-            };
-            // After an error too: the caller polls no more, and its ticket must leave the list.
+        let Some(offered) = value.take() else { return Poll::Ready(Ok(())) };
+        let Err(refused) = self.try_produce(offered) else {
             self.cancel_write_wait(ticket);
-            return Poll::Ready(outcome);
-        }
+            return Poll::Ready(Ok(()));
+        };
+        self.poll_produce_refused(refused, value, ticket, cx)
+    }
+
+    /// [`poll_produce`](Self::poll_produce) after its first attempt was refused.
+    #[cold]
+    fn poll_produce_refused(
+        &self,
+        mut refused: TryProduceError<T>,
+        value: &mut Option<T>,
+        ticket: &mut WaitTicket,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Closed>> {
+        let mut spin = Spin::new();
+        let outcome = loop {
+            let offered = match refused {
+                TryProduceError::Closed(back) => {
+                    *value = Some(back);
+                    break Err(Closed);
+                }
+                TryProduceError::Full(back) => back,
+            };
+            // Registers first and checks for room afterwards: a reader that makes room after the
+            // check sees the flag.
+            if self.register_writer(ticket, cx.waker()) || yield_if_long(&spin, cx) {
+                *value = Some(offered);
+                return Poll::Pending;
+            }
+            spin.wait();
+            match self.try_produce(offered) {
+                Ok(()) => break Ok(()),
+                Err(again) => refused = again,
+            }
+        };
+        // After an error too: the caller polls no more, and its ticket must leave the list.
+        self.cancel_write_wait(ticket);
+        Poll::Ready(outcome)
     }
 
     /// Accepts all values of `batch`, in order, or waits for room. The values not accepted stay in
@@ -324,8 +342,8 @@ impl<T: Clone> Buffer<T> {
 
     // Reading.
 
-    /// Reads the next value for the reader of `cursor` into `into`. Lost values are counted and
-    /// skipped.
+    /// Reads the next value for the reader of `cursor` into `into`: the one in its `stash`, or the
+    /// next one of the storage. Lost values are counted and skipped.
     ///
     /// `reader` is the id of the reader's entry. `access` must be [`Access::Shared`] if another
     /// thread may read through the cursor. The value is present if and only if the outcome is
@@ -336,6 +354,7 @@ impl<T: Clone> Buffer<T> {
         reader: usize,
         cursor: &Cursor,
         access: Access,
+        stash: &Stash<T>,
         into: &mut Option<T>,
     ) -> ReadOutcome {
         let mut out = ReadResult::nth(1);
@@ -343,12 +362,12 @@ impl<T: Clone> Buffer<T> {
             let _section = CriticalSection::enter();
             each!(&self.storage, kind => {
                 let mut guard = kind.lock(cursor, access);
-                if kind.try_read(&mut guard, &mut out) {
+                if !stash.is_full() && kind.try_read(&mut guard, &mut out) {
                     ReadOutcome::Value
                 } else {
                     // The guard moves there: the cursor stays locked between the two attempts.
                     let outcome;
-                    (outcome, out) = read_contended(kind, guard);
+                    (outcome, out) = read_contended(kind, guard, stash);
                     outcome
                 }
             })
@@ -372,8 +391,8 @@ impl<T: Clone> Buffer<T> {
     ///   no value      –                Empty or Closed   –
     /// ```
     ///
-    /// Threads that share the reader wait for a value, and the stashed one is their next: all of
-    /// them are woken, because a check before they registered may have seen an empty stash.
+    /// Threads that share the reader wait for a value, and the stashed one is their next. All of
+    /// them are woken: of several, the first that is woken may be about to cancel its wait.
     pub(super) fn try_read_event(
         &self,
         reader: usize,
@@ -386,30 +405,34 @@ impl<T: Clone> Buffer<T> {
             let _section = CriticalSection::enter();
             each!(&self.storage, kind => {
                 let mut guard = kind.lock(cursor, access);
-                // Another thread stashed a value since this one checked. That value is next.
-                if let Some(value) = stash.take() {
-                    guard.unstash();
-                    drop(guard);
-                    return self.keep_unstashed(cursor, value).map(Event::Value).ok_or(TryRecvError::Closed);
+                if stash.is_full() {
+                    out.value = unstash(&mut guard, stash);
+                    (ReadOutcome::Value, 0)
+                } else {
+                    guard.finish_previous();
+                    let outcome = kind.read(&mut guard, &mut out);
+                    // After the read: a `Clone` that panics leaves its lag to the next event.
+                    let received = outcome == ReadOutcome::Value;
+                    let missed = if received { guard.take_unreported() } else { 0 };
+                    if missed > 0 {
+                        // In this order: the value is in the stash before the position shows that
+                        // it is no longer in the storage.
+                        stash.put(out.value.take());
+                        guard.stash(out.number);
+                    }
+                    (outcome, missed)
                 }
-                guard.finish_previous();
-                let outcome = kind.read(&mut guard, &mut out);
-                // After the read: a `Clone` that panics leaves its lag to the next event.
-                let received = outcome == ReadOutcome::Value;
-                let missed = if received { guard.take_unreported() } else { 0 };
-                if missed > 0 {
-                    guard.stash(out.number);
-                    stash.put(out.value.take());
-                }
-                (outcome, missed)
             })
         };
+        // Notifies at the end, also if a waker panics before.
+        let received = usize::from(outcome == ReadOutcome::Value);
+        let mut batch = ReadBatch { buffer: self, reader, cursor, received };
         // The position has advanced, so the storage no longer shows the value to threads that check
         // it.
         if missed > 0 && cursor.is_shared() {
             self.coordinator.wake_all_of(reader);
         }
-        if outcome == ReadOutcome::Value && !self.notify_after_read(reader, cursor, 1) {
+        if !batch.notify() {
             return Err(TryRecvError::Closed);
         }
         match (outcome, out.value) {
@@ -421,7 +444,7 @@ impl<T: Clone> Buffer<T> {
     }
 
     /// Reads up to `limit` values for the reader of `cursor`, appends them to `into` and returns
-    /// how many.
+    /// how many. A value in its `stash` is returned alone, because the others are newer.
     ///
     /// All values are read under one lock of the cursor, and the waiters are notified once. If a
     /// `Clone` panics, the values received before it are in `into`.
@@ -434,6 +457,7 @@ impl<T: Clone> Buffer<T> {
         reader: usize,
         cursor: &Cursor,
         access: Access,
+        stash: &Stash<T>,
         into: &mut Vec<T>,
         limit: usize,
     ) -> Result<usize, TryRecvError> {
@@ -443,7 +467,15 @@ impl<T: Clone> Buffer<T> {
         let before = into.len();
         let mut batch = ReadBatch { buffer: self, reader, cursor, received: 0 };
         let end = each!(&self.storage, kind => {
-            read_many(kind, cursor, access, into, limit, &mut evicted, &mut batch.received)
+            let _section = CriticalSection::enter();
+            let mut guard = kind.lock(cursor, access);
+            if stash.is_full() {
+                into.extend(unstash(&mut guard, stash));
+                batch.received = 1;
+                ReadOutcome::Value
+            } else {
+                read_many(kind, guard, into, limit, &mut evicted, &mut batch.received)
+            }
         });
         match (batch.received, end) {
             (0, ReadOutcome::Closed) => Err(TryRecvError::Closed),
@@ -474,13 +506,6 @@ impl<T: Clone> Buffer<T> {
             return !self.coordinator.refuses_values(cursor, received);
         }
         true
-    }
-
-    /// The value that was in the stash of the reader of `cursor`, if the reader may keep it.
-    fn keep_unstashed(&self, cursor: &Cursor, value: T) -> Option<T> {
-        let refused =
-            self.coordinator.has_flag(STAGES_ENDED) && self.coordinator.refuses_values(cursor, 1);
-        (!refused).then_some(value)
     }
 
     /// Registers a reader's waker. Returns `false` if the reader must retry: there is a value, the
@@ -615,7 +640,12 @@ impl<T: Clone> Buffer<T> {
     /// it; the reader leaves the subscribers, so that writers no longer wait for it; the waiters
     /// are woken; the values that only this reader had not received are dropped.
     pub(super) fn leave(&self, reader: usize, cursor: &Cursor, stashed: Option<T>) {
-        let lost = stashed.map_or(0, |value| self.return_stashed(cursor, value));
+        let had_stashed = stashed.is_some();
+        // Dropped last, as the values of a queue: a `Drop` that panics leaves no reader behind.
+        let discarded = stashed.and_then(|value| self.return_stashed(cursor, value));
+        let is_mailbox = matches!(self.storage, Storage::Mailbox(_));
+        // A mailbox counts a replaced command itself.
+        let lost = u64::from(discarded.is_some() && !is_mailbox);
         let remove = |unread| {
             self.coordinator.subscribers(|subscribers| subscribers.leave(reader, unread + lost));
         };
@@ -630,38 +660,23 @@ impl<T: Clone> Buffer<T> {
                 Vec::new()
             }
         };
+        // Last, as both wake: a waker that panics leaves no reader behind either.
+        if had_stashed && is_mailbox && discarded.is_none() {
+            // The command is pending again: a taker that found nothing meanwhile may be asleep.
+            self.coordinator.wake_readers(self.produced());
+        }
         self.coordinator.wake_after_leave(self.state(), reader);
     }
 
-    /// Takes the value behind a reported lag out of the stash of the reader of `cursor`. `None` if
-    /// another thread took it meanwhile. The value and its count change under one lock of the
-    /// cursor.
-    pub(super) fn unstash(&self, cursor: &Cursor, stash: &Stash<T>) -> Option<T> {
+    /// Returns a stashed command to its mailbox, unless a newer one was accepted. Returns a value
+    /// that no reader receives, for the caller to drop.
+    fn return_stashed(&self, cursor: &Cursor, value: T) -> Option<T> {
         let _section = CriticalSection::enter();
-        let value = {
-            let mut guard = cursor.lock();
-            let value = stash.take()?;
-            guard.unstash();
-            value
-        };
-        self.keep_unstashed(cursor, value)
-    }
-
-    /// Returns a stashed command to its mailbox, unless a newer one was accepted. Returns how many
-    /// values are lost by it: one, or zero for a mailbox, which counts a replaced command itself.
-    fn return_stashed(&self, cursor: &Cursor, value: T) -> u64 {
-        let section = CriticalSection::enter();
         let number = cursor.lock().discard_stash();
-        let Storage::Mailbox(mailbox) = &self.storage else { return 1 };
-        let replaced = mailbox.give_back(value, number);
-        let produced = mailbox.produced();
-        section.exit();
-        // The command is pending again: a taker that found nothing meanwhile may be asleep.
-        if replaced.is_none() {
-            self.coordinator.wake_readers(produced);
+        match &self.storage {
+            Storage::Mailbox(mailbox) => mailbox.give_back(value, number),
+            _ => Some(value),
         }
-        drop(replaced);
-        0
     }
 
     // Closing and observing.
@@ -723,7 +738,8 @@ impl<T: Clone> CancelWait for Buffer<T> {
     }
 }
 
-/// A read while there is no value, or values are lost, or other threads are active.
+/// A read while there is no value, or one in the stash, or values are lost, or other threads are
+/// active.
 ///
 /// It has a result of its own and takes the guard by value, so that the likely path lends neither
 /// to a function that is not inlined. A lag counts as reported, because the caller does not read
@@ -733,12 +749,38 @@ impl<T: Clone> CancelWait for Buffer<T> {
 fn read_contended<T: Clone, K: Kind<T>>(
     kind: &K,
     mut guard: CursorGuard<'_>,
+    stash: &Stash<T>,
 ) -> (ReadOutcome, ReadResult<T>) {
     let mut out = ReadResult::nth(1);
+    if stash.is_full() {
+        out.value = unstash(&mut guard, stash);
+        return (ReadOutcome::Value, out);
+    }
     guard.finish_previous();
-    let outcome = kind.read(&mut guard, &mut out);
-    guard.take_unreported();
+    let outcome = kind.read(LagReported(&mut guard).0, &mut out);
     (outcome, out)
+}
+
+/// A read of values: a lag before them counts as reported, also if a `Clone` panics. A later event
+/// must not report it.
+struct LagReported<'g, 'c>(&'g mut CursorGuard<'c>);
+
+impl Drop for LagReported<'_, '_> {
+    fn drop(&mut self) {
+        self.0.take_unreported();
+    }
+}
+
+/// Moves the value behind a reported lag out of the reader's stash, which is full. The value and its
+/// count change under one lock of the cursor.
+///
+/// Every read asks for it after it has locked the cursor and before it reads the storage, so that
+/// no thread receives a newer value first. `#[cold]`: few reads find one.
+#[cold]
+#[inline(never)]
+fn unstash<T>(guard: &mut CursorGuard<'_>, stash: &Stash<T>) -> Option<T> {
+    guard.unstash();
+    stash.take()
 }
 
 /// Whether a poll has spun for long, perhaps for another reader's `Clone`. Then it wakes its task,
@@ -811,21 +853,16 @@ impl<T: Clone> Drop for ReadBatch<'_, T> {
 /// reader.
 fn read_many<T: Clone, K: Kind<T>>(
     kind: &K,
-    cursor: &Cursor,
-    access: Access,
+    mut guard: CursorGuard<'_>,
     into: &mut Vec<T>,
     limit: usize,
     evicted: &mut Vec<T>,
     received: &mut usize,
 ) -> ReadOutcome {
-    let _section = CriticalSection::enter();
-    let mut guard = kind.lock(cursor, access);
     guard.finish_previous();
     loop {
         let mut out = ReadResult::nth(*received as u64 + 1);
-        let outcome = kind.read(&mut guard, &mut out);
-        // This read reports no lag, and a later event must not report it either.
-        guard.take_unreported();
+        let outcome = kind.read(LagReported(&mut guard).0, &mut out);
         into.extend(out.value);
         evicted.extend(out.evicted);
         *received += usize::from(outcome == ReadOutcome::Value);

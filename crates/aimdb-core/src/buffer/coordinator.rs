@@ -2,7 +2,8 @@
 //! values, so that it is compiled once: subscribing, waiting, waking, metrics.
 //!
 //! The path of a value loads one word of the coordinator, the flags. It calls a function here only
-//! if a flag is set, if the queue looks full, or to note the time of every 64th value. Those
+//! if a flag is set, if the queue looks full, to note the time of every 64th value, or to report a lag
+//! to threads that share a reader. Those
 //! functions are `#[cold]`, so that the compiler keeps them out of the path.
 //!
 //! # The lock
@@ -12,8 +13,9 @@
 //! and the wake-ups, which run outside of it.
 //!
 //! The lock is taken under the lock of a queue's head, and never while a cursor is locked. Its
-//! holder takes no further lock and runs no user code: it loads cursors and the words of the
-//! storage. It waits for no `Clone`. Wakers are cloned before it, and woken and dropped after it.
+//! holder takes no further lock: it loads cursors and the words of the storage. The one user code
+//! it runs is [`Runtime::now`](crate::Runtime::now), which must not use the database. It waits for
+//! no `Clone`. Wakers are cloned before it, and woken and dropped after it.
 //!
 //! # Waking
 //!
@@ -95,8 +97,8 @@ impl Coordinator {
         self.flags.load(Relaxed) & any_of != 0
     }
 
-    /// Calls `work` under the lock and updates the flags. `work` must call no user code and take no
-    /// lock.
+    /// Calls `work` under the lock and updates the flags. `work` must call no user code but the
+    /// runtime's clock, and take no lock.
     ///
     /// Functions that change no waiter and no entry use the lock directly and save the comparison.
     pub(super) fn subscribers<O>(&self, work: impl FnOnce(&mut Subscribers) -> O) -> O {

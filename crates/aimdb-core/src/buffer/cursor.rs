@@ -9,7 +9,6 @@
 //! # The life of a position
 //!
 //! ```text
-//!                          advance                    finish, the next read
 //!   pending (at or above `next`)
 //!      ├─ advance ─────────────────▶ in progress ── finish, the next read ─▶ finished
 //!      ├─ advance, then stash ─────▶ stashed ── unstash ───────────────────▶ in progress
@@ -37,7 +36,8 @@
 //! which runs no user code. No thread takes the lock of the subscribers while it has locked a
 //! cursor, because the holder of that lock waits for such changes.
 //!
-//! A reader with [`Access::Exclusive`] skips the lock bit unless the writers wait for readers: no
+//! A reader with [`Access::Exclusive`] skips the lock bit in a kind that is not
+//! [gated](super::kind::Kind::GATED): no
 //! other thread would lock the cursor, and each read saves a compare-and-swap.
 //!
 //! # Orderings
@@ -47,7 +47,12 @@
 //! | [`Cursor::lock`] | `AcqRel` | the `Release` store in the drop of the [`CursorGuard`] before |
 //! | [`Cursor::next`] | `Acquire` | the same: a writer that sees a reader past a position sees its read finished |
 //! | [`Cursor::revalidate`] | `AcqRel` | [`Cursor::lock`]: the next read sees what the caller wrote before |
-//! | [`Cursor::snapshot`] | `Acquire` loads and fence | the `Release` fence and stores in `CursorGuard::change` and `empty_stash` |
+//! | [`Cursor::snapshot`] | `Acquire` loads and fence | the `Release` fence and stores in `CursorGuard::change` and `empty_stash`, and the drop of the guard |
+//!
+//! The store of the mark [`CHANGING`] is `Relaxed`, so a thread that loads the marked word has not
+//! synchronized with the read before. That is safe: only the writers of a queue act on a position,
+//! and a queue's cursor is marked only while its reader leaves, under the lock of the head, which
+//! those writers need too.
 
 use crate::sync::Arc;
 use crate::sync::atomic::{
@@ -98,7 +103,8 @@ struct CursorState {
     lagged: AtomicU64,
     /// The part of `lagged` that events have reported, or that reads without events have ignored.
     reported: AtomicU64,
-    /// The number that the buffer gave the value in the reader's stash; zero if the stash is empty.
+    /// A number for the value in the reader's stash, which no other value of the reader has; zero
+    /// if the stash is empty.
     stashed: AtomicU64,
     /// The reader has finished with all values before this position. Values from here up to the
     /// word's position are in progress. A position, not a count: a snapshot between the two stores
@@ -283,8 +289,8 @@ impl Cursor {
             // `Acquire`: if it sees the end of a change, the load of the stash sees that change.
             let after = state.word.load(Acquire);
             // The position, the mark and the stash are compared: emptying the stash is the one
-            // change of two fields at one position, and no two values have the same number. The
-            // lock bit changes no number, and the values of the read before may count as in
+            // change of two fields at one position. A value stashed after that has another number.
+            // The lock bit changes no number, and the values of the read before may count as in
             // progress or as finished.
             let stable = (word | after) & CHANGING == 0 && after / ONE == next;
             if stable && state.stashed.load(Relaxed) == number {
@@ -302,7 +308,7 @@ impl Cursor {
 pub(super) struct CursorGuard<'c> {
     state: &'c CursorState,
     /// The position read next, as the drop stores it. The word keeps the old one until then, or
-    /// until [`change`](Self::change) stores it.
+    /// until [`publish`](Self::publish) stores it.
     next: u64,
 }
 
@@ -342,6 +348,15 @@ impl CursorGuard<'_> {
         self.next += 1;
     }
 
+    /// Stores the position, while the cursor stays locked: measurements see it at once.
+    #[inline(always)]
+    pub(super) fn publish(&mut self) {
+        // `Relaxed`: while the cursor is locked, only this thread changes the word.
+        let locked = self.state.word.load(Relaxed) & LOCKED;
+        // `Release`, as in the drop of the guard.
+        self.state.word.store((self.next * ONE) | locked, Release);
+    }
+
     /// Skips `unread` values that the reader leaves behind: a queue's reader that leaves. They do
     /// not count as lost.
     pub(super) fn discard(&mut self, unread: u64) {
@@ -371,21 +386,20 @@ impl CursorGuard<'_> {
         });
     }
 
-    /// Notes that the value of this read, which the buffer numbers `number`, is in the stash. The
-    /// read has advanced the position already. The value counts as neither delivered nor in
-    /// progress.
+    /// Notes that the value of this read is in the stash. `number` is the one that the buffer gave
+    /// it; zero stands for the position. The read has advanced the position already. The value
+    /// counts as neither delivered nor in progress.
     pub(super) fn stash(&mut self, number: u64) {
         self.change(|state, next| {
             state.finished.store(*next, Relaxed);
-            state.stashed.store(number, Relaxed);
+            state.stashed.store(if number == 0 { *next } else { number }, Relaxed);
         });
     }
 
     /// Notes that the reader receives the value of the stash, which is in progress from now on.
-    /// Returns the value's number. The caller stores or takes the value under the same lock of the
-    /// cursor.
-    pub(super) fn unstash(&mut self) -> u64 {
-        self.empty_stash(|state, next| state.finished.store(next - 1, Relaxed))
+    /// The caller takes the value under the same lock of the cursor.
+    pub(super) fn unstash(&mut self) {
+        self.empty_stash(|state, next| state.finished.store(next - 1, Relaxed));
     }
 
     /// Notes that the value of the stash is not delivered: its reader leaves. Returns the value's
@@ -427,15 +441,14 @@ impl CursorGuard<'_> {
     /// cursor that was locked without it ([`Cursor::lock_unshared`]) does not acquire one.
     fn change(&mut self, change: impl FnOnce(&CursorState, &mut u64)) {
         let state = self.state;
-        // `Relaxed`, both loads: while the cursor is locked, only this thread changes the word.
-        let locked = state.word.load(Relaxed) & LOCKED;
+        // `Relaxed`: while the cursor is locked, only this thread changes the word.
         state.word.store(state.word.load(Relaxed) | CHANGING, Relaxed);
         // Pairs with the `Acquire` fence in `snapshot`: a thread that sees one of the stores below
         // sees the mark.
         fence(Release);
         change(state, &mut self.next);
         // Pairs with the `Acquire` load of the word in `snapshot`.
-        state.word.store((self.next * ONE) | locked, Release);
+        self.publish();
     }
 
     /// The lost values that no event has reported. They count as reported from now on. A read

@@ -81,8 +81,10 @@ pub(crate) trait BufferState {
 /// the value stays, and the cursor stays at its position, with the lag before it counted. `Drop` of
 /// a value runs in no method.
 pub(super) trait Kind<T: Clone>: BufferState {
-    /// Writers wait for readers, so writers read cursors. Then every read locks its cursor by the
-    /// lock bit: the writer must see a read finished before it reuses the cell.
+    /// Writers wait for readers, so writers load cursors. Then every read locks its cursor by the
+    /// lock bit: that read-modify-write is the one that [`Cursor::revalidate`] of a writer about to
+    /// sleep pairs with, and [`latest`](super::queue::Queue::latest) locks the cursor of another
+    /// reader.
     const GATED: bool = false;
 
     /// The right to write the next value.
@@ -94,8 +96,8 @@ pub(super) trait Kind<T: Clone>: BufferState {
     /// certainly is room. `None` says only that [`reserve`](Self::reserve) must decide.
     ///
     /// This and [`try_read`](Self::try_read) are the cost of a value. Everything rarer is in
-    /// [`reserve`](Self::reserve) and [`read`](Self::read), which the buffer calls from `#[cold]`
-    /// functions.
+    /// [`reserve`](Self::reserve) and [`read`](Self::read), which the path of a single value calls
+    /// from `#[cold]` functions only.
     fn try_reserve(&self) -> Option<Self::Permit<'_>>;
 
     /// Reserves the next position. Waits for other writers that are active, never for room.
@@ -138,7 +140,8 @@ pub(super) trait Kind<T: Clone>: BufferState {
     /// answer, so that the task must retry.
     ///
     /// A reader that changes the answer afterwards sees everything that the caller wrote before.
-    /// The default revalidates the reader's cursor, the word that its next read changes.
+    /// The default revalidates the reader's cursor, the word that its next read changes. A reader
+    /// that does not lock it ([`lock`](Self::lock)) is the task that waits.
     fn has_unread(&self, cursor: &Cursor) -> Option<bool> {
         // The position is current, because a read-modify-write read it. A head that is outdated
         // does no harm: an open record is not drained, and for a closed one the task retries.
@@ -189,9 +192,9 @@ pub(super) struct ReadResult<T> {
     pub(super) nth: u64,
     /// The value received. `None` before the read, and if there is none.
     pub(super) value: Option<T>,
-    /// The number that the buffer gave the value, not zero, because the cursor notes an empty stash
-    /// by zero. A mailbox numbers its commands, for their
-    /// [return](super::mailbox::Mailbox::give_back); in the other kinds it is one.
+    /// The number that the buffer gave the value. A mailbox numbers its commands from one, for their
+    /// [return](super::mailbox::Mailbox::give_back); in the other kinds it is zero, because the
+    /// position of the cursor numbers them.
     pub(super) number: u64,
     /// The original of a value whose last two readers cloned it at the same time, for the reader to
     /// drop once it holds no lock. Only a queue sets it.
@@ -202,7 +205,7 @@ impl<T> ReadResult<T> {
     /// An empty result, for the `nth` value of a read.
     #[inline(always)]
     pub(super) const fn nth(nth: u64) -> Self {
-        Self { nth, value: None, number: 1, evicted: None }
+        Self { nth, value: None, number: 0, evicted: None }
     }
 }
 
@@ -220,6 +223,9 @@ pub(super) fn read_clone<T: Clone>(
     // After the `Clone`: a value whose `Clone` panicked was not received.
     claim.mark_read();
     guard.advance(out.nth);
+    // Before the claim is dropped, which lets a writer overwrite the value: for a measurement the
+    // value would be lost and not received.
+    guard.publish();
 }
 
 /// How a read ended.
@@ -229,7 +235,8 @@ pub(super) enum ReadOutcome {
     Value,
     /// There is no value yet, and the record was open.
     Empty,
-    /// The record is closed and drained for this reader: no value will follow.
+    /// The record is closed and drained for this reader: no value will follow, except a command
+    /// that [returns](super::mailbox::Mailbox::give_back) to a mailbox.
     Closed,
 }
 

@@ -72,7 +72,8 @@ impl<T: Clone> Mailbox<T> {
     /// since, pending or not, that one replaces it, and this returns the older one for the caller
     /// to drop.
     ///
-    /// The caller wakes a taker if this returns `None`.
+    /// The caller wakes a taker if this returns `None`. A closed mailbox takes the command back too,
+    /// also after other takers were told that it is drained.
     pub(super) fn give_back(&self, value: T, written: u64) -> Option<T> {
         let mut claim = self.pending.claim_any();
         // A newer command, even one that was taken meanwhile, must not be followed by an older one.

@@ -5,7 +5,7 @@
 //! | [`SpmcRing`](crate::BufferCfg::SpmcRing) | the last `capacity` values, exactly | loses the oldest, learns how many | receives values produced after it subscribed | each sees all | never waits |
 //! | [`SpmcQueue`](crate::BufferCfg::SpmcQueue) | every value until every reader has it | holds the producer back | receives values produced after it subscribed | each sees all | waits for room |
 //! | [`SingleLatest`](crate::BufferCfg::SingleLatest) | the current value | skips to the newest | sees the current value at once | each sees the newest | never waits |
-//! | [`Mailbox`](crate::BufferCfg::Mailbox) | one pending command, newest wins | – | takes what is pending | one taker unless [`shared`](crate::Registrar::shared); each value is taken once | never waits |
+//! | [`Mailbox`](crate::BufferCfg::Mailbox) | one pending command, newest wins | misses replaced commands, learns how many | takes what is pending | one taker unless [`shared`](crate::Registrar::shared); each value is taken once | never waits |
 //!
 //! # Writing
 //!
@@ -17,8 +17,9 @@
 //!
 //! # Reading
 //!
-//! A reader has a cursor, the position that it reads next. A read locks the cursor if other threads
-//! may use it, clones or moves the value at that position, and advances the cursor. A value is
+//! A reader has a cursor, the position that it reads next. A read locks the cursor, in a queue
+//! or if other threads may read through it, looks for a value behind a lag that was reported (the stash), and otherwise clones
+//! or moves the value at that position and advances the cursor. A value is
 //! *pending* until a read returns it. It is *in progress* from then until the same reader reads
 //! again. A shutdown reports values in progress as interrupted, unless the reader or its connector
 //! declares otherwise.
@@ -28,7 +29,8 @@
 //! A reader of a ring or a latest record that falls behind continues with the oldest value that is
 //! still held. [`Reader::recv`](crate::Reader::recv) skips the lost values silently and never ends
 //! because of them. [`Reader::next_event`](crate::Reader::next_event) reports how many were lost,
-//! in order. [`Reader::lagged`](crate::Reader::lagged) is the exact total at any time.
+//! in order. A taker of a mailbox learns in the same way how many commands were replaced before the
+//! one that it takes. [`Reader::lagged`](crate::Reader::lagged) is the exact total at any time.
 //!
 //! # Closing
 //!
@@ -42,6 +44,10 @@
 //! that finds no value, then sees the mark, and again finds no value has received everything. The
 //! closer never waits for a reader.
 //!
+//! One command may follow [`Closed`](crate::Closed): in a shared mailbox, a taker that was told a
+//! lag has the command behind it. If that taker leaves without it, the command is pending again. A
+//! taker that asks once more receives it; otherwise the shutdown reports it as undelivered.
+//!
 //! # Waiting
 //!
 //! Readers and writers wait in one FIFO for each direction, tasks and parked threads alike: both
@@ -54,8 +60,10 @@
 //! `Subscribers::register_reader`, `WaitList::register`.
 //!
 //! A reader that moves a value takes the lock of that FIFO only if a flag shows that a waiter is
-//! registered. A writer takes it also to note the time of a value: if there is no reader, for every value
-//! that comes seldom, and for every 64th one. The race between a writer and a reader that is about to sleep:
+//! registered, and if it reports a lag while other threads share it. A writer takes it also if the
+//! queue looks full, and to note the time of a value: if there is no reader, for every value that
+//! comes seldom, and for every 64th one. The race between a writer and a reader that is about to
+//! sleep:
 //!
 //! ```text
 //!   reader (poll)                                       writer (try_produce)
@@ -73,7 +81,9 @@
 //! acquires what (3) released, the flag included, and (b) sees it. No third order exists, because
 //! all read-modify-writes of one word have one order. A writer that waits for room
 //! (`Cursor::revalidate`) and a task that waits for the drain (`Kind::has_unread`) follow the same
-//! protocol on the words that readers change.
+//! protocol on the words that readers change. A reader that has its cursor to itself in a ring or a
+//! latest record changes the word by a store: there only the task that reads waits for the drain, so
+//! the two do not race.
 //!
 //! # Locks
 //!
@@ -83,7 +93,7 @@
 //! | a cursor | the position of one reader | one read | `Clone` |
 //! | the claim of a slot | one value | one write or one read | `Clone` |
 //! | the stash of a reader | one value | one move | none |
-//! | the subscribers | readers, waiters, backlog | a few steps | none |
+//! | the subscribers | readers, waiters, backlog | a few steps | the runtime's clock |
 //!
 //! A thread takes them in this order and may skip some, with one exception: the lock of the
 //! subscribers is taken under the head of a queue or under no lock, never under a cursor, a claim
@@ -110,7 +120,9 @@
 //! hold an `Arc`. A `Clone` that panics leaves the value in place and the record usable as before.
 //! A `Clone` that uses its own record may wait for itself.
 //!
-//! `Drop` and wakers run while no lock is held. Without std a value is read inside a critical
+//! `Drop` and wakers run while no lock is held. A panic of theirs is resumed once the operation is
+//! complete and all waiters are woken. It ends the call without a result: a value that the call
+//! has received counts as delivered, and is dropped. Without std a value is read inside a critical
 //! section, its `Clone` included.
 //!
 //! # How to read this module

@@ -13,8 +13,10 @@
 //!
 //! Two records of the same fact exist: the flag and the value here, and the number of the value in
 //! the reader's [`Cursor`](super::cursor::Cursor), which metrics read. Both change while the cursor
-//! is locked, so they agree for every thread that has locked it. Only the drop of the reader, which
-//! has both exclusively, changes them one after the other.
+//! is locked, so they agree for every thread that has locked it. Only the drop of the reader
+//! takes the value without, and locks the cursor to clear the number. A thread that has locked neither may, for
+//! a moment, see the value in the stash and as pending in the storage too, or, in a mailbox, in none
+//! of the two.
 
 use crate::sync::Lock;
 use crate::sync::atomic::{
@@ -40,8 +42,9 @@ impl<T> Stash<T> {
         Self { full: AtomicBool::new(false), value: Lock::new(None) }
     }
 
-    /// Whether there is a value, without the lock. The answer may be outdated if several threads
-    /// share the reader: a thread that found no value in the buffer asks again.
+    /// Whether there is a value, without the lock of the value. The answer is current for a thread
+    /// that has locked the cursor, and for the only thread of the reader; for others it may be
+    /// outdated.
     #[inline(always)]
     pub(super) fn is_full(&self) -> bool {
         // Pairs with the `Release` store in `put`.
@@ -49,7 +52,7 @@ impl<T> Stash<T> {
     }
 
     /// Stores the value behind a lag. The stash must be empty, and the caller must have locked the
-    /// cursor and noted the value there.
+    /// cursor. It notes the value there afterwards.
     pub(super) fn put(&self, value: Option<T>) {
         self.value.with(|stashed| {
             debug_assert!(stashed.is_none(), "a stash holds one value");
@@ -62,9 +65,6 @@ impl<T> Stash<T> {
 
     /// Moves the value out; `None` if there is none. The caller must have locked the cursor, or be
     /// the drop of the reader.
-    ///
-    /// `#[cold]`: keeps the lock out of the code of `try_value`, which is inlined into its callers.
-    #[cold]
     pub(super) fn take(&self) -> Option<T> {
         self.value.with(|stashed| {
             // Pairs with the `Acquire` load in `is_full`.

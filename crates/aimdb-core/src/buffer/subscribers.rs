@@ -2,16 +2,16 @@
 //! of a value.
 //!
 //! Plain data under a [`Lock`](crate::sync::Lock), which belongs to the
-//! [`Coordinator`](super::coordinator::Coordinator). No function here wakes or drops a waker or
-//! runs other user code: a function returns wakers, or fills a [`WakeBatch`], and the coordinator
+//! [`Coordinator`](super::coordinator::Coordinator). No function here wakes or drops a waker. User
+//! code other than the runtime's clock never runs: a function returns wakers, or fills a [`WakeBatch`], and the coordinator
 //! wakes them after it has unlocked.
 //!
 //! # The waiters
 //!
 //! | list | waiter | group | notified by |
 //! |---|---|---|---|
-//! | `read_waiters` | a reader without a value | the reader's id; in a mailbox [`ANY`] | a write, a close, a read that leaves values to other threads of the reader |
-//! | `write_waiters` | a writer without room in a queue | [`ANY`] | a read, a reader that leaves, a close |
+//! | `read_waiters` | a reader without a value | the reader's id; in a mailbox [`ANY`] | a write, a close, a read that leaves values to other threads of the reader, a lag that was reported to one of them, a command that returns to its mailbox, a waiter that passes its wake-up on, the drop of their reader |
+//! | `write_waiters` | a writer without room in a queue | [`ANY`] | a read, a reader that leaves, a close, a writer that passes its wake-up on |
 //! | `drain_waiters` | a task that waits until the record is drained | [`ANY`] | a close, and after it each read |
 //!
 //! # The life of an entry

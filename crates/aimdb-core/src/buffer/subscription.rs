@@ -10,8 +10,9 @@
 //!
 //! # Reading
 //!
-//! A read first takes the value in the stash, the one behind a lag that was reported, and then
-//! reads the storage. Reads of values and of events may be mixed: a read of values counts a lag as
+//! A read locks the cursor. It takes the value in the stash, the one behind a lag that was
+//! reported, and reads the storage only if there is none: a value in the stash is older than every
+//! value that the storage holds for the reader. Reads of values and of events may be mixed: a read of values counts a lag as
 //! reported, and the events that follow do not repeat it.
 //!
 //! # Waiting
@@ -41,7 +42,7 @@ use super::kind::ReadOutcome;
 use super::start::Start;
 use super::stash::Stash;
 use super::waiters::WaitTicket;
-use crate::sync::{Arc, Spin};
+use crate::sync::{Arc, CriticalSection, Spin};
 use crate::wait::CancelWait;
 
 /// Why a buffer accepts no further reader.
@@ -142,6 +143,8 @@ impl<T: Clone> Subscription<T> {
     pub(crate) fn finish(&self) {
         // The value behind a reported lag has not been received.
         if !self.reader.stash.is_full() {
+            // Without std a 64-bit word may be two halves, which metrics must not see apart.
+            let _section = CriticalSection::enter();
             // `finish` loads and stores without the lock of the cursor: a subscription is not
             // shared.
             self.reader.cursor.finish();
@@ -507,26 +510,16 @@ impl<T: Clone> SubscribedReader<T> {
         Ok(Self { buffer: Arc::clone(buffer), id, cursor, stash: Stash::new() })
     }
 
-    /// The next event. The buffer looks into the stash, under the lock of the cursor.
     #[inline]
     fn try_event(&self, access: Access) -> Result<Event<T>, TryRecvError> {
         self.buffer.try_read_event(self.id, &self.cursor, access, &self.stash)
     }
 
-    /// The next value: that of the stash, or the next one of the storage.
-    ///
-    /// The stash is checked before the read without a lock, and again after a read that found
-    /// nothing: a thread that reads an event takes a value out of the storage and stashes it in one
-    /// step, under the lock of the cursor that this read took too.
-    #[inline(always)]
+    #[cfg_attr(feature = "std", inline(always))]
     fn try_value(&self, access: Access) -> Result<T, TryRecvError> {
-        if let Some(value) = self.stashed() {
-            return Ok(value);
-        }
         let mut value = None;
-        let outcome = self.buffer.try_read(self.id, &self.cursor, access, &mut value);
-        // Another thread may have stashed a value meanwhile.
-        match (outcome, value.or_else(|| self.stashed())) {
+        let outcome = self.buffer.try_read(self.id, &self.cursor, access, &self.stash, &mut value);
+        match (outcome, value) {
             (_, Some(value)) => Ok(value),
             (ReadOutcome::Closed, None) => Err(TryRecvError::Closed),
             (_, None) => Err(TryRecvError::Empty),
@@ -544,23 +537,7 @@ impl<T: Clone> SubscribedReader<T> {
         if limit == 0 {
             return Ok(0);
         }
-        if let Some(value) = self.stashed() {
-            into.push(value);
-            return Ok(1);
-        }
-        // The values behind a stashed one are left for the next call: it is the older one.
-        let outcome = self.buffer.try_read_many(self.id, &self.cursor, access, into, limit);
-        outcome.or_else(|nothing| {
-            // Another thread may have stashed a value meanwhile.
-            into.push(self.stashed().ok_or(nothing)?);
-            Ok(1)
-        })
-    }
-
-    /// The value behind a lag that was reported. The likely case is one load: the stash is empty.
-    #[inline(always)]
-    fn stashed(&self) -> Option<T> {
-        if self.stash.is_full() { self.buffer.unstash(&self.cursor, &self.stash) } else { None }
+        self.buffer.try_read_many(self.id, &self.cursor, access, &self.stash, into, limit)
     }
 
     /// Makes attempts until one succeeds, the record is drained, or the task may sleep. The caller
@@ -581,10 +558,9 @@ impl<T: Clone> SubscribedReader<T> {
                 Err(TryRecvError::Empty) => {}
             }
             // A waker of an earlier poll may still be registered: it is replaced, or found to be
-            // equivalent.
-            // Another thread may have moved the next value from the buffer to the stash before this
-            // one registered. It takes the lock of the wait list after that, so either it finds this
-            // waiter or this thread finds the stash full.
+            // equivalent. Another thread may have moved the next value from the buffer to the stash
+            // since the attempt. It takes the lock of the wait list after that, so either it finds
+            // this waiter, or this thread finds the stash full.
             let may_sleep = self.buffer.register_reader(self.id, &self.cursor, ticket, cx.waker())
                 && !self.stash.is_full();
             if may_sleep || yield_if_long(&spin, cx) {

@@ -342,17 +342,13 @@ impl WakeBatch {
     /// Wakes all wakers of the batch and empties it. The caller must hold no lock: a waker may poll
     /// its task at once, and the task may use the same record.
     fn wake_all(&mut self) {
-        // `pop` takes the last one, and the first one is woken first.
-        self.wakers.reverse();
-        while !self.wakers.is_empty() {
+        let Self { wakers, panic, .. } = self;
+        let mut wakers = wakers.drain(..);
+        while wakers.len() > 0 {
             // One catch for all of them: the likely case is that none panics.
-            let outcome = Caught::by(|| {
-                while let Some(waker) = self.wakers.pop() {
-                    waker.wake();
-                }
-            });
+            let outcome = Caught::by(|| wakers.by_ref().for_each(Waker::wake));
             // A second panic would end the process: the first one is enough.
-            self.panic = self.panic.take().or(outcome.err());
+            *panic = panic.take().or(outcome.err());
         }
     }
 }

@@ -61,6 +61,9 @@ pub trait Runtime: Sized + Send + Sync + 'static {
     type Sleep: Future<Output = ()>;
 
     /// The present time of the runtime's monotonic clock.
+    ///
+    /// The engine calls it while it holds the lock of a record's readers, so it must return soon,
+    /// and must not use a handle of the database.
     fn now(&self) -> Instant;
 
     /// Returns a future that completes at `deadline`.

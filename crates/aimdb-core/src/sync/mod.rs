@@ -1,7 +1,8 @@
 //! How this build keeps threads apart. No other module of the crate chooses its locks and atomics by the build.
 //!
 //! Outside of this module a `cfg` for the build is rare: `panic` catches panics with `std` only, `graph::location`,
-//! `graph::sort` and `link::codec` differ without `std`, and `buffer::ring` pauses its writers earlier under loom.
+//! `graph::sort` and `link::codec` differ without `std`, `buffer::{buffer, subscription}` inline with `std` only, and
+//! `buffer::ring` pauses its writers earlier under loom.
 //!
 //! | build | lock | atomics | an operation on a buffer |
 //! |---|---|---|---|

@@ -12,7 +12,7 @@ impl<S> Lock<S> {
         Self(Mutex::new(state))
     }
 
-    /// Ignores poisoning: no user code runs under the lock.
+    /// Ignores poisoning: the data is consistent after every step, so that a clock that panics spoils nothing.
     #[inline]
     pub(crate) fn with<O>(&self, work: impl FnOnce(&mut S) -> O) -> O {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))

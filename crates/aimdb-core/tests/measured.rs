@@ -1,0 +1,50 @@
+//! Numbers that are measured while a reader is inside a `Clone`.
+#![cfg(not(aimdb_loom))]
+
+mod common;
+
+use std::cell::RefCell;
+
+use aimdb_core::BufferCfg;
+use common::*;
+
+thread_local! {
+    /// What the `Clone` of the value 3 does.
+    static IN_CLONE: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
+}
+
+#[derive(Debug)]
+struct Numbered(u64);
+
+impl Clone for Numbered {
+    fn clone(&self) -> Self {
+        if self.0 == 3
+            && let Some(work) = IN_CLONE.take()
+        {
+            work();
+        }
+        Self(self.0)
+    }
+}
+
+#[test]
+fn values_of_a_batch_that_is_being_read_never_count_as_lost() {
+    let (db, producer, consumer) = open::<Numbered>(BufferCfg::SpmcRing { capacity: 4 });
+    let mut subscription = consumer.subscription().unwrap();
+    (0..4).for_each(|number| producer.try_produce(Numbered(number)).unwrap());
+    IN_CLONE.set(Some(Box::new({
+        let db = db.clone();
+        move || {
+            // They overwrite the values that the batch has copied already.
+            (4..7).for_each(|number| producer.try_produce(Numbered(number)).unwrap());
+            let metrics = db.metrics();
+            let reader = &metrics.record("record").unwrap().readers[0];
+            assert_eq!((reader.delivered, reader.lagged, reader.pending), (3, 0, 4));
+        }
+    })));
+    let mut values = Vec::new();
+    assert_eq!(subscription.try_many(&mut values, 4).unwrap(), 4);
+    assert!(IN_CLONE.take().is_none(), "the fourth value was cloned");
+    assert!(values.iter().map(|value| value.0).eq(0..4));
+    assert_eq!(subscription.lagged(), 0);
+}
