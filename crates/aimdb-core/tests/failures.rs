@@ -18,7 +18,7 @@ fn a_stage_without_a_policy_is_not_restarted_and_the_others_keep_running() {
                 for n in 0..10 {
                     numbers.produce(n).await.unwrap();
                 }
-                std::future::pending().await
+                std::future::pending::<()>().await
             })
             .tap(|_, numbers| async move {
                 let _first = numbers.subscribe().unwrap().recv().await;
@@ -53,7 +53,7 @@ fn a_tap_that_recovered_from_a_failure_finishes_in_order() {
                 for n in 0..5 {
                     numbers.produce(n).await.unwrap();
                 }
-                std::future::pending().await
+                std::future::pending::<()>().await
             })
             .tap_with(Restart::on_failure(), |_, numbers| async move {
                 let mut reader = numbers.subscribe().unwrap();

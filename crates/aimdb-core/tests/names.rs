@@ -90,7 +90,7 @@ fn health_metrics_and_the_shutdown_report_use_the_set_names() {
         reg.tap(|_, numbers| async move {
             let mut reader = numbers.subscribe().unwrap();
             reader.recv().await.unwrap();
-            std::future::pending().await
+            std::future::pending::<()>().await
         });
         reg.named("slow");
         reg.tap(|_, _| async { panic!("broken") }).named("broken");

@@ -14,7 +14,7 @@ use core::future::Future;
 
 use aimdb_core::Runtime;
 use aimdb_core::runtime::SpawnError;
-use aimdb_core::stages::Stage;
+use aimdb_core::stages::{Stage, StageResult};
 use embassy_executor::{SendSpawner, Spawner};
 
 use crate::task;
@@ -73,7 +73,7 @@ mod checked {
 
         pub(crate) fn spawn<R: Runtime, F>(self, stage: Stage<R, F>) -> Result<(), SpawnError>
         where
-            F: Future<Output = ()> + 'static,
+            F: Future<Output: StageResult> + 'static,
         {
             if self.context != ExecutionContext::current() {
                 return Err(WRONG_CONTEXT);
@@ -103,7 +103,7 @@ impl SendOnlySpawner {
 
     pub(crate) fn spawn<R: Runtime, F>(self, stage: Stage<R, F>) -> Result<(), SpawnError>
     where
-        F: Future<Output = ()> + Send + 'static,
+        F: Future<Output: StageResult> + Send + 'static,
     {
         self.0.spawn(task::allocate(stage)?);
         Ok(())
@@ -137,7 +137,7 @@ impl UncheckedSpawner {
 
     pub(crate) fn spawn<R: Runtime, F>(self, stage: Stage<R, F>) -> Result<(), SpawnError>
     where
-        F: Future<Output = ()> + 'static,
+        F: Future<Output: StageResult> + 'static,
     {
         self.0.spawn(task::allocate(stage)?);
         Ok(())

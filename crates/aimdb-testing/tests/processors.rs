@@ -30,7 +30,7 @@ async fn double(
 }
 
 fn graph(runtime: &Arc<TestRuntime>) -> AimDbBuilder<TestRuntime> {
-    let mut builder = AimDbBuilder::new().runtime(Arc::clone(&runtime));
+    let mut builder = AimDbBuilder::new().runtime(Arc::clone(runtime));
     builder.configure::<u64>("numbers", |reg| {
         reg.buffer(BufferCfg::queue(64)).written_from_outside();
     });
