@@ -10,8 +10,10 @@ use crate::buffer::cfg::BufferCfg;
 use crate::buffer::kind::NoMemory;
 use crate::clock::Clock;
 use crate::engine::db::AimDb;
+use crate::engine::events::{DbEvent, EventHook, EventHub};
 use crate::engine::inner::DbInner;
 use crate::engine::lifecycle::Engine;
+use crate::engine::monitor::Monitor;
 use crate::engine::stage::StageCell;
 use crate::error::{DbError, DbResult};
 use crate::graph::check::Plan;
@@ -127,6 +129,9 @@ pub struct AimDbBuilder<R = NoRuntime> {
     dead_letters: Option<DeadLetterHook>,
     stop_on_failure: bool,
     deadline: Duration,
+    on_event: Option<EventHook>,
+    /// What [`blocked_after`](Self::blocked_after) has set; the inner `None` turns the watch off.
+    blocked_after: Option<Option<Duration>>,
 }
 
 impl AimDbBuilder {
@@ -166,6 +171,8 @@ impl<R> AimDbBuilder<R> {
             dead_letters: None,
             stop_on_failure: false,
             deadline: Duration::from_secs(10),
+            on_event: None,
+            blocked_after: None,
         }
     }
 }
@@ -254,6 +261,39 @@ impl<R> AimDbBuilder<R> {
     ) -> &mut Self {
         let hook: Box<dyn Fn(&DeadLetter<'_>) + Send + Sync> = Box::new(hook);
         self.dead_letters = Some(hook.into());
+        self
+    }
+
+    /// Sets the function that is called with each event: failures, restarts, links, blocked writers, shutdowns.
+    ///
+    /// It runs in the task in which the event happened, so it should be quick, and must not wait for the database. If it
+    /// panics, the panic is logged. [`AimDb::events`] is a stream of the same events.
+    ///
+    /// ```
+    /// # use aimdb_core::{AimDbBuilder, Runtime};
+    /// # fn alarm(_: &str) {}
+    /// use aimdb_core::events::DbEventKind;
+    ///
+    /// fn with_alarm<R: Runtime>(builder: &mut AimDbBuilder<R>) {
+    ///     builder.on_event(|event| match &event.kind {
+    ///         DbEventKind::StageFailed { .. } | DbEventKind::LinkDown { .. } => alarm(&event.to_string()),
+    ///         _ => {}
+    ///     });
+    /// }
+    /// ```
+    pub fn on_event(&mut self, hook: impl Fn(&DbEvent) + Send + Sync + 'static) -> &mut Self {
+        self.on_event = Some(Box::new(hook));
+        self
+    }
+
+    /// Sets how long writers of a queue may wait for room before the log and an event name the reader that holds them
+    /// back; `None` turns that off.
+    ///
+    /// Unless set, it is [`Runtime::BLOCKED_AFTER`]: 10 s on Tokio, off elsewhere. The writers are watched while the
+    /// database is in [`run`](AimDb::run) or [`shutdown_requested`](AimDb::shutdown_requested), as behind
+    /// `attach()`. A wait is noticed at most half of `after` late.
+    pub fn blocked_after(&mut self, after: impl Into<Option<Duration>>) -> &mut Self {
+        self.blocked_after = Some(after.into());
         self
     }
 
@@ -347,7 +387,8 @@ impl<R> AimDbBuilder<R> {
     {
         let clock: Box<dyn Clock> = Box::new(RuntimeClock(Arc::clone(&self.runtime)));
         let clock: Arc<dyn Clock> = clock.into();
-        let engine = Arc::new(Engine::new(self.stop_on_failure));
+        let events = EventHub::new(Some(Box::new(Arc::clone(&self.runtime))), self.on_event);
+        let engine = Arc::new(Engine::new(self.stop_on_failure, events));
         let records = make_records(&self.drafts, &plan, &clock)?;
         let connector_cells =
             self.connectors.iter().map(|(connector, _)| connector.cell(&engine)).collect();
@@ -379,6 +420,7 @@ impl<R> AimDbBuilder<R> {
             stop_on_failure: self.stop_on_failure,
             deadline: self.deadline,
             shutdown: Lock::new(Default::default()),
+            monitor: self.blocked_after.unwrap_or(R::BLOCKED_AFTER).map(Monitor::new),
         }))
     }
 }

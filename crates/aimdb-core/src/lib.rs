@@ -70,6 +70,7 @@ pub use builder::{AimDbBuilder, IntoRuntime, NoRuntime};
 pub use clock::Instant;
 pub use context::{Elapsed, Interval, Log, RuntimeContext, Time, Timeout};
 pub use engine::db::AimDb;
+pub use engine::events;
 pub use engine::health;
 pub use engine::report::{ShutdownReport, Undelivered};
 pub use engine::restart::Restart;

@@ -16,7 +16,7 @@ use crate::key::Record;
 use crate::link::connector::Links;
 use crate::link::inbound::{DeadLetterHook, InboundLink};
 use crate::link::outbound::OutboundLink;
-use crate::link::status::{LinkInfo, LinkStatus};
+use crate::link::status::{LinkInfo, LinkOwner, LinkStatus};
 use crate::owner::{Owner, StageId};
 use crate::record::{AnyRecord, RecordCell, RecordIndex};
 use crate::registrar::SetInitial;
@@ -201,11 +201,19 @@ impl<'b, R: Runtime> Wiring<'b, R> {
             link.parsed.clone().expect("the check has refused addresses that cannot be read");
         let connector =
             self.connector_cells.iter().position(|cell| *cell.owner.name() == *address.scheme);
-        let info = LinkInfo {
-            key: Arc::clone(&self.records[site.record].key),
+        let key = &self.records[site.record].key;
+        let address = Arc::new(address);
+        let owner = LinkOwner {
+            engine: Arc::clone(self.engine),
+            key: Arc::clone(key),
             stage: Arc::clone(&site.name),
-            address: Arc::new(address),
-            status: Arc::new(LinkStatus::new(direction)),
+            address: Arc::clone(&address),
+        };
+        let info = LinkInfo {
+            key: Arc::clone(key),
+            stage: Arc::clone(&site.name),
+            address,
+            status: Arc::new(LinkStatus::new(direction, owner)),
         };
         self.wired.links.push(info.clone());
         (connector.expect("the check has refused links to connectors that do not exist"), info)

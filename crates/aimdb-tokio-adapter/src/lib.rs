@@ -116,6 +116,8 @@ fn origin() -> tokio::time::Instant {
 impl Runtime for TokioAdapter {
     type Sleep = tokio::time::Sleep;
 
+    const BLOCKED_AFTER: Option<Duration> = Some(Duration::from_secs(10));
+
     fn now(&self) -> Instant {
         let since = origin().elapsed();
         Instant::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))

@@ -4,8 +4,10 @@ use core::fmt;
 use core::future::Future;
 use core::time::Duration;
 
+use super::events::DbEvents;
 use super::health::Health;
 use super::inner::DbInner;
+use super::monitor::watch_until;
 use super::report::ShutdownReport;
 use super::shutdown;
 use super::shutdown_state::Deadline;
@@ -109,7 +111,7 @@ impl<R: Runtime> AimDb<R> {
         let inner = &self.inner;
         let exhausted = inner.engine.changed.until(|| inner.is_exhausted());
         let requested = inner.engine.changed.until(|| inner.engine.is_shutdown_requested());
-        race(requested, exhausted).await;
+        watch_until(inner, async { drop(race(requested, exhausted).await) }).await;
         let report = shutdown::shutdown(inner, Deadline::Default(inner.deadline)).await;
         let sources_failed = inner.is_exhausted() && inner.all_sources_failed();
         if !report.failures.is_empty() && (inner.stop_on_failure || sources_failed) {
@@ -127,12 +129,17 @@ impl<R: Runtime> AimDb<R> {
 
     /// Waits until a shutdown has been requested or has begun.
     ///
+    /// Meanwhile it watches for writers that are blocked ([`blocked_after`](crate::AimDbBuilder::blocked_after)), as
+    /// [`run`](Self::run) does.
+    ///
     /// # Cancel safety
     ///
     /// Dropping the future has no effect.
     pub async fn shutdown_requested(&self) {
         let engine = &self.inner.engine;
-        engine.changed.until(|| engine.is_shutdown_requested() || engine.is_stopping()).await;
+        let requested =
+            engine.changed.until(|| engine.is_shutdown_requested() || engine.is_stopping());
+        watch_until(&self.inner, requested).await;
     }
 
     /// Shuts the database down in order and returns the report.
@@ -203,6 +210,15 @@ impl<R: Runtime> AimDb<R> {
             records: self.inner.records.iter().map(|record| record.metrics()).collect(),
             links: self.inner.links.iter().map(LinkInfo::metrics).collect(),
         }
+    }
+
+    /// A stream of what happens in the database from now on: failures and restarts of stages, links that connect and
+    /// disconnect, writers that are blocked, the steps of a shutdown.
+    ///
+    /// It holds no clone of the database.
+    #[must_use]
+    pub fn events(&self) -> DbEvents {
+        self.inner.engine.events.subscribe()
     }
 
     /// The runtime adapter that runs the database.

@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use super::health::{BlockedRecord, DbState, Health, StageState};
 use super::lifecycle::Engine;
+use super::monitor::Monitor;
 use super::shutdown_state::ShutdownState;
 use super::stage::StageCell;
 use crate::error::{DbError, DbResult};
@@ -30,6 +31,8 @@ pub(crate) struct DbInner<R: Runtime> {
     pub(crate) stop_on_failure: bool,
     pub(crate) deadline: Duration,
     pub(crate) shutdown: Lock<ShutdownState>,
+    /// Watches the writers, unless that is turned off.
+    pub(crate) monitor: Option<Monitor<R>>,
 }
 
 impl<R: Runtime> DbInner<R> {
@@ -99,5 +102,6 @@ impl<R: Runtime> Drop for DbInner<R> {
         self.engine.begin_stop();
         self.cells.iter().for_each(|cell| cell.stop());
         self.records.iter().for_each(|record| record.close());
+        self.engine.events.end();
     }
 }

@@ -1,5 +1,6 @@
 //! The lifecycle flags that the stages of a database share.
 
+use super::events::EventHub;
 use super::notify::Notify;
 use crate::sync::atomic::{
     AtomicBool,
@@ -17,16 +18,18 @@ pub(crate) struct Engine {
     /// Notified after each change to `stopping` and `shutdown_requested`, at each step of a shutdown, and at the end of
     /// every stage and inbound link.
     pub(crate) changed: Notify,
+    pub(crate) events: EventHub,
 }
 
 impl Engine {
-    pub(crate) fn new(stop_on_failure: bool) -> Self {
+    pub(crate) fn new(stop_on_failure: bool, events: EventHub) -> Self {
         Self {
             started: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             shutdown_requested: AtomicBool::new(false),
             stop_on_failure,
             changed: Notify::new(),
+            events,
         }
     }
 

@@ -7,11 +7,13 @@
 //! ```
 
 pub(crate) mod db;
+pub mod events;
 pub mod health;
 pub(crate) mod inner;
 pub(crate) mod lifecycle;
 #[cfg(all(test, aimdb_loom))]
 mod models;
+pub(crate) mod monitor;
 pub(crate) mod notify;
 pub(crate) mod report;
 pub(crate) mod restart;

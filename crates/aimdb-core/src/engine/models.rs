@@ -11,6 +11,7 @@ use loom::future::block_on;
 use loom::sync::atomic::AtomicBool;
 use loom::thread;
 
+use crate::engine::events::EventHub;
 use crate::engine::lifecycle::Engine;
 use crate::engine::notify::Notify;
 use crate::engine::stage::{GateState, StageCell};
@@ -26,7 +27,7 @@ fn model(run: impl Fn() + Sync + Send + 'static) {
 }
 
 fn stage() -> (Arc<Engine>, Arc<StageCell>) {
-    let engine = Arc::new(Engine::new(false));
+    let engine = Arc::new(Engine::new(false, EventHub::new(None, None)));
     let owner = Owner::Record("record".into());
     let cell = StageCell::new("stage".into(), owner, StageRole::Source, Arc::clone(&engine));
     (engine, cell)

@@ -10,6 +10,7 @@ use core::time::Duration;
 
 use crate::clock::Instant;
 use crate::context::RuntimeContext;
+use crate::engine::events::DbEventKind;
 use crate::engine::result::StageResult;
 use crate::panic::catch;
 use crate::runtime::adapter::{LogLevel, Runtime};
@@ -260,6 +261,12 @@ fn next_pause<R: Runtime>(
         cell.owner.name(),
         format_args!("stage `{}`: {cause}; attempt {restarts} in {pause:?}", cell.name),
     );
+    cell.engine().events.emit(|| DbEventKind::StageRestarts {
+        stage: cell.id(),
+        cause: cause.clone(),
+        restart: *restarts,
+        pause,
+    });
     cell.set_restarting(cause);
     Some(pause)
 }

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::pin::pin;
 use core::time::Duration;
 
+use super::events::DbEventKind;
 use super::health::StageState;
 use super::inner::DbInner;
 use super::report::{ShutdownReport, Undelivered};
@@ -85,6 +86,7 @@ fn join_or_begin<R: Runtime>(db: &DbInner<R>, deadline: Deadline) {
         first
     });
     if first {
+        db.engine.events.emit(|| DbEventKind::ShutdownBegan);
         db.engine.begin_stop();
         stop_sources(db);
     } else {
@@ -160,11 +162,14 @@ fn report<R: Runtime>(db: &DbInner<R>) {
         failures: db.cells.iter().filter_map(|cell| cell.failure()).collect(),
     };
     let level = if report.is_clean() { LogLevel::Info } else { LogLevel::Warn };
+    let clean = report.is_clean();
     db.shutdown.with(|state| {
         state.version += 1;
         state.report = Some(report.clone());
     });
     db.engine.changed.notify();
+    db.engine.events.emit(|| DbEventKind::ShutdownEnded { clean });
+    db.engine.events.end();
     // The log is written last: if it panics, only this caller fails, and the others return the report.
     db.runtime.log(level, "aimdb", format_args!("{report}"));
 }
@@ -217,10 +222,14 @@ fn abort<R: Runtime>(db: &DbInner<R>) {
     db.records.iter().for_each(|record| record.close());
     let stages: Vec<_> = db.cells.iter().filter(|cell| !cell.has_ended()).cloned().collect();
     let abort = Abort { grace_ends: db.runtime.now() + ABORT_GRACE, stages: stages.into() };
-    let stages = db.shutdown.with(|state| {
+    let (first, stages) = db.shutdown.with(|state| {
         state.version += 1;
-        Arc::clone(&state.abort.get_or_insert(abort).stages)
+        (state.abort.is_none(), Arc::clone(&state.abort.get_or_insert(abort).stages))
     });
+    if first && !stages.is_empty() {
+        let ids = || stages.iter().map(|cell| cell.id()).collect();
+        db.engine.events.emit(|| DbEventKind::ShutdownAborts { stages: ids() });
+    }
     stages.iter().for_each(|cell| cell.stop());
     db.engine.changed.notify();
 }

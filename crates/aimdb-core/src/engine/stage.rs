@@ -7,6 +7,7 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 
+use super::events::DbEventKind;
 use super::health::{StageHealth, StageState};
 use super::result::StageResult;
 use crate::engine::lifecycle::Engine;
@@ -279,7 +280,19 @@ impl StageCell {
         if let (StageState::Failed, Some(cause)) = (state, &cause) {
             log(self.owner.name(), format_args!("stage `{}` failed: {cause}", self.name));
         }
+        let failure = cause.clone();
         self.set_ended(state, cause);
+        let stage = || self.id();
+        match state {
+            StageState::Failed => self.engine.events.emit(|| DbEventKind::StageFailed {
+                stage: stage(),
+                cause: failure.unwrap_or_default(),
+            }),
+            StageState::Finished => {
+                self.engine.events.emit(|| DbEventKind::StageFinished { stage: stage() });
+            }
+            _ => {}
+        }
     }
 
     fn set_ended(&self, state: StageState, cause: Option<String>) {

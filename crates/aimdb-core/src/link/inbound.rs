@@ -225,8 +225,7 @@ impl<T: Record, R: Runtime, C> InboundQueue<T, R, C> {
     /// Counts and logs a message that did not decode, and calls the dead-letter hook.
     fn reject(&self, info: &LinkInfo, message: &Incoming<'_>, reason: &str) {
         let LinkInfo { key, address, status, .. } = info;
-        status.count_decode_error();
-        status.set_error(format_args!("a payload on `{}` did not decode: {reason}", message.topic));
+        status.count_decode_error(message.topic, reason);
         let (topic, bytes) = (message.topic, message.payload.len());
         self.runtime.log(
             LogLevel::Warn,

@@ -7,8 +7,11 @@ use core::sync::atomic::Ordering::Relaxed;
 use portable_atomic::{AtomicBool, AtomicU64};
 
 use crate::address::{Address, Direction};
+use crate::engine::events::{DbEventKind, LinkId};
 use crate::engine::health::LinkHealth;
+use crate::engine::lifecycle::Engine;
 use crate::metrics::LinkMetrics;
+use crate::owner::{Owner, StageId};
 use crate::sync::{Arc, Lock};
 
 /// The counters and the connection state of a link.
@@ -17,6 +20,7 @@ use crate::sync::{Arc, Lock};
 /// [`AimDb::health`](crate::AimDb::health) read them. All methods may be called from any thread.
 pub struct LinkStatus {
     direction: Direction,
+    owner: LinkOwner,
     connected: AtomicBool,
     connections: AtomicU64,
     sent: AtomicU64,
@@ -31,9 +35,10 @@ pub struct LinkStatus {
 }
 
 impl LinkStatus {
-    pub(crate) fn new(direction: Direction) -> Self {
+    pub(crate) fn new(direction: Direction, owner: LinkOwner) -> Self {
         Self {
             direction,
+            owner,
             connected: AtomicBool::new(false),
             connections: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -50,13 +55,16 @@ impl LinkStatus {
     /// Declares that a connection serves the link. Connections after the first one count as reconnects.
     pub fn set_connected(&self) {
         if !self.connected.swap(true, Relaxed) {
-            self.connections.fetch_add(1, Relaxed);
+            let again = self.connections.fetch_add(1, Relaxed) > 0;
+            self.emit(|link| DbEventKind::LinkUp { link, again });
         }
     }
 
     /// Declares that no connection serves the link.
     pub fn set_disconnected(&self) {
-        self.connected.store(false, Relaxed);
+        if self.connected.swap(false, Relaxed) {
+            self.emit(|link| DbEventKind::LinkDown { link });
+        }
     }
 
     /// Counts a message that was sent and, where the protocol acknowledges, acknowledged.
@@ -86,12 +94,39 @@ impl LinkStatus {
 
     /// Sets the link's last error, which remains until the next one.
     pub fn set_error(&self, reason: impl fmt::Display) {
-        let text = Some(alloc::format!("{reason}"));
+        let reason = alloc::format!("{reason}");
+        let text = Some(reason.clone());
         let _old = self.last_error.with(|last| core::mem::replace(last, text));
+        let connected = self.connected.load(Relaxed);
+        self.emit(|link| DbEventKind::LinkError { link, reason, connected });
     }
 
-    pub(crate) fn count_decode_error(&self) {
+    /// Passes an event of this link to the database's listeners.
+    fn emit(&self, kind: impl FnOnce(LinkId) -> DbEventKind) {
+        self.owner.engine.events.emit(|| kind(self.id()));
+    }
+
+    fn id(&self) -> LinkId {
+        LinkId {
+            stage: StageId::new(
+                Owner::Record(Arc::clone(&self.owner.key)),
+                self.owner.stage.as_ref(),
+            ),
+            address: alloc::format!("{}", self.owner.address),
+            direction: self.direction,
+        }
+    }
+
+    /// Counts and announces a payload that did not decode.
+    pub(crate) fn count_decode_error(&self, topic: &str, reason: &str) {
         self.decode_errors.fetch_add(1, Relaxed);
+        let text = alloc::format!("a payload on `{topic}` did not decode: {reason}");
+        let _old = self.last_error.with(|last| core::mem::replace(last, Some(text)));
+        self.emit(|link| DbEventKind::DeadLetter {
+            link,
+            topic: topic.into(),
+            reason: reason.into(),
+        });
     }
 
     pub(crate) fn count_encode_error(&self) {
@@ -110,6 +145,14 @@ impl LinkStatus {
     pub(crate) fn in_flight(&self) -> u64 {
         self.in_flight.load(Relaxed)
     }
+}
+
+/// What a link's events need to name it.
+pub(crate) struct LinkOwner {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) key: Arc<str>,
+    pub(crate) stage: Arc<str>,
+    pub(crate) address: Arc<Address>,
 }
 
 /// The record, address and status of a link, for both directions.

@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::future::Future;
+use core::time::Duration;
 
 use crate::clock::{Clock, Instant};
 use crate::sync::Arc;
@@ -59,6 +60,11 @@ pub enum LogLevel {
 pub trait Runtime: Sized + Send + Sync + 'static {
     /// The runtime's own timer future, which needs no box.
     type Sleep: Future<Output = ()>;
+
+    /// How long writers of a queue may wait for room before the log names the reader that holds them back. `None`, the
+    /// default, turns that off: it needs a timer at all times.
+    /// [`AimDbBuilder::blocked_after`](crate::AimDbBuilder::blocked_after) overrides it.
+    const BLOCKED_AFTER: Option<Duration> = None;
 
     /// The present time of the runtime's monotonic clock.
     ///

@@ -1,0 +1,411 @@
+//! What happens in a database, as a stream and as a hook.
+//!
+//! ```text
+//!   stages, restarts ─┐                        ┌─▶ the hook of the builder, in the task where it happened
+//!   links             ├─▶ EventHub::emit ──────┤
+//!   shutdown, monitor ┘    only if anyone      └─▶ DbEvents: one bounded queue for each stream
+//!                          listens
+//! ```
+//!
+//! Nothing waits for a listener. A stream that is not read loses its oldest events and counts them.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::future::poll_fn;
+use core::task::{Context, Poll};
+use core::time::Duration;
+
+use crate::address::Direction;
+use crate::clock::Instant;
+use crate::owner::StageId;
+use crate::panic::catch;
+use crate::runtime::adapter::{LogLevel, Runtime};
+use crate::sync::atomic::{
+    AtomicBool,
+    Ordering::{Acquire, Release},
+};
+use crate::sync::{Arc, AtomicWaker, Lock};
+
+/// The number of events that a stream holds. A database with a hundred links that all lose their connection needs two
+/// for each.
+const CAPACITY: usize = 256;
+
+/// Something that happened in a database.
+///
+/// [`AimDb::events`](crate::AimDb::events) streams them, and
+/// [`AimDbBuilder::on_event`](crate::AimDbBuilder::on_event) passes each one to a function. It prints as one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct DbEvent {
+    /// When it happened, by the runtime's clock.
+    pub at: Instant,
+    /// What happened.
+    pub kind: DbEventKind,
+}
+
+/// The kinds of [`DbEvent`]. Kinds may be added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum DbEventKind {
+    /// A stage or a connector has failed for good.
+    StageFailed {
+        /// The stage.
+        stage: StageId,
+        /// The panic, the returned error, or the reason that the stage gave.
+        cause: String,
+    },
+    /// An attempt of a stage has failed or returned, and the next one begins after `pause`.
+    StageRestarts {
+        /// The stage.
+        stage: StageId,
+        /// Why the attempt ended.
+        cause: String,
+        /// The number of restarts since the start or the last recovery, this one included.
+        restart: u32,
+        /// The time until the next attempt.
+        pause: Duration,
+    },
+    /// A stage has returned.
+    StageFinished {
+        /// The stage.
+        stage: StageId,
+    },
+    /// A connection serves a link.
+    LinkUp {
+        /// The link.
+        link: LinkId,
+        /// Whether a connection has served the link before.
+        again: bool,
+    },
+    /// The connection of a link has ended. [`LinkError`](Self::LinkError) follows if the connector knows the reason.
+    LinkDown {
+        /// The link.
+        link: LinkId,
+    },
+    /// A link could not connect, was refused, or lost a message.
+    LinkError {
+        /// The link.
+        link: LinkId,
+        /// What the connector reports.
+        reason: String,
+        /// Whether a connection served the link at that time.
+        connected: bool,
+    },
+    /// A payload did not decode. The [hook for dead letters](crate::AimDbBuilder::on_dead_letter) has the payload.
+    DeadLetter {
+        /// The link.
+        link: LinkId,
+        /// The topic of the message.
+        topic: String,
+        /// The codec's error.
+        reason: String,
+    },
+    /// Writers of a queue have waited for room longer than
+    /// [`blocked_after`](crate::AimDbBuilder::blocked_after).
+    WriterBlocked {
+        /// The record's key.
+        record: String,
+        /// The name of the slowest reader.
+        held_back_by: String,
+        /// How long they have waited.
+        waiting: Duration,
+    },
+    /// No writer of the record waits any more.
+    WriterFree {
+        /// The record's key.
+        record: String,
+    },
+    /// A shutdown has begun: sources and inbound links stop.
+    ShutdownBegan,
+    /// All records are closed, or the deadline has passed: what remains is aborted.
+    ShutdownAborts {
+        /// The stages that have not ended.
+        stages: Vec<StageId>,
+    },
+    /// The report is written. No event follows.
+    ShutdownEnded {
+        /// Whether the report is [clean](crate::ShutdownReport::is_clean).
+        clean: bool,
+    },
+}
+
+/// The identifier of a link in an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct LinkId {
+    /// The link's record and its name.
+    pub stage: StageId,
+    /// The address as it was declared.
+    pub address: String,
+    /// Whether the link reads from the peer or writes to it.
+    pub direction: Direction,
+}
+
+impl fmt::Display for LinkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (record, address) = (self.stage.owner.name(), &self.address);
+        match self.direction {
+            Direction::Inbound => write!(f, "link from `{address}` to record `{record}`"),
+            Direction::Outbound => write!(f, "link from record `{record}` to `{address}`"),
+        }
+    }
+}
+
+impl fmt::Display for DbEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.kind.fmt(f)
+    }
+}
+
+impl fmt::Display for DbEventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::StageFailed { stage, cause } => write!(f, "stage `{stage}` failed: {cause}"),
+            Self::StageRestarts { stage, cause, restart, pause } => {
+                write!(f, "stage `{stage}`: {cause}; restart {restart} in {pause:?}")
+            }
+            Self::StageFinished { stage } => write!(f, "stage `{stage}` finished"),
+            Self::LinkUp { link, again: false } => write!(f, "{link} is connected"),
+            Self::LinkUp { link, again: true } => write!(f, "{link} is connected again"),
+            Self::LinkDown { link } => write!(f, "{link} has lost its connection"),
+            Self::LinkError { link, reason, .. } => write!(f, "{link}: {reason}"),
+            Self::DeadLetter { link, topic, reason } => {
+                write!(f, "{link}: a payload on `{topic}` did not decode: {reason}")
+            }
+            Self::WriterBlocked { record, held_back_by, waiting } => write!(
+                f,
+                "record `{record}`: writers have waited {waiting:.0?} for room; `{held_back_by}` holds them back"
+            ),
+            Self::WriterFree { record } => write!(f, "record `{record}`: no writer waits any more"),
+            Self::ShutdownBegan => f.write_str("a shutdown has begun"),
+            Self::ShutdownAborts { stages } => {
+                write!(f, "the shutdown aborts {} stages", stages.len())
+            }
+            Self::ShutdownEnded { clean: true } => f.write_str("the shutdown has ended"),
+            Self::ShutdownEnded { clean: false } => {
+                f.write_str("the shutdown has ended with losses, see its report")
+            }
+        }
+    }
+}
+
+/// The function of [`AimDbBuilder::on_event`](crate::AimDbBuilder::on_event).
+pub(crate) type EventHook = Box<dyn Fn(&DbEvent) + Send + Sync>;
+
+/// The events of a database from the call of [`AimDb::events`](crate::AimDb::events) on.
+///
+/// The stream holds 256 events. If it is not read in time it loses the oldest ones, and [`lost`](Self::lost) counts
+/// them; the database never waits for it.
+///
+/// ```
+/// use aimdb_core::events::DbEventKind;
+/// use aimdb_core::{AimDb, Runtime};
+///
+/// /// Prints what happens until the database has shut down.
+/// async fn watch<R: Runtime>(db: AimDb<R>) {
+///     let mut events = db.events();
+///     drop(db);
+///     while let Some(event) = events.next().await {
+///         match &event.kind {
+///             DbEventKind::LinkDown { link } => println!("offline: {}", link.address),
+///             _ => println!("{event}"),
+///         }
+///     }
+/// }
+/// ```
+pub struct DbEvents {
+    queue: Arc<EventQueue>,
+}
+
+impl DbEvents {
+    /// Waits for the next event. `None` after the last one, when the database has shut down or was dropped.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no event.
+    pub async fn next(&mut self) -> Option<DbEvent> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// [`next`](Self::next) for a caller that polls.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<DbEvent>> {
+        // Before the look at the queue: an event that is pushed afterwards finds the waker.
+        self.queue.task.register(cx.waker());
+        self.queue.state.with(|state| match state.events.pop_front() {
+            Some(event) => Poll::Ready(Some(event)),
+            None if state.ended => Poll::Ready(None),
+            None => Poll::Pending,
+        })
+    }
+
+    /// Returns the next event if there is one.
+    pub fn try_next(&mut self) -> Option<DbEvent> {
+        self.queue.state.with(|state| state.events.pop_front())
+    }
+
+    /// The number of events that this stream has lost because it was not read in time.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.queue.state.with(|state| state.lost)
+    }
+}
+
+impl fmt::Debug for DbEvents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DbEvents").field("lost", &self.lost()).finish_non_exhaustive()
+    }
+}
+
+/// The events that a stream has not returned.
+struct EventQueue {
+    state: Lock<QueueState>,
+    task: AtomicWaker,
+}
+
+#[derive(Default)]
+struct QueueState {
+    events: VecDeque<DbEvent>,
+    lost: u64,
+    ended: bool,
+}
+
+impl EventQueue {
+    fn end_stream(&self) {
+        self.state.with(|state| state.ended = true);
+        self.task.wake();
+    }
+}
+
+/// What the hub needs of a stream, so that a program without streams does not contain their code.
+trait Listener: Send + Sync {
+    fn push(&self, event: &DbEvent);
+    fn end(&self);
+    /// Whether the stream still exists.
+    fn listens(&self) -> bool;
+}
+
+impl Listener for Arc<EventQueue> {
+    fn push(&self, event: &DbEvent) {
+        let event = event.clone();
+        // Dropped after the lock.
+        let _oldest = self.state.with(|state| {
+            let oldest =
+                if state.events.len() >= CAPACITY { state.events.pop_front() } else { None };
+            state.lost += u64::from(oldest.is_some());
+            state.events.push_back(event);
+            oldest
+        });
+        self.task.wake();
+    }
+
+    fn end(&self) {
+        self.end_stream();
+    }
+
+    fn listens(&self) -> bool {
+        Arc::strong_count(self) > 1
+    }
+}
+
+/// The clock and the log of the runtime, without its type.
+pub(crate) trait Surroundings: Send + Sync {
+    fn now(&self) -> Instant;
+    fn log(&self, level: LogLevel, origin: &str, message: fmt::Arguments<'_>);
+}
+
+impl<R: Runtime> Surroundings for Arc<R> {
+    fn now(&self) -> Instant {
+        (**self).now()
+    }
+
+    fn log(&self, level: LogLevel, origin: &str, message: fmt::Arguments<'_>) {
+        (**self).log(level, origin, message);
+    }
+}
+
+/// Passes events to the hook and to the streams of one database.
+pub(crate) struct EventHub {
+    surroundings: Option<Box<dyn Surroundings>>,
+    hook: Option<EventHook>,
+    /// Whether there is a hook, or has been a stream: without either, an event is not made.
+    has_listeners: AtomicBool,
+    /// `None` once the streams have ended.
+    streams: Lock<Option<Vec<Arc<dyn Listener>>>>,
+}
+
+impl EventHub {
+    /// A hub without listeners.
+    pub(crate) fn new(
+        surroundings: Option<Box<dyn Surroundings>>,
+        hook: Option<EventHook>,
+    ) -> Self {
+        let has_listeners = AtomicBool::new(hook.is_some());
+        Self { surroundings, hook, has_listeners, streams: Lock::new(Some(Vec::new())) }
+    }
+
+    /// Makes a stream of the events from now on.
+    pub(crate) fn subscribe(&self) -> DbEvents {
+        let state = Lock::new(QueueState::default());
+        let queue = Arc::new(EventQueue { state, task: AtomicWaker::new() });
+        let listener: Box<dyn Listener> = Box::new(Arc::clone(&queue));
+        let listener: Arc<dyn Listener> = listener.into();
+        let ended = self.streams.with(|streams| match streams {
+            Some(streams) => {
+                streams.push(listener);
+                false
+            }
+            None => true,
+        });
+        if ended {
+            queue.end_stream();
+        }
+        // Pairs with the `Acquire` load in `emit`.
+        self.has_listeners.store(true, Release);
+        DbEvents { queue }
+    }
+
+    /// Passes an event to every listener. The caller holds no lock, because the hook is user code.
+    pub(crate) fn emit(&self, kind: impl FnOnce() -> DbEventKind) {
+        // Pairs with the `Release` store in `subscribe`.
+        if self.has_listeners.load(Acquire) {
+            self.emit_kind(kind());
+        }
+    }
+
+    #[cold]
+    fn emit_kind(&self, kind: DbEventKind) {
+        let Some(surroundings) = &self.surroundings else { return };
+        let event = DbEvent { at: surroundings.now(), kind };
+        if let Some(hook) = &self.hook
+            && let Err(panic) = catch(|| hook(&event))
+        {
+            surroundings.log(LogLevel::Error, "aimdb", format_args!("the hook for events {panic}"));
+        }
+        let streams = self.streams.with(|streams| {
+            let streams = streams.as_mut()?;
+            streams.retain(|stream| stream.listens());
+            Some(streams.clone())
+        });
+        let streams = streams.unwrap_or_default();
+        streams.iter().for_each(|stream| stream.push(&event));
+    }
+
+    /// Ends all streams after the events they hold.
+    pub(crate) fn end(&self) {
+        let streams = self.streams.with(Option::take).unwrap_or_default();
+        streams.iter().for_each(|stream| stream.end());
+    }
+}
+
+/// The database was dropped without a shutdown.
+impl Drop for EventHub {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
