@@ -132,6 +132,10 @@ pub struct LinkMetrics {
     pub reconnects: u64,
     /// The link's last error. It remains after the link has recovered.
     pub last_error: Option<String>,
+    /// The time of the last error.
+    pub last_error_at: Option<Instant>,
+    /// Whether a connection was made or a message went through since the last error. `true` without an error.
+    pub last_error_is_over: bool,
 }
 
 impl RecordMetrics {

@@ -76,8 +76,13 @@ fn a_link_reports_that_it_is_refused_connected_lost_and_connected_again() {
     let mut events = db.events();
     db.start();
     runtime.advance(Duration::from_secs(60));
+    let link = &db.health().links[0];
+    assert!(link.last_error_is_over, "{link:?}");
     peer.publish("door", []);
     runtime.advance(Duration::from_secs(1));
+    let link = db.metrics().links.remove(0);
+    assert!(!link.last_error_is_over, "{link:?}");
+    assert!(link.last_error_at.unwrap().as_nanos() >= 60_000_000_000, "{link:?}");
     peer.disconnect();
     peer.accept();
     runtime.advance(Duration::from_secs(60));
@@ -140,8 +145,7 @@ fn the_hook_sees_each_event_and_its_panic_is_logged() {
     db.start();
     runtime.run_until_idle();
     shut_down(&runtime, &db);
-    let expected =
-        ["stage `speed/tap` finished", "a shutdown has begun", "the shutdown has ended"];
+    let expected = ["stage `speed/tap` finished", "a shutdown has begun", "the shutdown has ended"];
     assert_eq!(*seen.lock().unwrap(), expected);
     assert_eq!(lines(&mut events), expected);
     let logged = runtime.log_lines();
@@ -200,9 +204,7 @@ fn a_writer_that_waits_less_than_the_limit_is_no_event() {
         let db = builder.build().unwrap();
         let mut events = db.events();
         let until = aimdb_core::Instant::from_nanos(200_000_000_000);
-        runtime
-            .block_on(db.run_until(aimdb_core::Runtime::sleep_until(&*runtime, until)))
-            .unwrap();
+        runtime.block_on(db.run_until(aimdb_core::Runtime::sleep_until(&*runtime, until))).unwrap();
         assert!(!lines(&mut events).iter().any(|line| line.starts_with("record")), "{limit:?}");
     }
 }

@@ -44,6 +44,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use aimdb_core::runtime::SpawnError;
@@ -93,6 +94,13 @@ impl TokioAdapter {
             Err(_) => Err(DbError::Runtime { reason: NO_RUNTIME.to_string() }),
         }
     }
+
+    /// Turns off, for the whole process, that warnings and errors go to stderr while there is no `tracing` subscriber.
+    ///
+    /// With a subscriber nothing goes to stderr by this way.
+    pub fn silence() {
+        PRINTS_TO_STDERR.store(false, Relaxed);
+    }
 }
 
 const NO_RUNTIME: SpawnError = SpawnError::new(
@@ -113,6 +121,14 @@ fn origin() -> tokio::time::Instant {
     })
 }
 
+/// Whether warnings and errors go to stderr while the process has no `tracing` subscriber.
+static PRINTS_TO_STDERR: AtomicBool = AtomicBool::new(true);
+
+/// Whether the calling thread has no `tracing` subscriber, nor the process.
+fn nobody_subscribes() -> bool {
+    tracing::dispatcher::get_default(|dispatch| dispatch.is::<tracing::subscriber::NoSubscriber>())
+}
+
 impl Runtime for TokioAdapter {
     type Sleep = tokio::time::Sleep;
 
@@ -131,6 +147,11 @@ impl Runtime for TokioAdapter {
     }
 
     fn log(&self, level: LogLevel, origin: &str, message: fmt::Arguments<'_>) {
+        let severe = !matches!(level, LogLevel::Trace | LogLevel::Debug | LogLevel::Info);
+        if severe && PRINTS_TO_STDERR.load(Relaxed) && nobody_subscribes() {
+            eprintln!("aimdb {level:?}: {origin}: {message}");
+            return;
+        }
         match level {
             LogLevel::Trace => tracing::trace!(target: "aimdb", "{origin}: {message}"),
             LogLevel::Debug => tracing::debug!(target: "aimdb", "{origin}: {message}"),

@@ -111,7 +111,10 @@ impl<R: Runtime> AimDb<R> {
         let inner = &self.inner;
         let exhausted = inner.engine.changed.until(|| inner.is_exhausted());
         let requested = inner.engine.changed.until(|| inner.engine.is_shutdown_requested());
-        watch_until(inner, async { drop(race(requested, exhausted).await) }).await;
+        watch_until(inner, async {
+            let _first = race(requested, exhausted).await;
+        })
+        .await;
         let report = shutdown::shutdown(inner, Deadline::Default(inner.deadline)).await;
         let sources_failed = inner.is_exhausted() && inner.all_sources_failed();
         if !report.failures.is_empty() && (inner.stop_on_failure || sources_failed) {

@@ -349,6 +349,11 @@ impl EventHub {
         Self { surroundings, hook, has_listeners, streams: Lock::new(Some(Vec::new())) }
     }
 
+    /// The time of the runtime's clock.
+    pub(crate) fn now(&self) -> Instant {
+        self.surroundings.as_ref().map_or_else(Instant::default, |surroundings| surroundings.now())
+    }
+
     /// Makes a stream of the events from now on.
     pub(crate) fn subscribe(&self) -> DbEvents {
         let state = Lock::new(QueueState::default());

@@ -7,6 +7,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::clock::Instant;
 use crate::error::StageFailure;
 use crate::graph::node::StageRole;
 use crate::metrics::BlockedWriter;
@@ -122,6 +123,10 @@ pub struct LinkHealth {
     pub connected: bool,
     /// The link's last error. It remains after the link has recovered.
     pub last_error: Option<String>,
+    /// The time of the last error.
+    pub last_error_at: Option<Instant>,
+    /// Whether a connection was made or a message went through since the last error. `true` without an error.
+    pub last_error_is_over: bool,
 }
 
 impl Health {

@@ -7,6 +7,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use portable_atomic::{AtomicBool, AtomicU64};
 
 use crate::address::{Address, Direction};
+use crate::clock::Instant;
 use crate::engine::events::{DbEventKind, LinkId};
 use crate::engine::health::LinkHealth;
 use crate::engine::lifecycle::Engine;
@@ -31,7 +32,16 @@ pub struct LinkStatus {
     in_flight: AtomicU64,
     /// The connector has dropped the link.
     ended: AtomicBool,
-    last_error: Lock<Option<String>>,
+    last_error: Lock<Option<LastError>>,
+    /// A connection was made or a message went through since the last error.
+    error_is_over: AtomicBool,
+}
+
+/// The last error of a link, and its time.
+#[derive(Clone)]
+struct LastError {
+    text: String,
+    at: Instant,
 }
 
 impl LinkStatus {
@@ -49,12 +59,14 @@ impl LinkStatus {
             in_flight: AtomicU64::new(0),
             ended: AtomicBool::new(false),
             last_error: Lock::new(None),
+            error_is_over: AtomicBool::new(true),
         }
     }
 
     /// Declares that a connection serves the link. Connections after the first one count as reconnects.
     pub fn set_connected(&self) {
         if !self.connected.swap(true, Relaxed) {
+            self.error_is_over.store(true, Relaxed);
             let again = self.connections.fetch_add(1, Relaxed) > 0;
             self.emit(|link| DbEventKind::LinkUp { link, again });
         }
@@ -69,6 +81,7 @@ impl LinkStatus {
 
     /// Counts a message that was sent and, where the protocol acknowledges, acknowledged.
     pub fn count_sent(&self) {
+        self.error_is_over.store(true, Relaxed);
         self.sent.fetch_add(1, Relaxed);
     }
 
@@ -77,6 +90,7 @@ impl LinkStatus {
     /// [`InboundLink::deliver`](super::InboundLink::deliver) and
     /// [`poll_accept`](super::InboundLink::poll_accept) count the messages that they accept themselves.
     pub fn count_received(&self) {
+        self.error_is_over.store(true, Relaxed);
         self.received.fetch_add(1, Relaxed);
     }
 
@@ -95,10 +109,16 @@ impl LinkStatus {
     /// Sets the link's last error, which remains until the next one.
     pub fn set_error(&self, reason: impl fmt::Display) {
         let reason = alloc::format!("{reason}");
-        let text = Some(reason.clone());
-        let _old = self.last_error.with(|last| core::mem::replace(last, text));
+        self.keep_error(reason.clone());
         let connected = self.connected.load(Relaxed);
         self.emit(|link| DbEventKind::LinkError { link, reason, connected });
+    }
+
+    /// Keeps an error and its time. It is over once a connection is made or a message goes through.
+    fn keep_error(&self, text: String) {
+        let error = LastError { text, at: self.owner.engine.events.now() };
+        let _old = self.last_error.with(|last| last.replace(error));
+        self.error_is_over.store(false, Relaxed);
     }
 
     /// Passes an event of this link to the database's listeners.
@@ -120,8 +140,7 @@ impl LinkStatus {
     /// Counts and announces a payload that did not decode.
     pub(crate) fn count_decode_error(&self, topic: &str, reason: &str) {
         self.decode_errors.fetch_add(1, Relaxed);
-        let text = alloc::format!("a payload on `{topic}` did not decode: {reason}");
-        let _old = self.last_error.with(|last| core::mem::replace(last, Some(text)));
+        self.keep_error(alloc::format!("a payload on `{topic}` did not decode: {reason}"));
         self.emit(|link| DbEventKind::DeadLetter {
             link,
             topic: topic.into(),
@@ -174,6 +193,7 @@ impl fmt::Debug for LinkStatus {
 impl LinkInfo {
     pub(crate) fn metrics(&self) -> LinkMetrics {
         let status = &*self.status;
+        let last_error = status.last_error.with(|last| last.clone());
         LinkMetrics {
             key: self.key.as_ref().into(),
             stage: self.stage.as_ref().into(),
@@ -186,17 +206,22 @@ impl LinkInfo {
             encode_errors: status.encode_errors.load(Relaxed),
             dropped: status.dropped.load(Relaxed),
             reconnects: status.connections.load(Relaxed).saturating_sub(1),
-            last_error: status.last_error.with(|last| last.clone()),
+            last_error_at: last_error.as_ref().map(|error| error.at),
+            last_error_is_over: status.error_is_over.load(Relaxed),
+            last_error: last_error.map(|error| error.text),
         }
     }
 
     pub(crate) fn health(&self) -> LinkHealth {
+        let last_error = self.status.last_error.with(|last| last.clone());
         LinkHealth {
             key: self.key.as_ref().into(),
             stage: self.stage.as_ref().into(),
             address: alloc::format!("{}", self.address),
             connected: self.status.connected.load(Relaxed),
-            last_error: self.status.last_error.with(|last| last.clone()),
+            last_error_at: last_error.as_ref().map(|error| error.at),
+            last_error_is_over: self.status.error_is_over.load(Relaxed),
+            last_error: last_error.map(|error| error.text),
         }
     }
 }
