@@ -74,6 +74,7 @@
 #![forbid(unsafe_code)]
 
 mod attach;
+mod blocking;
 mod consumer;
 mod error;
 mod handle;
@@ -86,6 +87,7 @@ mod wait;
 
 pub use aimdb_core::wait::CancelToken;
 pub use attach::{Attach, AttachOptions};
+pub use blocking::BlockingHandles;
 pub use consumer::{Iter, SyncConsumer};
 pub use error::{DetachError, GetError, OpenError, SetError, SetManyError};
 pub use handle::SyncHandle;

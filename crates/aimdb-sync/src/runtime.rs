@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use aimdb_core::AimDb;
 use aimdb_tokio_adapter::TokioAdapter;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime, RuntimeFlavor};
 use tokio::sync::Notify;
 
 use crate::queued::DrainTracker;
@@ -27,17 +27,29 @@ const RUNTIME_SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(100);
 ///
 /// With worker threads there is none: another thread takes over the tasks of a worker that waits.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ExecutorThread(Option<ThreadId>);
+pub(crate) enum ExecutorThread {
+    /// All stages run on this thread.
+    Single(ThreadId),
+    /// The runtime has workers.
+    Workers,
+    /// The runtime is the caller's: a thread inside of a runtime without workers is the one that polls its stages.
+    Foreign,
+}
 
 impl ExecutorThread {
-    /// Whether all stages run on one thread.
+    /// Whether all stages run on one thread that is known.
     pub(crate) fn is_single(self) -> bool {
-        self.0.is_some()
+        matches!(self, Self::Single(_))
     }
 
     /// Whether the caller runs on it. Callers check this only before a wait.
     pub(crate) fn is_current(self) -> bool {
-        self.0.is_some_and(|executor| executor == thread::current().id())
+        match self {
+            Self::Single(executor) => executor == thread::current().id(),
+            Self::Workers => false,
+            Self::Foreign => Handle::try_current()
+                .is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::CurrentThread),
+        }
     }
 }
 
@@ -71,7 +83,10 @@ impl RuntimeThread {
             runtime.shut_down_within(RUNTIME_SHUTDOWN_TIMEOUT);
             let _receiver_dropped = sender.send(());
         })?;
-        let executor = ExecutorThread(single.then(|| thread.thread().id()));
+        let executor = match single {
+            true => ExecutorThread::Single(thread.thread().id()),
+            false => ExecutorThread::Workers,
+        };
         Ok(Self { thread, exit, exited, executor })
     }
 
