@@ -75,6 +75,7 @@
 
 mod attach;
 mod blocking;
+mod blocking_source;
 mod consumer;
 mod error;
 mod handle;
@@ -88,6 +89,7 @@ mod wait;
 pub use aimdb_core::wait::CancelToken;
 pub use attach::{Attach, AttachOptions};
 pub use blocking::BlockingHandles;
+pub use blocking_source::{BlockingSourceRun, blocking_source};
 pub use consumer::{Iter, SyncConsumer};
 pub use error::{DetachError, GetError, OpenError, SetError, SetManyError};
 pub use handle::SyncHandle;
