@@ -192,7 +192,9 @@ impl<R> AimDbBuilder<R> {
     {
         let location = self.caller();
         let locates = self.locates;
-        declare(&mut Registrar::new(self.draft::<T>(key.as_str(), location), locates));
+        let own_address = key.link_address().map(Into::into);
+        let draft = self.draft::<T>(key.as_str(), location);
+        declare(&mut Registrar::new(draft, locates, own_address));
         self
     }
 

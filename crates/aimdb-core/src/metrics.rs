@@ -128,6 +128,8 @@ pub struct LinkMetrics {
     /// record could not accept them; outbound ones of such a quality that were in flight when the connection broke; and
     /// messages that are too large for the broker or that the broker refused.
     pub dropped: u64,
+    /// Values that the link's [filter](crate::link::only_if) left out. They are no loss.
+    pub filtered: u64,
     /// Connections after the first one.
     pub reconnects: u64,
     /// The link's last error. It remains after the link has recovered.

@@ -130,6 +130,8 @@ pub struct Registrar<'b, T, R> {
     draft: &'b mut Draft<R>,
     /// Whether the calls' locations are recorded.
     locates: bool,
+    /// The address of the record's key, for `own_address`.
+    own_address: Option<String>,
     /// Whether `named` may name the last stage: it was registered through this registrar and is not named yet.
     is_nameable: bool,
     value: PhantomData<fn() -> T>,
@@ -139,8 +141,8 @@ pub struct Registrar<'b, T, R> {
 // for instance of `Vec::push` without memory, would refer to the caller's location and so keep the caller's path in the
 // flash of a microcontroller.
 impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
-    pub(crate) fn new(draft: &'b mut Draft<R>, locates: bool) -> Self {
-        Self { draft, locates, is_nameable: false, value: PhantomData }
+    pub(crate) fn new(draft: &'b mut Draft<R>, locates: bool, own_address: Option<String>) -> Self {
+        Self { draft, locates, own_address, is_nameable: false, value: PhantomData }
     }
 
     /// Sets the record's buffer. Every record needs exactly one.
@@ -771,7 +773,8 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
     where
         C: Encode<T>,
     {
-        let (link, topic) = (target.node(), target.topic());
+        let link = target.node_of(self.own_address.as_deref());
+        let (topic, filter) = (target.topic(), target.filter());
         let kind = StageKind::LinkTo { address: link.clone() };
         let location = self.caller();
         self.stage(location, link.text.clone(), kind, move |wiring, site| {
@@ -779,7 +782,7 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
             // A connector has several values in progress at a time, so the link counts them instead of the reader.
             reader.delegate_accounting();
             let messages =
-                OutboundQueue { reader, codec, topic, runtime: Arc::clone(wiring.runtime) };
+                OutboundQueue { reader, codec, topic, filter, runtime: Arc::clone(wiring.runtime) };
             wiring.link_out(&site, &link, |info| OutboundLink::new(info, Box::new(messages)));
             Ok(())
         })
@@ -793,7 +796,7 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
     where
         C: Decode<T>,
     {
-        let link: LinkNode = target.node();
+        let link: LinkNode = target.node_of(self.own_address.as_deref());
         let kind = StageKind::LinkFrom { address: link.clone() };
         let location = self.caller();
         self.stage(location, link.text.clone(), kind, move |wiring, site| {

@@ -12,7 +12,7 @@ use super::sort::{join_sorted, sorted_indices};
 use crate::buffer::cfg::BufferCfg;
 use crate::graph::finding::{Finding, Findings, Rule, Severity};
 use crate::graph::node::{
-    BufferNode, ConnectorNode, Graph, PortNode, RecordNode, StageKind, StageNode,
+    BufferNode, ConnectorNode, Graph, LinkNode, PortNode, RecordNode, StageKind, StageNode,
 };
 
 /// A graph that follows every rule: keys are unique, every record has one buffer, every input exists.
@@ -565,6 +565,19 @@ fn addresses(graph: &Graph, report: &mut Report) {
         for stage in &record.stages {
             let Some(link) = stage.kind.link() else { continue };
             match &link.parsed {
+                Err(_) if link.text == LinkNode::OWN_ADDRESS => {
+                    let problem =
+                        "a link uses `own_address()`, and the record's key has no address";
+                    let help = "add `#[link_address = \"scheme://topic\"]` to the key, or write the address at the link";
+                    let location = stage.location.into();
+                    report.add(
+                        Rule::BadAddress,
+                        &record.key,
+                        &location,
+                        format_args!("{problem}"),
+                        help,
+                    );
+                }
                 Err(reason) => {
                     let problem =
                         format_args!("its link address `{}` cannot be read: {reason}", link.text);

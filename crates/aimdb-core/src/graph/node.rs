@@ -213,6 +213,11 @@ pub struct LinkNode {
     pub computed_topic: bool,
 }
 
+impl LinkNode {
+    /// The text of a link to the address of its record's key, if the key has none.
+    pub(crate) const OWN_ADDRESS: &str = "own_address()";
+}
+
 /// One connector, and the faults that it found in its configuration and its links.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]

@@ -91,4 +91,6 @@ pub use connector::{LinkRequest, Links};
 pub use inbound::InboundLink;
 pub use outbound::{OutboundLink, Outgoing};
 pub use status::LinkStatus;
-pub use target::{InboundTarget, OutboundTarget, TopicFn};
+pub use target::{
+    FilterFn, InboundTarget, OnlyIf, OutboundTarget, OwnAddress, TopicFn, only_if, own_address,
+};

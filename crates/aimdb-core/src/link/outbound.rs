@@ -9,7 +9,7 @@ use core::future::poll_fn;
 use core::task::{Context, Poll};
 
 use super::codec::Encode;
-use super::target::TopicFn;
+use super::target::{FilterFn, TopicFn};
 use crate::address::Address;
 use crate::buffer::error::Closed;
 use crate::handle::reader::Reader;
@@ -152,6 +152,7 @@ pub(crate) struct OutboundQueue<T: Record, R, C> {
     pub(crate) reader: Reader<T>,
     pub(crate) codec: C,
     pub(crate) topic: Option<TopicFn<T>>,
+    pub(crate) filter: Option<FilterFn<T>>,
     pub(crate) runtime: Arc<R>,
 }
 
@@ -166,7 +167,8 @@ impl<T: Record, R: Runtime, C: Encode<T>> MessageSource for OutboundQueue<T, R, 
             let value = core::task::ready!(self.reader.poll_recv(cx))?;
             payload.clear();
             match self.encode(&value, payload) {
-                Ok(outgoing) => return Poll::Ready(Ok(outgoing)),
+                Ok(Some(outgoing)) => return Poll::Ready(Ok(outgoing)),
+                Ok(None) => info.status.count_filtered(),
                 Err(reason) => self.report_skipped(info, &reason),
             }
         }
@@ -178,11 +180,14 @@ impl<T: Record, R: Runtime, C: Encode<T>> MessageSource for OutboundQueue<T, R, 
 }
 
 impl<T: Record, R: Runtime, C: Encode<T>> OutboundQueue<T, R, C> {
-    /// Encodes `value` and computes its topic. Both are user code: if either panics, the link skips this value, and the
-    /// connector continues.
-    fn encode(&mut self, value: &T, payload: &mut Vec<u8>) -> Result<Outgoing, String> {
-        let Self { codec, topic, .. } = self;
+    /// Encodes `value` and computes its topic; `None` for a value that the filter refuses. All are user code: if one
+    /// panics, the link skips this value, and the connector continues.
+    fn encode(&mut self, value: &T, payload: &mut Vec<u8>) -> Result<Option<Outgoing>, String> {
+        let Self { codec, topic, filter, .. } = self;
         catch(|| {
+            if filter.as_ref().is_some_and(|wanted| !wanted(value)) {
+                return Ok(None);
+            }
             codec.encode(value, payload).map_err(|error| alloc::format!("{error}"))?;
             let topic = topic.as_ref().map(|topic| topic(value));
             match topic.as_deref().map(topic_fault) {
@@ -190,7 +195,7 @@ impl<T: Record, R: Runtime, C: Encode<T>> OutboundQueue<T, R, C> {
                     let topic = topic.unwrap_or_default();
                     Err(alloc::format!("the computed topic `{topic}` {fault}"))
                 }
-                _ => Ok(Outgoing { topic }),
+                _ => Ok(Some(Outgoing { topic })),
             }
         })
         .and_then(|outcome| outcome)

@@ -29,6 +29,7 @@ pub struct LinkStatus {
     decode_errors: AtomicU64,
     encode_errors: AtomicU64,
     dropped: AtomicU64,
+    filtered: AtomicU64,
     in_flight: AtomicU64,
     /// The connector has dropped the link.
     ended: AtomicBool,
@@ -56,6 +57,7 @@ impl LinkStatus {
             decode_errors: AtomicU64::new(0),
             encode_errors: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
+            filtered: AtomicU64::new(0),
             in_flight: AtomicU64::new(0),
             ended: AtomicBool::new(false),
             last_error: Lock::new(None),
@@ -148,6 +150,10 @@ impl LinkStatus {
         });
     }
 
+    pub(crate) fn count_filtered(&self) {
+        self.filtered.fetch_add(1, Relaxed);
+    }
+
     pub(crate) fn count_encode_error(&self) {
         self.encode_errors.fetch_add(1, Relaxed);
     }
@@ -205,6 +211,7 @@ impl LinkInfo {
             decode_errors: status.decode_errors.load(Relaxed),
             encode_errors: status.encode_errors.load(Relaxed),
             dropped: status.dropped.load(Relaxed),
+            filtered: status.filtered.load(Relaxed),
             reconnects: status.connections.load(Relaxed).saturating_sub(1),
             last_error_at: last_error.as_ref().map(|error| error.at),
             last_error_is_over: status.error_is_over.load(Relaxed),

@@ -1,6 +1,7 @@
 //! Targets of links: a text, an [`Address`], or a connector's typed target.
 
 use alloc::string::{String, ToString};
+use core::fmt;
 
 use crate::address::Address;
 use crate::graph::node::LinkNode;
@@ -9,6 +10,9 @@ use crate::sync::Arc;
 /// A function that computes a message's topic from its value.
 pub type TopicFn<T> = Arc<dyn Fn(&T) -> String + Send + Sync>;
 
+/// A function that decides whether a link sends a value.
+pub type FilterFn<T> = Arc<dyn Fn(&T) -> bool + Send + Sync>;
+
 /// The target of an outbound link: a text, an [`Address`], or a connector's typed target.
 ///
 /// [`Registrar::link_to`](crate::Registrar::link_to) takes it.
@@ -16,8 +20,19 @@ pub trait OutboundTarget<T> {
     /// The address, as the text of the user and as the result of its parsing.
     fn node(&self) -> LinkNode;
 
+    /// [`node`](Self::node) for a record whose key has the address `own`. Only [`own_address`] uses it.
+    fn node_of(&self, own: Option<&str>) -> LinkNode {
+        let _ = own;
+        self.node()
+    }
+
     /// The function that computes the topic from each value, if the target has one.
     fn topic(&self) -> Option<TopicFn<T>> {
+        None
+    }
+
+    /// The function that chooses the values to send, if not all are sent.
+    fn filter(&self) -> Option<FilterFn<T>> {
         None
     }
 }
@@ -28,6 +43,140 @@ pub trait OutboundTarget<T> {
 pub trait InboundTarget {
     /// The address, as the text of the user and as the result of its parsing.
     fn node(&self) -> LinkNode;
+
+    /// [`node`](Self::node) for a record whose key has the address `own`. Only [`own_address`] uses it.
+    fn node_of(&self, own: Option<&str>) -> LinkNode {
+        let _ = own;
+        self.node()
+    }
+}
+
+/// The target that is the address of the record's key: `#[link_address = "…"]` of a derived
+/// [`RecordKey`](crate::RecordKey).
+///
+/// A key without an address is a finding.
+///
+/// ```
+/// # #[cfg(all(feature = "derive", feature = "json"))] {
+/// use aimdb_core::link::own_address;
+/// use aimdb_core::{AimDbBuilder, BufferCfg, Json, RecordKey, Runtime};
+///
+/// #[derive(RecordKey, Clone, Copy)]
+/// enum Room {
+///     #[key = "hall.celsius"]
+///     #[link_address = "mqtt://building/hall"]
+///     Hall,
+/// }
+///
+/// fn graph<R: Runtime>(builder: &mut AimDbBuilder<R>) {
+///     builder.configure::<f32>(Room::Hall, |reg| {
+///         reg.buffer(BufferCfg::latest()).link_from(own_address(), Json);
+///     });
+/// }
+/// # }
+/// ```
+#[must_use]
+pub fn own_address() -> OwnAddress {
+    OwnAddress(())
+}
+
+/// The target that [`own_address`] returns.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnAddress(());
+
+impl OwnAddress {
+    fn resolve(own: Option<&str>) -> LinkNode {
+        own.map_or_else(
+            || LinkNode {
+                text: LinkNode::OWN_ADDRESS.into(),
+                parsed: Err("the key of the record has no address".into()),
+                computed_topic: false,
+            },
+            LinkNode::from,
+        )
+    }
+}
+
+impl<T> OutboundTarget<T> for OwnAddress {
+    fn node(&self) -> LinkNode {
+        Self::resolve(None)
+    }
+
+    fn node_of(&self, own: Option<&str>) -> LinkNode {
+        Self::resolve(own)
+    }
+}
+
+impl InboundTarget for OwnAddress {
+    fn node(&self) -> LinkNode {
+        Self::resolve(None)
+    }
+
+    fn node_of(&self, own: Option<&str>) -> LinkNode {
+        Self::resolve(own)
+    }
+}
+
+/// Sends only the values for which `wanted` returns `true`.
+///
+/// The others are taken from the record and counted as [`filtered`](crate::metrics::LinkMetrics::filtered). A `wanted`
+/// that panics costs its value, as a codec does.
+///
+/// ```
+/// # #[cfg(feature = "json")] {
+/// use aimdb_core::link::only_if;
+/// use aimdb_core::{AimDbBuilder, BufferCfg, Json, Runtime};
+///
+/// fn alarms<R: Runtime>(builder: &mut AimDbBuilder<R>) {
+///     builder.configure::<f32>("boiler.celsius", |reg| {
+///         let hot = only_if("mqtt://boiler/alarm", |celsius: &f32| *celsius > 90.0);
+///         reg.buffer(BufferCfg::queue(16)).link_to(hot, Json);
+///     });
+/// }
+/// # }
+/// ```
+pub fn only_if<T, G: OutboundTarget<T>>(
+    target: G,
+    wanted: impl Fn(&T) -> bool + Send + Sync + 'static,
+) -> OnlyIf<T, G> {
+    OnlyIf { target, wanted: Arc::new(wanted) }
+}
+
+/// The target that [`only_if`] returns.
+pub struct OnlyIf<T, G> {
+    target: G,
+    wanted: FilterFn<T>,
+}
+
+impl<T: 'static, G: OutboundTarget<T>> OutboundTarget<T> for OnlyIf<T, G> {
+    fn node(&self) -> LinkNode {
+        self.target.node()
+    }
+
+    fn node_of(&self, own: Option<&str>) -> LinkNode {
+        self.target.node_of(own)
+    }
+
+    fn topic(&self) -> Option<TopicFn<T>> {
+        self.target.topic()
+    }
+
+    fn filter(&self) -> Option<FilterFn<T>> {
+        let wanted = Arc::clone(&self.wanted);
+        match self.target.filter() {
+            None => Some(wanted),
+            Some(inner) => {
+                let both: FilterFn<T> = Arc::new(move |value: &T| inner(value) && wanted(value));
+                Some(both)
+            }
+        }
+    }
+}
+
+impl<T, G: fmt::Debug> fmt::Debug for OnlyIf<T, G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("OnlyIf").field(&self.target).finish()
+    }
 }
 
 impl From<&str> for LinkNode {
