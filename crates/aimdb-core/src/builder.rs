@@ -9,6 +9,7 @@ use crate::address::Direction;
 use crate::buffer::cfg::BufferCfg;
 use crate::buffer::kind::NoMemory;
 use crate::clock::Clock;
+use crate::context::Time;
 use crate::engine::db::AimDb;
 use crate::engine::events::{DbEvent, EventHook, EventHub};
 use crate::engine::inner::DbInner;
@@ -252,6 +253,38 @@ impl<R> AimDbBuilder<R> {
     pub fn without_locations(&mut self) -> &mut Self {
         self.locates = false;
         self
+    }
+
+    /// The runtime's clock, for closures and codecs, which receive no context: they capture it.
+    ///
+    /// ```
+    /// # use aimdb_core::{AimDbBuilder, Runtime};
+    /// use aimdb_core::{BufferCfg, SendRuntime, input};
+    ///
+    /// /// Meters per second, from a counter of meters.
+    /// fn speed<R: SendRuntime>(builder: &mut AimDbBuilder<R>) {
+    ///     let time = builder.time();
+    ///     builder.configure::<f64>("speed", |reg| {
+    ///         let since = (time.now(), 0);
+    ///         reg.buffer(BufferCfg::latest()).scan(
+    ///             input::<u32>("odometer"),
+    ///             since,
+    ///             move |(at, meters), now_meters| {
+    ///                 let seconds = (time.now() - *at).as_secs_f64();
+    ///                 let speed = f64::from(now_meters - *meters) / seconds;
+    ///                 (*at, *meters) = (time.now(), now_meters);
+    ///                 speed.is_finite().then_some(speed)
+    ///             },
+    ///         );
+    ///     });
+    /// }
+    /// ```
+    #[must_use]
+    pub fn time(&self) -> Time<R>
+    where
+        R: Runtime,
+    {
+        Time::new(Arc::clone(&self.runtime))
     }
 
     /// Sets the hook for dead letters: payloads that do not decode.

@@ -59,7 +59,7 @@ impl<R: Runtime> RuntimeContext<R> {
     /// The runtime's clock and timers.
     #[must_use]
     pub fn time(&self) -> Time<R> {
-        Time { runtime: Arc::clone(&self.runtime) }
+        Time::new(Arc::clone(&self.runtime))
     }
 
     /// The runtime's log, with the stage's record or connector as the origin of each line.
@@ -160,6 +160,12 @@ impl<R> fmt::Debug for RuntimeContext<R> {
 /// ```
 pub struct Time<R> {
     runtime: Arc<R>,
+}
+
+impl<R> Time<R> {
+    pub(crate) fn new(runtime: Arc<R>) -> Self {
+        Self { runtime }
+    }
 }
 
 impl<R: Runtime> Time<R> {
