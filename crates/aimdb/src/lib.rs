@@ -35,7 +35,7 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `tokio` (default) | [`TokioAdapter`] |
+//! | `tokio` (default) | [`TokioAdapter`], [`run_until_signalled`] |
 //! | `embassy` | `EmbassyAdapter`; on a microcontroller disable the default features |
 //! | `cortex-m-single-core` | Embassy stages that are not `Send`, on a single-core Cortex-M without threads |
 //! | `derive` (default) | `#[derive(RecordKey)]` |
@@ -45,7 +45,7 @@
 //! | `mqtt-embassy-net` | `TcpNetwork`: `EmbassyMqttConnector` over embassy-net |
 //! | `serial` | `EmbeddedSerialConnector` with `Uart` and `Port`; together with `tokio` also `SerialConnector` |
 //! | `serial-tty` | `SerialConnector::tty`: serial devices and ptys |
-//! | `sync` | the sync API: `Attach`, `SyncHandle`, `SyncProducer`, `SyncConsumer`, `WaitLimit`, `CancelToken`, `wait_any` |
+//! | `sync` | the sync API: `Attach`, `SyncHandle`, `SyncProducer`, `SyncConsumer`, `BlockingHandles`, `blocking_source`, `WaitLimit`, `CancelToken`, `wait_any` |
 //! | `serde` | `serde::Serialize` for the graph, metrics, health and reports |
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -70,11 +70,12 @@ pub use aimdb_serial_connector::{
 };
 #[cfg(feature = "sync")]
 pub use aimdb_sync::{
-    Attach, AttachOptions, CancelToken, DetachError, GetError, OpenError, SetError, SetManyError,
-    SyncConsumer, SyncHandle, SyncProducer, WaitLimit, WaitTicket, Waitable, wait_any,
+    Attach, AttachOptions, BlockingHandles, CancelToken, DetachError, GetError, OpenError,
+    SetError, SetManyError, SyncConsumer, SyncHandle, SyncProducer, WaitLimit, WaitTicket,
+    Waitable, blocking_source, wait_any,
 };
 #[cfg(feature = "tokio")]
-pub use aimdb_tokio_adapter::TokioAdapter;
+pub use aimdb_tokio_adapter::{TokioAdapter, run_until_signalled};
 
 /// The names that most programs use.
 ///
@@ -103,16 +104,18 @@ pub mod prelude {
     pub use crate::MqttConnector;
     #[cfg(all(feature = "serial", feature = "tokio"))]
     pub use crate::SerialConnector;
-    #[cfg(feature = "tokio")]
-    pub use crate::TokioAdapter;
     pub use crate::{
         AimDb, AimDbBuilder, Arc, BufferCfg, Consumer, DbError, DbResult, Event, Producer, Reader,
-        RecordKey, Restart, RuntimeContext, SendRuntime, input,
+        RecordKey, Restart, RuntimeContext, SendRuntime, input, output,
     };
     #[cfg(feature = "sync")]
-    pub use crate::{Attach, SyncConsumer, SyncHandle, SyncProducer};
+    pub use crate::{
+        Attach, BlockingHandles, SyncConsumer, SyncHandle, SyncProducer, blocking_source,
+    };
     #[cfg(any(feature = "mqtt", feature = "mqtt-embassy"))]
     pub use crate::{QoS, mqtt};
+    #[cfg(feature = "tokio")]
+    pub use crate::{TokioAdapter, run_until_signalled};
 
     pub use core::time::Duration;
 }
