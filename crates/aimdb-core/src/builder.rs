@@ -12,9 +12,9 @@ use crate::clock::Clock;
 use crate::context::Time;
 use crate::engine::db::AimDb;
 use crate::engine::events::{DbEvent, EventHook, EventHub};
-use crate::engine::inner::DbInner;
+use crate::engine::inner::{DbInner, Monitor};
 use crate::engine::lifecycle::Engine;
-use crate::engine::monitor::Monitor;
+use crate::engine::monitor;
 use crate::engine::stage::StageCell;
 use crate::error::{DbError, DbResult};
 use crate::graph::check::Plan;
@@ -455,7 +455,10 @@ impl<R> AimDbBuilder<R> {
             stop_on_failure: self.stop_on_failure,
             deadline: self.deadline,
             shutdown: Lock::new(Default::default()),
-            monitor: self.blocked_after.unwrap_or(R::BLOCKED_AFTER).map(Monitor::new),
+            monitor: self
+                .blocked_after
+                .unwrap_or(R::BLOCKED_AFTER)
+                .map(|after| Monitor::new(after, monitor::check)),
         }))
     }
 }

@@ -131,3 +131,6 @@ impl AnyRecord {
         self.inner.coordinator().delivered_to_stages()
     }
 }
+
+/// Produces the initial value of a record.
+pub(crate) type SetInitial = Box<dyn FnOnce(&AnyRecord)>;

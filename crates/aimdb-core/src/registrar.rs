@@ -27,7 +27,7 @@ use crate::link::codec::{Decode, Encode};
 use crate::link::inbound::{InboundLink, InboundQueue};
 use crate::link::outbound::{OutboundLink, OutboundQueue};
 use crate::link::target::{InboundTarget, OutboundTarget};
-use crate::record::{AnyRecord, RecordCell};
+use crate::record::{AnyRecord, RecordCell, SetInitial};
 use crate::runtime::adapter::Runtime;
 use crate::runtime::spawn::Spawn;
 use crate::stages::for_each::ForEach;
@@ -49,8 +49,6 @@ pub(crate) struct Draft<R> {
     /// Produces the initial value, once every reader of the graph is subscribed.
     pub(crate) initial: Option<SetInitial>,
 }
-
-pub(crate) type SetInitial = Box<dyn FnOnce(&AnyRecord)>;
 
 type MakeRecord = fn(Arc<str>, BufferCfg, Arc<dyn Clock>, bool) -> Result<AnyRecord, NoMemory>;
 

@@ -1,4 +1,4 @@
-//! What a database reports of itself: the stream of events, the hook, and writers that wait too long.
+//! The events of a database: the stream of events, the hook, and writers that wait too long.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};

@@ -59,7 +59,7 @@ fn build_error(builder: AimDbBuilder<TestRuntime>) -> String {
     }
 }
 
-/// What the taps of `doubles` received, and the report's undelivered values.
+/// The values that the taps of `doubles` received, and the report's undelivered values.
 fn drain_while_answers_are_made(seed: u64) -> (Vec<u64>, u64) {
     let runtime = Arc::new(TestRuntime::seeded(seed));
     let received = Recorder::new();

@@ -1,4 +1,4 @@
-//! Running a database until the process is told to end.
+//! Running a database until the process receives a signal.
 
 use std::io;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use aimdb_core::{AimDb, DbError, DbResult, LogLevel, Runtime, ShutdownReport};
 use tokio::sync::Notify;
 
-use crate::TokioAdapter;
+use crate::adapter::TokioAdapter;
 
 /// Runs the database until the process receives Ctrl-C (or, on Unix, `SIGTERM`), or until a shutdown is requested.
 ///

@@ -1,4 +1,4 @@
-//! A database that runs until the process is told to end. One test: signals belong to the whole process.
+//! A database that runs until the process receives a signal. One test: signals belong to the whole process.
 #![cfg(unix)]
 
 use std::process::Command;

@@ -25,7 +25,7 @@ fn child() {
     let _db = builder.build().unwrap();
 }
 
-/// What a process that runs the case writes to stderr.
+/// Returns the text that a process which runs the case writes to stderr.
 fn stderr(case: &str) -> String {
     let output = Command::new(env::current_exe().unwrap())
         .args(["child", "--exact", "--nocapture"])

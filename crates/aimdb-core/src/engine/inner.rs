@@ -6,7 +6,6 @@ use core::time::Duration;
 
 use super::health::{BlockedRecord, DbState, Health, StageState};
 use super::lifecycle::Engine;
-use super::monitor::Monitor;
 use super::shutdown_state::ShutdownState;
 use super::stage::StageCell;
 use crate::error::{DbError, DbResult};
@@ -33,6 +32,22 @@ pub(crate) struct DbInner<R: Runtime> {
     pub(crate) shutdown: Lock<ShutdownState>,
     /// Watches the writers, unless that is turned off.
     pub(crate) monitor: Option<Monitor<R>>,
+}
+
+/// Looks at every record at intervals, logs the writers that wait too long, and logs when they wait no more.
+pub(crate) struct Monitor<R: Runtime> {
+    pub(super) after: Duration,
+    /// A pointer, so that a program without a monitor does not contain the code.
+    pub(super) check: fn(&DbInner<R>),
+    /// The records whose writers were reported as blocked, by index.
+    pub(super) reported: Lock<Vec<usize>>,
+}
+
+impl<R: Runtime> Monitor<R> {
+    /// A monitor that reports writers which wait longer than `after`.
+    pub(crate) fn new(after: Duration, check: fn(&DbInner<R>)) -> Self {
+        Self { after, check, reported: Lock::new(Vec::new()) }
+    }
 }
 
 impl<R: Runtime> DbInner<R> {

@@ -4,30 +4,11 @@ use core::future::Future;
 use core::pin::pin;
 use core::time::Duration;
 
-use alloc::vec::Vec;
-
 use super::events::DbEventKind;
 use super::inner::DbInner;
 use crate::metrics::BlockedWriter;
 use crate::race::{Either, race};
 use crate::runtime::adapter::{LogLevel, Runtime};
-use crate::sync::Lock;
-
-/// Looks at every record at intervals, logs the writers that wait too long, and logs when they wait no more.
-pub(crate) struct Monitor<R: Runtime> {
-    after: Duration,
-    /// A pointer, so that a program without a monitor does not contain the code.
-    check: fn(&DbInner<R>),
-    /// The records whose writers were reported as blocked, by index.
-    reported: Lock<Vec<usize>>,
-}
-
-impl<R: Runtime> Monitor<R> {
-    /// A monitor that reports writers which wait longer than `after`.
-    pub(crate) fn new(after: Duration) -> Self {
-        Self { after, check, reported: Lock::new(Vec::new()) }
-    }
-}
 
 /// Waits for `end` and watches the writers of `db` meanwhile. Several callers at once report each wait once.
 pub(crate) async fn watch_until<R: Runtime>(db: &DbInner<R>, end: impl Future<Output = ()>) {
@@ -44,7 +25,8 @@ pub(crate) async fn watch_until<R: Runtime>(db: &DbInner<R>, end: impl Future<Ou
     }
 }
 
-fn check<R: Runtime>(db: &DbInner<R>) {
+/// Reports the changes since the last check.
+pub(crate) fn check<R: Runtime>(db: &DbInner<R>) {
     let Some(monitor) = &db.monitor else { return };
     for (at, record) in db.records.iter().enumerate() {
         let blocked = record.metrics().blocked.filter(|blocked| blocked.waiting >= monitor.after);
