@@ -43,7 +43,8 @@ impl Connector<TestRuntime> for Unconnected {
 
     fn run(self, mut links: Links, _context: RuntimeContext<TestRuntime>) -> Self::Run {
         *self.0.lock().unwrap() = links.outbound.pop();
-        Box::pin(async {})
+        // A connector that has ended has no link either: the report of a shutdown would come at once.
+        Box::pin(std::future::pending())
     }
 }
 
@@ -68,6 +69,11 @@ fn linked(cfg: BufferCfg) -> (Arc<TestRuntime>, AimDb<TestRuntime>, OutboundLink
     (runtime, db, link)
 }
 
+/// Closes the record: a shutdown begins, and waits for the connector.
+fn begin_close(db: &AimDb<TestRuntime>) {
+    assert!(poll_once(db.shutdown(AMPLE), Waker::noop()).is_pending());
+}
+
 /// Polls `drained` once.
 fn is_drained(link: &mut OutboundLink, wakes: &Arc<CountingWaker>) -> bool {
     poll_once(link.drained(), &Waker::from(Arc::clone(wakes))).is_ready()
@@ -89,7 +95,7 @@ fn a_link_that_waits_for_the_drain_sends_a_value_accepted_just_before_the_close(
         let producer = db.producer::<u64>("record").unwrap();
         producer.try_produce(7).unwrap();
         assert!(!is_drained(&mut link, &wakes), "{cfg}");
-        close(&db);
+        begin_close(&db);
         assert!(wakes.take_wakes() > 0, "{cfg}: the close wakes the link");
         assert!(!is_drained(&mut link, &wakes), "{cfg}: there is a value");
         assert_eq!(next(&mut link, &wakes), Poll::Ready(Ok("7".into())), "{cfg}");
@@ -114,7 +120,7 @@ fn a_link_is_not_drained_while_a_value_is_written_at_the_same_time_as_the_close(
                     hint::spin_loop();
                 }
                 producer.try_produce(round).unwrap();
-                close(&db);
+                begin_close(&db);
                 done.store(true, SeqCst);
             });
             while !done.load(SeqCst) {
@@ -150,7 +156,7 @@ fn a_link_that_only_waits_for_the_drain_leaves_commands_to_a_waiting_tap() {
         assert_eq!(waiter.read(&tap), Poll::Ready(Ok(7)));
         wakes.take_wakes();
         assert!(waiter.read(&tap).is_pending());
-        close(&db);
+        begin_close(&db);
         assert_eq!(
             (take_wakes([&waiter]), wakes.take_wakes()),
             (vec![1], 1),
@@ -167,7 +173,7 @@ fn a_link_that_waits_for_the_drain_is_woken_when_a_tap_takes_the_last_command() 
     let tap = db.consumer::<u64>("record").unwrap().subscription().unwrap().into_shared();
     let wakes = Arc::new(CountingWaker::default());
     producer.try_produce(7).unwrap();
-    close(&db);
+    begin_close(&db);
     assert!(!is_drained(&mut link, &wakes));
     assert_eq!((wakes.take_wakes(), tap.try_value(), wakes.take_wakes()), (0, Ok(7), 1));
     assert!(is_drained(&mut link, &wakes));

@@ -246,7 +246,7 @@ fn an_input_that_does_not_exist_is_a_finding() {
 fn an_input_of_another_type_is_a_finding() {
     assert_finding(
         "E07 record `mean`: its transform `transform` reads `temp` as `f32`, but it holds `u32`\n  help: use `input::<u32>` and \
-         take that type",
+         that type",
         |builder| {
             builder.configure::<u32>("temp", complete);
             builder.configure::<u32>("mean", |reg| {
@@ -267,7 +267,7 @@ fn an_input_without_a_buffer_is_a_finding() {
     assert_eq!(
         without_locations(&text),
         "the graph has 2 findings; nothing was started\n\n\
-         E08 record `mean`: its transform `same` reads `temp`, which has no buffer to read from\n  help: give `temp` a \
+         E08 record `mean`: its transform `same` reads `temp`, which has no buffer\n  help: give `temp` a \
          buffer\n\n\
          E01 record `temp`: is configured but has no buffer\n  help: add `.buffer(BufferCfg::SpmcRing { capacity: 16 })` or \
          another kind"
@@ -275,7 +275,7 @@ fn an_input_without_a_buffer_is_a_finding() {
 }
 
 const BREAK: &str =
-    "break the cycle: let one of these transforms read a record that a source or a link writes";
+    "break the cycle: let one of these stages read a record that a source or a link writes";
 
 fn derive(builder: &mut Builder, key: &'static str, from: &'static str) {
     builder.configure::<u32>(key, |reg| {
@@ -316,7 +316,7 @@ fn a_circle_of_transforms_is_a_finding() {
 
 #[test]
 fn a_join_without_inputs_is_a_finding() {
-    let expected = "E10 record `mean`: its join `join` has no inputs and would never produce anything\n  help: give the join at \
+    let expected = "E10 record `mean`: its join `join` has no inputs and would never produce anything\n  help: give it at \
                     least one `input::<T>(key)`";
     assert_finding(expected, |builder| {
         builder.configure::<u32>("mean", |reg| {
@@ -493,7 +493,7 @@ const EVERYTHING: &str = "\
 the graph has 7 findings; nothing was started
 
 E09 record `a`: depends on itself: a → b → a
-  help: break the cycle: let one of these transforms read a record that a source or a link writes
+  help: break the cycle: let one of these stages read a record that a source or a link writes
 
 E04 record `b`: is configured with 2 types: `u32` and `u64`
   help: give each type a key of its own, or use one type for both
@@ -554,8 +554,7 @@ fn a_record_without_a_writer_or_a_reader_is_a_warning_in_the_log() {
     assert_eq!(
         lines.collect::<Vec<_>>(),
         [
-            "Warn temp: W01 record `temp`: no stage of the graph writes it; help: add a source, a transform or a link, or \
-             write it through `db.producer(…)`",
+            "Warn temp: W01 record `temp`: no stage of the graph writes it; help: add a source, a transform or a link, or say that `db.producer(…)` writes it: `.written_from_outside()`",
             "Warn temp: W02 record `temp`: no stage of the graph reads it; help: add a tap, a transform or a link, or read it \
              through `db.consumer(…)`",
         ]
