@@ -68,8 +68,25 @@ pub struct RecordMetrics {
     pub last_update: Option<Instant>,
     /// The record's present readers.
     pub readers: Vec<ReaderMetrics>,
+    /// The readers that have left.
+    pub departed: DepartedReaders,
     /// The writers that wait for room, if there are any.
     pub blocked: Option<BlockedWriter>,
+}
+
+/// The sums of the readers of a record that have left: of stages that have ended, and of handles that were dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct DepartedReaders {
+    /// The number of readers that have left.
+    pub readers: u64,
+    /// Values that they took.
+    pub delivered: u64,
+    /// Values that they lost.
+    pub lagged: u64,
+    /// Values that they could have taken when they left. A command that was pending in a mailbox is none of them.
+    pub unread: u64,
 }
 
 /// The counters of one reader.

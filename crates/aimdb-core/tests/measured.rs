@@ -48,3 +48,36 @@ fn values_of_a_batch_that_is_being_read_never_count_as_lost() {
     assert!(values.iter().map(|value| value.0).eq(0..4));
     assert_eq!(subscription.lagged(), 0);
 }
+
+#[test]
+fn the_numbers_of_readers_that_have_left_stay_in_the_metrics() {
+    // Of six values, or the four that a queue accepts: delivered, lost before the reader came to them, unread. A second
+    // reader has the current value of a latest record.
+    for (cfg, expected) in
+        [(RING, (1, 2, 3)), (QUEUE, (1, 0, 3)), (LATEST, (1, 5, 1)), (MAILBOX, (1, 5, 0))]
+    {
+        let (db, producer, consumer) = open::<u64>(cfg);
+        let mut reader = consumer.subscribe().unwrap();
+        for number in 0..6 {
+            let _full = producer.try_produce(number);
+        }
+        assert!(reader.try_recv().is_ok());
+        let departed = || db.metrics().record("record").unwrap().departed;
+        assert_eq!(departed().readers, 0, "{cfg}");
+        drop(reader);
+        drop(consumer.subscribe().unwrap());
+        let departed = departed();
+        let sums = (departed.delivered, departed.lagged, departed.unread);
+        assert_eq!((departed.readers, sums), (2, expected), "{cfg}");
+    }
+}
+
+#[test]
+fn values_that_a_leaving_reader_had_lost_and_not_come_to_count_as_lost() {
+    let (db, producer, consumer) = open::<u64>(RING);
+    let reader = consumer.subscribe().unwrap();
+    (0..6).for_each(|number| producer.try_produce(number).unwrap());
+    drop(reader);
+    let departed = db.metrics().record("record").unwrap().departed;
+    assert_eq!((departed.delivered, departed.lagged, departed.unread), (0, 2, 4));
+}

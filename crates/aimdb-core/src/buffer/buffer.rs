@@ -647,7 +647,9 @@ impl<T: Clone> Buffer<T> {
         // A mailbox counts a replaced command itself.
         let lost = u64::from(discarded.is_some() && !is_mailbox);
         let remove = |unread| {
-            self.coordinator.subscribers(|subscribers| subscribers.leave(reader, unread + lost));
+            let missed = self.state().missed(cursor.next());
+            self.coordinator
+                .subscribers(|subscribers| subscribers.leave(reader, unread + lost, missed));
         };
         let _freed = match &self.storage {
             Storage::Queue(queue) => {

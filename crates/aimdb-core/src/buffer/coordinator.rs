@@ -354,11 +354,11 @@ impl Coordinator {
             let _section = CriticalSection::enter();
             state.produced()
         };
-        let (cursors, last_update, blocked) = self.subscribers(|subscribers| {
+        let (cursors, last_update, blocked, departed) = self.subscribers(|subscribers| {
             subscribers.note_each(produced, now);
             // Clones of the `Arc`s, so that the lock is not held while the numbers are taken.
             let cursors: Vec<_> = subscribers.cursors().cloned().collect();
-            (cursors, subscribers.updated(), subscribers.blocked())
+            (cursors, subscribers.updated(), subscribers.blocked(), subscribers.departed())
         });
         let mut readers = Vec::new();
         for cursor in &cursors {
@@ -383,6 +383,7 @@ impl Coordinator {
             // A reader may have received a value whose writer has not incremented the head yet.
             produced: cursors.iter().map(|cursor| cursor.next()).fold(state.produced(), u64::max),
             last_update,
+            departed,
             blocked: blocked.and_then(|(since, writers)| {
                 let held_back_by = slowest?.name.as_ref().into();
                 Some(BlockedWriter { writers, held_back_by, waiting: now - since })

@@ -46,6 +46,7 @@ use core::task::Waker;
 use super::cursor::{Cursor, CursorSnapshot};
 use super::waiters::{WaitList, WaitTicket, WakeBatch};
 use crate::clock::{Clock, Instant};
+use crate::metrics::DepartedReaders;
 use crate::sync::Arc;
 
 /// The group of waiters that all wait for the same thing: takers of a mailbox, writers of a queue.
@@ -181,6 +182,8 @@ pub(super) struct Subscribers {
     stages_ended: bool,
     /// The last taker that left a mailbox: a command that is pending without takers is its backlog.
     last_taker: Option<Arc<str>>,
+    /// The sums of the readers that have left.
+    departed: DepartedReaders,
     /// The backlog of stages whose readers have left.
     backlog: Vec<Backlog>,
     /// Values delivered to readers of stages that have left.
@@ -205,6 +208,7 @@ impl Subscribers {
             stages_ended: false,
             last_taker: None,
             backlog: Vec::new(),
+            departed: DepartedReaders::default(),
             delivered_before: 0,
             full_since: None,
             recency: Recency { each: MAY_NOTE_EACH, ..Recency::default() },
@@ -260,13 +264,20 @@ impl Subscribers {
     /// # Panics
     ///
     /// If there is no reader with this id.
-    pub(super) fn leave(&mut self, reader: usize, unread: u64) {
+    ///
+    /// `missed` values were lost and not counted by the reader.
+    pub(super) fn leave(&mut self, reader: usize, unread: u64, missed: u64) {
         // From here on no writer waits for this reader.
         let Entry { cursor, .. } = self.entries.remove(reader);
+        let snapshot = cursor.snapshot();
+        self.departed.readers += 1;
+        self.departed.delivered += snapshot.delivered;
+        self.departed.lagged += snapshot.lagged + missed;
+        // A pending command belongs to no taker before it is taken.
+        self.departed.unread += if self.takers_compete { 0 } else { unread };
         if !cursor.of_stage {
             return;
         }
-        let snapshot = cursor.snapshot();
         self.delivered_before += snapshot.delivered;
         if self.takers_compete {
             // A pending command belongs to no taker before it is taken.
@@ -372,6 +383,11 @@ impl Subscribers {
     pub(super) fn begin_round(&mut self) -> u64 {
         self.round += 1;
         self.round
+    }
+
+    /// The sums of the readers that have left.
+    pub(super) fn departed(&self) -> DepartedReaders {
+        self.departed
     }
 
     /// Notifies one waiter of each reader that the round has not reached yet, or one taker of a
