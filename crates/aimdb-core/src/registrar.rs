@@ -186,6 +186,14 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         self
     }
 
+    /// Says that handles outside of the graph read this record, for instance `db.consumer(…)` or a thread.
+    ///
+    /// The graph shows it, and a record without a reader in the graph is then no finding.
+    pub fn read_from_outside(&mut self) -> &mut Self {
+        self.draft.node.is_read_from_outside = true;
+        self
+    }
+
     /// Adds a source: an async function of a context and a [`Producer`] that writes this record.
     ///
     /// A shutdown ends a source at its next await. A source may return; it has then finished. It may return a

@@ -555,8 +555,8 @@ fn a_record_without_a_writer_or_a_reader_is_a_warning_in_the_log() {
         lines.collect::<Vec<_>>(),
         [
             "Warn temp: W01 record `temp`: no stage of the graph writes it; help: add a source, a transform or a link, or say that `db.producer(…)` writes it: `.written_from_outside()`",
-            "Warn temp: W02 record `temp`: no stage of the graph reads it; help: add a tap, a transform or a link, or read it \
-             through `db.consumer(…)`",
+            "Warn temp: W02 record `temp`: no stage of the graph reads it; help: add a tap, a transform or a link, or say that \
+             `db.consumer(…)` reads it: `.read_from_outside()`",
         ]
     );
 }

@@ -202,7 +202,7 @@ fn a_warning_refers_to_the_configure_call_on_one_line_of_the_log() {
         log[0].message,
         format!(
             "W02 record `temp`: no stage of the graph reads it; at {}:{line}:13; help: add a tap, a transform or a \
-             link, or read it through `db.consumer(…)`",
+             link, or say that `db.consumer(…)` reads it: `.read_from_outside()`",
             file!()
         )
     );

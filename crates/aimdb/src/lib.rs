@@ -31,6 +31,18 @@
 //! }
 //! ```
 //!
+//! # Start here
+//!
+//! | topic | page |
+//! |---|---|
+//! | a guide with programs that run | `docs/guide` of the repository |
+//! | the kinds of buffer | [`BufferCfg`], [`buffer`] |
+//! | what a record's closure can declare | [`Registrar`] |
+//! | links to brokers and devices | [`link`] |
+//! | failures, health, counters, events | [`Restart`], [`health`], [`metrics`], [`events`] |
+//! | tests in virtual time | the crate `aimdb-testing` |
+//! | blocking programs (feature `sync`) | `Attach`, `SyncHandle`, `BlockingHandles` |
+//!
 //! # Features
 //!
 //! | feature | adds |

@@ -116,7 +116,9 @@ fn a_hook_prints_dead_letters_and_a_program_prints_health_and_metrics() -> Outco
     builder.on_dead_letter(|letter| {
         eprintln!("{} of {}: {}", letter.message.topic, letter.record, letter.reason);
     });
+    builder.on_event(|event| eprintln!("{event}")); // failures, restarts, links, blocked writers; or the stream `db.events()`
     let db = builder.build()?;
+    db.start(); // before, every stage and link counts as not running
     let health = db.health();
     if !health.is_healthy() {
         eprintln!("{health}"); // stages with state, cause and restarts; blocked writers; links

@@ -653,9 +653,9 @@ fn unused(graph: &Graph, report: &mut Report) {
             let help = "add a source, a transform or a link, or say that `db.producer(…)` writes it: `.written_from_outside()`";
             report.add(Rule::NoWriter, &record.key, &record.locations, problem, help);
         }
-        if !graph.is_read(record) {
+        if !graph.is_read(record) && !record.is_read_from_outside {
             let problem = format_args!("no stage of the graph reads it");
-            let help = "add a tap, a transform or a link, or read it through `db.consumer(…)`";
+            let help = "add a tap, a transform or a link, or say that `db.consumer(…)` reads it: `.read_from_outside()`";
             report.add(Rule::NoReader, &record.key, &record.locations, problem, help);
         }
     }

@@ -61,6 +61,8 @@ pub struct RecordNode {
     pub shared: bool,
     /// Whether handles outside of the graph write the record.
     pub is_written_from_outside: bool,
+    /// Whether handles outside of the graph read the record.
+    pub is_read_from_outside: bool,
     /// The calls of [`initial`](crate::Registrar::initial); a valid graph has at most one.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub initial_values: Vec<Location>,
@@ -244,6 +246,7 @@ impl RecordNode {
             buffers: Vec::new(),
             shared: false,
             is_written_from_outside: false,
+            is_read_from_outside: false,
             initial_values: Vec::new(),
             stages: Vec::new(),
             misplaced_names: Vec::new(),
@@ -297,12 +300,14 @@ impl PartialEq for RecordNode {
             buffers,
             shared,
             is_written_from_outside,
+            is_read_from_outside,
             initial_values,
             stages,
             misplaced_names,
             locations: _,
         } = self;
         *is_written_from_outside == other.is_written_from_outside
+            && *is_read_from_outside == other.is_read_from_outside
             && initial_values.len() == other.initial_values.len()
             && *key == other.key
             && *value == other.value

@@ -25,6 +25,9 @@ impl fmt::Display for Graph {
                 writeln!(f, "  ← outside")?;
             }
             record.readers().try_for_each(|stage| writeln!(f, "  → {}", stage_text(stage)))?;
+            if record.is_read_from_outside {
+                writeln!(f, "  → outside")?;
+            }
             for (other, stage) in self.readers_elsewhere(&record.key) {
                 let kind = if matches!(stage.kind, StageKind::Processor { .. }) {
                     "processor"
@@ -53,6 +56,9 @@ impl Graph {
             out += &format!("  r{r}[(\"{}\")]\n", escape(&label));
             if record.is_written_from_outside {
                 out += &format!("  r{r}o([\"outside\"]) -.-> r{r}\n");
+            }
+            if record.is_read_from_outside {
+                out += &format!("  r{r} -.-> r{r}i([\"outside\"])\n");
             }
             for (s, stage) in record.stages.iter().enumerate() {
                 self.mermaid_stage(&mut out, r, &format!("r{r}s{s}"), stage);
