@@ -1,7 +1,7 @@
 //! A program of the guide: docs/guide/src.
 use aimdb::prelude::*;
 
-/// Writes 1 to 5 into a record that nobody reads meanwhile, and returns what its reader then receives.
+/// Writes 1 to 5 into a record, reads it only afterwards, and returns the values received and the number lost.
 async fn late_look(cfg: BufferCfg) -> Result<(Vec<u32>, u64), Box<dyn std::error::Error>> {
     let mut builder = AimDbBuilder::on(TokioAdapter::new()?);
     builder.configure::<u32>("record", |reg| {

@@ -2,7 +2,7 @@
 use aimdb::prelude::*;
 use aimdb_testing::{MemoryPeer, TestRuntime};
 
-/// The graph under test: a command from the broker opens a door, and its state goes back.
+/// The graph under test: a command from the broker opens a door, whose state the broker receives.
 fn graph<R: SendRuntime>(builder: &mut AimDbBuilder<R>, broker: &str) {
     builder.configure::<bool>("door.command", |reg| {
         reg.buffer(BufferCfg::mailbox()).link_from(format!("{broker}://door/command"), Json);
