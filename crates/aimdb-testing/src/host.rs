@@ -1,6 +1,7 @@
 //! The bounds that the suites need of a runtime.
 
 use alloc::boxed::Box;
+use alloc::string::String;
 use core::future::Future;
 use core::pin::Pin;
 
@@ -11,6 +12,9 @@ use aimdb_core::{Consumer, Input, Producer, Runtime, RuntimeContext, Spawn};
 
 /// A stage's future, boxed: code that is generic over the runtime can name its type.
 pub type BoxStage = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A stage's future that returns a result, boxed.
+pub type BoxFallible = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 /// A tap with a restart policy: the function that starts one attempt.
 pub type TapFn<R> = Box<dyn Fn(RuntimeContext<R>, Consumer<u64, R>) -> BoxStage + Send>;
@@ -31,6 +35,7 @@ pub(crate) type Pair = (Input<u64>, Input<u64>);
 pub trait Host:
     Runtime<Sleep: Send>
     + Spawn<BoxStage>
+    + Spawn<BoxFallible>
     + Spawn<Restarting<Self, OneHandle<SourceFn<Self>, Producer<u64, Self>>>>
     + Spawn<Restarting<Self, OneHandle<TapFn<Self>, Consumer<u64, Self>>>>
     + Spawn<MapStage<u64, u64, Mapped<MapFn>>>
@@ -43,6 +48,7 @@ pub trait Host:
 impl<R> Host for R where
     R: Runtime<Sleep: Send>
         + Spawn<BoxStage>
+        + Spawn<BoxFallible>
         + Spawn<Restarting<R, OneHandle<SourceFn<R>, Producer<u64, R>>>>
         + Spawn<Restarting<R, OneHandle<TapFn<R>, Consumer<u64, R>>>>
         + Spawn<MapStage<u64, u64, Mapped<MapFn>>>

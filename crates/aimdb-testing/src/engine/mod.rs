@@ -21,6 +21,7 @@ use aimdb_core::Arc;
 
 use crate::host::Host;
 
+mod between;
 mod failures;
 mod fairness;
 mod restart;
@@ -30,6 +31,7 @@ mod support;
 mod taps;
 mod transforms;
 
+pub use between::*;
 pub use failures::*;
 pub use fairness::*;
 pub use restart::*;
@@ -54,6 +56,10 @@ macro_rules! __engine_cases {
             scan_keeps_its_state_from_value_to_value
             a_join_combines_the_latest_of_each_input
             chained_transforms_forward_every_value
+            a_processor_answers_into_two_records_until_its_input_is_drained
+            an_initial_value_reaches_every_reader_before_the_others
+            a_late_reader_begins_where_it_is_asked_to
+            a_stage_that_returns_an_error_has_failed
             a_source_that_never_waits_starves_no_other_stage
             an_endless_batch_starves_no_other_stage
             run_ends_when_the_last_source_has_returned
