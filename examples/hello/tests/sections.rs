@@ -117,6 +117,7 @@ fn a_hook_prints_dead_letters_and_a_program_prints_health_and_metrics() -> Outco
         eprintln!("{} of {}: {}", letter.message.topic, letter.record, letter.reason);
     });
     let db = builder.build()?;
+    db.start(); // before, every stage and link counts as not running
     let health = db.health();
     if !health.is_healthy() {
         eprintln!("{health}"); // stages with state, cause and restarts; blocked writers; links
