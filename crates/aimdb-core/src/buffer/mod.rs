@@ -61,7 +61,8 @@
 //!
 //! A reader that moves a value takes the lock of that FIFO only if a flag shows that a waiter is
 //! registered, and if it reports a lag while other threads share it. A writer takes it also if there
-//! is no reader or the queue looks full, and at every 64th value, to note the time. The race between a writer and a reader that is about to sleep:
+//! is no reader or the queue looks full, and at every 64th value, to note the time. The race between
+//! a writer and a reader that is about to sleep:
 //!
 //! ```text
 //!   reader (poll)                                       writer (try_produce)
