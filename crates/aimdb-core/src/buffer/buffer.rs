@@ -15,9 +15,10 @@
 //! # Likely and unlikely paths
 //!
 //! With std the first attempt to produce or to read one value is inlined into the caller: one writer
-//! and readers that keep up need no more. Without std it is not, to keep the program small. Other active threads, a full queue, lost values and a closed record are handled
-//! by `#[cold]` functions that are not inlined ([`Buffer::try_produce_contended`],
-//! [`read_contended`]), so that they cost the likely path neither registers nor instruction cache.
+//! and readers that keep up need no more. Without std it is not, to keep the program small. Other
+//! active threads, a full queue, lost values and a closed record are handled by `#[cold]` functions
+//! ([`Buffer::try_produce_contended`], [`Buffer::poll_produce_refused`], [`read_contended`]), so that
+//! they cost the likely path neither registers nor instruction cache.
 //!
 //! # Critical sections
 //!
@@ -30,9 +31,9 @@
 //! Each `poll_*` repeats three steps: attempt, register the waker, check again. If the check fails
 //! because another thread is active, the poll spins and attempts again; after a long spin it yields
 //! ([`yield_if_long`]). The attempt itself may wait for another thread's `Clone` of the same value
-//! or under the same cursor. A poll that returns `Pending` has received no value, and the values that it
-//! did not accept are with its caller, which may therefore drop its future at any time, if it
-//! cancels the wait.
+//! or under the same cursor. A poll that returns `Pending` has received no value, and the values
+//! that it did not accept are with its caller, which may therefore drop its future at any time, if
+//! it cancels the wait.
 
 use alloc::vec::Vec;
 use core::task::{Context, Poll, Waker};
@@ -392,7 +393,8 @@ impl<T: Clone> Buffer<T> {
     /// ```
     ///
     /// Threads that share the reader wait for a value, and the stashed one is their next. All of
-    /// them are woken: of several, the first that is woken may be about to cancel its wait.
+    /// them are woken: one that cancels its wait instead passes its wake-up on for values of the
+    /// storage only.
     pub(super) fn try_read_event(
         &self,
         reader: usize,
