@@ -15,6 +15,7 @@ use crate::engine::events::{DbEvent, EventHook, EventHub};
 use crate::engine::inner::{DbInner, Monitor};
 use crate::engine::lifecycle::Engine;
 use crate::engine::monitor;
+use crate::engine::restart::{Restart, Restarting};
 use crate::engine::stage::StageCell;
 use crate::error::{DbError, DbResult};
 use crate::graph::check::Plan;
@@ -26,6 +27,7 @@ use crate::graph::node::{
 use crate::key::{Record, RecordKey};
 use crate::link::connector::{Connector, LinkRequest, Links};
 use crate::link::inbound::{DeadLetter, DeadLetterHook};
+use crate::link::pool::ConnectorAttempts;
 use crate::owner::Owner;
 use crate::record::{AnyRecord, RecordIndex};
 use crate::registrar::{Draft, Registrar, make_record};
@@ -233,7 +235,49 @@ impl<R> AimDbBuilder<R> {
         R: Runtime + Spawn<C::Run>,
     {
         let location = self.caller();
-        self.add_connector(Box::new(connector), location)
+        self.add_connector(Box::new(PlainConnector(connector)), location)
+    }
+
+    /// Adds a connector that is restarted when it fails, as `policy` says.
+    ///
+    /// `connector` makes it anew for each attempt, and once more for the check of the graph. The links keep their places
+    /// between the attempts: an outbound link loses only what the connector had taken and not finished, which counts as
+    /// [dropped](crate::metrics::LinkMetrics::dropped), and an inbound link delivers first the value that waited for room.
+    ///
+    /// A connector reconnects by itself; this is for the failures that it does not expect.
+    ///
+    /// ```
+    /// # use aimdb_core::link::Links;
+    /// # use aimdb_core::runtime::SpawnError;
+    /// # use aimdb_core::{Finding, RuntimeContext};
+    /// use aimdb_core::link::LinkRequest;
+    /// use aimdb_core::{AimDbBuilder, Connector, Restart, SendRuntime};
+    /// # struct Radio;
+    /// # impl<R: SendRuntime> Connector<R> for Radio {
+    /// #     type Run = std::future::Ready<()>;
+    /// #     fn name(&self) -> &str { "radio" }
+    /// #     fn describe(&self) -> String { "a radio".into() }
+    /// #     fn check(&self, _: &[LinkRequest<'_>]) -> Vec<Finding> { Vec::new() }
+    /// #     fn run(self, _: Links, _: RuntimeContext<R>) -> Self::Run { std::future::ready(()) }
+    /// # }
+    ///
+    /// fn graph<R: SendRuntime>(builder: &mut AimDbBuilder<R>) {
+    ///     builder.connector_with(Restart::on_failure().limit(5), || Radio);
+    /// }
+    /// ```
+    #[track_caller]
+    pub fn connector_with<C, F>(&mut self, policy: Restart, connector: F) -> &mut Self
+    where
+        C: Connector<R>,
+        F: Fn() -> C + 'static,
+        R: Runtime + Spawn<Restarting<R, ConnectorAttempts<F>>>,
+    {
+        let location = self.caller();
+        let described = connector();
+        self.add_connector(
+            Box::new(RestartingConnector { policy, described, make: connector }),
+            location,
+        )
     }
 
     fn add_connector(
@@ -545,26 +589,70 @@ trait ConnectorDraft<R> {
     fn start(self: Box<Self>, at: usize, wiring: &mut Wiring<'_, R>) -> Result<(), Finding>;
 }
 
-impl<R: Runtime + Spawn<C::Run>, C: Connector<R>> ConnectorDraft<R> for C {
+/// A connector that is made anew for each attempt.
+struct RestartingConnector<C, F> {
+    policy: Restart,
+    /// Answers for the others while the graph is checked.
+    described: C,
+    make: F,
+}
+
+impl<R, C, F> ConnectorDraft<R> for RestartingConnector<C, F>
+where
+    C: Connector<R>,
+    F: Fn() -> C + 'static,
+    R: Runtime + Spawn<Restarting<R, ConnectorAttempts<F>>>,
+{
     fn node(&self, records: &[RecordNode]) -> ConnectorNode {
-        let requests: Vec<LinkRequest<'_>> =
-            records.iter().flat_map(|record| requests(record, self.name())).collect();
-        let mut node = ConnectorNode::new(self.name(), self.describe());
-        node.faults = self.check(&requests);
-        node
+        connector_node(&self.described, records)
     }
 
     fn cell(&self, engine: &Arc<Engine>) -> Arc<StageCell> {
-        StageCell::new(
-            "connector".into(),
-            Owner::Connector(self.name().into()),
-            StageRole::Connector,
-            Arc::clone(engine),
-        )
+        connector_cell(&self.described, engine)
     }
 
     fn start(self: Box<Self>, at: usize, wiring: &mut Wiring<'_, R>) -> Result<(), Finding> {
-        wiring.connector(at, |links: Links, context| (*self).run(links, context))
+        let Self { policy, make, .. } = *self;
+        wiring.connector(at, |links, context| {
+            Restarting::new(policy, ConnectorAttempts::new(make, links), context)
+        })
+    }
+}
+
+fn connector_node<R: Runtime>(
+    connector: &impl Connector<R>,
+    records: &[RecordNode],
+) -> ConnectorNode {
+    let name = connector.name();
+    let requests: Vec<LinkRequest<'_>> =
+        records.iter().flat_map(|record| requests(record, name)).collect();
+    let mut node = ConnectorNode::new(name, connector.describe());
+    node.faults = connector.check(&requests);
+    node
+}
+
+fn connector_cell<R: Runtime>(
+    connector: &impl Connector<R>,
+    engine: &Arc<Engine>,
+) -> Arc<StageCell> {
+    let owner = Owner::Connector(connector.name().into());
+    StageCell::new("connector".into(), owner, StageRole::Connector, Arc::clone(engine))
+}
+
+/// A connector that runs once.
+struct PlainConnector<C>(C);
+
+impl<R: Runtime + Spawn<C::Run>, C: Connector<R>> ConnectorDraft<R> for PlainConnector<C> {
+    fn node(&self, records: &[RecordNode]) -> ConnectorNode {
+        connector_node(&self.0, records)
+    }
+
+    fn cell(&self, engine: &Arc<Engine>) -> Arc<StageCell> {
+        connector_cell(&self.0, engine)
+    }
+
+    fn start(self: Box<Self>, at: usize, wiring: &mut Wiring<'_, R>) -> Result<(), Finding> {
+        wiring.connector(at, |links: Links, context| self.0.run(links, context))
     }
 }
 

@@ -8,7 +8,7 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
 
-use crate::clock::Instant;
+use crate::clock::{Instant, UnixTime};
 use crate::engine::stage::StageCell;
 use crate::runtime::adapter::{LogLevel, Runtime};
 
@@ -173,6 +173,14 @@ impl<R: Runtime> Time<R> {
     #[must_use]
     pub fn now(&self) -> Instant {
         self.runtime.now()
+    }
+
+    /// The present time of the calendar, or `None` if the runtime has no clock for it.
+    ///
+    /// A value that leaves the process is stamped with it: the instants of [`now`](Self::now) mean nothing elsewhere.
+    #[must_use]
+    pub fn unix_now(&self) -> Option<UnixTime> {
+        self.runtime.unix_now()
     }
 
     /// Returns a duration of `secs` seconds.

@@ -67,7 +67,7 @@ pub use buffer::error::{Closed, ProduceError, ProduceManyError, TryProduceError,
 pub use buffer::event::Event;
 pub use buffer::start::Start;
 pub use builder::{AimDbBuilder, IntoRuntime, NoRuntime};
-pub use clock::Instant;
+pub use clock::{Instant, UnixTime};
 pub use context::{Elapsed, Interval, Log, RuntimeContext, Time, Timeout};
 pub use engine::db::AimDb;
 pub use engine::events;
@@ -85,7 +85,7 @@ pub use key::{Record, RecordKey};
 pub use link::codec::Json;
 #[cfg(feature = "postcard")]
 pub use link::codec::Postcard;
-pub use link::codec::{CodecError, Decode, Encode, Incoming, decode_with, encode_with};
+pub use link::codec::{CodecError, Decode, Encode, Incoming, MessageProperties, decode_with, encode_with};
 pub use link::connector::Connector;
 pub use link::inbound::DeadLetter;
 pub use owner::{Owner, StageId};

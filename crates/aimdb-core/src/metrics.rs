@@ -14,7 +14,7 @@ use core::time::Duration;
 
 use crate::address::Direction;
 use crate::buffer::cfg::BufferCfg;
-use crate::clock::Instant;
+use crate::clock::{Instant, UnixTime};
 
 /// A snapshot of all counters of a database.
 ///
@@ -36,8 +36,11 @@ use crate::clock::Instant;
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Metrics {
-    /// The time of the snapshot.
+    /// The time of the snapshot, by the runtime's clock, as all times in it.
     pub at: Instant,
+    /// The calendar's time of the snapshot, where there is a clock for it. [`UnixTime::of`] makes the calendar's times of
+    /// the others.
+    pub unix_at: Option<UnixTime>,
     /// One entry for each record, in the order of registration.
     pub records: Vec<RecordMetrics>,
     /// One entry for each link, in the order of registration.
@@ -60,6 +63,9 @@ pub struct RecordMetrics {
     pub overwritten: u64,
     /// Values in the buffer.
     pub depth: usize,
+    /// Values of which the closures of this record's transforms made none: [`filter_map`](crate::Registrar::filter_map),
+    /// [`scan`](crate::Registrar::scan), and [`outer_join`](crate::Registrar::outer_join). They are no loss.
+    pub filtered: u64,
     /// The time of the newest value.
     ///
     /// It is exact, to one reading of the clock, while values come 10 µs apart or more on average, whether readers wait,

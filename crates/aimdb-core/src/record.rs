@@ -5,6 +5,9 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::any::Any;
+use core::sync::atomic::Ordering::Relaxed;
+
+use portable_atomic::AtomicU64;
 
 use crate::buffer::Subscription;
 use crate::buffer::buffer::Buffer;
@@ -32,6 +35,8 @@ pub(crate) struct RecordCell<T: Clone> {
     pub(crate) buffer: Arc<Buffer<T>>,
     /// The record is a mailbox that accepts one taker, because it was not declared shared.
     pub(crate) exclusive: bool,
+    /// Values of which the record's transforms made none.
+    pub(crate) filtered: AtomicU64,
 }
 
 impl<T: Record> RecordCell<T> {
@@ -58,6 +63,7 @@ pub(crate) trait ErasedRecord: Send + Sync {
     fn close(&self);
     fn state(&self) -> &dyn BufferState;
     fn coordinator(&self) -> &Coordinator;
+    fn filtered(&self) -> u64;
     /// The `Arc<RecordCell<T>>` itself, for a downcast.
     fn typed(&self) -> &dyn Any;
 }
@@ -73,6 +79,10 @@ impl<T: Record> ErasedRecord for Arc<RecordCell<T>> {
 
     fn coordinator(&self) -> &Coordinator {
         self.buffer.coordinator()
+    }
+
+    fn filtered(&self) -> u64 {
+        self.filtered.load(Relaxed)
     }
 
     fn typed(&self) -> &dyn Any {
@@ -120,7 +130,8 @@ impl AnyRecord {
     }
 
     pub(crate) fn metrics(&self) -> RecordMetrics {
-        self.inner.coordinator().metrics(self.inner.state(), &self.key)
+        let counted = self.inner.coordinator().metrics(self.inner.state(), &self.key);
+        RecordMetrics { filtered: self.inner.filtered(), ..counted }
     }
 
     pub(crate) fn backlog(&self) -> Vec<Backlog> {

@@ -7,6 +7,8 @@ use core::fmt;
 use core::future::Future;
 use core::marker::PhantomData;
 
+use portable_atomic::AtomicU64;
+
 use crate::buffer::buffer::Buffer;
 use crate::buffer::cfg::BufferCfg;
 use crate::buffer::kind::NoMemory;
@@ -59,7 +61,7 @@ pub(crate) fn make_record<T: Record>(
     exclusive: bool,
 ) -> Result<AnyRecord, NoMemory> {
     let buffer = Buffer::<T>::new(cfg, clock)?;
-    Ok(AnyRecord::new(Arc::new(RecordCell { key, buffer, exclusive })))
+    Ok(AnyRecord::new(Arc::new(RecordCell { key, buffer, exclusive, filtered: AtomicU64::new(0) })))
 }
 
 /// Declares one record: its buffer, the stages that write it and the stages that read it.

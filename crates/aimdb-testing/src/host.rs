@@ -14,7 +14,7 @@ use aimdb_core::{Consumer, Input, Producer, Runtime, RuntimeContext, Spawn};
 pub type BoxStage = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A stage's future that returns a result, boxed.
-pub type BoxFallible = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+pub(crate) type BoxFallible = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 /// A tap with a restart policy: the function that starts one attempt.
 pub type TapFn<R> = Box<dyn Fn(RuntimeContext<R>, Consumer<u64, R>) -> BoxStage + Send>;

@@ -16,7 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aimdb_core::runtime::SpawnError;
 use aimdb_core::stages::{Stage, StageResult};
-use aimdb_core::{Instant, LogLevel, Runtime, SendRuntime};
+use aimdb_core::{Instant, LogLevel, Runtime, SendRuntime, UnixTime};
 
 /// With a seed, one poll in this many is spurious.
 const SPURIOUS_POLL_ODDS: u32 = 16;
@@ -331,6 +331,12 @@ impl Runtime for TestRuntime {
 
     fn now(&self) -> Instant {
         lock(&self.clock.timers).now
+    }
+
+    /// The virtual clock's time since the beginning of the year 2000.
+    fn unix_now(&self) -> Option<UnixTime> {
+        const BEGIN_OF_2000: UnixTime = UnixTime::from_nanos(946_684_800_000_000_000);
+        Some(BEGIN_OF_2000.of(self.now(), Instant::from_nanos(0)))
     }
 
     fn sleep_until(&self, deadline: Instant) -> VirtualSleep {

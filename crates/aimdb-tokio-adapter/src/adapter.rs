@@ -4,11 +4,11 @@ use std::fmt;
 use std::future::Future;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aimdb_core::runtime::SpawnError;
 use aimdb_core::stages::{Stage, StageResult};
-use aimdb_core::{DbError, DbResult, Instant, LogLevel, Runtime, SendRuntime};
+use aimdb_core::{DbError, DbResult, Instant, LogLevel, Runtime, SendRuntime, UnixTime};
 use tokio::runtime::Handle;
 
 use crate::watchdog::MonitoredStage;
@@ -89,6 +89,12 @@ impl Runtime for TokioAdapter {
     fn now(&self) -> Instant {
         let since = origin().elapsed();
         Instant::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// The time of the system's clock, also where a test has paused or advanced Tokio's.
+    fn unix_now(&self) -> Option<UnixTime> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+        u64::try_from(since.as_nanos()).ok().map(UnixTime::from_nanos)
     }
 
     fn sleep_until(&self, deadline: Instant) -> Self::Sleep {

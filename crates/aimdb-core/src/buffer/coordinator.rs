@@ -382,6 +382,8 @@ impl Coordinator {
             overwritten: state.overwritten(),
             // A reader may have received a value whose writer has not incremented the head yet.
             produced: cursors.iter().map(|cursor| cursor.next()).fold(state.produced(), u64::max),
+            // The record counts them.
+            filtered: 0,
             last_update,
             departed,
             blocked: blocked.and_then(|(since, writers)| {

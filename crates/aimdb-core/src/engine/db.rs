@@ -210,6 +210,7 @@ impl<R: Runtime> AimDb<R> {
     pub fn metrics(&self) -> Metrics {
         Metrics {
             at: self.inner.runtime.now(),
+            unix_at: self.inner.runtime.unix_now(),
             records: self.inner.records.iter().map(|record| record.metrics()).collect(),
             links: self.inner.links.iter().map(LinkInfo::metrics).collect(),
         }

@@ -19,7 +19,7 @@ use core::task::{Context, Poll};
 use core::time::Duration;
 
 use crate::address::Direction;
-use crate::clock::Instant;
+use crate::clock::{Instant, UnixTime};
 use crate::owner::StageId;
 use crate::panic::catch;
 use crate::runtime::adapter::{LogLevel, Runtime};
@@ -43,6 +43,8 @@ const CAPACITY: usize = 256;
 pub struct DbEvent {
     /// When it happened, by the runtime's clock.
     pub at: Instant,
+    /// When it happened, by the calendar, where there is a clock for it.
+    pub unix_at: Option<UnixTime>,
     /// What happened.
     pub kind: DbEventKind,
 }
@@ -316,12 +318,17 @@ impl Listener for Arc<EventQueue> {
 /// The clock and the log of the runtime, without its type.
 pub(crate) trait Surroundings: Send + Sync {
     fn now(&self) -> Instant;
+    fn unix_now(&self) -> Option<UnixTime>;
     fn log(&self, level: LogLevel, origin: &str, message: fmt::Arguments<'_>);
 }
 
 impl<R: Runtime> Surroundings for Arc<R> {
     fn now(&self) -> Instant {
         (**self).now()
+    }
+
+    fn unix_now(&self) -> Option<UnixTime> {
+        (**self).unix_now()
     }
 
     fn log(&self, level: LogLevel, origin: &str, message: fmt::Arguments<'_>) {
@@ -386,7 +393,7 @@ impl EventHub {
     #[cold]
     fn emit_kind(&self, kind: DbEventKind) {
         let Some(surroundings) = &self.surroundings else { return };
-        let event = DbEvent { at: surroundings.now(), kind };
+        let event = DbEvent { at: surroundings.now(), unix_at: surroundings.unix_now(), kind };
         if let Some(hook) = &self.hook
             && let Err(panic) = catch(|| hook(&event))
         {

@@ -7,7 +7,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::clock::Instant;
+use crate::clock::{Instant, UnixTime};
 use crate::error::StageFailure;
 use crate::graph::node::StageRole;
 use crate::metrics::BlockedWriter;
@@ -34,6 +34,10 @@ use crate::owner::{Owner, StageId};
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Health {
+    /// The time of the snapshot, by the runtime's clock, as all times in it.
+    pub at: Instant,
+    /// The calendar's time of the snapshot, where there is a clock for it.
+    pub unix_at: Option<UnixTime>,
     /// The lifecycle state of the database.
     pub state: DbState,
     /// Every stage, in the order of registration.

@@ -74,6 +74,8 @@ impl<R: Runtime> DbInner<R> {
             Some(BlockedRecord { key: record.key.as_ref().into(), blocked })
         });
         Health {
+            at: self.runtime.now(),
+            unix_at: self.runtime.unix_now(),
             state: self.state(),
             stages: self.cells.iter().map(|cell| cell.health()).collect(),
             blocked: blocked.collect(),

@@ -114,7 +114,7 @@ fn stage_text(stage: &StageNode) -> String {
         StageKind::Tap => labelled("tap", &stage.name),
         StageKind::LinkTo { address } | StageKind::LinkFrom { address } => {
             let name = if stage.is_named { format!("{} ", stage.name) } else { String::new() };
-            format!("link {name}{}", address.text)
+            format!("link {name}{}", address_text(address))
         }
         StageKind::Transform { inputs, .. } => {
             format!("{} of {}", labelled("transform", &stage.name), keys(inputs))
@@ -129,9 +129,15 @@ fn keys(ports: &[PortNode]) -> String {
     ports.iter().map(|port| port.key.as_str()).collect::<alloc::vec::Vec<_>>().join(", ")
 }
 
+/// The address, with a mark where each value has a topic of its own.
+fn address_text(address: &LinkNode) -> String {
+    let computed = if address.computed_topic { " (topic of each value)" } else { "" };
+    format!("{}{computed}", address.text)
+}
+
 /// The address, below the link's name if it was given one.
 fn link_label(stage: &StageNode, address: &LinkNode) -> String {
-    let address = escape(&address.text);
+    let address = escape(&address_text(address));
     if stage.is_named { format!("{}<br/>{address}", escape(&stage.name)) } else { address }
 }
 

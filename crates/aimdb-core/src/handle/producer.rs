@@ -4,6 +4,7 @@ use core::fmt;
 use core::future::Future;
 use core::marker::PhantomData;
 use core::pin::Pin;
+use core::sync::atomic::Ordering::Relaxed;
 use core::task::{Context, Poll, ready};
 
 use arrayvec::ArrayVec;
@@ -48,6 +49,11 @@ pub struct Producer<T: Record, R> {
 impl<T: Record, R> Producer<T, R> {
     pub(crate) fn new(record: Arc<RecordCell<T>>) -> Self {
         Self { record, spent: AtomicU8::new(0), runtime: PhantomData }
+    }
+
+    /// Counts a value of which a transform made none.
+    pub(crate) fn count_filtered(&self) {
+        self.record.filtered.fetch_add(1, Relaxed);
     }
 
     /// The record's key.

@@ -180,6 +180,13 @@ impl<T: Clone> Reader<T> {
     }
 
     /// Ready when the record is closed and this reader has received everything.
+    /// Ends the wait of the last poll.
+    pub(crate) fn cancel_wait(&mut self) {
+        if let Some(subscription) = &mut self.subscription {
+            subscription.cancel_wait();
+        }
+    }
+
     pub(crate) fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.subscription_mut().poll_drained(cx)
     }

@@ -24,19 +24,75 @@ pub struct Incoming<'m> {
     pub parts: &'m [&'m str],
     /// The message's bytes.
     pub payload: &'m [u8],
+    /// Whether the broker had kept the message before the link subscribed: it may be old. MQTT calls it retained.
+    pub retained: bool,
+    /// What the message says about its payload, where the protocol has means for it.
+    pub properties: MessageProperties<'m>,
+}
+
+/// What a message says about its payload: the properties of MQTT 5.
+///
+/// MQTT 3.1.1 and serial lines have none, and the MQTT connector for Embassy passes none on.
+///
+/// ```
+/// use aimdb_core::{CodecError, Incoming, decode_with};
+///
+/// let text = decode_with(|message: &Incoming<'_>| match message.properties.content_type {
+///     None | Some("text/plain") => Ok(String::from_utf8_lossy(message.payload).into_owned()),
+///     Some(other) => Err(CodecError::new(format_args!("{other} instead of text"))),
+/// });
+/// # let _ = text;
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MessageProperties<'m> {
+    /// The kind of the payload, for instance a MIME type.
+    pub content_type: Option<&'m str>,
+    /// The topic on which the sender expects a response.
+    pub response_topic: Option<&'m str>,
+    /// What the response must repeat, so that the sender knows its request.
+    pub correlation_data: Option<&'m [u8]>,
+    /// Names and values that mean something to the programs alone, in the sender's order. A name may occur twice.
+    pub user: &'m [(String, String)],
+}
+
+impl<'m> MessageProperties<'m> {
+    /// The first user property `name`, if there is one.
+    #[must_use]
+    pub fn user(&self, name: &str) -> Option<&'m str> {
+        self.user.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
 }
 
 impl<'m> Incoming<'m> {
     /// Returns a message without parts.
     #[must_use]
     pub const fn new(topic: &'m str, payload: &'m [u8]) -> Self {
-        Self { topic, parts: &[], payload }
+        let properties = MessageProperties {
+            content_type: None,
+            response_topic: None,
+            correlation_data: None,
+            user: &[],
+        };
+        Self { topic, parts: &[], payload, retained: false, properties }
     }
 
     /// Sets the [parts](Self::parts) of the topic that the subscription's wildcards match.
     #[must_use]
     pub const fn with_parts(self, parts: &'m [&'m str]) -> Self {
         Self { parts, ..self }
+    }
+
+    /// Sets whether the message was [`retained`](Self::retained).
+    #[must_use]
+    pub const fn with_retained(self, retained: bool) -> Self {
+        Self { retained, ..self }
+    }
+
+    /// Sets the message's [`properties`](Self::properties).
+    #[must_use]
+    pub const fn with_properties(self, properties: MessageProperties<'m>) -> Self {
+        Self { properties, ..self }
     }
 }
 

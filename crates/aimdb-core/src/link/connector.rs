@@ -28,6 +28,8 @@ use crate::runtime::adapter::Runtime;
 ///   drop its inbound links soon after [`RuntimeContext::stopping`] completes, once the messages that it accepted have
 ///   been delivered.
 /// - `run` MUST return when the inbound links are dropped and the outbound links have ended.
+/// - Tasks that `run` starts MUST end with its future, and drop their links: a connector with a
+///   [restart policy](crate::AimDbBuilder::connector_with) begins its next attempt when all links are back.
 #[diagnostic::on_unimplemented(message = "`{Self}` is not a connector for the runtime `{R}`")]
 pub trait Connector<R: Runtime>: 'static {
     /// The future of the running connector.

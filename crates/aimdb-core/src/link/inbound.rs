@@ -7,6 +7,7 @@ use core::future::poll_fn;
 use core::task::{Context, Poll};
 
 use super::codec::{Decode, Incoming};
+use super::pool::LinkPool;
 use crate::address::Address;
 use crate::buffer::error::Closed;
 use crate::engine::stage::StageCell;
@@ -68,7 +69,10 @@ pub(crate) type DeadLetterHook = Arc<dyn Fn(&DeadLetter<'_>) + Send + Sync>;
 /// ```
 pub struct InboundLink {
     info: LinkInfo,
-    messages: Box<dyn MessageSink>,
+    /// `None` only while the drop returns the link to its pool.
+    messages: Option<Box<dyn MessageSink>>,
+    /// Where the link returns when the connector's attempt drops it, if the connector has a restart policy.
+    pool: Option<Arc<LinkPool>>,
     /// The cell of the link's connector. Dropping the link notifies its engine, so that a shutdown can close the
     /// record.
     connector: Arc<StageCell>,
@@ -80,7 +84,12 @@ impl InboundLink {
         messages: Box<dyn MessageSink>,
         connector: Arc<StageCell>,
     ) -> Self {
-        Self { info, messages, connector }
+        Self { info, messages: Some(messages), pool: None, connector }
+    }
+
+    /// Makes the link return to `pool` when it is dropped.
+    pub(super) fn set_pool(&mut self, pool: Arc<LinkPool>) {
+        self.pool = Some(pool);
     }
 
     /// Decodes `message` and writes the value to the record.
@@ -119,7 +128,9 @@ impl InboundLink {
     ) -> Poll<Result<(), Closed>> {
         core::task::ready!(self.poll_flush(cx))?;
         self.info.status.count_received();
-        self.messages.accept(&self.info, message);
+        if let Some(messages) = &mut self.messages {
+            messages.accept(&self.info, message);
+        }
         match self.poll_flush(cx) {
             Poll::Pending => Poll::Ready(Ok(())),
             ready => ready,
@@ -135,7 +146,7 @@ impl InboundLink {
     ///
     /// [`Closed`] if the record is closed: a pending value is lost.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
-        self.messages.poll_flush(cx)
+        self.messages.as_mut().map_or(Poll::Ready(Err(Closed)), |messages| messages.poll_flush(cx))
     }
 
     /// Whether a decoded value waits for room in the record.
@@ -143,7 +154,7 @@ impl InboundLink {
     /// Dropping the link loses a pending value.
     #[must_use]
     pub fn has_pending(&self) -> bool {
-        self.messages.has_pending()
+        self.messages.as_ref().is_some_and(|messages| messages.has_pending())
     }
 
     /// The record's key.
@@ -167,8 +178,26 @@ impl InboundLink {
 
 impl Drop for InboundLink {
     fn drop(&mut self) {
-        self.info.status.set_ended();
-        self.connector.engine().changed.notify();
+        let pool = self.pool.take();
+        match &pool {
+            // After a shutdown has begun, a connector drops the link to let its record close.
+            Some(pool) if !self.connector.engine().is_stopping() => {
+                if let Some(messages) = &mut self.messages {
+                    messages.cancel_wait();
+                }
+                self.info.status.abandon();
+                let (info, connector) = (self.info.clone(), Arc::clone(&self.connector));
+                let messages = self.messages.take();
+                pool.put_inbound(Self { info, messages, pool: None, connector });
+            }
+            other => {
+                self.info.status.set_ended();
+                self.connector.engine().changed.notify();
+                if let Some(pool) = other {
+                    pool.forget();
+                }
+            }
+        }
     }
 }
 
@@ -185,6 +214,9 @@ pub(crate) trait MessageSink: Send {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>>;
 
     fn has_pending(&self) -> bool;
+
+    /// Ends the wait of the last poll: nobody polls for a while.
+    fn cancel_wait(&mut self);
 }
 
 /// The codec, producer and pending value of an inbound link.
@@ -218,6 +250,10 @@ impl<T: Record, R: Runtime, C: Decode<T>> MessageSink for InboundQueue<T, R, C> 
 
     fn has_pending(&self) -> bool {
         self.decoded.is_some()
+    }
+
+    fn cancel_wait(&mut self) {
+        self.wait.on.cancel_wait(&mut self.wait.ticket);
     }
 }
 

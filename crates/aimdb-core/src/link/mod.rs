@@ -81,6 +81,7 @@ pub(crate) mod codec;
 pub(crate) mod connector;
 pub(crate) mod inbound;
 pub(crate) mod outbound;
+pub(crate) mod pool;
 pub(crate) mod status;
 pub(crate) mod target;
 

@@ -9,6 +9,7 @@ use core::future::poll_fn;
 use core::task::{Context, Poll};
 
 use super::codec::Encode;
+use super::pool::LinkPool;
 use super::target::{FilterFn, TopicFn};
 use crate::address::Address;
 use crate::buffer::error::Closed;
@@ -37,7 +38,10 @@ use crate::runtime::adapter::{LogLevel, Runtime};
 /// ```
 pub struct OutboundLink {
     info: LinkInfo,
-    messages: Box<dyn MessageSource>,
+    /// `None` only while the drop returns the link to its pool.
+    messages: Option<Box<dyn MessageSource>>,
+    /// Where the link returns when the connector's attempt drops it, if the connector has a restart policy.
+    pool: Option<Arc<LinkPool>>,
 }
 
 /// A message that a connector sends.
@@ -52,7 +56,12 @@ pub struct Outgoing {
 
 impl OutboundLink {
     pub(crate) fn new(info: LinkInfo, messages: Box<dyn MessageSource>) -> Self {
-        Self { info, messages }
+        Self { info, messages: Some(messages), pool: None }
+    }
+
+    /// Makes the link return to `pool` when it is dropped.
+    pub(super) fn set_pool(&mut self, pool: Arc<LinkPool>) {
+        self.pool = Some(pool);
     }
 
     /// Waits for the next message and writes its payload to `payload`.
@@ -83,7 +92,10 @@ impl OutboundLink {
         payload: &mut Vec<u8>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Outgoing, Closed>> {
-        self.messages.poll_next(&self.info, payload, cx)
+        match &mut self.messages {
+            Some(messages) => messages.poll_next(&self.info, payload, cx),
+            None => Poll::Ready(Err(Closed)),
+        }
     }
 
     /// Waits until the record is drained, and takes no value.
@@ -101,7 +113,7 @@ impl OutboundLink {
     ///
     /// The link wakes the waker of the latest call.
     pub fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.messages.poll_drained(cx)
+        self.messages.as_mut().map_or(Poll::Ready(()), |messages| messages.poll_drained(cx))
     }
 
     /// The record's key.
@@ -125,7 +137,16 @@ impl OutboundLink {
 
 impl Drop for OutboundLink {
     fn drop(&mut self) {
-        self.info.status.set_ended();
+        let Some(pool) = self.pool.take() else {
+            self.info.status.set_ended();
+            return;
+        };
+        if let Some(messages) = &mut self.messages {
+            messages.cancel_wait();
+        }
+        self.info.status.abandon();
+        let messages = self.messages.take();
+        pool.put_outbound(Self { info: self.info.clone(), messages, pool: None });
     }
 }
 
@@ -145,6 +166,9 @@ pub(crate) trait MessageSource: Send {
     ) -> Poll<Result<Outgoing, Closed>>;
 
     fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Ends the wait of the last poll: nobody polls for a while.
+    fn cancel_wait(&mut self);
 }
 
 /// The reader, codec and topic of an outbound link.
@@ -176,6 +200,10 @@ impl<T: Record, R: Runtime, C: Encode<T>> MessageSource for OutboundQueue<T, R, 
 
     fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.reader.poll_drained(cx)
+    }
+
+    fn cancel_wait(&mut self) {
+        self.reader.cancel_wait();
     }
 }
 

@@ -163,6 +163,13 @@ impl LinkStatus {
         self.set_disconnected();
     }
 
+    /// The attempt that served the link is over: no connection serves it, and what was under way is lost.
+    pub(crate) fn abandon(&self) {
+        let lost = self.in_flight.swap(0, Relaxed);
+        self.dropped.fetch_add(lost, Relaxed);
+        self.set_disconnected();
+    }
+
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.load(Relaxed)
     }

@@ -4,7 +4,7 @@ use core::fmt;
 use core::future::Future;
 use core::time::Duration;
 
-use crate::clock::{Clock, Instant};
+use crate::clock::{Clock, Instant, UnixTime};
 use crate::sync::Arc;
 
 /// The severity of a log line.
@@ -71,6 +71,13 @@ pub trait Runtime: Sized + Send + Sync + 'static {
     /// The engine calls it while it holds the lock of a record's readers, so it must return soon,
     /// and must not use a handle of the database.
     fn now(&self) -> Instant;
+
+    /// The present time of the calendar, or `None`, the default, if the runtime has no clock for it.
+    ///
+    /// The engine stamps its snapshots and events with it, beside the time of the monotonic clock.
+    fn unix_now(&self) -> Option<UnixTime> {
+        None
+    }
 
     /// Returns a future that completes at `deadline`.
     fn sleep_until(&self, deadline: Instant) -> Self::Sleep;

@@ -66,6 +66,9 @@ pub trait JoinReaders: Unpin + 'static {
 
 /// The function of a join: an output value, or none, for each change.
 pub trait JoinStep<L: JoinReaders, T>: 'static {
+    /// Whether a change without an output value counts as [filtered](crate::metrics::RecordMetrics::filtered).
+    const FILTERS: bool;
+
     /// Processes the last change and returns the output value, if there is one.
     fn step(&mut self, readers: &L) -> Option<T>;
 }
@@ -79,6 +82,9 @@ pub struct Combined<F>(pub(crate) F);
 pub struct OuterCombined<F>(pub(crate) F);
 
 impl<L: JoinReaders, T, F: FnMut(L::Latest) -> T + 'static> JoinStep<L, T> for Combined<F> {
+    /// It has no output only while an input has had no value yet.
+    const FILTERS: bool = false;
+
     fn step(&mut self, readers: &L) -> Option<T> {
         readers.latest().map(&mut self.0)
     }
@@ -89,6 +95,8 @@ where
     L: JoinReaders,
     F: FnMut(L::Optional, usize) -> Option<T> + 'static,
 {
+    const FILTERS: bool = true;
+
     fn step(&mut self, readers: &L) -> Option<T> {
         (self.0)(readers.optional(), readers.changed())
     }
@@ -125,7 +133,12 @@ impl<L: JoinReaders, T: Record, S: JoinStep<L, T>> Future for JoinStage<L, T, S>
             if core::task::ready!(readers.poll_change(cx)).is_err() {
                 return Poll::Ready(());
             }
-            output.value = step.step(readers);
+            let value = step.step(readers);
+            if S::FILTERS {
+                output.set_or_count(value);
+            } else {
+                output.value = value;
+            }
         }
     }
 }

@@ -79,7 +79,7 @@ impl<A: Record, T: Record, S: Step<A, T>> Future for MapStage<A, T, S> {
                 return Poll::Ready(());
             }
             match core::task::ready!(input.poll_recv(cx)) {
-                Ok(value) => output.value = step.step(value),
+                Ok(value) => output.set_or_count(step.step(value)),
                 Err(Closed) => return Poll::Ready(()),
             }
         }

@@ -13,6 +13,7 @@ pub(crate) mod processor;
 pub use crate::engine::restart::{Attempts, OneHandle, Restarting, Resuming, TwoHandles};
 pub use crate::engine::result::StageResult;
 pub use crate::engine::stage::Stage;
+pub use crate::link::pool::{ConnectorAttempt, ConnectorAttempts};
 pub use for_each::ForEach;
 pub use input::Inputs;
 pub use join::{Combined, JoinInputs, JoinReaders, JoinStage, JoinStep, OuterCombined};

@@ -20,6 +20,14 @@ impl<T: Record> PendingOutput<T> {
         Self { wait: WaitGuard::new(Producer::new(record)), value: None }
     }
 
+    /// Sets the value that a transform's closure made of its input, or counts that it made none.
+    pub(super) fn set_or_count(&mut self, value: Option<T>) {
+        if value.is_none() {
+            self.wait.on.count_filtered();
+        }
+        self.value = value;
+    }
+
     /// Completes when the record has accepted the value, or if no value is pending.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
         let Self { wait, value } = self;

@@ -35,6 +35,8 @@ pub(crate) struct PublishPacket {
     pub(crate) qos: QoS,
     /// The DUP flag: the broker may have sent the message before.
     pub(crate) dup: bool,
+    /// The RETAIN flag: the broker had kept the message.
+    pub(crate) retained: bool,
     /// The packet identifier; 0 at QoS 0.
     pub(crate) id: u16,
     /// The subscription identifiers.
@@ -107,6 +109,7 @@ impl RawPacket {
             payload,
             qos,
             dup,
+            retained: first & 1 != 0,
             id,
             subscriptions,
             body,

@@ -376,7 +376,7 @@ impl<C: Client> Driver<C> {
             self.unsent_acks.extend(publish.ack.filter(|_| delivered));
             return;
         }
-        let ReceivedPublish { topic, payload, subscriptions, ack, id, .. } = publish;
+        let ReceivedPublish { topic, payload, subscriptions, ack, id, attributes, .. } = publish;
         let text = String::from_utf8_lossy(&topic);
         let links = self.routes.links(&subscriptions, &text);
         let (size, limit) = (payload.len(), self.max_payload);
@@ -402,7 +402,7 @@ impl<C: Client> Driver<C> {
         }
         let needs_ack = ack.is_some();
         let ack = ack.map(|ack| self.register_pending_ack(id, ack, &topic, &payload));
-        let message = InboundMessage::new(Arc::from(text), payload, ack);
+        let message = InboundMessage::new(Arc::from(text), payload, attributes, ack);
         for link in links {
             let inbox = &mut self.inboxes[link];
             if needs_ack {

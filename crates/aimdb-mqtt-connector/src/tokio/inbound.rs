@@ -7,6 +7,7 @@ use aimdb_core::link::InboundLink;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::protocol::MessageAttributes;
 use crate::options::LinkOptions;
 use crate::topic::matched_parts;
 
@@ -23,14 +24,20 @@ pub(crate) struct MessageAck<A> {
 pub(crate) struct InboundMessage<A> {
     topic: Arc<str>,
     payload: Bytes,
+    attributes: MessageAttributes,
     /// Shared by the clones for all links of the message; the link task that delivers the last clone sends the
     /// acknowledgement. `None` at QoS 0.
     ack: Option<Arc<MessageAck<A>>>,
 }
 
 impl<A> InboundMessage<A> {
-    pub(crate) fn new(topic: Arc<str>, payload: Bytes, ack: Option<MessageAck<A>>) -> Self {
-        Self { topic, payload, ack: ack.map(Arc::new) }
+    pub(crate) fn new(
+        topic: Arc<str>,
+        payload: Bytes,
+        attributes: MessageAttributes,
+        ack: Option<MessageAck<A>>,
+    ) -> Self {
+        Self { topic, payload, attributes, ack: ack.map(Arc::new) }
     }
 }
 
@@ -39,6 +46,7 @@ impl<A> Clone for InboundMessage<A> {
         Self {
             topic: Arc::clone(&self.topic),
             payload: self.payload.clone(),
+            attributes: self.attributes.clone(),
             ack: self.ack.clone(),
         }
     }
@@ -52,9 +60,12 @@ pub(crate) async fn run<A>(
 ) {
     let filter = LinkOptions::from_address(link.address()).topic;
     while let Some(message) = inbox.recv().await {
-        let InboundMessage { topic, payload, ack } = message;
+        let InboundMessage { topic, payload, attributes, ack } = message;
         let parts = matched_parts(&filter, &topic).unwrap_or_default();
-        let incoming = Incoming::new(&topic, &payload).with_parts(&parts);
+        let incoming = Incoming::new(&topic, &payload)
+            .with_parts(&parts)
+            .with_retained(attributes.retained)
+            .with_properties(attributes.properties());
         if link.deliver(incoming).await.is_err() {
             // The record is closed and did not take the message. Without an acknowledgement the broker keeps it.
             return;

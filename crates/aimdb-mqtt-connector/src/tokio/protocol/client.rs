@@ -2,7 +2,9 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
+use aimdb_core::MessageProperties;
 use bytes::Bytes;
 
 use crate::qos::QoS;
@@ -100,6 +102,38 @@ pub(crate) struct ReceivedPublish<A> {
     pub(crate) id: u16,
     /// The DUP flag: the broker has sent the message before.
     pub(crate) dup: bool,
+    pub(crate) attributes: MessageAttributes,
+}
+
+/// What a message says about itself, for the codecs of its links.
+#[derive(Clone, Default)]
+pub(crate) struct MessageAttributes {
+    /// The RETAIN flag: the broker had kept the message.
+    pub(crate) retained: bool,
+    /// `None` for a message without properties, as most are.
+    pub(crate) properties: Option<Arc<OwnedProperties>>,
+}
+
+/// The properties of a message that a codec can see.
+#[derive(Default, PartialEq, Eq)]
+pub(crate) struct OwnedProperties {
+    pub(crate) content_type: Option<String>,
+    pub(crate) response_topic: Option<String>,
+    pub(crate) correlation_data: Option<Bytes>,
+    pub(crate) user: Vec<(String, String)>,
+}
+
+impl MessageAttributes {
+    pub(crate) fn properties(&self) -> MessageProperties<'_> {
+        let mut properties = MessageProperties::default();
+        if let Some(owned) = &self.properties {
+            properties.content_type = owned.content_type.as_deref();
+            properties.response_topic = owned.response_topic.as_deref();
+            properties.correlation_data = owned.correlation_data.as_deref();
+            properties.user = &owned.user;
+        }
+        properties
+    }
 }
 
 /// Why there is no connection: it broke, ended, or was never established.

@@ -23,7 +23,10 @@ macro_rules! client {
             PublishOptions, SubscribeNoticeError,
         };
 
-        use super::client::{Client, Completion, DeliveryOptions, ReceivedPublish, RequestError};
+        use super::client::{
+            Client, Completion, DeliveryOptions, MessageAttributes, OwnedProperties, ReceivedPublish,
+            RequestError,
+        };
 
         pub(super) fn qos(qos: QoS) -> $library::QoS {
             match qos {
@@ -99,12 +102,17 @@ macro_rules! client {
             }
         }
 
-        fn received(mut publish: Publish, subscriptions: Vec<usize>) -> ReceivedPublish<Publish> {
+        fn received(
+            mut publish: Publish,
+            subscriptions: Vec<usize>,
+            properties: Option<Arc<OwnedProperties>>,
+        ) -> ReceivedPublish<Publish> {
             let payload = std::mem::take(&mut publish.payload);
             let topic = publish.topic.clone();
             let (id, dup) = (publish.pkid, publish.dup);
+            let attributes = MessageAttributes { retained: publish.retain, properties };
             let ack = (publish.qos != $library::QoS::AtMostOnce).then_some(publish);
-            ReceivedPublish { topic, payload, subscriptions, ack, id, dup }
+            ReceivedPublish { topic, payload, subscriptions, ack, id, dup, attributes }
         }
 
         fn network_options() -> $library::NetworkOptions {

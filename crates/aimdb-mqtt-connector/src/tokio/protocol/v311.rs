@@ -1,5 +1,7 @@
 //! MQTT 3.1.1.
 
+use std::sync::Arc;
+
 use rumqttc_v4::mqttbytes::v4::LastWill;
 use rumqttc_v4::{AckMode, ConnectionError, MqttOptions, Outgoing, SubscribeNotice};
 
@@ -100,7 +102,7 @@ impl EventLoop for LibraryEventLoop {
                 })
             }
             Ok(rumqttc_v4::Event::Incoming(Packet::Publish(publish))) => {
-                Ok(ConnectionEvent::Publish(received(publish, Vec::new())))
+                Ok(ConnectionEvent::Publish(received(publish, Vec::new(), None)))
             }
             Ok(rumqttc_v4::Event::Outgoing(Outgoing::PubAck(id) | Outgoing::PubRec(id))) => {
                 Ok(ConnectionEvent::Acknowledged(id))

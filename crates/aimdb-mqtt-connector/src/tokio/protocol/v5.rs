@@ -2,8 +2,9 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
-use rumqttc_v5::mqttbytes::v5::{LastWill, SubscribeProperties};
+use rumqttc_v5::mqttbytes::v5::{LastWill, PublishProperties, SubscribeProperties};
 use rumqttc_v5::{
     AckMode, ConnectionError, MqttOptions, Outgoing, PersistedAckMode, PersistedSession,
     PubAckReason, PubCompReason, PublishResult, SessionStore, SessionStoreError, SessionStoreKey,
@@ -120,6 +121,15 @@ fn subscribe(
     client.try_subscribe_with_properties_tracked(filter, qos(level), properties)
 }
 
+/// The properties that a codec can see, if there is one.
+fn visible(properties: PublishProperties) -> Option<Arc<OwnedProperties>> {
+    let PublishProperties {
+        content_type, response_topic, correlation_data, user_properties: user, ..
+    } = properties;
+    let visible = OwnedProperties { content_type, response_topic, correlation_data, user };
+    (visible != OwnedProperties::default()).then(|| Arc::new(visible))
+}
+
 /// Lets a new process resume the session that the broker kept for its client id.
 ///
 /// The library refuses such a session unless a store provides the client's half. This store reports that nothing was in
@@ -181,10 +191,9 @@ impl EventLoop for LibraryEventLoop {
                 })
             }
             Ok(rumqttc_v5::Event::Incoming(Packet::Publish(mut publish))) => {
-                let properties = publish.properties.take();
-                let subscriptions =
-                    properties.map(|p| p.subscription_identifiers).unwrap_or_default();
-                Ok(ConnectionEvent::Publish(received(publish, subscriptions)))
+                let mut properties = publish.properties.take().unwrap_or_default();
+                let subscriptions = std::mem::take(&mut properties.subscription_identifiers);
+                Ok(ConnectionEvent::Publish(received(publish, subscriptions, visible(properties))))
             }
             Ok(rumqttc_v5::Event::Outgoing(Outgoing::PubAck(id) | Outgoing::PubRec(id))) => {
                 Ok(ConnectionEvent::Acknowledged(id))
