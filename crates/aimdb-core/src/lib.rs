@@ -85,7 +85,9 @@ pub use key::{Record, RecordKey};
 pub use link::codec::Json;
 #[cfg(feature = "postcard")]
 pub use link::codec::Postcard;
-pub use link::codec::{CodecError, Decode, Encode, Incoming, MessageProperties, decode_with, encode_with};
+pub use link::codec::{
+    CodecError, Decode, Encode, Incoming, MessageProperties, decode_with, encode_with,
+};
 pub use link::connector::Connector;
 pub use link::inbound::DeadLetter;
 pub use owner::{Owner, StageId};

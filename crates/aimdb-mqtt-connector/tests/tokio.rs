@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aimdb_core::Json;
+use aimdb_core::{Incoming, Json, decode_with};
 use aimdb_mqtt_connector::{MqttConnector, MqttVersion, QoS};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
@@ -23,6 +23,47 @@ mod v5 {
 
 mod v311 {
     crate::conformance!(crate::OnTokio<true>);
+}
+
+#[tokio::test]
+async fn a_codec_sees_the_properties_of_a_message_and_none_where_it_has_none() {
+    let Some(broker) = Mosquitto::start("") else { return };
+    let probe = Probe::connect(broker.port()).await;
+    let mut builder = builder();
+    builder.connector(mqtt_to(broker.port()));
+    builder.configure::<String>("in", |reg| {
+        let codec = decode_with(|message: &Incoming<'_>| {
+            let properties = message.properties;
+            Ok::<_, String>(format!(
+                "{:?} {:?} {:?} {:?} {:?} {}",
+                properties.content_type,
+                properties.response_topic,
+                properties.correlation_data,
+                properties.user("unit"),
+                properties.user("none"),
+                properties.user.len(),
+            ))
+        });
+        reg.buffer(QUEUE).link_from("mqtt://in/#?qos=1", codec);
+    });
+    let db = builder.build().unwrap();
+    let mut reader = db.consumer::<String>("in").unwrap().subscribe().unwrap();
+    db.start();
+    connected(&db).await;
+    let pair = |name: &str, value: &str| (name.to_string(), value.to_string());
+    let properties = raw::mqttbytes::v5::PublishProperties {
+        content_type: Some("text/plain".into()),
+        response_topic: Some("answers/7".into()),
+        correlation_data: Some(vec![7, 0, 255].into()),
+        user_properties: vec![pair("unit", "°C"), pair("unit", "K"), pair("", "")],
+        ..Default::default()
+    };
+    probe.publish_with("in/a", "1", properties).await;
+    let expected = r#"Some("text/plain") Some("answers/7") Some([7, 0, 255]) Some("°C") None 3"#;
+    assert_eq!(value(&mut reader).await, expected);
+    probe.publish("in/a", "2", QoS::AtLeastOnce).await;
+    assert_eq!(value(&mut reader).await, "None None None None None 0");
+    shut_down(&db).await;
 }
 
 #[tokio::test]

@@ -330,9 +330,8 @@ impl InboundLinkState {
         if !self.link.has_pending() {
             let (topic, payload) = (publish.topic(), publish.payload());
             let parts = matched_parts(&self.filter, topic).unwrap_or_default();
-            let message = Incoming::new(topic, payload)
-                .with_parts(&parts)
-                .with_retained(publish.retained);
+            let message =
+                Incoming::new(topic, payload).with_parts(&parts).with_retained(publish.retained);
             ready!(self.link.poll_accept(&message, cx))?;
         }
         self.link.poll_flush(cx)

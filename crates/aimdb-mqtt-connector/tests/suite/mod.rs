@@ -198,6 +198,7 @@ macro_rules! conformance {
             messages_are_received_in_order_at_every_quality_of_service
             only_a_retaining_link_leaves_its_newest_value_at_the_broker
             a_codec_sees_the_parts_that_the_wildcards_matched
+            a_codec_sees_whether_the_broker_had_kept_the_message
             overlapping_and_equal_filters_fill_every_matching_record
             a_shared_subscription_divides_messages_among_its_members
             more_subscriptions_than_the_client_has_slots_are_all_made

@@ -1,6 +1,6 @@
 //! Values and messages on a connection that does not break.
 
-use aimdb_core::{Json, decode_with, encode_with};
+use aimdb_core::{CodecError, Incoming, Json, decode_with, encode_with};
 use aimdb_mqtt_connector::{MqttVersion, QoS, mqtt};
 
 use super::{Setup, Subject, topic_and_parts};
@@ -127,6 +127,29 @@ pub async fn a_codec_sees_the_parts_that_the_wildcards_matched<S: Subject>(subje
     }
     no_value(&mut readers[0]).await;
     assert!(readers.iter_mut().all(|reader| reader.try_recv().is_err()));
+    shut_down(&db).await;
+}
+
+pub async fn a_codec_sees_whether_the_broker_had_kept_the_message<S: Subject>(subject: S) {
+    let Some(broker) = Mosquitto::start("") else { return };
+    let probe = Probe::connect(broker.port()).await;
+    probe.publish_retained("state", "old", QoS::AtLeastOnce).await;
+    let mut builder = subject.builder_with(Setup::to(broker.port()));
+    builder.configure::<String>("state", |reg| {
+        let codec = decode_with(|message: &Incoming<'_>| {
+            let text = String::from_utf8_lossy(message.payload);
+            Ok::<_, CodecError>(format!("{text} {}", message.retained))
+        });
+        reg.buffer(QUEUE).link_from(mqtt::filter("state").qos(QoS::AtLeastOnce), codec);
+    });
+    let db = builder.build().unwrap();
+    let mut reader = db.consumer::<String>("state").unwrap().subscribe().unwrap();
+    db.start();
+    connected(&db).await;
+    assert_eq!(value(&mut reader).await, "old true");
+    // It is kept as well, but the link was subscribed when it came.
+    probe.publish_retained("state", "new", QoS::AtLeastOnce).await;
+    assert_eq!(value(&mut reader).await, "new false");
     shut_down(&db).await;
 }
 

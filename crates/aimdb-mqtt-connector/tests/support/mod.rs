@@ -15,7 +15,7 @@ use aimdb_core::metrics::LinkMetrics;
 use aimdb_core::{AimDb, AimDbBuilder, BufferCfg, Reader, Runtime};
 use aimdb_mqtt_connector::{MqttConnector, MqttVersion, QoS};
 use aimdb_tokio_adapter::TokioAdapter;
-use rumqttc_v5 as raw;
+pub use rumqttc_v5 as raw;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -251,6 +251,16 @@ impl Probe {
 
     pub async fn publish_retained(&self, topic: &str, payload: impl Into<Vec<u8>>, qos: QoS) {
         self.send(topic, payload.into(), raw::PublishOptions::new(level(qos)).retained()).await;
+    }
+
+    pub async fn publish_with(
+        &self,
+        topic: &str,
+        payload: impl Into<Vec<u8>>,
+        properties: raw::mqttbytes::v5::PublishProperties,
+    ) {
+        let options = raw::PublishOptions::new(raw::QoS::AtLeastOnce).properties(properties);
+        self.send(topic, payload.into(), options).await;
     }
 
     async fn send(&self, topic: &str, payload: Vec<u8>, options: raw::PublishOptions) {

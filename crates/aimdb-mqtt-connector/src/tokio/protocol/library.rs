@@ -24,8 +24,8 @@ macro_rules! client {
         };
 
         use super::client::{
-            Client, Completion, DeliveryOptions, MessageAttributes, OwnedProperties, ReceivedPublish,
-            RequestError,
+            Client, Completion, DeliveryOptions, MessageAttributes, OwnedProperties,
+            ReceivedPublish, RequestError,
         };
 
         pub(super) fn qos(qos: QoS) -> $library::QoS {

@@ -11,7 +11,7 @@ mod v5;
 
 pub(crate) use client::{
     Client, Completion, ConnectionEvent, ConnectionLost, DeliveryOptions, EventLoop, MAX_IN_FLIGHT,
-    MessageAttributes,    Protocol, ReceivedPublish, RequestError,
+    MessageAttributes, Protocol, ReceivedPublish, RequestError,
 };
 pub(crate) use v5::V5;
 #[cfg(feature = "v311")]

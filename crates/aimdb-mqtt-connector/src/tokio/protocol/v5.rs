@@ -124,7 +124,11 @@ fn subscribe(
 /// The properties that a codec can see, if there is one.
 fn visible(properties: PublishProperties) -> Option<Arc<OwnedProperties>> {
     let PublishProperties {
-        content_type, response_topic, correlation_data, user_properties: user, ..
+        content_type,
+        response_topic,
+        correlation_data,
+        user_properties: user,
+        ..
     } = properties;
     let visible = OwnedProperties { content_type, response_topic, correlation_data, user };
     (visible != OwnedProperties::default()).then(|| Arc::new(visible))
