@@ -98,6 +98,17 @@ impl<T: Record> SyncProducer<T> {
         }
     }
 
+    /// Whether the database is detached or shut down, so that every further write returns `Closed`.
+    ///
+    /// A thread that waits for a device asks between two waits.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        match &self.bridge {
+            Bridge::Direct(producer) => producer.is_closed(),
+            Bridge::Queued(queued) => queued.queue.is_closed(),
+        }
+    }
+
     /// Writes a value if there is room now.
     ///
     /// # Errors

@@ -115,3 +115,32 @@ fn an_error_is_a_failure_and_a_panic_too_and_a_policy_begins_again() {
     assert_eq!(stage.cause.as_deref(), Some("panicked: no sensor"));
     handle.detach().unwrap();
 }
+
+#[test]
+fn a_function_that_waits_for_a_silent_device_with_a_timeout_notices_the_shutdown() {
+    let (noticed, notices) = std::sync::mpsc::channel();
+    let handle = attach(None, move |device: SyncProducer<u64>| {
+        while !device.is_closed() {
+            thread::sleep(Duration::from_millis(5)); // a device that is asked and stays silent
+        }
+        noticed.send(device.try_set(1).is_err()).unwrap();
+    });
+    handle.start();
+    assert!(notices.recv_timeout(Duration::from_millis(50)).is_err());
+    handle.detach().unwrap();
+    assert_eq!(notices.recv_timeout(Duration::from_secs(60)), Ok(true));
+}
+
+#[test]
+fn a_producer_of_either_kind_knows_that_its_database_has_ended() {
+    let mut builder = AimDbBuilder::on(TokioAdapter);
+    builder.configure::<u64>("n", |reg| {
+        reg.buffer(BufferCfg::queue(2)).written_from_outside().read_from_outside();
+    });
+    let handle = builder.attach().unwrap();
+    let direct = handle.producer::<u64>("n").unwrap();
+    let queued = handle.producer_with_capacity::<u64>("n", 4).unwrap();
+    assert!(!direct.is_closed() && !queued.is_closed());
+    handle.detach().unwrap();
+    assert!(direct.is_closed() && queued.is_closed());
+}
