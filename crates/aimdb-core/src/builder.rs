@@ -11,10 +11,10 @@ use crate::buffer::kind::NoMemory;
 use crate::clock::Clock;
 use crate::context::Time;
 use crate::engine::db::AimDb;
-use crate::engine::events::{DbEvent, EventHook, EventHub};
-use crate::engine::inner::{DbInner, Monitor};
+use crate::engine::events::{self, DbEvent, EventHub, Listeners};
+use crate::engine::inner::DbInner;
 use crate::engine::lifecycle::Engine;
-use crate::engine::monitor;
+use crate::engine::monitor::Monitor;
 use crate::engine::restart::{Restart, Restarting};
 use crate::engine::stage::StageCell;
 use crate::error::{DbError, DbResult};
@@ -132,9 +132,9 @@ pub struct AimDbBuilder<R = NoRuntime> {
     dead_letters: Option<DeadLetterHook>,
     stop_on_failure: bool,
     deadline: Duration,
-    on_event: Option<EventHook>,
+    listeners: Option<Arc<dyn Listeners>>,
     /// What [`blocked_after`](Self::blocked_after) has set; the inner `None` turns the watch off.
-    blocked_after: Option<Option<Duration>>,
+    monitor: Option<Option<Monitor>>,
 }
 
 impl AimDbBuilder {
@@ -174,8 +174,8 @@ impl<R> AimDbBuilder<R> {
             dead_letters: None,
             stop_on_failure: false,
             deadline: Duration::from_secs(10),
-            on_event: None,
-            blocked_after: None,
+            listeners: None,
+            monitor: None,
         }
     }
 }
@@ -361,7 +361,7 @@ impl<R> AimDbBuilder<R> {
     /// }
     /// ```
     pub fn on_event(&mut self, hook: impl Fn(&DbEvent) + Send + Sync + 'static) -> &mut Self {
-        self.on_event = Some(Box::new(hook));
+        self.listeners = Some(events::hooked(Box::new(hook)));
         self
     }
 
@@ -372,7 +372,7 @@ impl<R> AimDbBuilder<R> {
     /// database is in [`run`](AimDb::run) or [`shutdown_requested`](AimDb::shutdown_requested), as behind
     /// `attach()`. A wait is noticed at most half of `after` late.
     pub fn blocked_after(&mut self, after: impl Into<Option<Duration>>) -> &mut Self {
-        self.blocked_after = Some(after.into());
+        self.monitor = Some(after.into().map(Monitor::new));
         self
     }
 
@@ -466,7 +466,7 @@ impl<R> AimDbBuilder<R> {
     {
         let clock: Box<dyn Clock> = Box::new(RuntimeClock(Arc::clone(&self.runtime)));
         let clock: Arc<dyn Clock> = clock.into();
-        let events = EventHub::new(Some(Box::new(Arc::clone(&self.runtime))), self.on_event);
+        let events = EventHub::new(Some(Box::new(Arc::clone(&self.runtime))), self.listeners);
         let engine = Arc::new(Engine::new(self.stop_on_failure, events));
         let records = make_records(&self.drafts, &plan, &clock)?;
         let connector_cells =
@@ -499,10 +499,7 @@ impl<R> AimDbBuilder<R> {
             stop_on_failure: self.stop_on_failure,
             deadline: self.deadline,
             shutdown: Lock::new(Default::default()),
-            monitor: self
-                .blocked_after
-                .unwrap_or(R::BLOCKED_AFTER)
-                .map(|after| Monitor::new(after, monitor::check)),
+            monitor: self.monitor.unwrap_or_else(|| R::BLOCKED_AFTER.map(Monitor::new)),
         }))
     }
 }

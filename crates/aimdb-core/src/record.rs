@@ -5,9 +5,6 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::any::Any;
-use core::sync::atomic::Ordering::Relaxed;
-
-use portable_atomic::AtomicU64;
 
 use crate::buffer::Subscription;
 use crate::buffer::buffer::Buffer;
@@ -22,7 +19,7 @@ use crate::graph::node::TypeNode;
 use crate::key::Record;
 use crate::link::status::LinkInfo;
 use crate::metrics::RecordMetrics;
-use crate::sync::Arc;
+use crate::sync::{Arc, Lock};
 
 /// The indices of the records that were declared under each key. A checked graph has one record for each key.
 ///
@@ -36,7 +33,7 @@ pub(crate) struct RecordCell<T: Clone> {
     /// The record is a mailbox that accepts one taker, because it was not declared shared.
     pub(crate) exclusive: bool,
     /// Values of which the record's transforms made none.
-    pub(crate) filtered: AtomicU64,
+    pub(crate) filtered: Lock<u64>,
 }
 
 impl<T: Record> RecordCell<T> {
@@ -82,7 +79,7 @@ impl<T: Record> ErasedRecord for Arc<RecordCell<T>> {
     }
 
     fn filtered(&self) -> u64 {
-        self.filtered.load(Relaxed)
+        self.filtered.with(|filtered| *filtered)
     }
 
     fn typed(&self) -> &dyn Any {

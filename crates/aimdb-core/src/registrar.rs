@@ -7,8 +7,6 @@ use core::fmt;
 use core::future::Future;
 use core::marker::PhantomData;
 
-use portable_atomic::AtomicU64;
-
 use crate::buffer::buffer::Buffer;
 use crate::buffer::cfg::BufferCfg;
 use crate::buffer::kind::NoMemory;
@@ -37,7 +35,7 @@ use crate::stages::input::Input;
 use crate::stages::join::{Combined, JoinInputs, JoinReaders, JoinStage, JoinStep, OuterCombined};
 use crate::stages::map::{Filtered, MapStage, Mapped, Scanned, Step};
 use crate::stages::processor::{OutputRecords, ProcessorInputs, ProcessorOutputs};
-use crate::sync::Arc;
+use crate::sync::{Arc, Lock};
 use crate::wait::WaitGuard;
 use crate::wiring::{StageSite, Wire, Wiring};
 
@@ -61,7 +59,7 @@ pub(crate) fn make_record<T: Record>(
     exclusive: bool,
 ) -> Result<AnyRecord, NoMemory> {
     let buffer = Buffer::<T>::new(cfg, clock)?;
-    Ok(AnyRecord::new(Arc::new(RecordCell { key, buffer, exclusive, filtered: AtomicU64::new(0) })))
+    Ok(AnyRecord::new(Arc::new(RecordCell { key, buffer, exclusive, filtered: Lock::new(0) })))
 }
 
 /// Declares one record: its buffer, the stages that write it and the stages that read it.

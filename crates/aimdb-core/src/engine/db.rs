@@ -7,7 +7,6 @@ use core::time::Duration;
 use super::events::DbEvents;
 use super::health::Health;
 use super::inner::DbInner;
-use super::monitor::watch_until;
 use super::report::ShutdownReport;
 use super::shutdown;
 use super::shutdown_state::Deadline;
@@ -111,10 +110,11 @@ impl<R: Runtime> AimDb<R> {
         let inner = &self.inner;
         let exhausted = inner.engine.changed.until(|| inner.is_exhausted());
         let requested = inner.engine.changed.until(|| inner.engine.is_shutdown_requested());
-        watch_until(inner, async {
-            let _first = race(requested, exhausted).await;
-        })
-        .await;
+        inner
+            .watch_until(async {
+                let _first = race(requested, exhausted).await;
+            })
+            .await;
         let report = shutdown::shutdown(inner, Deadline::Default(inner.deadline)).await;
         let sources_failed = inner.is_exhausted() && inner.all_sources_failed();
         if !report.failures.is_empty() && (inner.stop_on_failure || sources_failed) {
@@ -142,7 +142,7 @@ impl<R: Runtime> AimDb<R> {
         let engine = &self.inner.engine;
         let requested =
             engine.changed.until(|| engine.is_shutdown_requested() || engine.is_stopping());
-        watch_until(&self.inner, requested).await;
+        self.inner.watch_until(requested).await;
     }
 
     /// Shuts the database down in order and returns the report.

@@ -265,7 +265,7 @@ impl fmt::Debug for DbEvents {
 }
 
 /// The events that a stream has not returned.
-struct EventQueue {
+pub(crate) struct EventQueue {
     state: Lock<QueueState>,
     task: AtomicWaker,
 }
@@ -278,27 +278,12 @@ struct QueueState {
 }
 
 impl EventQueue {
-    fn end_stream(&self) {
-        self.state.with(|state| state.ended = true);
-        self.task.wake();
-    }
-}
-
-/// What the hub needs of a stream, so that a program without streams does not contain their code.
-trait Listener: Send + Sync {
-    fn push(&self, event: &DbEvent);
-    fn end(&self);
-    /// Whether the stream still exists.
-    fn listens(&self) -> bool;
-}
-
-impl Listener for Arc<EventQueue> {
     fn push(&self, event: &DbEvent) {
         let event = event.clone();
         // Dropped after the lock.
         let _oldest = self.state.with(|state| {
             let oldest =
-                if state.events.len() >= CAPACITY { state.events.pop_front() } else { None };
+                if state.events.len() == CAPACITY { state.events.pop_front() } else { None };
             state.lost += u64::from(oldest.is_some());
             state.events.push_back(event);
             oldest
@@ -306,12 +291,9 @@ impl Listener for Arc<EventQueue> {
         self.task.wake();
     }
 
-    fn end(&self) {
-        self.end_stream();
-    }
-
-    fn listens(&self) -> bool {
-        Arc::strong_count(self) > 1
+    fn end_stream(&self) {
+        self.state.with(|state| state.ended = true);
+        self.task.wake();
     }
 }
 
@@ -336,24 +318,83 @@ impl<R: Runtime> Surroundings for Arc<R> {
     }
 }
 
-/// Passes events to the hook and to the streams of one database.
+/// Passes events to the listeners of one database.
 pub(crate) struct EventHub {
     surroundings: Option<Box<dyn Surroundings>>,
-    hook: Option<EventHook>,
-    /// Whether there is a hook, or has been a stream: without either, an event is not made.
+    /// Whether there are listeners: without any, an event is not made.
     has_listeners: AtomicBool,
-    /// `None` once the streams have ended.
-    streams: Lock<Option<Vec<Arc<dyn Listener>>>>,
+    listeners: Lock<Audience>,
+}
+
+/// The listeners of a hub.
+enum Audience {
+    /// There is no hook, and no stream was asked for.
+    Nobody,
+    Listeners(Arc<dyn Listeners>),
+    /// The database has shut down. Streams have ended.
+    Ended,
+}
+
+/// The hook and the streams, behind a trait so that a program without them does not contain their code.
+pub(crate) trait Listeners: Send + Sync {
+    fn add(&self, stream: Arc<EventQueue>);
+    fn emit(&self, surroundings: &dyn Surroundings, kind: DbEventKind);
+    fn end(&self);
+}
+
+/// The [`Listeners`] of a hub that has some.
+struct HookAndStreams {
+    hook: Option<EventHook>,
+    streams: Lock<Vec<Arc<EventQueue>>>,
+}
+
+impl HookAndStreams {
+    fn new(hook: Option<EventHook>) -> Arc<dyn Listeners> {
+        let listeners: Box<dyn Listeners> = Box::new(Self { hook, streams: Lock::new(Vec::new()) });
+        listeners.into()
+    }
+}
+
+/// The listeners of a database that has the hook `hook`.
+pub(crate) fn hooked(hook: EventHook) -> Arc<dyn Listeners> {
+    HookAndStreams::new(Some(hook))
+}
+
+impl Listeners for HookAndStreams {
+    fn add(&self, stream: Arc<EventQueue>) {
+        self.streams.with(|streams| streams.push(stream));
+    }
+
+    fn emit(&self, surroundings: &dyn Surroundings, kind: DbEventKind) {
+        let event = DbEvent { at: surroundings.now(), unix_at: surroundings.unix_now(), kind };
+        if let Some(hook) = &self.hook
+            && let Err(panic) = catch(|| hook(&event))
+        {
+            surroundings.log(LogLevel::Error, "aimdb", format_args!("the hook for events {panic}"));
+        }
+        let streams = self.streams.with(|streams| {
+            // Only the hub has the others.
+            streams.retain(|stream| Arc::strong_count(stream) > 1);
+            streams.clone()
+        });
+        streams.iter().for_each(|stream| stream.push(&event));
+    }
+
+    fn end(&self) {
+        let streams = self.streams.with(core::mem::take);
+        streams.iter().for_each(|stream| stream.end_stream());
+    }
 }
 
 impl EventHub {
-    /// A hub without listeners.
+    /// A hub with the listeners that the builder has, if there are any.
     pub(crate) fn new(
         surroundings: Option<Box<dyn Surroundings>>,
-        hook: Option<EventHook>,
+        listeners: Option<Arc<dyn Listeners>>,
     ) -> Self {
-        let has_listeners = AtomicBool::new(hook.is_some());
-        Self { surroundings, hook, has_listeners, streams: Lock::new(Some(Vec::new())) }
+        let has_listeners = AtomicBool::new(listeners.is_some());
+        let audience = listeners.map_or(Audience::Nobody, Audience::Listeners);
+        Self { surroundings, has_listeners, listeners: Lock::new(audience) }
     }
 
     /// The time of the runtime's clock.
@@ -365,14 +406,15 @@ impl EventHub {
     pub(crate) fn subscribe(&self) -> DbEvents {
         let state = Lock::new(QueueState::default());
         let queue = Arc::new(EventQueue { state, task: AtomicWaker::new() });
-        let listener: Box<dyn Listener> = Box::new(Arc::clone(&queue));
-        let listener: Arc<dyn Listener> = listener.into();
-        let ended = self.streams.with(|streams| match streams {
-            Some(streams) => {
-                streams.push(listener);
-                false
+        let ended = self.listeners.with(|audience| {
+            if let Audience::Nobody = audience {
+                *audience = Audience::Listeners(HookAndStreams::new(None));
             }
-            None => true,
+            match audience {
+                Audience::Listeners(listeners) => listeners.add(Arc::clone(&queue)),
+                _ => return true,
+            }
+            false
         });
         if ended {
             queue.end_stream();
@@ -393,25 +435,21 @@ impl EventHub {
     #[cold]
     fn emit_kind(&self, kind: DbEventKind) {
         let Some(surroundings) = &self.surroundings else { return };
-        let event = DbEvent { at: surroundings.now(), unix_at: surroundings.unix_now(), kind };
-        if let Some(hook) = &self.hook
-            && let Err(panic) = catch(|| hook(&event))
-        {
-            surroundings.log(LogLevel::Error, "aimdb", format_args!("the hook for events {panic}"));
-        }
-        let streams = self.streams.with(|streams| {
-            let streams = streams.as_mut()?;
-            streams.retain(|stream| stream.listens());
-            Some(streams.clone())
+        let listeners = self.listeners.with(|audience| match audience {
+            Audience::Listeners(listeners) => Some(Arc::clone(listeners)),
+            _ => None,
         });
-        let streams = streams.unwrap_or_default();
-        streams.iter().for_each(|stream| stream.push(&event));
+        if let Some(listeners) = listeners {
+            listeners.emit(&**surroundings, kind);
+        }
     }
 
     /// Ends all streams after the events they hold.
     pub(crate) fn end(&self) {
-        let streams = self.streams.with(Option::take).unwrap_or_default();
-        streams.iter().for_each(|stream| stream.end());
+        let ended = self.listeners.with(|audience| core::mem::replace(audience, Audience::Ended));
+        if let Audience::Listeners(listeners) = ended {
+            listeners.end();
+        }
     }
 }
 

@@ -2,10 +2,14 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
+use core::future::Future;
 use core::time::Duration;
 
+use super::events::EventHub;
 use super::health::{BlockedRecord, DbState, Health, StageState};
 use super::lifecycle::Engine;
+use super::monitor::{Monitor, Watched, watch_until};
 use super::shutdown_state::ShutdownState;
 use super::stage::StageCell;
 use crate::error::{DbError, DbResult};
@@ -13,7 +17,7 @@ use crate::graph::node::{Graph, StageKind, StageRole};
 use crate::key::Record;
 use crate::link::status::LinkInfo;
 use crate::record::{AnyRecord, RecordCell, RecordIndex};
-use crate::runtime::adapter::Runtime;
+use crate::runtime::adapter::{LogLevel, Runtime};
 use crate::sync::{Arc, Lock};
 
 /// The state behind every clone of an [`AimDb`](crate::AimDb).
@@ -31,22 +35,20 @@ pub(crate) struct DbInner<R: Runtime> {
     pub(crate) deadline: Duration,
     pub(crate) shutdown: Lock<ShutdownState>,
     /// Watches the writers, unless that is turned off.
-    pub(crate) monitor: Option<Monitor<R>>,
+    pub(crate) monitor: Option<Monitor>,
 }
 
-/// Looks at every record at intervals, logs the writers that wait too long, and logs when they wait no more.
-pub(crate) struct Monitor<R: Runtime> {
-    pub(super) after: Duration,
-    /// A pointer, so that a program without a monitor does not contain the code.
-    pub(super) check: fn(&DbInner<R>),
-    /// The records whose writers were reported as blocked, by index.
-    pub(super) reported: Lock<Vec<usize>>,
-}
+impl<R: Runtime> Watched for DbInner<R> {
+    fn records(&self) -> &[AnyRecord] {
+        &self.records
+    }
 
-impl<R: Runtime> Monitor<R> {
-    /// A monitor that reports writers which wait longer than `after`.
-    pub(crate) fn new(after: Duration, check: fn(&DbInner<R>)) -> Self {
-        Self { after, check, reported: Lock::new(Vec::new()) }
+    fn events(&self) -> &EventHub {
+        &self.engine.events
+    }
+
+    fn log(&self, level: LogLevel, record: &str, message: fmt::Arguments<'_>) {
+        self.runtime.log(level, record, message);
     }
 }
 
@@ -81,6 +83,11 @@ impl<R: Runtime> DbInner<R> {
             blocked: blocked.collect(),
             links: self.links.iter().map(LinkInfo::health).collect(),
         }
+    }
+
+    /// Waits for `end` and watches for blocked writers meanwhile.
+    pub(super) async fn watch_until(&self, end: impl Future<Output = ()>) {
+        watch_until(self.monitor.as_ref(), self, &*self.runtime, end).await;
     }
 
     fn state(&self) -> DbState {

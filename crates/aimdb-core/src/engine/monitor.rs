@@ -1,34 +1,65 @@
 //! Watches for writers that wait for room too long.
 
+use alloc::vec::Vec;
+use core::fmt;
 use core::future::Future;
 use core::pin::pin;
 use core::time::Duration;
 
-use super::events::DbEventKind;
-use super::inner::DbInner;
+use super::events::{DbEventKind, EventHub};
 use crate::metrics::BlockedWriter;
 use crate::race::{Either, race};
+use crate::record::AnyRecord;
 use crate::runtime::adapter::{LogLevel, Runtime};
+use crate::sync::Lock;
 
-/// Waits for `end` and watches the writers of `db` meanwhile. Several callers at once report each wait once.
-pub(crate) async fn watch_until<R: Runtime>(db: &DbInner<R>, end: impl Future<Output = ()>) {
-    let Some(monitor) = &db.monitor else { return end.await };
+/// Looks at every record at intervals, logs the writers that wait too long, and logs when they wait no more.
+pub(crate) struct Monitor {
+    after: Duration,
+    /// A pointer, so that a program without a monitor does not contain the code.
+    check: fn(&Self, &dyn Watched),
+    /// The records whose writers were reported as blocked, by index.
+    reported: Lock<Vec<usize>>,
+}
+
+/// What the monitor needs of a database.
+pub(crate) trait Watched {
+    fn records(&self) -> &[AnyRecord];
+    fn events(&self) -> &EventHub;
+    fn log(&self, level: LogLevel, record: &str, message: fmt::Arguments<'_>);
+}
+
+impl Monitor {
+    /// A monitor that reports writers which wait longer than `after`.
+    pub(crate) fn new(after: Duration) -> Self {
+        Self { after, check, reported: Lock::new(Vec::new()) }
+    }
+}
+
+/// Waits for `end` and watches the writers of `db` meanwhile, if it has a monitor. Several callers at once report each wait
+/// once.
+pub(super) async fn watch_until<R: Runtime>(
+    monitor: Option<&Monitor>,
+    db: &impl Watched,
+    runtime: &R,
+    end: impl Future<Output = ()>,
+) {
     let mut end = pin!(end);
+    let Some(monitor) = monitor else { return end.await };
     // A wait is found at most half of `after` late.
     let interval = (monitor.after / 2).max(Duration::from_millis(10));
     loop {
-        let timer = pin!(db.runtime.sleep_until(db.runtime.now() + interval));
+        let timer = pin!(runtime.sleep_until(runtime.now() + interval));
         match race(end.as_mut(), timer).await {
             Either::First(()) => return,
-            Either::Second(()) => (monitor.check)(db),
+            Either::Second(()) => (monitor.check)(monitor, db),
         }
     }
 }
 
 /// Reports the changes since the last check.
-pub(crate) fn check<R: Runtime>(db: &DbInner<R>) {
-    let Some(monitor) = &db.monitor else { return };
-    for (at, record) in db.records.iter().enumerate() {
+fn check(monitor: &Monitor, db: &dyn Watched) {
+    for (at, record) in db.records().iter().enumerate() {
         let blocked = record.metrics().blocked.filter(|blocked| blocked.waiting >= monitor.after);
         let change = monitor.reported.with(|reported| {
             match (reported.iter().position(|&one| one == at), &blocked) {
@@ -44,19 +75,14 @@ pub(crate) fn check<R: Runtime>(db: &DbInner<R>) {
     }
 }
 
-fn report<R: Runtime>(db: &DbInner<R>, key: &str, blocked: Option<BlockedWriter>) {
-    let kind = match blocked {
-        Some(blocked) => DbEventKind::WriterBlocked {
-            record: key.into(),
-            held_back_by: blocked.held_back_by,
-            waiting: blocked.waiting,
-        },
-        None => DbEventKind::WriterFree { record: key.into() },
+fn report(db: &dyn Watched, key: &str, blocked: Option<BlockedWriter>) {
+    let (level, kind) = match blocked {
+        Some(BlockedWriter { held_back_by, waiting, .. }) => (
+            LogLevel::Warn,
+            DbEventKind::WriterBlocked { record: key.into(), held_back_by, waiting },
+        ),
+        None => (LogLevel::Info, DbEventKind::WriterFree { record: key.into() }),
     };
-    let level = match kind {
-        DbEventKind::WriterBlocked { .. } => LogLevel::Warn,
-        _ => LogLevel::Info,
-    };
-    db.runtime.log(level, key, format_args!("{kind}"));
-    db.engine.events.emit(|| kind);
+    db.log(level, key, format_args!("{kind}"));
+    db.events().emit(|| kind);
 }

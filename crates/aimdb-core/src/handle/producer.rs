@@ -4,7 +4,6 @@ use core::fmt;
 use core::future::Future;
 use core::marker::PhantomData;
 use core::pin::Pin;
-use core::sync::atomic::Ordering::Relaxed;
 use core::task::{Context, Poll, ready};
 
 use arrayvec::ArrayVec;
@@ -53,7 +52,7 @@ impl<T: Record, R> Producer<T, R> {
 
     /// Counts a value of which a transform made none.
     pub(crate) fn count_filtered(&self) {
-        self.record.filtered.fetch_add(1, Relaxed);
+        self.record.filtered.with(|filtered| *filtered += 1);
     }
 
     /// The record's key.

@@ -7,7 +7,6 @@ use core::future::poll_fn;
 use core::task::{Context, Poll};
 
 use super::codec::{Decode, Incoming};
-use super::pool::LinkPool;
 use crate::address::Address;
 use crate::buffer::error::Closed;
 use crate::engine::stage::StageCell;
@@ -69,10 +68,8 @@ pub(crate) type DeadLetterHook = Arc<dyn Fn(&DeadLetter<'_>) + Send + Sync>;
 /// ```
 pub struct InboundLink {
     info: LinkInfo,
-    /// `None` only while the drop returns the link to its pool.
+    /// `None` only while [`wrap`](Self::wrap) runs.
     messages: Option<Box<dyn MessageSink>>,
-    /// Where the link returns when the connector's attempt drops it, if the connector has a restart policy.
-    pool: Option<Arc<LinkPool>>,
     /// The cell of the link's connector. Dropping the link notifies its engine, so that a shutdown can close the
     /// record.
     connector: Arc<StageCell>,
@@ -84,12 +81,12 @@ impl InboundLink {
         messages: Box<dyn MessageSink>,
         connector: Arc<StageCell>,
     ) -> Self {
-        Self { info, messages: Some(messages), pool: None, connector }
+        Self { info, messages: Some(messages), connector }
     }
 
-    /// Makes the link return to `pool` when it is dropped.
-    pub(super) fn set_pool(&mut self, pool: Arc<LinkPool>) {
-        self.pool = Some(pool);
+    /// Puts something between the link and its messages.
+    pub(super) fn wrap(&mut self, wrap: impl FnOnce(Box<dyn MessageSink>) -> Box<dyn MessageSink>) {
+        self.messages = self.messages.take().map(wrap);
     }
 
     /// Decodes `message` and writes the value to the record.
@@ -178,25 +175,8 @@ impl InboundLink {
 
 impl Drop for InboundLink {
     fn drop(&mut self) {
-        let pool = self.pool.take();
-        match &pool {
-            // After a shutdown has begun, a connector drops the link to let its record close.
-            Some(pool) if !self.connector.engine().is_stopping() => {
-                if let Some(messages) = &mut self.messages {
-                    messages.cancel_wait();
-                }
-                self.info.status.abandon();
-                let (info, connector) = (self.info.clone(), Arc::clone(&self.connector));
-                let messages = self.messages.take();
-                pool.put_inbound(Self { info, messages, pool: None, connector });
-            }
-            other => {
-                self.info.status.set_ended();
-                self.connector.engine().changed.notify();
-                if let Some(pool) = other {
-                    pool.forget();
-                }
-            }
+        if let Some(messages) = &mut self.messages {
+            messages.end(&self.info, &self.connector);
         }
     }
 }
@@ -217,6 +197,12 @@ pub(crate) trait MessageSink: Send {
 
     /// Ends the wait of the last poll: nobody polls for a while.
     fn cancel_wait(&mut self);
+
+    /// Called once, by the drop of the link: lets a shutdown close the record.
+    fn end(&mut self, info: &LinkInfo, connector: &Arc<StageCell>) {
+        info.status.set_ended();
+        connector.engine().changed.notify();
+    }
 }
 
 /// The codec, producer and pending value of an inbound link.

@@ -9,7 +9,6 @@ use core::future::poll_fn;
 use core::task::{Context, Poll};
 
 use super::codec::Encode;
-use super::pool::LinkPool;
 use super::target::{FilterFn, TopicFn};
 use crate::address::Address;
 use crate::buffer::error::Closed;
@@ -38,10 +37,8 @@ use crate::runtime::adapter::{LogLevel, Runtime};
 /// ```
 pub struct OutboundLink {
     info: LinkInfo,
-    /// `None` only while the drop returns the link to its pool.
+    /// `None` only while [`wrap`](Self::wrap) runs.
     messages: Option<Box<dyn MessageSource>>,
-    /// Where the link returns when the connector's attempt drops it, if the connector has a restart policy.
-    pool: Option<Arc<LinkPool>>,
 }
 
 /// A message that a connector sends.
@@ -56,12 +53,15 @@ pub struct Outgoing {
 
 impl OutboundLink {
     pub(crate) fn new(info: LinkInfo, messages: Box<dyn MessageSource>) -> Self {
-        Self { info, messages: Some(messages), pool: None }
+        Self { info, messages: Some(messages) }
     }
 
-    /// Makes the link return to `pool` when it is dropped.
-    pub(super) fn set_pool(&mut self, pool: Arc<LinkPool>) {
-        self.pool = Some(pool);
+    /// Puts something between the link and its messages.
+    pub(super) fn wrap(
+        &mut self,
+        wrap: impl FnOnce(Box<dyn MessageSource>) -> Box<dyn MessageSource>,
+    ) {
+        self.messages = self.messages.take().map(wrap);
     }
 
     /// Waits for the next message and writes its payload to `payload`.
@@ -92,10 +92,8 @@ impl OutboundLink {
         payload: &mut Vec<u8>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Outgoing, Closed>> {
-        match &mut self.messages {
-            Some(messages) => messages.poll_next(&self.info, payload, cx),
-            None => Poll::Ready(Err(Closed)),
-        }
+        let Some(messages) = &mut self.messages else { return Poll::Ready(Err(Closed)) };
+        messages.poll_next(&self.info, payload, cx)
     }
 
     /// Waits until the record is drained, and takes no value.
@@ -137,16 +135,9 @@ impl OutboundLink {
 
 impl Drop for OutboundLink {
     fn drop(&mut self) {
-        let Some(pool) = self.pool.take() else {
-            self.info.status.set_ended();
-            return;
-        };
         if let Some(messages) = &mut self.messages {
-            messages.cancel_wait();
+            messages.end(&self.info);
         }
-        self.info.status.abandon();
-        let messages = self.messages.take();
-        pool.put_outbound(Self { info: self.info.clone(), messages, pool: None });
     }
 }
 
@@ -169,6 +160,11 @@ pub(crate) trait MessageSource: Send {
 
     /// Ends the wait of the last poll: nobody polls for a while.
     fn cancel_wait(&mut self);
+
+    /// Called once, by the drop of the link.
+    fn end(&mut self, info: &LinkInfo) {
+        info.status.set_ended();
+    }
 }
 
 /// The reader, codec and topic of an outbound link.

@@ -1,23 +1,30 @@
 //! The links of a connector that has a restart policy, between its attempts.
 
+use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::fmt;
 use core::future::Future;
 use core::mem;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
+use super::codec::Incoming;
 use super::connector::{Connector, Links};
-use super::inbound::InboundLink;
-use super::outbound::OutboundLink;
+use super::inbound::{InboundLink, MessageSink};
+use super::outbound::{MessageSource, OutboundLink, Outgoing};
+use super::status::LinkInfo;
+use crate::buffer::error::Closed;
 use crate::context::RuntimeContext;
 use crate::engine::restart::Attempts;
+use crate::engine::stage::StageCell;
 use crate::runtime::adapter::Runtime;
 use crate::sync::{Arc, AtomicWaker, Lock};
 
 /// The links that no attempt has. A link that an attempt drops returns here, until the stage ends and drops the pool.
 ///
 /// ```text
-/// Restarting ── ConnectorAttempts ──> LinkPool <── each link of the present attempt, which returns when it is dropped
+/// Restarting ── ConnectorAttempts ──▶ LinkPool ◀── Pooled: the messages of each link of the present attempt, which return
+///                                                  when the link is dropped
 /// ```
 pub(crate) struct LinkPool {
     state: Lock<PoolState>,
@@ -50,22 +57,17 @@ impl LinkPool {
             Some(links)
         });
         let Some(mut links) = taken else { return Poll::Pending };
-        links.outbound.iter_mut().for_each(|link| link.set_pool(Arc::clone(self)));
-        links.inbound.iter_mut().for_each(|link| link.set_pool(Arc::clone(self)));
+        for link in &mut links.outbound {
+            link.wrap(|messages| {
+                Box::new(Pooled { messages: Some(messages), pool: Arc::clone(self) })
+            });
+        }
+        for link in &mut links.inbound {
+            link.wrap(|messages| {
+                Box::new(Pooled { messages: Some(messages), pool: Arc::clone(self) })
+            });
+        }
         Poll::Ready(links)
-    }
-
-    pub(super) fn put_outbound(&self, link: OutboundLink) {
-        self.put(|links| links.outbound.push(link));
-    }
-
-    pub(super) fn put_inbound(&self, link: InboundLink) {
-        self.put(|links| links.inbound.push(link));
-    }
-
-    /// Counts a link that has ended as no longer away.
-    pub(super) fn forget(&self) {
-        self.put(|_| {});
     }
 
     fn put(&self, put: impl FnOnce(&mut Links)) {
@@ -74,6 +76,82 @@ impl LinkPool {
             state.away -= 1;
         });
         self.stage.wake();
+    }
+}
+
+/// The messages of a link, which return to the pool when the attempt drops the link.
+///
+/// Only a connector with a restart policy has it, so that a program without one does not contain its code.
+struct Pooled<M: ?Sized> {
+    /// `None` once the link has been dropped.
+    messages: Option<Box<M>>,
+    pool: Arc<LinkPool>,
+}
+
+impl MessageSource for Pooled<dyn MessageSource> {
+    fn poll_next(
+        &mut self,
+        info: &LinkInfo,
+        payload: &mut Vec<u8>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Outgoing, Closed>> {
+        let Some(messages) = &mut self.messages else { return Poll::Ready(Err(Closed)) };
+        messages.poll_next(info, payload, cx)
+    }
+
+    fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.messages.as_mut().map_or(Poll::Ready(()), |messages| messages.poll_drained(cx))
+    }
+
+    fn cancel_wait(&mut self) {
+        if let Some(messages) = &mut self.messages {
+            messages.cancel_wait();
+        }
+    }
+
+    fn end(&mut self, info: &LinkInfo) {
+        let Some(mut messages) = self.messages.take() else { return };
+        messages.cancel_wait();
+        info.status.abandon();
+        let link = OutboundLink::new(info.clone(), messages);
+        self.pool.put(|links| links.outbound.push(link));
+    }
+}
+
+impl MessageSink for Pooled<dyn MessageSink> {
+    fn accept(&mut self, info: &LinkInfo, message: &Incoming<'_>) {
+        if let Some(messages) = &mut self.messages {
+            messages.accept(info, message);
+        }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
+        self.messages.as_mut().map_or(Poll::Ready(Err(Closed)), |messages| messages.poll_flush(cx))
+    }
+
+    fn has_pending(&self) -> bool {
+        self.messages.as_ref().is_some_and(|messages| messages.has_pending())
+    }
+
+    fn cancel_wait(&mut self) {
+        if let Some(messages) = &mut self.messages {
+            messages.cancel_wait();
+        }
+    }
+
+    /// After a shutdown has begun, a connector drops its inbound links to let their records close.
+    fn end(&mut self, info: &LinkInfo, connector: &Arc<StageCell>) {
+        let Some(mut messages) = self.messages.take() else { return };
+        if connector.engine().is_stopping() {
+            messages.end(info, connector);
+            drop(messages);
+            self.pool.put(|_| {});
+        } else {
+            messages.cancel_wait();
+            info.status.abandon();
+            let link = InboundLink::new(info.clone(), messages, Arc::clone(connector));
+            self.pool.put(|links| links.inbound.push(link));
+        }
     }
 }
 
