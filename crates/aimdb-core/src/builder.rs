@@ -18,7 +18,7 @@ use crate::engine::monitor::Monitor;
 use crate::engine::restart::{Restart, Restarting};
 use crate::engine::stage::StageCell;
 use crate::error::{DbError, DbResult};
-use crate::graph::check::Plan;
+use crate::graph::check::{FurtherRules, Plan};
 use crate::graph::finding::{Finding, Findings, Rule};
 use crate::graph::location::Location;
 use crate::graph::node::{
@@ -135,6 +135,8 @@ pub struct AimDbBuilder<R = NoRuntime> {
     listeners: Option<Arc<dyn Listeners>>,
     /// What [`blocked_after`](Self::blocked_after) has set; the inner `None` turns the watch off.
     monitor: Option<Option<Monitor>>,
+    /// The rules that the connectors need.
+    rules: FurtherRules,
 }
 
 impl AimDbBuilder {
@@ -176,6 +178,7 @@ impl<R> AimDbBuilder<R> {
             deadline: Duration::from_secs(10),
             listeners: None,
             monitor: None,
+            rules: FurtherRules::default(),
         }
     }
 }
@@ -221,6 +224,7 @@ impl<R> AimDbBuilder<R> {
                 make: make_record::<T>,
                 wires: Vec::new(),
                 initial: None,
+                rules: FurtherRules::default(),
             });
         }
         let draft = &mut self.drafts[at];
@@ -286,6 +290,7 @@ impl<R> AimDbBuilder<R> {
         location: Location,
     ) -> &mut Self {
         self.connectors.push((connector, location));
+        self.rules.add_connectors();
         self
     }
 
@@ -433,7 +438,9 @@ impl<R> AimDbBuilder<R> {
         R: Runtime,
     {
         let mut builder = self;
-        let plan = builder.take_graph().check().map_err(DbError::Build)?;
+        let rules =
+            builder.drafts.iter().fold(builder.rules, |rules, draft| rules.and(draft.rules));
+        let plan = builder.take_graph().check_with(rules).map_err(DbError::Build)?;
         for warning in plan.warnings() {
             builder.runtime.log(LogLevel::Warn, &warning.record, format_args!("{warning:#}"));
         }

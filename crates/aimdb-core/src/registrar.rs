@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::context::RuntimeContext;
 use crate::engine::restart::{OneHandle, Restart, Restarting, Resuming, TwoHandles};
 use crate::engine::result::StageResult;
+use crate::graph::check::FurtherRules;
 use crate::graph::finding::Finding;
 use crate::graph::location::Location;
 use crate::graph::node::{
@@ -48,6 +49,8 @@ pub(crate) struct Draft<R> {
     pub(crate) wires: Vec<Wire<R>>,
     /// Produces the initial value, once every reader of the graph is subscribed.
     pub(crate) initial: Option<SetInitial>,
+    /// The rules that the record's stages need besides those of every graph.
+    pub(crate) rules: FurtherRules,
 }
 
 type MakeRecord = fn(Arc<str>, BufferCfg, Arc<dyn Clock>, bool) -> Result<AnyRecord, NoMemory>;
@@ -425,6 +428,7 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         S: Step<A, T>,
         R: Spawn<MapStage<A, T, S>>,
     {
+        self.draft.rules.add_edges();
         self.stage(location, name, transform_of(&from), move |wiring, site| {
             let stage = map_stage(wiring, &site, &from, step);
             wiring.spawn(&site, StageRole::Transform, |_| stage)
@@ -444,6 +448,7 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         S: Step<A, T>,
         R: Spawn<Resuming<R, MapStage<A, T, S>>>,
     {
+        self.draft.rules.add_edges();
         self.stage(location, name, transform_of(&from), move |wiring, site| {
             let stage = map_stage(wiring, &site, &from, step);
             wiring
@@ -535,6 +540,7 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         R: Spawn<JoinStage<I::Readers, T, S>>,
     {
         let kind = StageKind::Transform { inputs: inputs.nodes(), join: true };
+        self.draft.rules.add_edges();
         self.stage(location, name, kind, move |wiring, site| {
             let stage = join_stage(wiring, &site, &inputs, step);
             wiring.spawn(&site, StageRole::Transform, |_| stage)
@@ -555,6 +561,7 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         R: Spawn<Resuming<R, JoinStage<I::Readers, T, S>>>,
     {
         let kind = StageKind::Transform { inputs: inputs.nodes(), join: true };
+        self.draft.rules.add_edges();
         self.stage(location, name, kind, move |wiring, site| {
             let stage = join_stage(wiring, &site, &inputs, step);
             wiring
@@ -761,6 +768,7 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         + 'static,
     ) -> &mut Self {
         let kind = StageKind::Processor { inputs: inputs.nodes(), outputs: outputs.nodes() };
+        self.draft.rules.add_edges();
         self.stage(location, name, kind, move |wiring, site| {
             let consumers = wiring.inputs(&site, |open| inputs.open(open, restarts));
             let own = Producer::new(wiring.record(&site));
@@ -782,6 +790,7 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         let link = target.node_of(self.own_address.as_deref());
         let (topic, filter) = (target.topic(), target.filter());
         let kind = StageKind::LinkTo { address: link.clone() };
+        self.draft.rules.add_links();
         let location = self.caller();
         self.stage(location, link.text.clone(), kind, move |wiring, site| {
             let reader = tap_reader(wiring, &site);
@@ -804,6 +813,7 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
     {
         let link: LinkNode = target.node_of(self.own_address.as_deref());
         let kind = StageKind::LinkFrom { address: link.clone() };
+        self.draft.rules.add_links();
         let location = self.caller();
         self.stage(location, link.text.clone(), kind, move |wiring, site| {
             let queue = InboundQueue {
@@ -856,6 +866,7 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
 
     fn set_initial(&mut self, location: Location, value: T) -> &mut Self {
         self.draft.node.initial_values.push(location);
+        self.draft.rules.add_initial_values();
         self.draft.initial = Some(Box::new(move |record| {
             let record: Arc<RecordCell<T>> =
                 record.typed().expect("a draft makes its record with its own type");

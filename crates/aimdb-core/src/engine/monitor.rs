@@ -2,13 +2,13 @@
 
 use alloc::vec::Vec;
 use core::fmt;
-use core::future::Future;
+use core::future::{Future, poll_fn};
 use core::pin::pin;
+use core::task::{Poll, ready};
 use core::time::Duration;
 
 use super::events::{DbEventKind, EventHub};
 use crate::metrics::BlockedWriter;
-use crate::race::{Either, race};
 use crate::record::AnyRecord;
 use crate::runtime::adapter::{LogLevel, Runtime};
 use crate::sync::Lock;
@@ -44,17 +44,28 @@ pub(super) async fn watch_until<R: Runtime>(
     runtime: &R,
     end: impl Future<Output = ()>,
 ) {
-    let mut end = pin!(end);
-    let Some(monitor) = monitor else { return end.await };
-    // A wait is found at most half of `after` late.
-    let interval = (monitor.after / 2).max(Duration::from_millis(10));
-    loop {
-        let timer = pin!(runtime.sleep_until(runtime.now() + interval));
-        match race(end.as_mut(), timer).await {
-            Either::First(()) => return,
-            Either::Second(()) => (monitor.check)(monitor, db),
+    let (mut end, mut timer) = (pin!(end), pin!(None::<R::Sleep>));
+    poll_fn(|cx| {
+        loop {
+            if end.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            let Some(monitor) = monitor else { return Poll::Pending };
+            match timer.as_mut().as_pin_mut() {
+                // A wait is found at most half of `after` late.
+                None => {
+                    let interval = (monitor.after / 2).max(Duration::from_millis(10));
+                    timer.set(Some(runtime.sleep_until(runtime.now() + interval)));
+                }
+                Some(sleep) => {
+                    ready!(sleep.poll(cx));
+                    (monitor.check)(monitor, db);
+                    timer.set(None);
+                }
+            }
         }
-    }
+    })
+    .await;
 }
 
 /// Reports the changes since the last check.

@@ -61,30 +61,43 @@ impl Graph {
     ///
     /// All [`Findings`] that are errors, in an order that does not depend on the order of registration.
     pub fn check(self) -> Result<Plan, Findings> {
-        let rules = [
+        let mut all = FurtherRules::default();
+        all.add_edges();
+        all.add_links();
+        all.add_connectors();
+        all.add_initial_values();
+        self.check_with(all)
+    }
+
+    /// [`check`](Self::check) with the rules of every graph and those of `further`.
+    pub(crate) fn check_with(self, further: FurtherRules) -> Result<Plan, Findings> {
+        let mut report = Report::default();
+        let everywhere = [
             empty_keys,
             two_types,
             buffers,
             conflicting_writers,
             several_takers,
-            ports,
-            cycles,
             stage_names,
-            initial_values,
-            connector_names,
-            addresses,
-            connector_faults,
             unused,
         ];
-        let mut report = Report::default();
-        for rule in rules {
+        for rule in everywhere {
             rule(&self, &mut report);
+        }
+        let FurtherRules { edges, links, connectors, initial_values } = further;
+        for rule in [edges.map(|edges| edges.check), links, connectors, initial_values] {
+            if let Some(rule) = rule {
+                rule(&self, &mut report);
+            }
         }
         let Report { errors, warnings } = report;
         if !errors.is_empty() {
             return Err(Findings::new(errors));
         }
-        let order = upstream_first(&self);
+        let order = match edges {
+            Some(edges) => (edges.order)(&self),
+            None => (0..self.records.len()).collect(),
+        };
         Ok(Plan { graph: self, order, warnings: Findings::new(warnings) })
     }
 
@@ -126,6 +139,66 @@ impl Graph {
             }
         })
     }
+}
+
+type RuleFn = fn(&Graph, &mut Report);
+
+/// Rules that only some stages can break.
+///
+/// Registering such a stage stores a pointer here, so that a firmware without transforms, links or initial values does not
+/// contain the code of their rules.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct FurtherRules {
+    edges: Option<EdgeRules>,
+    links: Option<RuleFn>,
+    connectors: Option<RuleFn>,
+    initial_values: Option<RuleFn>,
+}
+
+/// What a graph with edges between its records needs.
+#[derive(Clone, Copy)]
+struct EdgeRules {
+    check: RuleFn,
+    order: fn(&Graph) -> Vec<usize>,
+}
+
+impl FurtherRules {
+    /// The rules of transforms, joins and processors.
+    pub(crate) fn add_edges(&mut self) {
+        self.edges = Some(EdgeRules { check: ports_and_cycles, order: upstream_first });
+    }
+
+    pub(crate) fn add_links(&mut self) {
+        self.links = Some(addresses);
+    }
+
+    pub(crate) fn add_connectors(&mut self) {
+        self.connectors = Some(names_and_faults);
+    }
+
+    pub(crate) fn add_initial_values(&mut self) {
+        self.initial_values = Some(initial_values);
+    }
+
+    /// The rules of both.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            edges: self.edges.or(other.edges),
+            links: self.links.or(other.links),
+            connectors: self.connectors.or(other.connectors),
+            initial_values: self.initial_values.or(other.initial_values),
+        }
+    }
+}
+
+fn ports_and_cycles(graph: &Graph, report: &mut Report) {
+    ports(graph, report);
+    cycles(graph, report);
+}
+
+fn names_and_faults(graph: &Graph, report: &mut Report) {
+    connector_names(graph, report);
+    connector_faults(graph, report);
 }
 
 /// The findings of the rules that have been checked.
