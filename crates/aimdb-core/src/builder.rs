@@ -133,7 +133,7 @@ pub struct AimDbBuilder<R = NoRuntime> {
     stop_on_failure: bool,
     deadline: Duration,
     listeners: Option<Arc<dyn Listeners>>,
-    /// What [`blocked_after`](Self::blocked_after) has set; the inner `None` turns the watch off.
+    /// The setting of [`blocked_after`](Self::blocked_after); the inner `None` turns the watch off.
     monitor: Option<Option<Monitor>>,
     /// The rules that the connectors need.
     rules: FurtherRules,

@@ -1,4 +1,4 @@
-//! What happens in a database, as a stream and as a hook.
+//! The events of a database, as a stream and as a hook.
 //!
 //! ```text
 //!   stages, restarts ─┐                        ┌─▶ the hook of the builder, in the task where it happened
@@ -93,7 +93,7 @@ pub enum DbEventKind {
     LinkError {
         /// The link.
         link: LinkId,
-        /// What the connector reports.
+        /// The reason, as the connector reports it.
         reason: String,
         /// Whether a connection served the link at that time.
         connected: bool,

@@ -22,7 +22,7 @@ pub(crate) struct Monitor {
     reported: Lock<Vec<usize>>,
 }
 
-/// What the monitor needs of a database.
+/// The parts of a database that the monitor needs.
 pub(crate) trait Watched {
     fn records(&self) -> &[AnyRecord];
     fn events(&self) -> &EventHub;

@@ -155,7 +155,7 @@ pub(crate) struct FurtherRules {
     initial_values: Option<RuleFn>,
 }
 
-/// What a graph with edges between its records needs.
+/// The rules and the order of a graph with edges between its records.
 #[derive(Clone, Copy)]
 struct EdgeRules {
     check: RuleFn,

@@ -26,11 +26,11 @@ pub struct Incoming<'m> {
     pub payload: &'m [u8],
     /// Whether the broker had kept the message before the link subscribed: it may be old. MQTT calls it retained.
     pub retained: bool,
-    /// What the message says about its payload, where the protocol has means for it.
+    /// Properties of the payload that the message carries, where the protocol has means for it.
     pub properties: MessageProperties<'m>,
 }
 
-/// What a message says about its payload: the properties of MQTT 5.
+/// Properties of a message's payload: the properties of MQTT 5.
 ///
 /// MQTT 3.1.1 and serial lines have none, and the MQTT connector for Embassy passes none on.
 ///
@@ -50,7 +50,7 @@ pub struct MessageProperties<'m> {
     pub content_type: Option<&'m str>,
     /// The topic on which the sender expects a response.
     pub response_topic: Option<&'m str>,
-    /// What the response must repeat, so that the sender knows its request.
+    /// Bytes that the response must repeat, so that the sender knows its request.
     pub correlation_data: Option<&'m [u8]>,
     /// Names and values that mean something to the programs alone, in the sender's order. A name may occur twice.
     pub user: &'m [(String, String)],

@@ -179,7 +179,7 @@ impl LinkStatus {
     }
 }
 
-/// What a link's events need to name it.
+/// The names of a link, for its events.
 pub(crate) struct LinkOwner {
     pub(crate) engine: Arc<Engine>,
     pub(crate) key: Arc<str>,

@@ -105,7 +105,7 @@ pub(crate) struct ReceivedPublish<A> {
     pub(crate) attributes: MessageAttributes,
 }
 
-/// What a message says about itself, for the codecs of its links.
+/// Attributes of a message, for the codecs of its links.
 #[derive(Clone, Default)]
 pub(crate) struct MessageAttributes {
     /// The RETAIN flag: the broker had kept the message.
