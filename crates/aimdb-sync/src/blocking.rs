@@ -24,13 +24,13 @@ use crate::runtime::ExecutorThread;
 /// async fn main() -> Result<(), Box<dyn std::error::Error>> {
 ///     let mut builder = AimDbBuilder::on(TokioAdapter::new()?);
 ///     builder.configure::<u64>("squares", |reg| {
-///         reg.buffer(BufferCfg::queue(4)).written_from_outside();
+///         reg.buffer(BufferCfg::queue(4)).written_from_outside().read_from_outside();
 ///     });
 ///     let db = builder.build()?;
 ///     let squares = db.blocking_consumer::<u64>("squares")?;
 ///     let printer = std::thread::spawn(move || squares.iter().sum::<u64>());
 ///     for number in 1..=3 {
-///         db.producer("squares")?.produce(number * number).await?;
+///         db.producer::<u64>("squares")?.produce(number * number).await?;
 ///     }
 ///     db.shutdown(Duration::from_secs(1)).await;
 ///     assert_eq!(printer.join().unwrap(), 14);
