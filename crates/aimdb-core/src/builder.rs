@@ -45,6 +45,19 @@ pub struct NoRuntime(());
 /// A runtime adapter by value or in an [`Arc`], as [`AimDbBuilder::on`] accepts it.
 ///
 /// Every [`Runtime`] and every `Arc` of one implements it.
+///
+/// ```
+/// use aimdb_core::{AimDbBuilder, BufferCfg, IntoRuntime, SendRuntime};
+///
+/// /// The same graph on every adapter: `thermostat(TokioAdapter::new()?)`.
+/// fn thermostat<A: IntoRuntime<Runtime: SendRuntime>>(adapter: A) -> AimDbBuilder<A::Runtime> {
+///     let mut builder = AimDbBuilder::on(adapter);
+///     builder.configure::<f32>("setpoint", |reg| {
+///         reg.buffer(BufferCfg::latest()).initial(20.0).written_from_outside();
+///     });
+///     builder
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a runtime that AimDB can run on",
     note = "pass an adapter or an `Arc` of one, for instance `AimDbBuilder::on(TokioAdapter::new()?)`"
