@@ -261,7 +261,6 @@ impl<R> AimDbBuilder<R> {
     ///
     /// ```
     /// # use aimdb_core::link::Links;
-    /// # use aimdb_core::runtime::SpawnError;
     /// # use aimdb_core::{Finding, RuntimeContext};
     /// use aimdb_core::link::LinkRequest;
     /// use aimdb_core::{AimDbBuilder, Connector, Restart, SendRuntime};
@@ -315,8 +314,7 @@ impl<R> AimDbBuilder<R> {
     /// The runtime's clock, for closures and codecs, which receive no context: they capture it.
     ///
     /// ```
-    /// # use aimdb_core::{AimDbBuilder, Runtime};
-    /// use aimdb_core::{BufferCfg, SendRuntime, input};
+    /// use aimdb_core::{AimDbBuilder, BufferCfg, SendRuntime, input};
     ///
     /// /// Meters per second, from a counter of meters.
     /// fn speed<R: SendRuntime>(builder: &mut AimDbBuilder<R>) {
