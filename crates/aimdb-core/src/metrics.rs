@@ -168,7 +168,8 @@ pub struct BlockedWriter {
 ///     for link in &db.metrics().links {
 ///         let lost = link.dropped + link.decode_errors + link.encode_errors;
 ///         if lost > 0 {
-///             println!("{} lost {lost} messages: {:?}", link.address, link.last_error);
+///             let error = link.last_error.as_deref().unwrap_or("no error");
+///             println!("{} lost {lost} messages: {error}", link.address);
 ///         }
 ///     }
 /// }

@@ -171,7 +171,7 @@ pub struct BlockedRecord {
 ///     for link in db.health().links.iter().filter(|link| !link.connected) {
 ///         match &link.last_error {
 ///             Some(error) => println!("{} is offline: {error}", link.address),
-///             None => println!("{} is not connected yet", link.address),
+///             None => println!("{} is offline", link.address),
 ///         }
 ///     }
 /// }
