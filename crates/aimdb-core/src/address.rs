@@ -5,6 +5,19 @@ use alloc::vec::Vec;
 use core::fmt;
 
 /// The direction of a link, seen from its record.
+///
+/// ```
+/// use aimdb_core::{AimDb, Direction, Runtime};
+///
+/// fn print_links<R: Runtime>(db: &AimDb<R>) {
+///     for link in &db.metrics().links {
+///         match link.direction {
+///             Direction::Inbound => println!("{} ← {}: {}", link.key, link.address, link.received),
+///             Direction::Outbound => println!("{} → {}: {}", link.key, link.address, link.sent),
+///         }
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum Direction {

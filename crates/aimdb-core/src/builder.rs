@@ -45,6 +45,19 @@ pub struct NoRuntime(());
 /// A runtime adapter by value or in an [`Arc`], as [`AimDbBuilder::on`] accepts it.
 ///
 /// Every [`Runtime`] and every `Arc` of one implements it.
+///
+/// ```
+/// use aimdb_core::{AimDbBuilder, BufferCfg, IntoRuntime, SendRuntime};
+///
+/// /// The same graph on every adapter: `thermostat(TokioAdapter::new()?)`.
+/// fn thermostat<A: IntoRuntime<Runtime: SendRuntime>>(adapter: A) -> AimDbBuilder<A::Runtime> {
+///     let mut builder = AimDbBuilder::on(adapter);
+///     builder.configure::<f32>("setpoint", |reg| {
+///         reg.buffer(BufferCfg::latest()).initial(20.0).written_from_outside();
+///     });
+///     builder
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a runtime that AimDB can run on",
     note = "pass an adapter or an `Arc` of one, for instance `AimDbBuilder::on(TokioAdapter::new()?)`"
@@ -252,7 +265,6 @@ impl<R> AimDbBuilder<R> {
     ///
     /// ```
     /// # use aimdb_core::link::Links;
-    /// # use aimdb_core::runtime::SpawnError;
     /// # use aimdb_core::{Finding, RuntimeContext};
     /// use aimdb_core::link::LinkRequest;
     /// use aimdb_core::{AimDbBuilder, Connector, Restart, SendRuntime};
@@ -307,8 +319,7 @@ impl<R> AimDbBuilder<R> {
     /// The runtime's clock, for closures and codecs, which receive no context: they capture it.
     ///
     /// ```
-    /// # use aimdb_core::{AimDbBuilder, Runtime};
-    /// use aimdb_core::{BufferCfg, SendRuntime, input};
+    /// use aimdb_core::{AimDbBuilder, BufferCfg, SendRuntime, input};
     ///
     /// /// Meters per second, from a counter of meters.
     /// fn speed<R: SendRuntime>(builder: &mut AimDbBuilder<R>) {

@@ -318,6 +318,24 @@ impl<R> fmt::Debug for Interval<R> {
 }
 
 /// The error of [`Time::timeout`]: the future did not complete in time.
+///
+/// ```
+/// use aimdb_core::{Elapsed, Producer, Runtime, RuntimeContext};
+/// # async fn read_sensor() -> f32 { 21.5 }
+///
+/// /// Fails if the sensor does not answer within 2 s.
+/// async fn sensor<R: Runtime>(
+///     ctx: RuntimeContext<R>,
+///     celsius: Producer<f32, R>,
+/// ) -> Result<(), Elapsed> {
+///     loop {
+///         let value = ctx.time().timeout(ctx.time().secs(2), read_sensor()).await?;
+///         if celsius.produce(value).await.is_err() {
+///             return Ok(());
+///         }
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed;
 
@@ -331,6 +349,15 @@ impl core::error::Error for Elapsed {}
 
 pin_project_lite::pin_project! {
     /// The future of [`Time::timeout`].
+    ///
+    /// ```
+    /// use aimdb_core::{Runtime, RuntimeContext, Timeout};
+    ///
+    /// /// Limits a request to a broker, without a box or an async function around it.
+    /// fn limited<R: Runtime, F: Future>(ctx: &RuntimeContext<R>, request: F) -> Timeout<F, R::Sleep> {
+    ///     ctx.time().timeout(ctx.time().millis(250), request)
+    /// }
+    /// ```
     #[derive(Debug)]
     #[must_use = "nothing runs until the future is awaited"]
     pub struct Timeout<F, S> {

@@ -58,6 +58,20 @@ pub enum DbError {
 }
 
 /// A stage that ended by a panic or by reporting a failure.
+///
+/// ```
+/// use aimdb_core::{DbError, Owner};
+///
+/// fn print_failures(error: &DbError) {
+///     let DbError::StagesFailed { failures } = error else { return eprintln!("{error}") };
+///     for failure in failures {
+///         match &failure.owner {
+///             Owner::Connector(name) => eprintln!("check the broker of `{name}`: {}", failure.cause),
+///             _ => eprintln!("{failure}"), // `sensor` of `temp.indoor`: no answer from the bus
+///         }
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -122,6 +136,28 @@ impl core::error::Error for DbError {}
 /// Why a consumer could not subscribe.
 ///
 /// `Debug` prints the same text as `Display`.
+///
+/// ```
+/// # use aimdb_testing::TestRuntime;
+/// use aimdb_core::{AimDbBuilder, BufferCfg, SubscribeError};
+///
+/// # let adapter = TestRuntime::new();
+/// let mut builder = AimDbBuilder::on(adapter);
+/// builder.configure::<bool>("valve.open", |reg| {
+///     reg.buffer(BufferCfg::Mailbox);
+/// });
+/// let db = builder.build()?;
+/// let commands = db.consumer::<bool>("valve.open")?;
+/// let taker = commands.subscribe()?;
+/// match commands.subscribe() {
+///     Err(SubscribeError::Taken { taker, .. }) => assert_eq!(taker, "outside"), // not a stage
+///     Err(SubscribeError::Closed { key }) => println!("{key}: too late"),
+///     other => panic!("a second taker: {other:?}"),
+/// }
+/// drop(taker);
+/// assert!(commands.subscribe().is_ok());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SubscribeError {

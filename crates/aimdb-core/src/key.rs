@@ -64,6 +64,29 @@ impl<K: RecordKey + ?Sized> RecordKey for &K {
 /// A value that a record can hold.
 ///
 /// Every type that can be cloned and shared between threads implements it.
+///
+/// ```
+/// use aimdb_core::{AimDbBuilder, BufferCfg, Record, SendRuntime};
+/// use std::fmt::Debug;
+///
+/// #[derive(Clone, Debug)]
+/// struct Level {
+///     tank: u8,
+///     liters: f32,
+/// }
+///
+/// /// A record of any type, with a tap that logs its values.
+/// fn logged<T: Record + Debug, R: SendRuntime>(builder: &mut AimDbBuilder<R>, key: &str) {
+///     builder.configure::<T>(key, |reg| {
+///         reg.buffer(BufferCfg::ring(16))
+///             .for_each(|ctx, value| ctx.log().info(format_args!("{value:?}")));
+///     });
+/// }
+///
+/// fn graph<R: SendRuntime>(builder: &mut AimDbBuilder<R>) {
+///     logged::<Level, R>(builder, "tank.level");
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a record's value",
     note = "a record's type must be `Clone + Send + Sync + 'static`: readers receive clones, and may run on other threads"

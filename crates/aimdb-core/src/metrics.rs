@@ -81,6 +81,18 @@ pub struct RecordMetrics {
 }
 
 /// The sums of the readers of a record that have left: of stages that have ended, and of handles that were dropped.
+///
+/// ```
+/// use aimdb_core::{AimDb, Runtime};
+///
+/// /// The values that readers of the record lost, those that have left included.
+/// fn lost<R: Runtime>(db: &AimDb<R>, key: &str) -> u64 {
+///     let metrics = db.metrics();
+///     let Some(record) = metrics.record(key) else { return 0 };
+///     let present: u64 = record.readers.iter().map(|reader| reader.lagged).sum();
+///     present + record.departed.lagged
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -96,6 +108,15 @@ pub struct DepartedReaders {
 }
 
 /// The counters of one reader.
+///
+/// ```
+/// use aimdb_core::metrics::{ReaderMetrics, RecordMetrics};
+///
+/// /// The reader that is furthest behind.
+/// fn slowest(record: &RecordMetrics) -> Option<&ReaderMetrics> {
+///     record.readers.iter().max_by_key(|reader| reader.pending)
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -112,6 +133,20 @@ pub struct ReaderMetrics {
 }
 
 /// The writers of one record that wait, and the reader that they wait for.
+///
+/// ```
+/// use aimdb_core::{AimDb, Runtime};
+/// use std::time::Duration;
+///
+/// fn print_blocked<R: Runtime>(db: &AimDb<R>) {
+///     for record in &db.metrics().records {
+///         let Some(blocked) = &record.blocked else { continue };
+///         if blocked.waiting > Duration::from_secs(1) {
+///             println!("{} of {} does not keep up", blocked.held_back_by, record.key);
+///         }
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -125,6 +160,20 @@ pub struct BlockedWriter {
 }
 
 /// The counters of one link.
+///
+/// ```
+/// use aimdb_core::{AimDb, Runtime};
+///
+/// fn print_loss<R: Runtime>(db: &AimDb<R>) {
+///     for link in &db.metrics().links {
+///         let lost = link.dropped + link.decode_errors + link.encode_errors;
+///         if lost > 0 {
+///             let error = link.last_error.as_deref().unwrap_or("no error");
+///             println!("{} lost {lost} messages: {error}", link.address);
+///         }
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]

@@ -7,6 +7,19 @@ use core::task::Poll;
 /// The output of a [`race`].
 ///
 /// The two variants are exhaustive, so a match needs no further arm.
+///
+/// ```
+/// use aimdb_core::Reader;
+/// use aimdb_core::race::{Either, race};
+///
+/// /// The next value of either reader, as text; `None` once a record is drained.
+/// async fn next(commands: &mut Reader<String>, levels: &mut Reader<f32>) -> Option<String> {
+///     match race(commands.recv(), levels.recv()).await {
+///         Either::First(command) => command.ok(),
+///         Either::Second(level) => level.ok().map(|level| format!("level {level}")),
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 pub enum Either<A, B> {
     /// The first future completed first, or both futures completed in the same poll.

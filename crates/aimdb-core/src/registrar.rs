@@ -79,7 +79,7 @@ pub(crate) fn make_record<T: Record>(
 /// use the same name for the same stage.
 ///
 /// ```
-/// # use aimdb_core::{AimDbBuilder, Arc, Instant, LogLevel, Runtime, Spawn, runtime::SpawnError, stages::Stage};
+/// # use aimdb_core::{AimDbBuilder, Instant, LogLevel, Runtime, Spawn, runtime::SpawnError, stages::Stage};
 /// # use core::{fmt, future::{Future, Pending, pending}};
 /// # struct Host;
 /// # impl Runtime for Host {

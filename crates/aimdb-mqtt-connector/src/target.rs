@@ -71,18 +71,60 @@ pub fn filter(filter: impl Into<String>) -> Filter {
 }
 
 /// An outbound link to one topic. Created by [`topic`].
+///
+/// ```
+/// use aimdb_core::link::OutboundTarget;
+/// use aimdb_mqtt_connector::mqtt::{self, Topic};
+/// use aimdb_mqtt_connector::QoS;
+///
+/// /// The topics of one machine, as all its records publish them.
+/// fn machine(name: &str) -> Topic {
+///     mqtt::topic(format!("plant/7/{name}")).qos(QoS::AtLeastOnce).on("plant-broker")
+/// }
+///
+/// let address = OutboundTarget::<f32>::node(&machine("level")).text;
+/// assert_eq!(address, "plant-broker://plant/7/level?qos=1");
+/// ```
 #[derive(Clone, Debug)]
 pub struct Topic {
     address: Address,
 }
 
 /// An outbound link to a topic computed from each value. Created by [`topic_from`].
+///
+/// ```
+/// use aimdb_mqtt_connector::mqtt::{self, ComputedTopic};
+///
+/// #[derive(Clone)]
+/// struct Reading {
+///     room: String,
+///     celsius: f32,
+/// }
+///
+/// /// One topic for each room, each with its newest reading.
+/// fn by_room() -> ComputedTopic<Reading> {
+///     mqtt::topic_from(|reading: &Reading| format!("rooms/{}/temp", reading.room)).retain()
+/// }
+/// # let _ = (by_room(), Reading { room: String::new(), celsius: 0.0 }.celsius);
+/// ```
 pub struct ComputedTopic<T> {
     address: Address,
     topic: TopicFn<T>,
 }
 
 /// An inbound link from the topics that match a filter. Created by [`filter`].
+///
+/// ```
+/// use aimdb_core::link::InboundTarget;
+/// use aimdb_mqtt_connector::mqtt::{self, Filter};
+///
+/// /// The commands of one group, which the broker divides among the processes that subscribe.
+/// fn shared(group: &str) -> Filter {
+///     mqtt::filter(format!("$share/{group}/commands/+"))
+/// }
+///
+/// assert_eq!(shared("workers").node().text, "mqtt://$share/workers/commands/+");
+/// ```
 #[derive(Clone, Debug)]
 pub struct Filter {
     address: Address,

@@ -7,6 +7,22 @@ use aimdb_core::{Closed, DbError, ShutdownReport, StageId, SubscribeError, TryRe
 use crate::limit::WaitError;
 
 /// Why a value was not accepted. Every variant returns the value.
+///
+/// ```
+/// use std::time::Duration;
+/// use aimdb_sync::{SetError, SyncProducer};
+///
+/// /// Keeps an order for later if there is no room. Returns whether later orders may succeed.
+/// fn submit(orders: &SyncProducer<String>, order: String, kept: &mut Vec<String>) -> bool {
+///     match orders.set_with_timeout(order, Duration::from_secs(1)) {
+///         Ok(()) => return true,
+///         Err(SetError::Timeout(order)) => kept.push(order),
+///         Err(SetError::Closed(_)) => return false,
+///         Err(error) => eprintln!("{error}"),
+///     }
+///     true
+/// }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SetError<T> {
@@ -91,6 +107,28 @@ impl<T> fmt::Display for SetError<T> {
 impl<T> std::error::Error for SetError<T> {}
 
 /// [`set_many`](crate::SyncProducer::set_many) accepted only the first values.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use aimdb_core::{AimDbBuilder, BufferCfg};
+/// # use aimdb_tokio_adapter::TokioAdapter;
+/// use std::time::Duration;
+/// use aimdb_sync::{Attach, SetError, WaitLimit};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter));
+/// # builder.configure::<u32>("order", |reg| { reg.buffer(BufferCfg::queue(4)); });
+/// # let handle = builder.attach()?;
+/// let consumer = handle.consumer::<u32>("order")?;
+/// let producer = handle.producer::<u32>("order")?; // a queue record of 4
+/// let orders = [10, 11, 12, 13, 14, 15];
+/// let error = producer.set_many_within(orders, WaitLimit::after(Duration::ZERO)).unwrap_err();
+/// assert_eq!(error.reason, SetError::Timeout(()));
+/// assert_eq!(&orders[error.accepted..], [14, 15]); // to send again later
+/// # drop(consumer);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SetManyError {
@@ -110,6 +148,23 @@ impl fmt::Display for SetManyError {
 impl std::error::Error for SetManyError {}
 
 /// Why a call returned no value.
+///
+/// ```
+/// use std::time::Duration;
+/// use aimdb_sync::{GetError, SyncConsumer};
+///
+/// /// Prints levels until the database ends, and a warning for each minute without one.
+/// fn watch(levels: &SyncConsumer<f32>) -> Result<(), GetError> {
+///     loop {
+///         match levels.get_with_timeout(Duration::from_secs(60)) {
+///             Ok(level) => println!("{level:.1}"),
+///             Err(GetError::Timeout) => println!("no level for a minute"),
+///             Err(GetError::Closed) => return Ok(()),
+///             Err(error) => return Err(error),
+///         }
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GetError {
@@ -173,6 +228,27 @@ const DEADLOCK: &str = "the call would block the database's own runtime thread, 
                         stage use its async handles, or attach with `AttachOptions::workers`";
 
 /// Why a handle to a record could not be made.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use aimdb_core::{AimDbBuilder, BufferCfg};
+/// # use aimdb_tokio_adapter::TokioAdapter;
+/// use aimdb_core::DbError;
+/// use aimdb_sync::{Attach, OpenError};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter));
+/// # builder.configure::<f32>("level.tank", |reg| { reg.buffer(BufferCfg::latest()); });
+/// # let handle = builder.attach()?;
+/// // The key is a user's input.
+/// match handle.consumer::<f32>("level.tnak") {
+///     Ok(consumer) => println!("{:?}", consumer.get()),
+///     Err(OpenError::Db(DbError::UnknownKey { known, .. })) => assert_eq!(known, ["level.tank"]),
+///     Err(error) => return Err(error.into()),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -234,6 +310,21 @@ impl From<SubscribeError> for OpenError {
 }
 
 /// Why a database could not be detached or shut down.
+///
+/// ```
+/// use aimdb_sync::{DetachError, SyncHandle};
+///
+/// fn stop(handle: &SyncHandle) {
+///     match handle.detach() {
+///         Ok(report) => println!("{report}"),
+///         Err(DetachError::Unresponsive { report, stages }) => {
+///             // The threads of these stages end with the process.
+///             eprintln!("{report}\nstill busy: {stages:?}");
+///         }
+///         Err(error) => eprintln!("{error}"),
+///     }
+/// }
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DetachError {

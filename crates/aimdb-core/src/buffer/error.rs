@@ -46,6 +46,18 @@ impl core::error::Error for Closed {}
 ///
 /// The only error of [`Producer::produce`](crate::Producer::produce): a full queue makes the future
 /// wait instead.
+///
+/// ```
+/// use aimdb_core::{Producer, ProduceError, Runtime};
+///
+/// /// Returns the order if the database has ended, so that the caller can store it.
+/// async fn submit<R: Runtime>(orders: &Producer<String, R>, order: String) -> Option<String> {
+///     match orders.produce(order).await {
+///         Ok(()) => None,
+///         Err(ProduceError(order)) => Some(order),
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ProduceError<T>(pub T);
 
@@ -67,6 +79,18 @@ impl<T> core::error::Error for ProduceError<T> {}
 /// The record closed while several values were being produced.
 ///
 /// The accepted values are received by the readers as usual.
+///
+/// ```
+/// use aimdb_core::{ProduceManyError, Producer, Runtime};
+///
+/// /// Returns the lines that the record did not accept.
+/// async fn replay<'l, R: Runtime>(lines: &'l [String], to: &Producer<String, R>) -> &'l [String] {
+///     match to.produce_many(lines.iter().cloned()).await {
+///         Ok(_) => &[],
+///         Err(ProduceManyError { accepted }) => &lines[accepted..],
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProduceManyError {
     /// How many values were accepted, from the first on. The others were dropped. May be zero.

@@ -71,7 +71,7 @@ pub(crate) enum SubscribeRefused {
 ///
 /// ```
 /// use core::task::{Context, Poll, Waker};
-/// use aimdb_core::{Consumer, TryRecvError};
+/// use aimdb_core::Consumer;
 ///
 /// fn first<R>(celsius: &Consumer<f32, R>) -> Option<f32> {
 ///     let mut subscription = celsius.subscription().ok()?;

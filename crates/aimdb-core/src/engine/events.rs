@@ -37,6 +37,16 @@ const CAPACITY: usize = 256;
 ///
 /// [`AimDb::events`](crate::AimDb::events) streams them, and
 /// [`AimDbBuilder::on_event`](crate::AimDbBuilder::on_event) passes each one to a function. It prints as one line.
+///
+/// ```
+/// use aimdb_core::events::DbEvent;
+///
+/// /// A line that begins with the milliseconds since 1970, or since the start without a calendar.
+/// fn line(event: &DbEvent) -> String {
+///     let nanos = event.unix_at.map_or(event.at.as_nanos(), |time| time.as_nanos());
+///     format!("{} {event}", nanos / 1_000_000)
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -50,6 +60,24 @@ pub struct DbEvent {
 }
 
 /// The kinds of [`DbEvent`]. Kinds may be added.
+///
+/// ```
+/// use aimdb_core::LogLevel;
+/// use aimdb_core::events::DbEventKind;
+///
+/// /// How urgent an event is for an operator.
+/// fn level(kind: &DbEventKind) -> LogLevel {
+///     match kind {
+///         DbEventKind::StageFailed { .. } | DbEventKind::ShutdownEnded { clean: false } => {
+///             LogLevel::Error
+///         }
+///         DbEventKind::LinkDown { .. } | DbEventKind::WriterBlocked { .. } => LogLevel::Warn,
+///         _ => LogLevel::Info,
+///     }
+/// }
+///
+/// assert_eq!(level(&DbEventKind::ShutdownEnded { clean: false }), LogLevel::Error);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
@@ -137,6 +165,19 @@ pub enum DbEventKind {
 }
 
 /// The identifier of a link in an event.
+///
+/// ```
+/// use aimdb_core::events::{DbEventKind, LinkId};
+///
+/// /// Keeps the list of links without a connection.
+/// fn track(offline: &mut Vec<LinkId>, kind: &DbEventKind) {
+///     match kind {
+///         DbEventKind::LinkDown { link } => offline.push(link.clone()),
+///         DbEventKind::LinkUp { link, .. } => offline.retain(|known| known != link),
+///         _ => {}
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]

@@ -49,6 +49,19 @@ pub struct Health {
 }
 
 /// The lifecycle state of a database.
+///
+/// ```
+/// use aimdb_core::health::DbState;
+/// use aimdb_core::{AimDb, Runtime};
+///
+/// /// The status code for a load balancer's probe.
+/// fn readiness<R: Runtime>(db: &AimDb<R>) -> u16 {
+///     match db.health().state {
+///         DbState::Running => 200,
+///         _ => 503, // not started yet, or shutting down
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -64,6 +77,17 @@ pub enum DbState {
 }
 
 /// The health of one stage.
+///
+/// ```
+/// use aimdb_core::{AimDb, Runtime};
+///
+/// fn print_restarts<R: Runtime>(db: &AimDb<R>) {
+///     for stage in db.health().stages.iter().filter(|stage| stage.restarts > 0) {
+///         let cause = stage.cause.as_deref().unwrap_or("unknown");
+///         println!("{}: {} restarts, the last one because of: {cause}", stage.id(), stage.restarts);
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -83,6 +107,22 @@ pub struct StageHealth {
 }
 
 /// The lifecycle state of a stage.
+///
+/// ```
+/// use aimdb_core::health::StageState;
+///
+/// fn color(state: StageState) -> &'static str {
+///     match state {
+///         StageState::Running => "green",
+///         StageState::Ready | StageState::Restarting => "yellow",
+///         StageState::Failed => "red",
+///         _ => "gray",
+///     }
+/// }
+///
+/// assert_eq!(color(StageState::Restarting), "yellow");
+/// assert!(!StageState::Restarting.is_terminal());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -102,6 +142,16 @@ pub enum StageState {
 }
 
 /// A record whose writers wait for room.
+///
+/// ```
+/// use aimdb_core::{AimDb, Runtime};
+///
+/// /// The records whose writers wait, each with the name of the reader that they wait for.
+/// fn bottlenecks<R: Runtime>(db: &AimDb<R>) -> Vec<(String, String)> {
+///     let blocked = db.health().blocked.into_iter();
+///     blocked.map(|record| (record.key, record.blocked.held_back_by)).collect()
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -113,6 +163,19 @@ pub struct BlockedRecord {
 }
 
 /// The health of one link.
+///
+/// ```
+/// use aimdb_core::{AimDb, Runtime};
+///
+/// fn print_offline<R: Runtime>(db: &AimDb<R>) {
+///     for link in db.health().links.iter().filter(|link| !link.connected) {
+///         match &link.last_error {
+///             Some(error) => println!("{} is offline: {error}", link.address),
+///             None => println!("{} is offline", link.address),
+///         }
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]

@@ -18,6 +18,16 @@ use crate::graph::node::{
 /// A graph that follows every rule: keys are unique, every record has one buffer, every input exists.
 ///
 /// Only [`Graph::check`] makes one.
+///
+/// ```
+/// use aimdb_core::{AimDbBuilder, Runtime};
+///
+/// /// A test of the declaration: no errors, and no warnings either.
+/// fn assert_complete<R: Runtime>(builder: &AimDbBuilder<R>) {
+///     let plan = builder.graph().check().unwrap();
+///     assert!(plan.warnings().is_empty(), "{}", plan.warnings());
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Plan {
     graph: Graph,

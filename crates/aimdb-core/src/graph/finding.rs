@@ -10,6 +10,18 @@ use super::location::{Location, Locations};
 ///
 /// Its [`code`](Self::code) is stable: programs may rely on it, and people may search for it. The order of the rules is
 /// the order in which findings on one record are listed.
+///
+/// ```
+/// use aimdb_core::graph::{RecordNode, TypeNode};
+/// use aimdb_core::{Graph, Rule};
+///
+/// let mut graph = Graph::default();
+/// graph.records.push(RecordNode::new("temp.indoor", TypeNode::of::<f32>()));
+/// let findings = graph.check().unwrap_err();
+/// let rules: Vec<Rule> = findings.iter().map(|finding| finding.rule).collect();
+/// assert_eq!(rules, [Rule::NoBuffer]);
+/// assert_eq!(Rule::NoBuffer.code(), "E01");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -67,6 +79,19 @@ pub enum Rule {
 }
 
 /// Whether a finding prevents the build.
+///
+/// ```
+/// use aimdb_core::graph::Severity;
+/// use aimdb_core::{Finding, Rule};
+///
+/// /// Whether a connector's findings prevent the build, for a test of the connector.
+/// fn refuses(findings: &[Finding]) -> bool {
+///     findings.iter().any(|finding| finding.rule.severity() == Severity::Error)
+/// }
+///
+/// let finding = Finding::new(Rule::BadTopic, "pump", "its topic is empty", "name a topic");
+/// assert!(refuses(&[finding]));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Severity {
@@ -241,6 +266,20 @@ impl fmt::Display for Finding {
 /// All findings of one check, sorted by record and rule.
 ///
 /// The order of registration does not show in them. `Display` prints a headline and one paragraph for each finding.
+///
+/// ```
+/// use aimdb_core::{AimDbBuilder, DbError, Runtime};
+///
+/// /// Prints each finding as `file:line:column: text`, which editors and CI services understand.
+/// fn build_or_annotate<R: Runtime>(builder: AimDbBuilder<R>) {
+///     let Err(DbError::Build(findings)) = builder.build() else { return };
+///     for finding in &findings {
+///         for location in finding.locations() {
+///             eprintln!("{location}: {} {}", finding.rule.code(), finding.problem);
+///         }
+///     }
+/// }
+/// ```
 #[derive(Clone, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Findings(Vec<Finding>);

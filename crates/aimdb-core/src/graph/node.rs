@@ -47,6 +47,17 @@ pub struct Graph {
 }
 
 /// One record of a graph.
+///
+/// ```
+/// use aimdb_core::{AimDb, Runtime};
+///
+/// fn print_readers<R: Runtime>(db: &AimDb<R>) {
+///     for record in &db.graph().records {
+///         let names: Vec<&str> = record.readers().map(|stage| stage.name.as_str()).collect();
+///         println!("{} of {}: {}", record.key, record.value.short_name(), names.join(", "));
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -77,6 +88,19 @@ pub struct RecordNode {
 }
 
 /// One buffer that was declared for a record.
+///
+/// ```
+/// use aimdb_core::{BufferCfg, Graph};
+///
+/// /// The records whose readers can hold their writers back.
+/// fn queues(graph: &Graph) -> impl Iterator<Item = &str> {
+///     let is_queue = |cfg| matches!(cfg, BufferCfg::SpmcQueue { .. });
+///     let queues = graph.records.iter().filter(move |record| {
+///         record.buffers.iter().any(|buffer| is_queue(buffer.cfg))
+///     });
+///     queues.map(|record| record.key.as_str())
+/// }
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(transparent))]
 #[non_exhaustive]
@@ -89,6 +113,19 @@ pub struct BufferNode {
 }
 
 /// A Rust type, compared by identity and printed by name.
+///
+/// ```
+/// use aimdb_core::graph::TypeNode;
+///
+/// mod plant {
+///     pub struct Level(pub f32);
+/// }
+///
+/// let level = TypeNode::of::<plant::Level>();
+/// assert_eq!(level.short_name(), "Level");
+/// assert!(level.name.ends_with("plant::Level"));
+/// assert_ne!(level, TypeNode::of::<f32>());
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -101,6 +138,17 @@ pub struct TypeNode {
 }
 
 /// One stage of a record.
+///
+/// ```
+/// use aimdb_core::graph::{StageKind, StageNode};
+///
+/// fn arrow(stage: &StageNode) -> String {
+///     if stage.kind.writes() { format!("← {}", stage.name) } else { format!("→ {}", stage.name) }
+/// }
+///
+/// assert_eq!(arrow(&StageNode::new("sensor", StageKind::Source)), "← sensor");
+/// assert_eq!(arrow(&StageNode::new("logger", StageKind::Tap)), "→ logger");
+/// ```
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -132,6 +180,23 @@ pub struct NameNode {
 }
 
 /// The kind of a stage: whether it writes or reads its record, and how.
+///
+/// ```
+/// use aimdb_core::Graph;
+/// use aimdb_core::graph::StageKind;
+///
+/// fn print_links(graph: &Graph) {
+///     for record in &graph.records {
+///         for stage in &record.stages {
+///             match &stage.kind {
+///                 StageKind::LinkTo { address } => println!("{} → {}", record.key, address.text),
+///                 StageKind::LinkFrom { address } => println!("{} ← {}", record.key, address.text),
+///                 _ => {}
+///             }
+///         }
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -167,6 +232,18 @@ pub enum StageKind {
 }
 
 /// The kind of a stage, without its details.
+///
+/// ```
+/// use aimdb_core::graph::StageRole;
+/// use aimdb_core::{AimDb, Runtime};
+///
+/// /// The number of sources that still run.
+/// fn running_sources<R: Runtime>(db: &AimDb<R>) -> usize {
+///     let health = db.health();
+///     let sources = health.stages.iter().filter(|stage| stage.role == StageRole::Source);
+///     sources.filter(|stage| !stage.state.is_terminal()).count()
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -191,6 +268,22 @@ impl StageRole {
 }
 
 /// One record that a transform or a processor reads, or that a processor writes besides its own.
+///
+/// ```
+/// use aimdb_core::Graph;
+///
+/// /// The records that are made from `key`, directly.
+/// fn made_from<'g>(graph: &'g Graph, key: &str) -> Vec<&'g str> {
+///     let mut made = Vec::new();
+///     for record in &graph.records {
+///         let mut inputs = record.stages.iter().flat_map(|stage| stage.kind.inputs());
+///         if inputs.any(|port| port.key == key) {
+///             made.push(record.key.as_str());
+///         }
+///     }
+///     made
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -202,6 +295,16 @@ pub struct PortNode {
 }
 
 /// The address of a link: parsed, or the reason why it cannot be.
+///
+/// ```
+/// use aimdb_core::graph::LinkNode;
+///
+/// let link = LinkNode::from("mqtt://sensors/temp?qos=1");
+/// assert_eq!(link.parsed.map(|address| address.topic).as_deref(), Ok("sensors/temp"));
+///
+/// let typo = LinkNode::from("mqtt:/sensors/temp");
+/// assert_eq!(typo.parsed.unwrap_err(), "it has no `scheme://`");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -221,6 +324,18 @@ impl LinkNode {
 }
 
 /// One connector, and the faults that it found in its configuration and its links.
+///
+/// ```
+/// use aimdb_core::Graph;
+///
+/// /// Prints each connector and its faults, which a check reports as findings.
+/// fn print_connectors(graph: &Graph) {
+///     for connector in &graph.connectors {
+///         println!("{}: {}", connector.name, connector.description);
+///         connector.faults.iter().for_each(|fault| println!("  {fault:#}"));
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]

@@ -99,6 +99,19 @@ impl<'m> Incoming<'m> {
 /// The error of a codec.
 ///
 /// Its text appears in the log, in the link's last error, and in the [`DeadLetter`](crate::DeadLetter).
+///
+/// ```
+/// use aimdb_core::{CodecError, Incoming};
+///
+/// /// Degrees from a text such as `21.5`. `decode_with(celsius)` is the codec.
+/// fn celsius(message: &Incoming<'_>) -> Result<f32, CodecError> {
+///     let text = std::str::from_utf8(message.payload).map_err(CodecError::new)?;
+///     text.parse().map_err(|_| CodecError::new(format_args!("`{text}` is not a number")))
+/// }
+///
+/// let error = celsius(&Incoming::new("room/temp", b"warm")).unwrap_err();
+/// assert_eq!(error.to_string(), "`warm` is not a number");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CodecError(String);
 
@@ -122,6 +135,25 @@ impl core::error::Error for CodecError {}
 ///
 /// [`Registrar::link_to`](crate::Registrar::link_to) takes one: [`Json`](crate::Json), [`Postcard`](crate::Postcard),
 /// a closure by [`encode_with`], or an implementation of this trait.
+///
+/// ```
+/// use aimdb_core::{CodecError, Encode};
+///
+/// /// Two bytes, the higher one first.
+/// struct BigEndian;
+///
+/// impl Encode<u16> for BigEndian {
+///     fn encode(&mut self, value: &u16, out: &mut Vec<u8>) -> Result<(), CodecError> {
+///         out.extend_from_slice(&value.to_be_bytes());
+///         Ok(())
+///     }
+/// }
+///
+/// let mut payload = Vec::new();
+/// BigEndian.encode(&0x0102, &mut payload)?;
+/// assert_eq!(payload, [1, 2]);
+/// # Ok::<_, CodecError>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot encode `{T}`",
     note = "`Json` and `Postcard` need `{T}: serde::Serialize`; for anything else use `encode_with(|value, out| …)`"
@@ -141,6 +173,32 @@ pub trait Encode<T>: Send + 'static {
 ///
 /// [`Registrar::link_from`](crate::Registrar::link_from) takes one: [`Json`](crate::Json),
 /// [`Postcard`](crate::Postcard), a closure by [`decode_with`], or an implementation of this trait.
+///
+/// ```
+/// use aimdb_core::{CodecError, Decode, Incoming};
+///
+/// /// Accepts a message only if its number is above that of the message before it.
+/// #[derive(Default)]
+/// struct InOrder {
+///     last: Option<u8>,
+/// }
+///
+/// impl Decode<u8> for InOrder {
+///     fn decode(&mut self, message: &Incoming<'_>) -> Result<u8, CodecError> {
+///         let &[number, value] = message.payload else {
+///             return Err(CodecError::new("not two bytes"));
+///         };
+///         if self.last.replace(number) >= Some(number) {
+///             return Err(CodecError::new(format_args!("number {number} is late")));
+///         }
+///         Ok(value)
+///     }
+/// }
+///
+/// let mut codec = InOrder::default();
+/// assert_eq!(codec.decode(&Incoming::new("pump", &[1, 7])), Ok(7));
+/// assert!(codec.decode(&Incoming::new("pump", &[1, 7])).is_err());
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot decode `{T}`",
     note = "`Json` and `Postcard` need `{T}: serde::de::DeserializeOwned`; for anything else use \
@@ -306,6 +364,20 @@ impl Postcard {
 /// The [`Postcard`] codec with a version byte before the value.
 ///
 /// A payload of another version is a decode error, never a wrong value. [`Postcard::version`] returns it.
+///
+/// ```
+/// use aimdb_core::link::VersionedPostcard;
+/// use aimdb_core::{AimDbBuilder, BufferCfg, Postcard, Runtime};
+///
+/// /// The codec of both ends. A change of the record's type takes the next number.
+/// const CODEC: VersionedPostcard = Postcard::version(3);
+///
+/// fn graph<R: Runtime>(builder: &mut AimDbBuilder<R>) {
+///     builder.configure::<(u32, f32)>("order", |reg| {
+///         reg.buffer(BufferCfg::queue(8)).link_from("mqtt://orders?qos=1", CODEC);
+///     });
+/// }
+/// ```
 #[cfg(feature = "postcard")]
 #[derive(Clone, Copy, Debug)]
 pub struct VersionedPostcard {

@@ -30,6 +30,58 @@ use crate::runtime::adapter::Runtime;
 /// - `run` MUST return when the inbound links are dropped and the outbound links have ended.
 /// - Tasks that `run` starts MUST end with its future, and drop their links: a connector with a
 ///   [restart policy](crate::AimDbBuilder::connector_with) begins its next attempt when all links are back.
+///
+/// # Example
+///
+/// A skeleton; the [`link`](crate::link) module has a complete one.
+///
+/// ```
+/// use aimdb_core::link::{LinkRequest, Links};
+/// use aimdb_core::{Connector, Finding, Rule, Runtime, RuntimeContext};
+/// use std::pin::Pin;
+///
+/// struct Radio {
+///     channel: u8,
+/// }
+///
+/// impl<R: Runtime> Connector<R> for Radio {
+///     type Run = Pin<Box<dyn Future<Output = ()> + Send>>;
+///
+///     fn name(&self) -> &str {
+///         "radio" // of links such as `radio://pump`
+///     }
+///
+///     fn describe(&self) -> String {
+///         format!("a radio on channel {}", self.channel)
+///     }
+///
+///     fn check(&self, links: &[LinkRequest<'_>]) -> Vec<Finding> {
+///         let with_options = links.iter().filter(|link| !link.address.options.is_empty());
+///         with_options
+///             .map(|link| {
+///                 let problem = format!("its link `{}` has options", link.address);
+///                 Finding::new(Rule::BadOption, link.record, problem, "remove the options")
+///             })
+///             .collect()
+///     }
+///
+///     fn run(self, links: Links, context: RuntimeContext<R>) -> Self::Run {
+///         Box::pin(async move {
+///             let Links { inbound, mut outbound, .. } = links;
+///             // … connect, and take nothing from `outbound` before that; then serve all links until:
+///             context.stopping().await;
+///             drop(inbound); // so that the records of the inbound links can close
+///             let mut payload = Vec::new();
+///             for link in &mut outbound {
+///                 while link.next(&mut payload).await.is_ok() {
+///                     // … send `payload`
+///                     link.status().count_sent();
+///                 }
+///             }
+///         })
+///     }
+/// }
+/// ```
 #[diagnostic::on_unimplemented(message = "`{Self}` is not a connector for the runtime `{R}`")]
 pub trait Connector<R: Runtime>: 'static {
     /// The future of the running connector.
@@ -54,6 +106,20 @@ pub trait Connector<R: Runtime>: 'static {
 }
 
 /// A link that names a connector, for [`Connector::check`].
+///
+/// ```
+/// use aimdb_core::link::LinkRequest;
+/// use aimdb_core::{Finding, Rule};
+///
+/// /// A message has one topic, so only an inbound link may have a wildcard.
+/// fn check_topic(link: &LinkRequest<'_>) -> Option<Finding> {
+///     let has_wildcard = link.address.topic.contains('*');
+///     (link.direction.is_outbound() && has_wildcard).then(|| {
+///         let problem = format!("its link `{}` sends to a wildcard", link.address);
+///         Finding::new(Rule::BadTopic, link.record, problem, "name one topic")
+///     })
+/// }
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct LinkRequest<'g> {
@@ -68,6 +134,16 @@ pub struct LinkRequest<'g> {
 }
 
 /// The links of one connector, which [`Connector::run`] receives.
+///
+/// ```
+/// use aimdb_core::link::{InboundLink, Links};
+/// use std::collections::HashMap;
+///
+/// /// The inbound links by topic. The outbound ones stay in `links`.
+/// fn take_routes(links: &mut Links) -> HashMap<String, InboundLink> {
+///     links.inbound.drain(..).map(|link| (link.address().topic.clone(), link)).collect()
+/// }
+/// ```
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Links {

@@ -44,6 +44,19 @@ pub struct OutboundLink {
 /// A message that a connector sends.
 ///
 /// Its payload is in the buffer that was passed to [`OutboundLink::next`].
+///
+/// ```
+/// use aimdb_core::Closed;
+/// use aimdb_core::link::{OutboundLink, Outgoing};
+///
+/// /// The next message as one line: its topic, a space, and its payload.
+/// async fn next_line(link: &mut OutboundLink) -> Result<Vec<u8>, Closed> {
+///     let mut payload = Vec::new();
+///     let Outgoing { topic, .. } = link.next(&mut payload).await?;
+///     let topic = topic.as_deref().unwrap_or(&link.address().topic);
+///     Ok([topic.as_bytes(), b" ", &payload, b"\n"].concat())
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Outgoing {

@@ -19,6 +19,22 @@ use crate::sync::{Arc, Lock};
 ///
 /// The connector and the link update them; [`AimDb::metrics`](crate::AimDb::metrics) and
 /// [`AimDb::health`](crate::AimDb::health) read them. All methods may be called from any thread.
+///
+/// ```
+/// use aimdb_core::link::LinkStatus;
+/// use std::io;
+///
+/// /// Publishes the outcome of an attempt to connect.
+/// fn report<S>(outcome: &io::Result<S>, link: &LinkStatus) {
+///     match outcome {
+///         Ok(_) => link.set_connected(),
+///         Err(error) => {
+///             link.set_disconnected();
+///             link.set_error(error);
+///         }
+///     }
+/// }
+/// ```
 pub struct LinkStatus {
     direction: Direction,
     owner: LinkOwner,

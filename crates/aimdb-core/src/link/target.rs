@@ -16,6 +16,34 @@ pub type FilterFn<T> = Arc<dyn Fn(&T) -> bool + Send + Sync>;
 /// The target of an outbound link: a text, an [`Address`], or a connector's typed target.
 ///
 /// [`Registrar::link_to`](crate::Registrar::link_to) takes it.
+///
+/// ```
+/// use aimdb_core::Arc;
+/// use aimdb_core::graph::LinkNode;
+/// use aimdb_core::link::{OutboundTarget, TopicFn};
+///
+/// struct Reading {
+///     room: &'static str,
+///     celsius: f32,
+/// }
+///
+/// /// Sends each reading to the topic of its room: `reg.link_to(ByRoom, Json)`.
+/// struct ByRoom;
+///
+/// impl OutboundTarget<Reading> for ByRoom {
+///     fn node(&self) -> LinkNode {
+///         LinkNode::from("radio://").with_computed_topic()
+///     }
+///
+///     fn topic(&self) -> Option<TopicFn<Reading>> {
+///         Some(Arc::new(|reading: &Reading| format!("rooms/{}", reading.room)))
+///     }
+/// }
+///
+/// let topic = ByRoom.topic().unwrap();
+/// assert_eq!(topic(&Reading { room: "hall", celsius: 21.5 }), "rooms/hall");
+/// # let _ = Reading { room: "", celsius: 0.0 }.celsius;
+/// ```
 pub trait OutboundTarget<T> {
     /// The address, as the text of the user and as the result of its parsing.
     fn node(&self) -> LinkNode;
@@ -40,6 +68,28 @@ pub trait OutboundTarget<T> {
 /// The target of an inbound link: a text, an [`Address`], or a connector's typed target.
 ///
 /// [`Registrar::link_from`](crate::Registrar::link_from) takes it.
+///
+/// ```
+/// use aimdb_core::Address;
+/// use aimdb_core::graph::LinkNode;
+/// use aimdb_core::link::InboundTarget;
+///
+/// /// A register that a connector polls: the typed form of `modbus://40001?every_ms=500`.
+/// struct Register {
+///     number: u16,
+///     every_ms: u32,
+/// }
+///
+/// impl InboundTarget for Register {
+///     fn node(&self) -> LinkNode {
+///         let address = Address::new("modbus", self.number.to_string());
+///         LinkNode::from(&address.option("every_ms", self.every_ms))
+///     }
+/// }
+///
+/// let level = Register { number: 40001, every_ms: 500 };
+/// assert_eq!(level.node(), "modbus://40001?every_ms=500".node());
+/// ```
 pub trait InboundTarget {
     /// The address, as the text of the user and as the result of its parsing.
     fn node(&self) -> LinkNode;

@@ -8,6 +8,17 @@ use crate::clock::{Clock, Instant, UnixTime};
 use crate::sync::Arc;
 
 /// The severity of a log line.
+///
+/// ```
+/// use aimdb_core::{Log, LogLevel, Runtime};
+///
+/// fn report<R: Runtime>(log: &Log<R>, celsius: f32) {
+///     let level = if celsius > 90.0 { LogLevel::Error } else { LogLevel::Debug };
+///     log.log(level, format_args!("{celsius:.1} °C"));
+/// }
+///
+/// assert!(LogLevel::Error > LogLevel::Debug);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "the five usual levels")]
 #[non_exhaustive]

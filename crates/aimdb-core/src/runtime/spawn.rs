@@ -63,6 +63,39 @@ pub trait SendRuntime: Runtime<Sleep: Send> {
 ///
 /// Each method that registers a stage has this bound, so a runtime asks `Send` of a stage only if it moves tasks between
 /// threads. A [`SendRuntime`] implements it for every `F: Send`; Embassy's adapter for one core implements it for every `F`.
+///
+/// # Implementing
+///
+/// An adapter whose tasks stay on one thread implements it for every `F`:
+///
+/// ```
+/// # use aimdb_core::{Instant, LogLevel, Runtime};
+/// # use std::fmt;
+/// use aimdb_core::Spawn;
+/// use aimdb_core::runtime::SpawnError;
+/// use aimdb_core::stages::{Stage, StageResult};
+/// use std::cell::RefCell;
+/// use std::pin::Pin;
+///
+/// thread_local! {
+///     static TASKS: RefCell<Vec<Pin<Box<dyn Future<Output = ()>>>>> = RefCell::default();
+/// }
+///
+/// struct OneThread;
+/// # impl Runtime for OneThread {
+/// #     type Sleep = std::future::Pending<()>;
+/// #     fn now(&self) -> Instant { Instant::from_nanos(0) }
+/// #     fn sleep_until(&self, _: Instant) -> Self::Sleep { std::future::pending() }
+/// #     fn log(&self, _: LogLevel, _: &str, _: fmt::Arguments<'_>) {}
+/// # }
+///
+/// impl<F: Future<Output: StageResult> + 'static> Spawn<F> for OneThread {
+///     fn spawn(&self, stage: Stage<Self, F>) -> Result<(), SpawnError> {
+///         TASKS.with_borrow_mut(|tasks| tasks.push(Box::pin(stage))); // the main loop polls them
+///         Ok(())
+///     }
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "the runtime `{Self}` cannot run this stage as a task",
     label = "this stage's future does not fit the runtime",
@@ -86,6 +119,21 @@ impl<R: SendRuntime, F: Future<Output: StageResult> + Send + 'static> Spawn<F> f
 }
 
 /// Why a runtime refused a task, and the remedy. The build reports it as a finding with the record and the stage.
+///
+/// ```
+/// use aimdb_core::runtime::SpawnError;
+///
+/// const TASKS: usize = 16;
+///
+/// /// The slot of the next task, for an adapter with a fixed number of tasks.
+/// fn next_slot(used: usize) -> Result<usize, SpawnError> {
+///     let full = SpawnError::new("all task slots are in use", "raise `TASKS`");
+///     (used < TASKS).then_some(used).ok_or(full)
+/// }
+///
+/// let refused = next_slot(16).unwrap_err();
+/// assert_eq!(refused.to_string(), "all task slots are in use\n  help: raise `TASKS`");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SpawnError {

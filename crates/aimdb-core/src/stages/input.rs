@@ -17,6 +17,21 @@ use crate::sync::Arc;
 ///
 /// [`input`] returns it; [`Registrar::transform`](crate::Registrar::transform), the other transforms and the
 /// [processors](crate::Registrar::processor) take it.
+///
+/// ```
+/// use aimdb_core::{AimDbBuilder, BufferCfg, Input, SendRuntime, input};
+///
+/// /// The mean of all rooms.
+/// fn mean<R: SendRuntime>(builder: &mut AimDbBuilder<R>, rooms: &[&str]) {
+///     let inputs: Vec<Input<f32>> =
+///         rooms.iter().map(|room| input(format!("{room}.celsius"))).collect();
+///     builder.configure::<f32>("mean.celsius", |reg| {
+///         reg.buffer(BufferCfg::latest()).join(inputs, |rooms: Vec<f32>| {
+///             rooms.iter().sum::<f32>() / rooms.len() as f32
+///         });
+///     });
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Input<T> {
     key: String,

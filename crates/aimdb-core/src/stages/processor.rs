@@ -38,6 +38,30 @@ pub trait ProcessorInputs<R>: 'static {
 /// A record that a processor writes besides its own: its key and its value's type.
 ///
 /// [`output`] returns it; [`Registrar::processor_to`](crate::Registrar::processor_to) takes it.
+///
+/// ```
+/// use aimdb_core::{AimDbBuilder, BufferCfg, Output, SendRuntime, input, output};
+///
+/// /// Distributes jobs to workers in turn, and counts them.
+/// fn distribute<R: SendRuntime>(builder: &mut AimDbBuilder<R>, workers: &[&str]) {
+///     let outputs: Vec<Output<String>> = workers.iter().map(output).collect();
+///     builder.configure::<u64>("jobs.count", |reg| {
+///         reg.buffer(BufferCfg::latest()).processor_to(
+///             input::<String>("jobs"),
+///             outputs,
+///             |_, jobs, (count, workers)| async move {
+///                 let mut jobs = jobs.subscribe()?;
+///                 for (number, worker) in (1..).zip(workers.iter().cycle()) {
+///                     let Ok(job) = jobs.recv().await else { break };
+///                     worker.produce(job).await?;
+///                     count.produce(number).await?;
+///                 }
+///                 Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+///             },
+///         );
+///     });
+/// }
+/// ```
 pub struct Output<T> {
     key: String,
     value: PhantomData<fn() -> T>,

@@ -76,6 +76,28 @@ impl Network for TcpNetwork {
 ///
 /// Its `flush` returns at once, because the stack sends written bytes by itself. The `flush` of the socket waits for
 /// the TCP acknowledgement, which Linux delays by 40 ms if it has no data to send; every message would wait for it.
+///
+/// ```
+/// use aimdb_mqtt_connector::{Network, NoConnection, TcpNetwork, TcpStream};
+///
+/// /// The first of two brokers that accepts a connection.
+/// struct Failover {
+///     main: TcpNetwork,
+///     spare: TcpNetwork,
+/// }
+///
+/// impl Network for Failover {
+///     type Stream<'n> = TcpStream<'n>;
+///     type Error = NoConnection;
+///
+///     async fn connect(&mut self) -> Result<TcpStream<'_>, NoConnection> {
+///         match self.main.connect().await {
+///             Ok(stream) => Ok(stream),
+///             Err(_) => self.spare.connect().await,
+///         }
+///     }
+/// }
+/// ```
 pub struct TcpStream<'n>(TcpSocket<'n>);
 
 impl fmt::Debug for TcpStream<'_> {
@@ -105,6 +127,22 @@ impl Write for TcpStream<'_> {
 }
 
 /// The reason why [`TcpNetwork`] has no connection.
+///
+/// ```
+/// use aimdb_mqtt_connector::{Network, NoConnection, TcpNetwork, TcpStream};
+///
+/// /// A network that logs each failure.
+/// struct Logged(TcpNetwork);
+///
+/// impl Network for Logged {
+///     type Stream<'n> = TcpStream<'n>;
+///     type Error = NoConnection;
+///
+///     async fn connect(&mut self) -> Result<TcpStream<'_>, NoConnection> {
+///         self.0.connect().await.inspect_err(|reason| println!("no broker: {reason}"))
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoConnection(ConnectError);
 
