@@ -45,10 +45,10 @@ impl LinkPool {
     }
 
     /// Takes the links, once the attempt before has dropped all of them. Its tasks may outlive its future for a moment.
-    fn poll_take(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Links> {
+    fn poll_take(pool: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Links> {
         // Before the look, so that a link that returns meanwhile wakes the task.
-        self.stage.register(cx.waker());
-        let taken = self.state.with(|state| {
+        pool.stage.register(cx.waker());
+        let taken = pool.state.with(|state| {
             if state.away > 0 {
                 return None;
             }
@@ -59,12 +59,12 @@ impl LinkPool {
         let Some(mut links) = taken else { return Poll::Pending };
         for link in &mut links.outbound {
             link.wrap(|messages| {
-                Box::new(Pooled { messages: Some(messages), pool: Arc::clone(self) })
+                Box::new(Pooled { messages: Some(messages), pool: Arc::clone(pool) })
             });
         }
         for link in &mut links.inbound {
             link.wrap(|messages| {
-                Box::new(Pooled { messages: Some(messages), pool: Arc::clone(self) })
+                Box::new(Pooled { messages: Some(messages), pool: Arc::clone(pool) })
             });
         }
         Poll::Ready(links)
@@ -200,7 +200,7 @@ impl<R: Runtime, C: Connector<R>> Future for ConnectorAttempt<R, C, C::Run> {
             match self.as_mut().project() {
                 ConnectorAttemptProjection::Runs { run } => return run.poll(cx),
                 ConnectorAttemptProjection::Waits { connector, context, links } => {
-                    let links = core::task::ready!(links.poll_take(cx));
+                    let links = core::task::ready!(LinkPool::poll_take(links, cx));
                     let Some(connector) = connector.take() else { return Poll::Ready(()) };
                     let run = connector.run(links, context.clone());
                     self.set(Self::Runs { run });

@@ -1,5 +1,6 @@
 //! Targets of links: a text, an [`Address`], or a connector's typed target.
 
+use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use core::fmt;
 
@@ -189,7 +190,13 @@ pub fn only_if<T, G: OutboundTarget<T>>(
     target: G,
     wanted: impl Fn(&T) -> bool + Send + Sync + 'static,
 ) -> OnlyIf<T, G> {
-    OnlyIf { target, wanted: Arc::new(wanted) }
+    OnlyIf { target, wanted: filter_fn(wanted) }
+}
+
+/// By a `Box`, because an `Arc` of a closure does not coerce where there is no compare-and-swap.
+fn filter_fn<T>(wanted: impl Fn(&T) -> bool + Send + Sync + 'static) -> FilterFn<T> {
+    let wanted: Box<dyn Fn(&T) -> bool + Send + Sync> = Box::new(wanted);
+    wanted.into()
 }
 
 /// The target that [`only_if`] returns.
@@ -215,10 +222,7 @@ impl<T: 'static, G: OutboundTarget<T>> OutboundTarget<T> for OnlyIf<T, G> {
         let wanted = Arc::clone(&self.wanted);
         match self.target.filter() {
             None => Some(wanted),
-            Some(inner) => {
-                let both: FilterFn<T> = Arc::new(move |value: &T| inner(value) && wanted(value));
-                Some(both)
-            }
+            Some(inner) => Some(filter_fn(move |value: &T| inner(value) && wanted(value))),
         }
     }
 }
