@@ -6,7 +6,8 @@ use core::future::Future;
 use core::pin::Pin;
 
 use aimdb_core::stages::{
-    Combined, Filtered, JoinInputs, JoinStage, MapStage, Mapped, OneHandle, Restarting, Scanned,
+    Combined, Filtered, ForEach, JoinInputs, JoinStage, MapStage, Mapped, OneHandle, OuterCombined,
+    Restarting, Resuming, Scanned, TwoHandles,
 };
 use aimdb_core::{Consumer, Input, Producer, Runtime, RuntimeContext, Spawn};
 
@@ -26,14 +27,21 @@ pub(crate) type MapFn = fn(u64) -> u64;
 pub(crate) type FilterFn = fn(u64) -> Option<u64>;
 pub(crate) type ScanFn = fn(&mut u64, u64) -> Option<u64>;
 pub(crate) type JoinFn = fn((u64, u64)) -> u64;
+pub(crate) type OuterFn = fn((Option<u64>, Option<u64>), usize) -> Option<u64>;
 pub(crate) type Pair = (Input<u64>, Input<u64>);
+
+/// The closure of a `for_each` with a restart policy.
+pub(crate) type EachFn<R> = Box<dyn FnMut(&RuntimeContext<R>, u64) -> Result<(), String> + Send>;
+
+/// A processor with a restart policy: the function that starts one attempt.
+pub(crate) type ProcessorFn<R> =
+    Box<dyn Fn(RuntimeContext<R>, Consumer<u64, R>, Producer<u64, R>) -> BoxFallible + Send>;
 
 /// A runtime on which the [`engine`](crate::engine) and [`runtime`](crate::runtime) suites run.
 ///
 /// It spawns each kind of stage in the suites. A runtime whose [`Spawn`] accepts every future, or every `Send` one,
 /// implements this trait through a blanket impl.
-pub trait Host:
-    Runtime<Sleep: Send>
+pub trait Host: Runtime<Sleep: Send>
     + Spawn<BoxStage>
     + Spawn<BoxFallible>
     + Spawn<Restarting<Self, OneHandle<SourceFn<Self>, Producer<u64, Self>>>>
@@ -42,6 +50,9 @@ pub trait Host:
     + Spawn<MapStage<u64, u64, Filtered<FilterFn>>>
     + Spawn<MapStage<u64, u64, Scanned<u64, ScanFn>>>
     + Spawn<JoinStage<<Pair as JoinInputs>::Readers, u64, Combined<JoinFn>>>
+    + Spawn<JoinStage<<Pair as JoinInputs>::Readers, u64, OuterCombined<OuterFn>>>
+    + Spawn<Resuming<Self, ForEach<Self, u64, EachFn<Self>>>>
+    + Spawn<Restarting<Self, TwoHandles<ProcessorFn<Self>, Consumer<u64, Self>, Producer<u64, Self>>>>
 {
 }
 
@@ -55,5 +66,8 @@ impl<R> Host for R where
         + Spawn<MapStage<u64, u64, Filtered<FilterFn>>>
         + Spawn<MapStage<u64, u64, Scanned<u64, ScanFn>>>
         + Spawn<JoinStage<<Pair as JoinInputs>::Readers, u64, Combined<JoinFn>>>
+        + Spawn<JoinStage<<Pair as JoinInputs>::Readers, u64, OuterCombined<OuterFn>>>
+        + Spawn<Resuming<R, ForEach<R, u64, EachFn<R>>>>
+        + Spawn<Restarting<R, TwoHandles<ProcessorFn<R>, Consumer<u64, R>, Producer<u64, R>>>>
 {
 }

@@ -60,6 +60,9 @@ macro_rules! __engine_cases {
             an_initial_value_reaches_every_reader_before_the_others
             a_late_reader_begins_where_it_is_asked_to
             a_stage_that_returns_an_error_has_failed
+            a_restarted_processor_keeps_its_position
+            an_error_of_for_each_costs_its_value_by_policy
+            an_outer_join_runs_at_every_change
             a_source_that_never_waits_starves_no_other_stage
             an_endless_batch_starves_no_other_stage
             run_ends_when_the_last_source_has_returned
