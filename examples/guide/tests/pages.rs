@@ -64,7 +64,7 @@ fn marked(kind: &str) -> Vec<Marked> {
             found.push(Marked {
                 page: page.clone(),
                 what: what.into(),
-                block: first.trim().into(),
+                block: first.trim_matches('\n').into(),
                 next: block(rest).map(|(next, _)| next.trim().into()),
             });
         }
@@ -88,7 +88,7 @@ fn runs() -> Vec<Run> {
         page,
         name: what,
         input: String::new(),
-        output: block,
+        output: block.trim().into(),
     });
     whole.chain(in_parts).collect()
 }
@@ -100,7 +100,7 @@ fn every_program_of_the_guide_is_a_file_of_this_package_and_every_file_is_in_the
         let file = source(name);
         // The first line documents the crate, which the page does not show.
         let (_, shown) = file.split_once('\n').unwrap();
-        assert_eq!(block, shown.trim(), "{page}: {name}");
+        assert_eq!(block.trim(), shown.trim(), "{page}: {name}");
     }
     let named: BTreeSet<_> = runs().into_iter().map(|run| format!("{}.rs", run.name)).collect();
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin");
