@@ -14,6 +14,8 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 /// A marked block of a page, and the block after it.
 struct Marked {
@@ -122,6 +124,9 @@ fn every_part_of_a_program_or_of_a_file_is_in_it_word_for_word() {
     }
 }
 
+/// A program that runs longer waits for something that does not happen.
+const LONGEST_RUN: Duration = Duration::from_secs(120);
+
 #[test]
 fn every_program_prints_what_its_page_says() {
     for Run { page, name, input, output } in runs() {
@@ -133,10 +138,17 @@ fn every_program_prints_what_its_page_says() {
             .spawn()
             .unwrap();
         process.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let begin = Instant::now();
+        while process.try_wait().unwrap().is_none() {
+            if begin.elapsed() > LONGEST_RUN {
+                process.kill().unwrap();
+            }
+            sleep(Duration::from_millis(5));
+        }
         let done = process.wait_with_output().unwrap();
         let [stdout, stderr] =
             [done.stdout, done.stderr].map(|text| String::from_utf8(text).unwrap());
-        assert!(done.status.success(), "{page}: {name}: {stderr}");
+        assert!(done.status.success(), "{page}: {name}: {}\n{stdout}\n{stderr}", done.status);
         assert_eq!(stdout.trim(), output, "{page}: {name}");
     }
 }
