@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use aimdb::prelude::*;
 
-/// Keeps each value in the file. A restart of the machine between the two steps leaves the old file or the new one.
+/// Keeps the newest value in the file. A crash between the two steps leaves the old file.
 async fn save<R: SendRuntime>(
     ctx: RuntimeContext<R>,
     setpoint: Consumer<f32, R>,
