@@ -29,10 +29,13 @@ async fn main() -> DbResult<()> {
         _ => {}
     });
     let db = builder.build()?;
+    let mut events = db.events();
     db.start();
-    while db.metrics().record("quotient").is_some_and(|quotient| quotient.produced < 2) {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+    while let Some(event) = events.next().await {
+        if matches!(event.kind, DbEventKind::StageFailed { .. }) {
+            break;
+        }
     }
-    db.shutdown(Duration::from_secs(5)).await;
+    db.shutdown(Duration::from_secs(5)).await; // the transform and the tap finish first
     Ok(())
 }

@@ -1,6 +1,22 @@
 //! A program of the guide: docs/guide/src.
 use aimdb::prelude::*;
 
+/// Parses each text. Its third argument has a producer for its own record, and one for each further output.
+async fn parse<R: SendRuntime>(
+    _ctx: RuntimeContext<R>,
+    raw: Consumer<String, R>,
+    (celsius, rejected): (Producer<f64, R>, Producer<String, R>),
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let mut raw = raw.subscribe()?;
+    while let Ok(text) = raw.recv().await {
+        match text.parse() {
+            Ok(value) => celsius.produce(value).await?,
+            Err(_) => rejected.produce(text).await?,
+        }
+    }
+    Ok(())
+}
+
 #[tokio::main]
 async fn main() -> DbResult<()> {
     let mut builder = AimDbBuilder::on(TokioAdapter::new()?);
@@ -11,22 +27,9 @@ async fn main() -> DbResult<()> {
             }
         });
     });
-    // One async stage with two outputs; each of the three edges is in `db.graph()`.
     builder.configure::<f64>("celsius", |reg| {
         reg.buffer(BufferCfg::queue(4))
-            .processor_to(
-                input::<String>("raw"),
-                output::<String>("rejected"),
-                |_ctx, raw, (celsius, rejected)| async move {
-                    let mut raw = raw.subscribe().expect("its reader is there from the start");
-                    while let Ok(text) = raw.recv().await {
-                        match text.parse::<f64>() {
-                            Ok(value) => celsius.produce(value).await.map_err(drop).ok(),
-                            Err(_) => rejected.produce(text).await.map_err(drop).ok(),
-                        };
-                    }
-                },
-            )
+            .processor_to(input::<String>("raw"), output::<String>("rejected"), parse)
             .for_each(|_ctx, celsius| println!("{celsius:.1} °C"));
     });
     builder.configure::<String>("rejected", |reg| {
