@@ -74,6 +74,7 @@ pub use engine::events;
 pub use engine::health;
 pub use engine::report::{ShutdownReport, Undelivered};
 pub use engine::restart::Restart;
+pub use engine::result::BoxError;
 pub use error::{DbError, DbResult, StageFailure, SubscribeError};
 pub use graph::finding::{Finding, Findings, Rule};
 pub use graph::node::Graph;

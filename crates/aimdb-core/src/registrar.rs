@@ -587,7 +587,7 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
     ///     ctx: RuntimeContext<R>,
     ///     raw: Consumer<u32, R>,
     ///     celsius: Producer<f32, R>,
-    /// ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// ) -> Result<(), BoxError> {
     ///     let mut raw = raw.subscribe()?;
     ///     while let Ok(reading) = raw.recv().await {
     ///         ctx.time().sleep(ctx.time().millis(5)).await; // ask a device, a file, a service

@@ -117,8 +117,8 @@ pub mod prelude {
     #[cfg(all(feature = "serial", feature = "tokio"))]
     pub use crate::SerialConnector;
     pub use crate::{
-        AimDb, AimDbBuilder, Arc, BufferCfg, Consumer, DbError, DbResult, Event, Producer, Reader,
-        RecordKey, Restart, RuntimeContext, SendRuntime, input, output,
+        AimDb, AimDbBuilder, Arc, BoxError, BufferCfg, Consumer, DbError, DbResult, Event,
+        Producer, Reader, RecordKey, Restart, RuntimeContext, SendRuntime, input, output,
     };
     #[cfg(feature = "sync")]
     pub use crate::{

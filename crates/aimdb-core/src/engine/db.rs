@@ -10,6 +10,7 @@ use super::inner::DbInner;
 use super::report::ShutdownReport;
 use super::shutdown;
 use super::shutdown_state::Deadline;
+use crate::buffer::error::Closed;
 use crate::error::{DbError, DbResult};
 use crate::graph::node::Graph;
 use crate::handle::consumer::Consumer;
@@ -161,6 +162,36 @@ impl<R: Runtime> AimDb<R> {
     /// If the future is dropped, closed records stay closed. Other calls, and the next one, continue the shutdown.
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
         shutdown::shutdown(&self.inner, Deadline::Requested(deadline)).await
+    }
+
+    /// Waits until every link of the graph is connected. Completes at once if the graph has no link.
+    ///
+    /// ```
+    /// use aimdb_core::{AimDb, RuntimeContext, SendRuntime};
+    /// # use std::time::Duration;
+    ///
+    /// async fn is_online<R: SendRuntime>(db: &AimDb<R>, ctx: &RuntimeContext<R>) -> bool {
+    ///     let connected = ctx.time().timeout(Duration::from_secs(5), db.links_connected());
+    ///     connected.await.is_ok_and(|all| all.is_ok())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] once a shutdown has begun, or if a connector has ended while one of its links was not connected.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    pub async fn links_connected(&self) -> Result<(), Closed> {
+        let (engine, links) = (&self.inner.engine, &self.inner.links);
+        let connected = || links.iter().all(|link| link.status.is_connected());
+        let hopeless = || {
+            let ended = |link: &LinkInfo| link.status.has_ended() && !link.status.is_connected();
+            engine.is_stopping() || links.iter().any(ended)
+        };
+        engine.changed.until(|| connected() || hopeless()).await;
+        if connected() && !engine.is_stopping() { Ok(()) } else { Err(Closed) }
     }
 
     /// Whether a shutdown has begun.

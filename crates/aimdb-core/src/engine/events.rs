@@ -190,6 +190,14 @@ pub struct LinkId {
     pub direction: Direction,
 }
 
+impl LinkId {
+    /// The key of the link's record.
+    #[must_use]
+    pub fn record(&self) -> &str {
+        self.stage.owner.name()
+    }
+}
+
 impl fmt::Display for LinkId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (record, address) = (self.stage.owner.name(), &self.address);
@@ -389,16 +397,15 @@ struct HookAndStreams {
     streams: Lock<Vec<Arc<EventQueue>>>,
 }
 
-impl HookAndStreams {
-    fn new(hook: Option<EventHook>) -> Arc<dyn Listeners> {
-        let listeners: Box<dyn Listeners> = Box::new(Self { hook, streams: Lock::new(Vec::new()) });
-        listeners.into()
-    }
-}
-
 /// The listeners of a database that has the hook `hook`.
 pub(crate) fn hooked(hook: EventHook) -> Arc<dyn Listeners> {
-    HookAndStreams::new(Some(hook))
+    listeners(Some(hook))
+}
+
+fn listeners(hook: Option<EventHook>) -> Arc<dyn Listeners> {
+    let listeners: Box<dyn Listeners> =
+        Box::new(HookAndStreams { hook, streams: Lock::new(Vec::new()) });
+    listeners.into()
 }
 
 impl Listeners for HookAndStreams {
@@ -449,7 +456,7 @@ impl EventHub {
         let queue = Arc::new(EventQueue { state, task: AtomicWaker::new() });
         let ended = self.listeners.with(|audience| {
             if let Audience::Nobody = audience {
-                *audience = Audience::Listeners(HookAndStreams::new(None));
+                *audience = Audience::Listeners(listeners(None));
             }
             match audience {
                 Audience::Listeners(listeners) => listeners.add(Arc::clone(&queue)),

@@ -123,7 +123,8 @@ impl<R: Runtime> DbInner<R> {
 
 impl<R: Runtime> Drop for DbInner<R> {
     fn drop(&mut self) {
-        self.engine.begin_stop();
+        // No stage hears of a shutdown: one that began its goodbye would be cut off at some point of it, and whether a
+        // broker then publishes a last will would be chance.
         self.cells.iter().for_each(|cell| cell.stop());
         self.records.iter().for_each(|record| record.close());
         self.engine.events.end();

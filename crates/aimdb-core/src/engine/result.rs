@@ -4,9 +4,21 @@ use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use core::error::Error;
 
+/// Any error, for a stage that uses `?` on errors of several types.
+///
+/// ```
+/// use aimdb_core::{BoxError, Producer, Runtime, RuntimeContext};
+///
+/// async fn replay<R: Runtime>(_: RuntimeContext<R>, celsius: Producer<f32, R>) -> Result<(), BoxError> {
+///     celsius.produce("21.5".parse()?).await?;
+///     Ok(())
+/// }
+/// ```
+pub type BoxError = Box<dyn Error + Send + Sync>;
+
 /// What the future of a source, a tap or a processor returns: `()`, or a `Result` whose error is the stage's failure.
 ///
-/// The error is anything that becomes a `Box<dyn Error + Send + Sync>`: an error type, a `String`, such a box, or the
+/// The error is anything that becomes a [`BoxError`]: an error type, a `String`, such a box, or the
 /// error of a crate for applications. [`Health`](crate::health::Health) shows the error followed by its sources, each
 /// after a colon.
 ///
@@ -24,7 +36,7 @@ use core::error::Error;
 #[diagnostic::on_unimplemented(
     message = "a stage returns `()` or `Result<(), E>`, but this one returns `{Self}`",
     label = "the result of this stage",
-    note = "`E` is an error that is `Send + Sync`, a `String`, or `Box<dyn Error + Send + Sync>`; end a stage that has no \
+    note = "`E` is an error that is `Send + Sync`, a `String`, or `BoxError`; end a stage that has no \
             result to report with a semicolon, or with `Ok(())`"
 )]
 pub trait StageResult {
@@ -42,7 +54,7 @@ impl StageResult for () {
     }
 }
 
-impl<E: Into<Box<dyn Error + Send + Sync>>> StageResult for Result<(), E> {
+impl<E: Into<BoxError>> StageResult for Result<(), E> {
     fn into_outcome(self) -> Result<(), String> {
         self.map_err(|error| with_sources(&*error.into()))
     }

@@ -95,10 +95,9 @@ impl Graph {
             rule(&self, &mut report);
         }
         let FurtherRules { edges, links, connectors, initial_values } = further;
-        for rule in [edges.map(|edges| edges.check), links, connectors, initial_values] {
-            if let Some(rule) = rule {
-                rule(&self, &mut report);
-            }
+        let rules = [edges.map(|edges| edges.check), links, connectors, initial_values];
+        for rule in rules.into_iter().flatten() {
+            rule(&self, &mut report);
         }
         let Report { errors, warnings } = report;
         if !errors.is_empty() {

@@ -70,6 +70,8 @@ pub enum Rule {
     StageName,
     /// A record has several initial values.
     TwoInitialValues,
+    /// The connector does not serve links in this direction.
+    LinkDirection,
     /// No stage of the graph writes the record.
     NoWriter,
     /// No stage of the graph reads the record.
@@ -128,6 +130,7 @@ impl Rule {
             Self::NoMemory => "E20",
             Self::StageName => "E21",
             Self::TwoInitialValues => "E22",
+            Self::LinkDirection => "E23",
             Self::NoWriter => "W01",
             Self::NoReader => "W02",
             Self::LostInitialValue => "W03",

@@ -87,6 +87,7 @@ impl LinkStatus {
             self.error_is_over.store(true, Relaxed);
             let again = self.connections.fetch_add(1, Relaxed) > 0;
             self.emit(|link| DbEventKind::LinkUp { link, again });
+            self.owner.engine.changed.notify();
         }
     }
 
@@ -174,9 +175,19 @@ impl LinkStatus {
         self.encode_errors.fetch_add(1, Relaxed);
     }
 
+    /// The connector has dropped the link. During a shutdown that is its orderly end and no event.
     pub(crate) fn set_ended(&self) {
         self.ended.store(true, Relaxed);
-        self.set_disconnected();
+        if self.owner.engine.is_stopping() {
+            self.connected.store(false, Relaxed);
+        } else {
+            self.set_disconnected();
+        }
+        self.owner.engine.changed.notify();
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connected.load(Relaxed)
     }
 
     /// The attempt that served the link is over: no connection serves it, and what was under way is lost.

@@ -56,7 +56,7 @@ pub trait ProcessorInputs<R>: 'static {
 ///                     worker.produce(job).await?;
 ///                     count.produce(number).await?;
 ///                 }
-///                 Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+///                 Ok::<_, aimdb_core::BoxError>(())
 ///             },
 ///         );
 ///     });

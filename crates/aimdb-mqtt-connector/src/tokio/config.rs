@@ -164,8 +164,9 @@ impl ConnectorConfig {
             return None;
         }
         tls::client_config(self.ca.as_ref(), self.identity.as_ref())
-            .map_err(|fault| {
-                faults.add(fault, "give PEM files with `.ca_file(…)` and `.client_certificate(…)`")
+            .map_err(|reasons| {
+                let remedy = "give PEM files with `.ca_file(…)` and `.client_certificate(…)`";
+                reasons.iter().for_each(|reason| faults.add(reason, remedy));
             })
             .ok()
     }

@@ -14,29 +14,41 @@ pub(crate) type Pem = Result<Vec<u8>, String>;
 ///
 /// # Errors
 ///
-/// The reason why a certificate or key cannot be used.
+/// The reasons why certificates and keys cannot be used, one for each of them.
 pub(crate) fn client_config(
     ca: Option<&Pem>,
     identity: Option<&(Pem, Pem)>,
-) -> Result<Arc<ClientConfig>, String> {
+) -> Result<Arc<ClientConfig>, Vec<String>> {
     let roots = match ca {
-        Some(pem) => private_roots(pem)?,
-        None => system_roots()?,
+        Some(pem) => private_roots(pem),
+        None => system_roots(),
     };
-    let builder =
-        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| format!("TLS cannot be set up: {error}"))?
-            .with_root_certificates(roots);
+    let identity = identity.map(|(chain, key)| {
+        let chain = pem(chain).and_then(|pem| certificates(pem, "the client's certificate"));
+        let key = pem(key).and_then(|pem| {
+            PrivateKeyDer::from_pem_slice(pem)
+                .map_err(|error| format!("the client's key cannot be read: {error}"))
+        });
+        (chain, key)
+    });
+    let (roots, identity) = match (roots, identity) {
+        (Ok(roots), None) => (roots, None),
+        (Ok(roots), Some((Ok(chain), Ok(key)))) => (roots, Some((chain, key))),
+        (roots, identity) => {
+            let (chain, key) = identity.map(|(c, k)| (c.err(), k.err())).unwrap_or_default();
+            return Err(roots.err().into_iter().chain(chain).chain(key).collect());
+        }
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| vec![format!("TLS cannot be set up: {error}")])?
+        .with_root_certificates(roots);
     let config = match identity {
         None => builder.with_no_client_auth(),
-        Some((chain, key)) => {
-            let key = PrivateKeyDer::from_pem_slice(pem(key)?)
-                .map_err(|error| format!("the client's key cannot be read: {error}"))?;
-            builder
-                .with_client_auth_cert(certificates(pem(chain)?, "the client's certificate")?, key)
-                .map_err(|error| format!("the client's certificate and key do not fit: {error}"))?
-        }
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(|error| {
+            vec![format!("the client's certificate and key do not fit: {error}")]
+        })?,
     };
     Ok(Arc::new(config))
 }

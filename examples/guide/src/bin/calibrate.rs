@@ -6,7 +6,7 @@ async fn calibrate<R: SendRuntime>(
     ctx: RuntimeContext<R>,
     raw: Consumer<u16, R>,
     celsius: Producer<f32, R>,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<(), BoxError> {
     let mut raw = raw.subscribe()?;
     while let Ok(reading) = raw.recv().await {
         ctx.time().sleep(ctx.time().millis(5)).await; // in place of a request

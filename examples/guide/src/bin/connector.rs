@@ -27,7 +27,12 @@ impl Connector<TokioAdapter> for Stdout {
             let (record, address) = (link.record, link.address);
             if !link.direction.is_outbound() {
                 let problem = format!("its link from `{address}` reads, but `stdout` only writes");
-                findings.push(Finding::new(Rule::BadTopic, record, problem, "use `.link_to(…)`"));
+                findings.push(Finding::new(
+                    Rule::LinkDirection,
+                    record,
+                    problem,
+                    "use `.link_to(…)`",
+                ));
             }
             for (option, _) in &address.options {
                 let problem = format!("its link `{address}` has the option `{option}`");

@@ -38,19 +38,15 @@ fn room(broker: &str) -> DbResult<AimDb<TokioAdapter>> {
     builder.build()
 }
 
-/// Starts the database and waits for its links: the broker keeps nothing for a subscription that is not made yet.
-async fn start(db: &AimDb<TokioAdapter>) {
-    let mut events = db.events();
-    db.start();
-    while !db.health().is_healthy() && events.next().await.is_some() {}
-}
-
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let broker = EmbeddedBroker::start().await?;
     let (gateway, room) = (gateway(&broker.url())?, room(&broker.url())?);
-    start(&gateway).await;
-    start(&room).await;
+    gateway.start();
+    // The broker keeps nothing for a subscription that is not made yet.
+    gateway.links_connected().await?;
+    room.start();
+    room.links_connected().await?;
     let thermometer = room.producer::<f32>("thermometer")?;
     let mut display = room.consumer::<f32>("display")?.subscribe()?;
     for celsius in [20.0, 21.5] {

@@ -15,18 +15,13 @@ fn bridge(plant: &str, office: &str) -> DbResult<AimDb<TokioAdapter>> {
     builder.build()
 }
 
-/// Starts the database and waits for its links: the broker keeps nothing for a subscription that is not made yet.
-async fn start(db: &AimDb<TokioAdapter>) {
-    let mut events = db.events();
-    db.start();
-    while !db.health().is_healthy() && events.next().await.is_some() {}
-}
-
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (plant, office) = (EmbeddedBroker::start().await?, EmbeddedBroker::start().await?);
     let bridge = bridge(&plant.url(), &office.url())?;
-    start(&bridge).await;
+    bridge.start();
+    // The broker keeps nothing for a subscription that is not made yet.
+    bridge.links_connected().await?;
 
     // The oven is a client of one broker, and the report one of the other.
     let mut builder = AimDbBuilder::on(TokioAdapter::new()?);
@@ -41,7 +36,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         reg.link_from("office://plants/+/oven?qos=1", Json);
     });
     let ends = builder.build()?;
-    start(&ends).await;
+    ends.start();
+    ends.links_connected().await?;
     let mut report = ends.consumer::<f32>("report")?.subscribe()?;
     ends.producer::<f32>("oven")?.produce(182.5).await?;
     println!("{} °C", report.recv().await?);

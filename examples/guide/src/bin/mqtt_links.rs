@@ -68,18 +68,13 @@ fn observer(broker: &str) -> DbResult<AimDb<TokioAdapter>> {
     builder.build()
 }
 
-/// Starts the database and waits for its links: the broker keeps nothing for a subscription that is not made yet.
-async fn start(db: &AimDb<TokioAdapter>) {
-    let mut events = db.events();
-    db.start();
-    while !db.health().is_healthy() && events.next().await.is_some() {}
-}
-
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let broker = EmbeddedBroker::start().await?;
     let observer = observer(&broker.url())?;
-    start(&observer).await;
+    observer.start();
+    // The broker keeps nothing for a subscription that is not made yet.
+    observer.links_connected().await?;
     let mut messages = observer.consumer::<String>("message")?.subscribe()?;
 
     let mut builder = AimDbBuilder::on(TokioAdapter::new()?);
@@ -89,7 +84,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     publish_to_computed_topics(&mut builder);
     publish_alarms(&mut builder);
     let db = builder.build()?;
-    start(&db).await;
+    db.start();
+    db.links_connected().await?;
 
     db.producer::<f32>("room.temp")?.produce(21.5).await?;
     println!("{}", messages.recv().await?);

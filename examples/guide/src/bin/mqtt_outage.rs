@@ -38,18 +38,13 @@ fn observer(broker: &str) -> DbResult<AimDb<TokioAdapter>> {
     builder.build()
 }
 
-/// Starts the database and waits for its links: the broker keeps nothing for a subscription that is not made yet.
-async fn start(db: &AimDb<TokioAdapter>) {
-    let mut events = db.events();
-    db.start();
-    while !db.health().is_healthy() && events.next().await.is_some() {}
-}
-
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let broker = EmbeddedBroker::start().await?;
     let (gateway, observer) = (gateway(&broker.url())?, observer(&broker.url())?);
-    start(&observer).await;
+    observer.start();
+    // The broker keeps nothing for a subscription that is not made yet.
+    observer.links_connected().await?;
     let mut messages = observer.consumer::<Message>("message")?.subscribe()?;
     // Before the start there is no connection, as in an outage: the links take nothing from their records.
     for key in ["order", "frame", "state"] {
@@ -58,7 +53,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             record.produce(number).await?;
         }
     }
-    start(&gateway).await;
+    gateway.start();
+    gateway.links_connected().await?;
     let mut received = BTreeMap::<_, Vec<_>>::new();
     for _ in 0..8 {
         let (topic, number) = messages.recv().await?;

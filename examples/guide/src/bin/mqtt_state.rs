@@ -45,13 +45,6 @@ fn observer(broker: &str) -> DbResult<AimDb<TokioAdapter>> {
     builder.build()
 }
 
-/// Starts the database and waits for its links: the broker keeps nothing for a subscription that is not made yet.
-async fn start(db: &AimDb<TokioAdapter>) {
-    let mut events = db.events();
-    db.start();
-    while !db.health().is_healthy() && events.next().await.is_some() {}
-}
-
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     if let Some(broker) = std::env::args().nth(1) {
@@ -61,7 +54,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let broker = EmbeddedBroker::start().await?;
     let watching = observer(&broker.url())?;
-    start(&watching).await;
+    watching.start();
+    // The broker keeps nothing for a subscription that is not made yet.
+    watching.links_connected().await?;
     let mut messages = watching.consumer::<String>("message")?.subscribe()?;
 
     println!("an orderly end");

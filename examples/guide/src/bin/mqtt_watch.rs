@@ -30,9 +30,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     let db = gateway(&broker.url(), "right")?;
-    let mut events = db.events();
     db.start();
-    while !db.health().is_healthy() && events.next().await.is_some() {}
+    db.links_connected().await?;
     db.producer::<f32>("temp")?.produce(21.5).await?;
     db.shutdown(Duration::from_secs(5)).await;
     let link = &db.metrics().links[0];

@@ -6,7 +6,7 @@ async fn parse<R: SendRuntime>(
     _ctx: RuntimeContext<R>,
     raw: Consumer<String, R>,
     (celsius, rejected): (Producer<f64, R>, Producer<String, R>),
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<(), BoxError> {
     let mut raw = raw.subscribe()?;
     while let Ok(text) = raw.recv().await {
         match text.parse() {

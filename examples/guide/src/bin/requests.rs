@@ -18,7 +18,7 @@ async fn convert<R: SendRuntime>(
     _ctx: RuntimeContext<R>,
     requests: Consumer<Request, R>,
     responses: Producer<Response, R>,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<(), BoxError> {
     let mut requests = requests.subscribe()?;
     while let Ok(Request { id, celsius }) = requests.recv().await {
         let possible = celsius >= -273.15;

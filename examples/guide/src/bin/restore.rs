@@ -8,7 +8,7 @@ async fn save<R: SendRuntime>(
     ctx: RuntimeContext<R>,
     setpoint: Consumer<f32, R>,
     path: PathBuf,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<(), BoxError> {
     let mut setpoint = setpoint.subscribe()?;
     while let Ok(celsius) = setpoint.recv().await {
         let new = path.with_extension("new");

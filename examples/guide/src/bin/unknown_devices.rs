@@ -22,13 +22,6 @@ fn reading() -> impl Decode<Reading> {
     })
 }
 
-/// Starts the database and waits for its links: the broker keeps nothing for a subscription that is not made yet.
-async fn start(db: &AimDb<TokioAdapter>) {
-    let mut events = db.events();
-    db.start();
-    while !db.health().is_healthy() && events.next().await.is_some() {}
-}
-
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let broker = EmbeddedBroker::start().await?;
@@ -58,7 +51,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         reg.link_to(topic.qos(QoS::AtLeastOnce), celsius);
     });
     let db = builder.build()?;
-    start(&db).await;
+    db.start();
+    // The broker keeps nothing for a subscription that is not made yet.
+    db.links_connected().await?;
     let mut tables = db.consumer::<Table>("table")?.subscribe()?;
     let devices = db.producer::<Reading>("devices")?;
     for (device, celsius) in [("kitchen", 20.5), ("hall", 18.0), ("kitchen", 21.0), ("attic", 15.5)]
