@@ -581,7 +581,9 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
     /// write one record; no other stage may write it beside them.
     ///
     /// ```
-    /// use aimdb_core::{AimDbBuilder, BufferCfg, Consumer, Producer, RuntimeContext, SendRuntime, input};
+    /// use aimdb_core::{
+    ///     AimDbBuilder, BoxError, BufferCfg, Consumer, Producer, RuntimeContext, SendRuntime, input,
+    /// };
     ///
     /// async fn calibrate<R: SendRuntime>(
     ///     ctx: RuntimeContext<R>,
