@@ -31,7 +31,7 @@ use crate::link::pool::ConnectorAttempts;
 use crate::owner::Owner;
 use crate::record::{AnyRecord, RecordIndex};
 use crate::registrar::{Draft, Registrar, make_record};
-use crate::runtime::adapter::{LogLevel, Runtime, RuntimeClock};
+use crate::runtime::adapter::{LogLevel, Runtime, RuntimeClock, log};
 use crate::runtime::spawn::Spawn;
 use crate::sync::{Arc, Lock};
 use crate::wiring::{Wire, Wiring};
@@ -453,7 +453,7 @@ impl<R> AimDbBuilder<R> {
             builder.drafts.iter().fold(builder.rules, |rules, draft| rules.and(draft.rules));
         let plan = builder.take_graph().check_with(rules).map_err(DbError::Build)?;
         for warning in plan.warnings() {
-            builder.runtime.log(LogLevel::Warn, &warning.record, format_args!("{warning:#}"));
+            log(&*builder.runtime, LogLevel::Warn, &warning.record, format_args!("{warning:#}"));
         }
         builder.wire(plan).map_err(|findings| DbError::Build(Findings::new(findings)))
     }
@@ -629,7 +629,8 @@ where
     fn start(self: Box<Self>, at: usize, wiring: &mut Wiring<'_, R>) -> Result<(), Finding> {
         let Self { policy, make, .. } = *self;
         wiring.connector(at, |links, context| {
-            Restarting::new(policy, ConnectorAttempts::new(make, links), context)
+            let cell = Arc::clone(context.cell());
+            Restarting::new(policy, ConnectorAttempts::new(make, links, cell), context)
         })
     }
 }

@@ -46,7 +46,7 @@ impl<R: Runtime> RuntimeContext<R> {
         Self { runtime, cell }
     }
 
-    pub(crate) fn cell(&self) -> &StageCell {
+    pub(crate) fn cell(&self) -> &Arc<StageCell> {
         &self.cell
     }
 

@@ -14,8 +14,18 @@ pub(crate) fn catch<O>(work: impl FnOnce() -> O) -> Result<O, String> {
             .downcast_ref::<&str>()
             .copied()
             .or(payload.downcast_ref::<String>().map(String::as_str));
-        alloc::format!("panicked: {}", text.unwrap_or("with a payload that is not text"))
+        let message =
+            alloc::format!("panicked: {}", text.unwrap_or("with a payload that is not text"));
+        drop_caught(payload);
+        message
     })
+}
+
+/// Drops a panic's payload, whose drop is user code too. The payload of a panic in that drop is leaked: it could panic again.
+#[cfg(feature = "std")]
+fn drop_caught(payload: alloc::boxed::Box<dyn core::any::Any + Send>) {
+    let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(payload)));
+    dropped.unwrap_or_else(core::mem::forget);
 }
 
 #[cfg(not(feature = "std"))]

@@ -156,6 +156,10 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
     /// Lets several takers divide a mailbox's commands among them.
     ///
     /// Without this call, a second taker of a mailbox is a finding.
+    ///
+    /// A command wakes one idle taker, which takes it at its next poll. A task that polls several readers as streams and is busy
+    /// with the value of another one holds the command meanwhile: read a shared mailbox in a stage of its own, or by
+    /// [`recv`](Reader::recv), whose dropped future passes its wake-up on.
     pub fn shared(&mut self) -> &mut Self {
         self.draft.node.shared = true;
         self

@@ -11,8 +11,9 @@ use crate::runtime::ExecutorThread;
 /// Blocking handles of an [`AimDb`], for the threads of a program that runs the database itself.
 ///
 /// They are those of a [`SyncHandle`](crate::SyncHandle) without a queue of their own. The database belongs to its caller:
-/// dropping a handle ends nothing, and a shutdown closes the records as for every other handle. A wait inside of a Tokio
-/// runtime without workers would block what could end it, and returns the error `WouldDeadlock`.
+/// dropping a handle ends nothing, and a shutdown closes the records as for every other handle. A wait on a thread that has
+/// entered a Tokio runtime without workers could block what would end it, and returns the error `WouldDeadlock`: use a
+/// `std::thread` there, because a thread of `spawn_blocking` has entered the runtime too.
 ///
 /// ```
 /// use aimdb_core::{AimDbBuilder, BufferCfg};

@@ -22,8 +22,8 @@ pub type BlockingSourceRun<O> = Pin<Box<dyn Future<Output = O> + Send>>;
 /// value waits elsewhere. The source ends when the function returns, with its result: an `Err` or a panic is a failure
 /// of the stage, which a [restart policy](aimdb_core::Registrar::source_with) starts again on a new thread.
 ///
-/// A shutdown ends the source at once. The next `set` of the thread then returns `Closed` with the value, and the function
-/// should return. A thread that waits for its device meanwhile is not interrupted: it ends when the device answers, or
+/// A shutdown ends the source at once, and closes the record once its other writers have ended too. From then on each `set` of
+/// the thread returns `Closed` with the value, and the function should return. A thread that waits for its device meanwhile is not interrupted: it ends when the device answers, or
 /// with the process. A function that can wait with a timeout checks
 /// [`is_closed`](SyncProducer::is_closed) between two waits.
 ///

@@ -23,6 +23,8 @@ struct Peer {
     /// The first attempt leaves its inbound link here, as a task that outlives it would.
     kept: Mutex<Option<InboundLink>>,
     keeps: bool,
+    /// The attempts drop both links at the first message, and go on without them.
+    gives_up: bool,
 }
 
 /// Sends and receives one byte a message. It panics at the byte 13, in both directions.
@@ -54,6 +56,16 @@ impl<R: SendRuntime> Connector<R> for Unlucky {
             if peer.keeps && *peer.attempts.lock().unwrap() == 1 {
                 *peer.kept.lock().unwrap() = inbound.take();
                 panic!("it leaves a link behind");
+            }
+            if peer.gives_up {
+                inbound = None;
+                let mut payload = Vec::new();
+                if let Some(link) = &mut outbound {
+                    _ = link.next(&mut payload).await;
+                }
+                outbound = None;
+                ctx.stopping().await;
+                return;
             }
             let receive = async {
                 while let Some(link) = &mut inbound
@@ -201,4 +213,80 @@ fn a_shutdown_between_two_attempts_drains_the_outbound_link_in_the_next_one() {
     let report = runtime.block_on(db.shutdown(Duration::from_secs(20)));
     assert!(report.is_clean(), "{report}");
     assert_eq!(*peer.sent.lock().unwrap(), [2, 3]);
+}
+
+#[test]
+fn links_that_a_running_connector_gives_up_end_as_they_do_without_a_policy() {
+    let peer = Arc::new(Peer { gives_up: true, ..Peer::default() });
+    let (runtime, db) = build(Restart::on_failure(), &peer);
+    produce(&db, &[1]);
+    runtime.advance(Duration::from_secs(1));
+    // No reader holds the writers of the queue back any more.
+    (0..20).for_each(|_| produce(&db, &[2]));
+    let before = aimdb_core::Runtime::now(&*runtime);
+    let report = runtime.block_on(db.shutdown(Duration::from_secs(60)));
+    assert!(aimdb_core::Runtime::now(&*runtime) - before < Duration::from_secs(1), "{report}");
+    assert_eq!(*peer.attempts.lock().unwrap(), 1);
+}
+
+/// A connector that counts what it has sent and knows of nothing else, and panics at the third message.
+struct Plain(Arc<Mutex<u32>>);
+
+impl<R: SendRuntime> Connector<R> for Plain {
+    type Run = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+    fn name(&self) -> &str {
+        "unlucky"
+    }
+
+    fn describe(&self) -> String {
+        "a plain loop".into()
+    }
+
+    fn check(&self, _: &[LinkRequest<'_>]) -> Vec<Finding> {
+        Vec::new()
+    }
+
+    fn run(self, mut links: Links, ctx: RuntimeContext<R>) -> Self::Run {
+        Box::pin(async move {
+            let Some(mut link) = links.outbound.pop() else { return };
+            let mut payload = Vec::new();
+            while link.next(&mut payload).await.is_ok() {
+                if payload == [UNLUCKY] {
+                    // Longer than any deadline of the tests.
+                    let wait = ctx.time().sleep(Duration::from_secs(600));
+                    let panics = *self.0.lock().unwrap() == 0;
+                    *self.0.lock().unwrap() += 1;
+                    assert!(!panics, "sent 13");
+                    wait.await;
+                }
+                link.status().count_sent();
+            }
+        })
+    }
+}
+
+#[test]
+fn a_message_that_a_connector_had_and_lost_is_counted_though_it_counts_only_what_it_sends() {
+    let runtime = Arc::new(TestRuntime::new());
+    let mut builder = AimDbBuilder::new().runtime(Arc::clone(&runtime));
+    let unlucky = Arc::new(Mutex::new(0));
+    builder.connector_with(Restart::on_failure(), move || Plain(Arc::clone(&unlucky)));
+    builder.configure::<u8>("out", |reg| {
+        let encode = |value: &u8, payload: &mut Vec<u8>| {
+            payload.push(*value);
+            Ok::<_, String>(())
+        };
+        reg.buffer(BufferCfg::queue(8)).written_from_outside();
+        reg.link_to("unlucky://out", encode_with(encode));
+    });
+    let db = builder.build().unwrap();
+    db.start();
+    produce(&db, &[1, UNLUCKY, 3, UNLUCKY]);
+    runtime.advance(Duration::from_secs(20));
+    let link = db.metrics().links[0].clone();
+    assert_eq!((link.sent, link.dropped), (2, 1), "the panic lost one");
+    let report = runtime.block_on(db.shutdown(Duration::from_secs(5)));
+    assert_eq!(report.undelivered.len(), 1, "{report}");
+    assert_eq!((report.undelivered[0].unread, report.undelivered[0].interrupted), (0, 1));
 }

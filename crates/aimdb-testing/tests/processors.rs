@@ -420,7 +420,27 @@ E05 numbers: its writers exclude each other: processor `work` of `results` and s
 E22 numbers: has 2 initial values; keep one `.initial(…)` call
 E06 results: its processor `work` writes `nowhere`, which does not exist; configure it: `builder.configure::<u64>(\"nowhere\", …)`
 E07 results: its processor `work` writes `numbers` as `u8`, but it holds `u64`; use `output::<u64>` and that type
+E24 results: its processor `work` writes `numbers` twice; name each further output once; the producer of the record itself is the first of the pair
 E09 same: depends on itself: same → same; break the cycle: let one of these stages read a record that a source or a link writes"
+    );
+}
+
+#[test]
+fn a_record_is_named_once_among_the_outputs_and_a_mailbox_once_among_the_inputs() {
+    let runtime = Arc::new(TestRuntime::new());
+    let mut builder = AimDbBuilder::new().runtime(Arc::clone(&runtime));
+    builder.configure::<u64>("command", |reg| {
+        reg.buffer(BufferCfg::mailbox()).written_from_outside();
+    });
+    builder.configure::<u64>("own", |reg| {
+        let inputs = [input::<u64>("command"), input::<u64>("command")];
+        reg.buffer(BufferCfg::latest()).read_from_outside();
+        reg.processor_to(inputs, output::<u64>("own"), |_, _, _| async {});
+    });
+    assert_eq!(
+        build_error(builder),
+        "E16 command: its mailbox gives each command to one taker, but has 2: processor `processor` of `own` and processor `processor` of `own`; keep one, declare the record `.shared()` if they are meant to divide the commands, or use a queue
+E24 own: its processor `processor` writes `own` twice; name each further output once; the producer of the record itself is the first of the pair"
     );
 }
 

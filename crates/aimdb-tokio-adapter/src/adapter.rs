@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::io::Write;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -104,11 +105,11 @@ impl Runtime for TokioAdapter {
         }
     }
 
-    #[expect(clippy::print_stderr, reason = "the log of a program that has no subscriber")]
     fn log(&self, level: LogLevel, origin: &str, message: fmt::Arguments<'_>) {
         let severe = !matches!(level, LogLevel::Trace | LogLevel::Debug | LogLevel::Info);
         if severe && PRINTS_TO_STDERR.load(Relaxed) && nobody_subscribes() {
-            eprintln!("aimdb {level:?}: {origin}: {message}");
+            // Not `eprintln!`, which panics if the reader of stderr is gone.
+            let _unread = writeln!(std::io::stderr(), "aimdb {level:?}: {origin}: {message}");
             return;
         }
         match level {

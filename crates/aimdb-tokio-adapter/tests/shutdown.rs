@@ -1,10 +1,11 @@
 //! Shutdowns with Tokio's threads, with a dropped Tokio runtime, and with a `tracing` subscriber that panics.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aimdb_core::{AimDb, AimDbBuilder, BufferCfg};
+use aimdb_core::health::StageState;
+use aimdb_core::{AimDb, AimDbBuilder, BufferCfg, Restart};
 use aimdb_tokio_adapter::TokioAdapter;
 
 /// The number of values that a test produces.
@@ -135,7 +136,7 @@ impl tracing::Subscriber for PanicsAtReports {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_returns_its_report_though_the_log_panics() {
+async fn a_log_that_panics_costs_its_lines_and_no_stage() {
     const AMPLE: Duration = Duration::from_secs(10);
     let mut builder = builder();
     builder.configure::<u32>("numbers", |reg| {
@@ -146,13 +147,27 @@ async fn a_shutdown_returns_its_report_though_the_log_panics() {
             }
         });
     });
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    builder.configure::<u32>("divisor", |reg| {
+        let seen = Arc::clone(&seen);
+        reg.buffer(QUEUE).written_from_outside();
+        reg.for_each_with(Restart::on_failure(), move |_, divisor: u32| {
+            let quotient = 100 / divisor;
+            seen.lock().unwrap().push(quotient);
+        });
+    });
+    builder.configure::<u32>("failing", |reg| {
+        reg.buffer(QUEUE).source(|_, _| async { Err("on purpose") });
+    });
     let db = builder.build().unwrap();
-    db.start();
     let _log = tracing::subscriber::set_default(PanicsAtReports);
-    let other = db.clone();
-    let first = tokio::spawn(async move { other.shutdown(AMPLE).await }).await;
-    assert!(first.is_err_and(|error| error.is_panic()));
+    db.start();
+    db.producer::<u32>("divisor").unwrap().produce_many([5, 0, 2]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1)).await; // the source fails meanwhile
     let report =
         tokio::time::timeout(AMPLE, db.shutdown(AMPLE)).await.expect("the shutdown has ended");
     assert!(report.is_clean(), "{report}");
+    assert_eq!(*seen.lock().unwrap(), [20, 50]);
+    let health = db.health();
+    assert_eq!(health.stage("failing", "source").unwrap().state, StageState::Failed, "{health}");
 }

@@ -60,6 +60,7 @@ use super::subscribers::flags::{
 };
 use super::waiters::WaitTicket;
 use crate::clock::Clock;
+use crate::panic::catch;
 use crate::sync::{Arc, CriticalSection, Spin};
 use crate::wait::CancelWait;
 
@@ -379,6 +380,33 @@ impl<T: Clone> Buffer<T> {
         }
         *into = out.value;
         outcome
+    }
+
+    /// Advances past the next value of the reader of `cursor` without cloning it: a value whose
+    /// `Clone` panics would otherwise be the next one for good. It counts as received.
+    #[cold]
+    pub(super) fn skip(&self, reader: usize, cursor: &Cursor, access: Access, stash: &Stash<T>) {
+        let mut out = ReadResult::nth(1);
+        out.discard = true;
+        let outcome = {
+            let _section = CriticalSection::enter();
+            each!(&self.storage, kind => {
+                let mut guard = kind.lock(cursor, access);
+                if stash.is_full() {
+                    out.value = unstash(&mut guard, stash);
+                    ReadOutcome::Value
+                } else {
+                    guard.finish_previous();
+                    kind.read(LagReported(&mut guard).0, &mut out)
+                }
+            })
+        };
+        if outcome == ReadOutcome::Value {
+            self.notify_after_read(reader, cursor, 1);
+        }
+        // Where the value was moved instead of cloned, its drop is user code, and this may run while
+        // a panic unwinds.
+        let _panicked = catch(|| drop(out));
     }
 
     /// Reads the next event for the reader of `cursor`. The value behind a lag moves to the `stash`

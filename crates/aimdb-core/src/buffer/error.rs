@@ -74,7 +74,11 @@ impl<T> fmt::Display for ProduceError<T> {
     }
 }
 
-impl<T> core::error::Error for ProduceError<T> {}
+impl<T> core::error::Error for ProduceError<T> {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        Some(&Closed)
+    }
+}
 
 /// The record closed while several values were being produced.
 ///
@@ -103,7 +107,11 @@ impl fmt::Display for ProduceManyError {
     }
 }
 
-impl core::error::Error for ProduceManyError {}
+impl core::error::Error for ProduceManyError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        Some(&Closed)
+    }
+}
 
 /// Why a value was not accepted at once. Both variants return it.
 ///
@@ -158,7 +166,11 @@ impl<T> fmt::Display for TryProduceError<T> {
     }
 }
 
-impl<T> core::error::Error for TryProduceError<T> {}
+impl<T> core::error::Error for TryProduceError<T> {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        matches!(self, Self::Closed(_)).then_some(&Closed as _)
+    }
+}
 
 /// Why there is no value at once.
 ///

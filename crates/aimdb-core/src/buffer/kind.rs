@@ -196,6 +196,8 @@ pub(super) struct ReadResult<T> {
     /// [return](super::mailbox::Mailbox::give_back); in the other kinds it is zero, because the
     /// position of the cursor numbers them.
     pub(super) number: u64,
+    /// The reader wants no value: it only advances past it. The value is not cloned.
+    pub(super) discard: bool,
     /// The original of a value whose last two readers cloned it at the same time, for the reader to
     /// drop once it holds no lock. Only a queue sets it.
     pub(super) evicted: Option<T>,
@@ -205,7 +207,7 @@ impl<T> ReadResult<T> {
     /// An empty result, for the `nth` value of a read.
     #[inline(always)]
     pub(super) const fn nth(nth: u64) -> Self {
-        Self { nth, value: None, number: 0, evicted: None }
+        Self { nth, value: None, number: 0, discard: false, evicted: None }
     }
 }
 
@@ -219,7 +221,9 @@ pub(super) fn read_clone<T: Clone>(
     guard: &mut CursorGuard<'_>,
     out: &mut ReadResult<T>,
 ) {
-    out.value = claim.value().cloned();
+    if !out.discard {
+        out.value = claim.value().cloned();
+    }
     // After the `Clone`: a value whose `Clone` panicked was not received.
     claim.mark_read();
     guard.advance(out.nth);

@@ -539,14 +539,18 @@ impl<T: Clone> Kind<T> for Queue<T> {
         if pending_readers == 0 {
             return false;
         }
-        out.value = Some(if pending_readers == 1 {
+        out.value = if pending_readers == 1 {
             // SAFETY: the cell shows that the value is present; this reader has not received it, so
             // no writer accesses it; no other reader wants it, so it is moved out once.
-            cell.value.with_mut(|value| unsafe { (*value).assume_init_read() })
+            Some(cell.value.with_mut(|value| unsafe { (*value).assume_init_read() }))
         } else {
-            // SAFETY: as above, but others want the value too: they may clone it now, and the
-            // reader that moves it out waits until this one has counted itself out below.
-            let copy = cell.value.with(|value| unsafe { (*value).assume_init_ref().clone() });
+            let copy = if out.discard {
+                None
+            } else {
+                // SAFETY: as above, but others want the value too: they may clone it now, and the
+                // reader that moves it out waits until this one has counted itself out below.
+                Some(cell.value.with(|value| unsafe { (*value).assume_init_ref().clone() }))
+            };
             if cell.count_out() {
                 // SAFETY: the others counted themselves out while this one cloned; it is the last,
                 // and the only one left.
@@ -554,7 +558,7 @@ impl<T: Clone> Kind<T> for Queue<T> {
                     Some(cell.value.with_mut(|value| unsafe { (*value).assume_init_read() }));
             }
             copy
-        });
+        };
         // After the last access to the cell: a writer that sees the new position may reuse it.
         guard.advance(out.nth);
         true

@@ -212,6 +212,12 @@ impl<T: Clone> Subscription<T> {
         self.poll(cx, |reader| reader.try_many(Access::Exclusive, into, limit))
     }
 
+    /// Advances past the next value, which is neither cloned nor received by anyone.
+    pub(crate) fn skip(&mut self) {
+        let SubscribedReader { buffer, id, cursor, stash } = &self.reader;
+        buffer.skip(*id, cursor, Access::Exclusive, stash);
+    }
+
     /// Ready when the record is closed and this reader has received everything.
     ///
     /// While the stash has a value, it is pending without a registered waker: only the caller,

@@ -15,6 +15,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::future::poll_fn;
+use core::mem;
 use core::task::{Context, Poll};
 use core::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::address::Direction;
 use crate::clock::{Instant, UnixTime};
 use crate::owner::StageId;
 use crate::panic::catch;
-use crate::runtime::adapter::{LogLevel, Runtime};
+use crate::runtime::adapter::{LogLevel, Runtime, log};
 use crate::sync::atomic::{
     AtomicBool,
     Ordering::{Acquire, Release},
@@ -363,7 +364,7 @@ impl<R: Runtime> Surroundings for Arc<R> {
     }
 
     fn log(&self, level: LogLevel, origin: &str, message: fmt::Arguments<'_>) {
-        (**self).log(level, origin, message);
+        log(&**self, level, origin, message);
     }
 }
 
@@ -386,15 +387,31 @@ enum Audience {
 
 /// The hook and the streams, behind a trait so that a program without them does not contain their code.
 pub(crate) trait Listeners: Send + Sync {
-    fn add(&self, stream: Arc<EventQueue>);
-    fn emit(&self, surroundings: &dyn Surroundings, kind: DbEventKind);
-    fn end(&self);
+    /// Adds a stream, unless the events have ended.
+    fn add(&self, stream: &Arc<EventQueue>) -> bool;
+
+    /// Adds an event, or the end of all events with `None`. Calls no user code.
+    fn queue(&self, event: Option<DbEvent>);
+
+    /// Passes the queued events on, in their order, unless another thread is doing so.
+    fn dispatch(&self, surroundings: &dyn Surroundings);
 }
 
 /// The [`Listeners`] of a hub that has some.
 struct HookAndStreams {
     hook: Option<EventHook>,
-    streams: Lock<Vec<Arc<EventQueue>>>,
+    state: Lock<DispatchState>,
+}
+
+#[derive(Default)]
+struct DispatchState {
+    streams: Vec<Arc<EventQueue>>,
+    /// Events that no listener has seen yet; `None` is the end.
+    queued: VecDeque<Option<DbEvent>>,
+    /// A thread is passing events on: the hook runs in one thread at a time, and in order.
+    dispatching: bool,
+    /// The end is queued or past. Nothing is queued behind it.
+    ended: bool,
 }
 
 /// The listeners of a database that has the hook `hook`.
@@ -404,33 +421,73 @@ pub(crate) fn hooked(hook: EventHook) -> Arc<dyn Listeners> {
 
 fn listeners(hook: Option<EventHook>) -> Arc<dyn Listeners> {
     let listeners: Box<dyn Listeners> =
-        Box::new(HookAndStreams { hook, streams: Lock::new(Vec::new()) });
+        Box::new(HookAndStreams { hook, state: Lock::new(DispatchState::default()) });
     listeners.into()
 }
 
+impl HookAndStreams {
+    /// Takes the next event, with the streams that receive it. `None` if another thread does so, or there is none.
+    fn next(&self, continued: bool) -> Option<(Option<DbEvent>, Vec<Arc<EventQueue>>)> {
+        self.state.with(|state| {
+            if state.dispatching && !continued {
+                return None;
+            }
+            let event = state.queued.pop_front();
+            state.dispatching = event.is_some();
+            let event = event?;
+            state.forget_dropped_streams();
+            let streams = match event {
+                Some(_) => state.streams.clone(),
+                None => mem::take(&mut state.streams),
+            };
+            Some((event, streams))
+        })
+    }
+}
+
+impl DispatchState {
+    fn forget_dropped_streams(&mut self) {
+        // Only the hub has the others.
+        self.streams.retain(|stream| Arc::strong_count(stream) > 1);
+    }
+}
+
 impl Listeners for HookAndStreams {
-    fn add(&self, stream: Arc<EventQueue>) {
-        self.streams.with(|streams| streams.push(stream));
+    fn add(&self, stream: &Arc<EventQueue>) -> bool {
+        self.state.with(|state| {
+            state.forget_dropped_streams();
+            if !state.ended {
+                state.streams.push(Arc::clone(stream));
+            }
+            !state.ended
+        })
     }
 
-    fn emit(&self, surroundings: &dyn Surroundings, kind: DbEventKind) {
-        let event = DbEvent { at: surroundings.now(), unix_at: surroundings.unix_now(), kind };
-        if let Some(hook) = &self.hook
-            && let Err(panic) = catch(|| hook(&event))
-        {
-            surroundings.log(LogLevel::Error, "aimdb", format_args!("the hook for events {panic}"));
-        }
-        let streams = self.streams.with(|streams| {
-            // Only the hub has the others.
-            streams.retain(|stream| Arc::strong_count(stream) > 1);
-            streams.clone()
+    fn queue(&self, event: Option<DbEvent>) {
+        self.state.with(|state| {
+            if !state.ended {
+                state.ended = event.is_none();
+                state.queued.push_back(event);
+            }
         });
-        streams.iter().for_each(|stream| stream.push(&event));
     }
 
-    fn end(&self) {
-        let streams = self.streams.with(core::mem::take);
-        streams.iter().for_each(|stream| stream.end_stream());
+    fn dispatch(&self, surroundings: &dyn Surroundings) {
+        let mut continued = false;
+        while let Some((event, streams)) = self.next(continued) {
+            continued = true;
+            let Some(event) = event else {
+                streams.iter().for_each(|stream| stream.end_stream());
+                continue;
+            };
+            if let Some(hook) = &self.hook
+                && let Err(panic) = catch(|| hook(&event))
+            {
+                let message = format_args!("the hook for events {panic}");
+                surroundings.log(LogLevel::Error, "aimdb", message);
+            }
+            streams.iter().for_each(|stream| stream.push(&event));
+        }
     }
 }
 
@@ -459,10 +516,9 @@ impl EventHub {
                 *audience = Audience::Listeners(listeners(None));
             }
             match audience {
-                Audience::Listeners(listeners) => listeners.add(Arc::clone(&queue)),
-                _ => return true,
+                Audience::Listeners(listeners) => !listeners.add(&queue),
+                _ => true,
             }
-            false
         });
         if ended {
             queue.end_stream();
@@ -476,34 +532,64 @@ impl EventHub {
     pub(crate) fn emit(&self, kind: impl FnOnce() -> DbEventKind) {
         // Pairs with the `Release` store in `subscribe`.
         if self.has_listeners.load(Acquire) {
-            self.emit_kind(kind());
+            self.queue_kind(kind());
+            self.dispatch();
+        }
+    }
+
+    /// Queues an event for [`dispatch`](Self::dispatch). It calls no user code, so the caller may hold a lock: the event then
+    /// precedes everything that the lock's next holder emits.
+    pub(crate) fn queue(&self, kind: impl FnOnce() -> DbEventKind) {
+        if self.has_listeners.load(Acquire) {
+            self.queue_kind(kind());
         }
     }
 
     #[cold]
-    fn emit_kind(&self, kind: DbEventKind) {
-        let Some(surroundings) = &self.surroundings else { return };
-        let listeners = self.listeners.with(|audience| match audience {
-            Audience::Listeners(listeners) => Some(Arc::clone(listeners)),
-            _ => None,
+    fn queue_kind(&self, kind: DbEventKind) {
+        let (Some(surroundings), Some(listeners)) = (&self.surroundings, self.listeners()) else {
+            return;
+        };
+        let (at, unix_at) = (surroundings.now(), surroundings.unix_now());
+        listeners.queue(Some(DbEvent { at, unix_at, kind }));
+    }
+
+    /// Queues the end of all events. Events that are emitted later reach nobody.
+    pub(crate) fn queue_end(&self) {
+        let ended = self.listeners.with(|audience| {
+            let listeners = match audience {
+                Audience::Listeners(listeners) => Some(Arc::clone(listeners)),
+                _ => None,
+            };
+            if let Audience::Nobody = audience {
+                *audience = Audience::Ended;
+            }
+            listeners
         });
-        if let Some(listeners) = listeners {
-            listeners.emit(&**surroundings, kind);
+        if let Some(listeners) = ended {
+            listeners.queue(None);
         }
     }
 
-    /// Ends all streams after the events they hold.
-    pub(crate) fn end(&self) {
-        let ended = self.listeners.with(|audience| core::mem::replace(audience, Audience::Ended));
-        if let Audience::Listeners(listeners) = ended {
-            listeners.end();
+    /// Passes the queued events to the listeners.
+    pub(crate) fn dispatch(&self) {
+        if let (Some(surroundings), Some(listeners)) = (&self.surroundings, self.listeners()) {
+            listeners.dispatch(&**surroundings);
         }
+    }
+
+    fn listeners(&self) -> Option<Arc<dyn Listeners>> {
+        self.listeners.with(|audience| match audience {
+            Audience::Listeners(listeners) => Some(Arc::clone(listeners)),
+            _ => None,
+        })
     }
 }
 
 /// The database was dropped without a shutdown.
 impl Drop for EventHub {
     fn drop(&mut self) {
-        self.end();
+        self.queue_end();
+        self.dispatch();
     }
 }

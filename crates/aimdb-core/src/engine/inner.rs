@@ -17,7 +17,7 @@ use crate::graph::node::{Graph, StageKind, StageRole};
 use crate::key::Record;
 use crate::link::status::LinkInfo;
 use crate::record::{AnyRecord, RecordCell, RecordIndex};
-use crate::runtime::adapter::{LogLevel, Runtime};
+use crate::runtime::adapter::{LogLevel, Runtime, log};
 use crate::sync::{Arc, Lock};
 
 /// The state behind every clone of an [`AimDb`](crate::AimDb).
@@ -48,7 +48,7 @@ impl<R: Runtime> Watched for DbInner<R> {
     }
 
     fn log(&self, level: LogLevel, record: &str, message: fmt::Arguments<'_>) {
-        self.runtime.log(level, record, message);
+        log(&*self.runtime, level, record, message);
     }
 }
 
@@ -90,6 +90,13 @@ impl<R: Runtime> DbInner<R> {
         watch_until(self.monitor.as_ref(), self, &*self.runtime, end).await;
     }
 
+    /// Reports the end of the waits that the monitor has reported. All records are closed.
+    pub(super) fn report_freed_writers(&self) {
+        if let Some(monitor) = &self.monitor {
+            monitor.check(self);
+        }
+    }
+
     fn state(&self) -> DbState {
         match (
             self.shutdown.with(|shutdown| shutdown.report.is_some()),
@@ -127,6 +134,7 @@ impl<R: Runtime> Drop for DbInner<R> {
         // broker then publishes a last will would be chance.
         self.cells.iter().for_each(|cell| cell.stop());
         self.records.iter().for_each(|record| record.close());
-        self.engine.events.end();
+        self.engine.events.queue_end();
+        self.engine.events.dispatch();
     }
 }

@@ -34,6 +34,11 @@ impl Monitor {
     pub(crate) fn new(after: Duration) -> Self {
         Self { after, check, reported: Lock::new(Vec::new()) }
     }
+
+    /// Reports the changes since the last check.
+    pub(super) fn check(&self, db: &dyn Watched) {
+        (self.check)(self, db);
+    }
 }
 
 /// Waits for `end` and watches the writers of `db` meanwhile, if it has a monitor. Several callers at once report each wait
@@ -59,7 +64,7 @@ pub(super) async fn watch_until<R: Runtime>(
                 }
                 Some(sleep) => {
                     ready!(sleep.poll(cx));
-                    (monitor.check)(monitor, db);
+                    monitor.check(db);
                     timer.set(None);
                 }
             }

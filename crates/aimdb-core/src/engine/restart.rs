@@ -13,7 +13,7 @@ use crate::context::RuntimeContext;
 use crate::engine::events::DbEventKind;
 use crate::engine::result::StageResult;
 use crate::panic::catch;
-use crate::runtime::adapter::{LogLevel, Runtime};
+use crate::runtime::adapter::{LogLevel, Runtime, log};
 
 /// The recovery time of a policy without [`Restart::recovered_after`], where the longest pause is shorter. It keeps a
 /// policy with short pauses from taking a short run for a recovery.
@@ -120,6 +120,7 @@ pin_project_lite::pin_project! {
         // Restarts since the start or the last recovery.
         restarts: u32,
         started: Instant,
+        shutdown: ShutdownSeen,
         #[pin]
         attempt: Attempt<A::Attempt, R::Sleep>,
     }
@@ -181,7 +182,8 @@ where
 impl<R: Runtime, A: Attempts<R>> Restarting<R, A> {
     pub(crate) fn new(policy: Restart, attempts: A, context: RuntimeContext<R>) -> Self {
         let started = context.time().now();
-        Self { policy, attempts, context, restarts: 0, started, attempt: Attempt::Make }
+        let shutdown = ShutdownSeen(false);
+        Self { policy, attempts, context, restarts: 0, started, shutdown, attempt: Attempt::Make }
     }
 }
 
@@ -193,7 +195,9 @@ impl<R: Runtime, A: Attempts<R>> Future for Restarting<R, A> {
         loop {
             let outcome = match this.attempt.as_mut().project() {
                 AttemptProjection::Pause { sleep } => {
-                    core::task::ready!(sleep.poll(cx));
+                    if !this.shutdown.cuts_pause(this.context) {
+                        core::task::ready!(sleep.poll(cx));
+                    }
                     this.context.cell().begin_next_attempt();
                     this.attempt.set(Attempt::Make);
                     continue;
@@ -227,9 +231,26 @@ impl<R: Runtime, A: Attempts<R>> Future for Restarting<R, A> {
             else {
                 return Poll::Ready(());
             };
+            if pause.is_zero() {
+                this.context.cell().begin_next_attempt();
+                // Other tasks run first: every attempt may fail.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let sleep = this.context.time().sleep(pause);
             this.attempt.set(Attempt::Pause { sleep });
         }
+    }
+}
+
+/// Whether a pause has been cut by the begin of a shutdown. It happens once, so that a stage which fails while it drains
+/// pauses as its policy says.
+struct ShutdownSeen(bool);
+
+impl ShutdownSeen {
+    /// Whether the present pause ends now: a shutdown, which waits for the stage to drain, has begun in it.
+    fn cuts_pause<R: Runtime>(&mut self, context: &RuntimeContext<R>) -> bool {
+        context.is_stopping() && !core::mem::replace(&mut self.0, true)
     }
 }
 
@@ -256,7 +277,8 @@ fn next_pause<R: Runtime>(
     }
     let pause = policy.pause(*restarts);
     *restarts += 1;
-    context.runtime().log(
+    log(
+        &**context.runtime(),
         LogLevel::Warn,
         cell.owner.name(),
         format_args!("stage `{}`: {cause}; attempt {restarts} in {pause:?}", cell.name),
@@ -269,6 +291,12 @@ fn next_pause<R: Runtime>(
     });
     cell.set_restarting(cause);
     Some(pause)
+}
+
+/// A stage that goes on after a failure: a transform, a join, a [`for_each`](crate::Registrar::for_each).
+pub trait Resumable: Future<Output: StageResult> + Unpin {
+    /// Gives up the waits for values, and skips a value whose `Clone` panicked. Called after a failure, before the pause.
+    fn suspend(&mut self);
 }
 
 /// The future of a transform, a join or a [`for_each`](crate::Registrar::for_each) that has a [`Restart`] policy.
@@ -284,26 +312,37 @@ pub struct Resuming<R: Runtime, S> {
     /// The time of the start, or of the last resumption.
     resumed: Instant,
     pause: Option<Pin<Box<R::Sleep>>>,
+    shutdown: ShutdownSeen,
 }
 
 impl<R: Runtime, S> Resuming<R, S> {
     pub(crate) fn new(policy: Restart, stage: S, context: RuntimeContext<R>) -> Self {
         let resumed = context.time().now();
-        Self { policy, stage, context, restarts: 0, resumed, pause: None }
+        Self {
+            policy,
+            stage,
+            context,
+            restarts: 0,
+            resumed,
+            pause: None,
+            shutdown: ShutdownSeen(false),
+        }
     }
 }
 
 // The stage is `Unpin`, and the timer has a pinned box of its own.
 impl<R: Runtime, S> Unpin for Resuming<R, S> {}
 
-impl<R: Runtime, S: Future<Output: StageResult> + Unpin> Future for Resuming<R, S> {
+impl<R: Runtime, S: Resumable> Future for Resuming<R, S> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         loop {
             if let Some(pause) = &mut this.pause {
-                core::task::ready!(pause.as_mut().poll(cx));
+                if !this.shutdown.cuts_pause(&this.context) {
+                    core::task::ready!(pause.as_mut().poll(cx));
+                }
                 this.pause = None;
                 this.context.cell().begin_next_attempt();
                 this.resumed = this.context.time().now();
@@ -315,10 +354,18 @@ impl<R: Runtime, S: Future<Output: StageResult> + Unpin> Future for Resuming<R, 
                 Ok(Poll::Ready(Ok(()))) => return Poll::Ready(()),
                 Ok(Poll::Ready(Err(cause))) | Err(cause) => cause,
             };
+            this.stage.suspend();
             let Self { policy, context, restarts, resumed, .. } = this;
             let Some(pause) = next_pause(policy, context, restarts, *resumed, Err(cause)) else {
                 return Poll::Ready(());
             };
+            if pause.is_zero() {
+                this.context.cell().begin_next_attempt();
+                this.resumed = this.context.time().now();
+                // Other tasks run first: every value may fail.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             this.pause = Some(Box::pin(this.context.time().sleep(pause)));
         }
     }

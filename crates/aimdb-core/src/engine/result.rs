@@ -4,6 +4,9 @@ use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use core::error::Error;
 
+use crate::buffer::error::Closed;
+use crate::error::SubscribeError;
+
 /// Any error, for a stage that uses `?` on errors of several types.
 ///
 /// ```
@@ -19,7 +22,8 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// What the future of a source, a tap or a processor returns: `()`, or a `Result` whose error is the stage's failure.
 ///
 /// The error is anything that becomes a [`BoxError`]: an error type, a `String`, such a box, or the
-/// error of a crate for applications. [`Health`](crate::health::Health) shows the error followed by its sources, each
+/// error of a crate for applications. An error that says that a record is closed ([`Closed`], or an error with it as a
+/// source, as those of `produce` and `subscribe`) is no failure: the database shuts down, and the stage has finished. [`Health`](crate::health::Health) shows the error followed by its sources, each
 /// after a colon.
 ///
 /// ```
@@ -56,8 +60,23 @@ impl StageResult for () {
 
 impl<E: Into<BoxError>> StageResult for Result<(), E> {
     fn into_outcome(self) -> Result<(), String> {
-        self.map_err(|error| with_sources(&*error.into()))
+        let Err(error) = self else { return Ok(()) };
+        let error: BoxError = error.into();
+        if says_closed(&*error) { Ok(()) } else { Err(with_sources(&*error)) }
     }
+}
+
+/// Whether the error, or one of its sources, says that a record is closed.
+fn says_closed(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let subscribe = error.downcast_ref::<SubscribeError>();
+        if error.is::<Closed>() || matches!(subscribe, Some(SubscribeError::Closed { .. })) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// The type `!`, which has no name of its own yet: a stage that ends in an endless loop returns it.

@@ -13,7 +13,7 @@ use super::stage::StageCell;
 use crate::clock::Instant;
 use crate::graph::node::StageRole;
 use crate::race::race;
-use crate::runtime::adapter::{LogLevel, Runtime};
+use crate::runtime::adapter::{LogLevel, Runtime, log};
 use crate::sync::Arc;
 
 /// The time between the abort of the stages and the report.
@@ -83,11 +83,18 @@ fn join_or_begin<R: Runtime>(db: &DbInner<R>, deadline: Deadline) {
             Deadline::Default(_) => {}
         }
         state.version += 1;
+        if first {
+            // Under the lock, so that it precedes the events of the steps that another caller takes at once.
+            db.engine.events.queue(|| DbEventKind::ShutdownBegan);
+        }
         first
     });
     if first {
-        db.engine.events.emit(|| DbEventKind::ShutdownBegan);
+        db.engine.events.dispatch();
         db.engine.begin_stop();
+        // A pause between two attempts ends: the shutdown waits for the stage to drain.
+        let paused = |cell: &&Arc<StageCell>| cell.state() == StageState::Restarting;
+        db.cells.iter().filter(paused).for_each(|cell| cell.wake());
         stop_sources(db);
     } else {
         db.engine.changed.notify();
@@ -136,7 +143,7 @@ fn log_progress<R: Runtime>(db: &DbInner<R>) {
         "shutting down for {elapsed:.0?}, {values} values undelivered: waiting for {}",
         waits_for.join(", ")
     );
-    db.runtime.log(LogLevel::Info, "aimdb", message);
+    log(&*db.runtime, LogLevel::Info, "aimdb", message);
 }
 
 /// Writes the report, unless another caller is writing it.
@@ -163,15 +170,16 @@ fn report<R: Runtime>(db: &DbInner<R>) {
     };
     let level = if report.is_clean() { LogLevel::Info } else { LogLevel::Warn };
     let clean = report.is_clean();
+    db.report_freed_writers();
     db.shutdown.with(|state| {
         state.version += 1;
         state.report = Some(report.clone());
+        db.engine.events.queue(|| DbEventKind::ShutdownEnded { clean });
+        db.engine.events.queue_end();
     });
     db.engine.changed.notify();
-    db.engine.events.emit(|| DbEventKind::ShutdownEnded { clean });
-    db.engine.events.end();
-    // The log is written last: if it panics, only this caller fails, and the others return the report.
-    db.runtime.log(level, "aimdb", format_args!("{report}"));
+    db.engine.events.dispatch();
+    log(&*db.runtime, level, "aimdb", format_args!("{report}"));
 }
 
 /// The number of values that the stages have taken since the start.
@@ -266,15 +274,17 @@ fn undelivered<R: Runtime>(db: &DbInner<R>) -> Vec<Undelivered> {
 /// Transforms need no such check: the cell of a transform has the record that the transform writes, and a transform
 /// that returned has drained its inputs.
 fn has_finished<R: Runtime>(db: &DbInner<R>, record: &str, stage: &str) -> bool {
-    db.cells.iter().any(|cell| {
-        let is_its_reader = match cell.role {
+    let is_its_reader = |cell: &&Arc<StageCell>| {
+        match cell.role {
             StageRole::Tap => cell.owner.record() == Some(record) && *cell.name == *stage,
             // Its readers are in other records and have its owner in their name.
             StageRole::Processor => stage
                 .strip_suffix(&*cell.name)
                 .is_some_and(|rest| rest.strip_suffix('/') == Some(cell.owner.name())),
             _ => false,
-        };
-        is_its_reader && cell.state() == StageState::Finished
-    })
+        }
+    };
+    let mut readers = db.cells.iter().filter(is_its_reader).peekable();
+    // Keys and names with slashes may give two stages one reader's name.
+    readers.peek().is_some() && readers.all(|cell| cell.state() == StageState::Finished)
 }

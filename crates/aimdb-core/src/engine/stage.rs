@@ -15,7 +15,7 @@ use crate::error::StageFailure;
 use crate::graph::node::StageRole;
 use crate::owner::{Owner, StageId};
 use crate::panic::catch;
-use crate::runtime::adapter::{LogLevel, Runtime};
+use crate::runtime::adapter::{LogLevel, Runtime, log};
 use crate::sync::atomic::{
     AtomicBool,
     Ordering::{AcqRel, Acquire},
@@ -50,7 +50,7 @@ pin_project_lite::pin_project! {
                 let dropped = catch(|| this.future.set(None));
                 let runtime = &**this.runtime;
                 this.cell.end((StageState::Stopped, None), dropped, &|origin, message| {
-                    runtime.log(LogLevel::Error, origin, message);
+                    log(runtime, LogLevel::Error, origin, message);
                 });
             }
         }
@@ -90,7 +90,7 @@ impl<R: Runtime, F: Future<Output: StageResult>> Future for Stage<R, F> {
         let dropped = catch(|| this.future.set(None));
         let runtime = &**this.runtime;
         this.cell.end(end, dropped, &|origin, message| {
-            runtime.log(LogLevel::Error, origin, message);
+            log(runtime, LogLevel::Error, origin, message);
         });
         Poll::Ready(())
     }
@@ -120,6 +120,8 @@ struct Status {
     /// The failure that the present attempt has reported of itself.
     report: Option<String>,
     restarts: u32,
+    /// The stage has ended, and its event has been emitted.
+    ended: bool,
 }
 
 /// The answer of [`StageCell::poll_gate`].
@@ -139,7 +141,13 @@ impl StageCell {
         role: StageRole,
         engine: Arc<Engine>,
     ) -> Arc<Self> {
-        let status = Status { state: StageState::Ready, cause: None, report: None, restarts: 0 };
+        let status = Status {
+            state: StageState::Ready,
+            cause: None,
+            report: None,
+            restarts: 0,
+            ended: false,
+        };
         let stop = AtomicBool::new(false);
         Arc::new(Self {
             name,
@@ -192,12 +200,12 @@ impl StageCell {
         self.wake();
     }
 
-    fn must_stop(&self) -> bool {
+    pub(crate) fn must_stop(&self) -> bool {
         self.stop.load(Acquire)
     }
 
     pub(crate) fn has_ended(&self) -> bool {
-        self.status.with(|status| status.state.is_terminal())
+        self.status.with(|status| status.ended)
     }
 
     pub(crate) fn state(&self) -> StageState {
@@ -277,32 +285,36 @@ impl StageCell {
             Ok(()) => (state, cause),
             Err(panic) => (StageState::Failed, cause.or(Some(panic))),
         };
-        if let (StageState::Failed, Some(cause)) = (state, &cause) {
-            log(self.owner.name(), format_args!("stage `{}` failed: {cause}", self.name));
-        }
-        let failure = cause.clone();
-        self.set_ended(state, cause);
+        let cause = self.set_state(state, cause);
         let stage = || self.id();
+        let text = || cause.clone().unwrap_or_default();
+        // Before the shutdown can see the end: the event precedes those that the end brings about.
         match state {
-            StageState::Failed => self.engine.events.emit(|| DbEventKind::StageFailed {
-                stage: stage(),
-                cause: failure.unwrap_or_default(),
-            }),
+            StageState::Failed => {
+                let failed = || DbEventKind::StageFailed { stage: stage(), cause: text() };
+                self.engine.events.emit(failed);
+            }
             StageState::Finished => {
                 self.engine.events.emit(|| DbEventKind::StageFinished { stage: stage() });
             }
             _ => {}
         }
-    }
-
-    fn set_ended(&self, state: StageState, cause: Option<String>) {
-        self.status.with(|status| {
-            status.state = state;
-            status.cause = cause.or(status.report.take()).or(status.cause.take());
-        });
+        self.status.with(|status| status.ended = true);
         if state == StageState::Failed {
             self.engine.handle_stage_failure();
         }
         self.engine.changed.notify();
+        if let (StageState::Failed, Some(cause)) = (state, &cause) {
+            log(self.owner.name(), format_args!("stage `{}` failed: {cause}", self.name));
+        }
+    }
+
+    /// Sets the state in which the stage has ended. Returns its cause.
+    fn set_state(&self, state: StageState, cause: Option<String>) -> Option<String> {
+        self.status.with(|status| {
+            status.state = state;
+            status.cause = cause.or(status.report.take()).or(status.cause.take());
+            status.cause.clone()
+        })
     }
 }

@@ -359,7 +359,12 @@ fn several_takers(graph: &Graph, report: &mut Report) {
             takers.push(describe(stage));
         }
         for (to, stage) in graph.readers_elsewhere(&record.key) {
-            takers.push(describe_elsewhere(to, stage));
+            // Each input of a stage is a taker.
+            for input in stage.kind.inputs() {
+                if input.key == record.key {
+                    takers.push(describe_elsewhere(to, stage));
+                }
+            }
         }
         if takers.len() > 1 {
             let problem = format_args!(
@@ -387,6 +392,7 @@ fn ports(graph: &Graph, report: &mut Report) {
             for output in stage.kind.outputs() {
                 wrong_port(&by_key, record, stage, ("writes", "output"), output, report);
             }
+            repeated_outputs(record, stage, report);
             let reads_nothing = match &stage.kind {
                 StageKind::Transform { inputs, join: true } => inputs.is_empty(),
                 StageKind::Processor { inputs, .. } => inputs.is_empty(),
@@ -401,6 +407,19 @@ fn ports(graph: &Graph, report: &mut Report) {
                 let location = stage.location.into();
                 report.add(Rule::EmptyJoin, &record.key, &location, problem, help);
             }
+        }
+    }
+}
+
+/// A processor that names a record twice among its outputs, the first of which is its own record.
+fn repeated_outputs(record: &RecordNode, stage: &StageNode, report: &mut Report) {
+    let outputs = stage.kind.outputs();
+    for (at, output) in outputs.iter().enumerate() {
+        let before = || outputs[..at].iter().any(|other| other.key == output.key);
+        if output.key == record.key || before() {
+            let problem = format_args!("its {} writes `{}` twice", describe(stage), output.key);
+            let help = "name each further output once; the producer of the record itself is the first of the pair";
+            report.add(Rule::RepeatedOutput, &record.key, &stage.location.into(), problem, help);
         }
     }
 }

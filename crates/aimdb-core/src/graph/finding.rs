@@ -72,6 +72,8 @@ pub enum Rule {
     TwoInitialValues,
     /// The connector does not serve links in this direction.
     LinkDirection,
+    /// A processor names a record twice among its outputs.
+    RepeatedOutput,
     /// No stage of the graph writes the record.
     NoWriter,
     /// No stage of the graph reads the record.
@@ -131,6 +133,7 @@ impl Rule {
             Self::StageName => "E21",
             Self::TwoInitialValues => "E22",
             Self::LinkDirection => "E23",
+            Self::RepeatedOutput => "E24",
             Self::NoWriter => "W01",
             Self::NoReader => "W02",
             Self::LostInitialValue => "W03",

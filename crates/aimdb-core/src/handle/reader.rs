@@ -70,6 +70,8 @@ pub struct Reader<T: Clone> {
     subscription: Option<Subscription<T>>,
     /// Operations since the reader last yielded.
     spent: u8,
+    /// A read is in progress; after it, that its value's `Clone` panicked.
+    reading: bool,
     /// Where the subscription returns to for the next attempt of its stage.
     initial: Option<Arc<InitialReader<T>>>,
 }
@@ -78,7 +80,7 @@ const SUBSCRIBED: &str = "a reader has its subscription until it is dropped";
 
 impl<T: Clone> Reader<T> {
     pub(super) fn new(subscription: Subscription<T>) -> Self {
-        Self { subscription: Some(subscription), spent: 0, initial: None }
+        Self { subscription: Some(subscription), spent: 0, reading: false, initial: None }
     }
 
     /// The reader that was taken from `initial`.
@@ -179,14 +181,19 @@ impl<T: Clone> Reader<T> {
         self.subscription().delegate_accounting();
     }
 
-    /// Ready when the record is closed and this reader has received everything.
-    /// Ends the wait of the last poll.
-    pub(crate) fn cancel_wait(&mut self) {
+    /// Ends the wait of the last poll: nobody reads for a while, and a wake-up is another taker's. A value whose `Clone`
+    /// panicked in the last read is skipped.
+    pub(crate) fn suspend(&mut self) {
+        let panicked = core::mem::take(&mut self.reading);
         if let Some(subscription) = &mut self.subscription {
             subscription.cancel_wait();
+            if panicked {
+                subscription.skip();
+            }
         }
     }
 
+    /// Ready when the record is closed and this reader has received everything.
     pub(crate) fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.subscription_mut().poll_drained(cx)
     }
@@ -205,7 +212,9 @@ impl<T: Clone> Reader<T> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
+        self.reading = true;
         let outcome = attempt(self.subscription_mut(), cx);
+        self.reading = false;
         self.spent = if outcome.is_ready() { self.spent + 1 } else { 0 };
         outcome
     }
@@ -213,11 +222,11 @@ impl<T: Clone> Reader<T> {
 
 impl<T: Clone> Drop for Reader<T> {
     fn drop(&mut self) {
+        if self.initial.is_some() {
+            self.suspend();
+        }
         if let Some(initial) = &self.initial {
-            let mut subscription = self.subscription.take();
-            if let Some(subscription) = &mut subscription {
-                subscription.cancel_wait();
-            }
+            let subscription = self.subscription.take();
             let _replaced =
                 initial.subscription.with(|returned| core::mem::replace(returned, subscription));
         }

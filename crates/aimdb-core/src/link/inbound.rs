@@ -14,7 +14,7 @@ use crate::handle::producer::Producer;
 use crate::key::Record;
 use crate::link::status::{LinkInfo, LinkStatus};
 use crate::panic::catch;
-use crate::runtime::adapter::{LogLevel, Runtime};
+use crate::runtime::adapter::{LogLevel, Runtime, log};
 use crate::wait::WaitGuard;
 
 /// A message that did not decode, for the dead-letter hook.
@@ -249,7 +249,8 @@ impl<T: Record, R: Runtime, C> InboundQueue<T, R, C> {
         let LinkInfo { key, address, status, .. } = info;
         status.count_decode_error(message.topic, reason);
         let (topic, bytes) = (message.topic, message.payload.len());
-        self.runtime.log(
+        log(
+            &*self.runtime,
             LogLevel::Warn,
             key,
             format_args!(
@@ -259,7 +260,8 @@ impl<T: Record, R: Runtime, C> InboundQueue<T, R, C> {
         if let Some(hook) = &self.dead_letters {
             let letter = DeadLetter { record: key, link: address, message: *message, reason };
             if let Err(panic) = catch(|| hook(&letter)) {
-                self.runtime.log(
+                log(
+                    &*self.runtime,
                     LogLevel::Error,
                     key,
                     format_args!("the dead-letter hook {panic}"),

@@ -16,7 +16,7 @@ use crate::handle::reader::Reader;
 use crate::key::Record;
 use crate::link::status::{LinkInfo, LinkStatus};
 use crate::panic::catch;
-use crate::runtime::adapter::{LogLevel, Runtime};
+use crate::runtime::adapter::{LogLevel, Runtime, log};
 
 /// A link that a connector sends: the values of one record, encoded.
 ///
@@ -106,7 +106,12 @@ impl OutboundLink {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Outgoing, Closed>> {
         let Some(messages) = &mut self.messages else { return Poll::Ready(Err(Closed)) };
-        messages.poll_next(&self.info, payload, cx)
+        self.info.status.set_has_message(false);
+        let next = messages.poll_next(&self.info, payload, cx);
+        if let Poll::Ready(Ok(_)) = &next {
+            self.info.status.set_has_message(true);
+        }
+        next
     }
 
     /// Waits until the record is drained, and takes no value.
@@ -212,7 +217,7 @@ impl<T: Record, R: Runtime, C: Encode<T>> MessageSource for OutboundQueue<T, R, 
     }
 
     fn cancel_wait(&mut self) {
-        self.reader.cancel_wait();
+        self.reader.suspend();
     }
 }
 
@@ -242,7 +247,8 @@ impl<T: Record, R: Runtime, C: Encode<T>> OutboundQueue<T, R, C> {
         info.status.count_encode_error();
         info.status.set_error(format_args!("a value did not encode: {reason}"));
         let address = &info.address;
-        self.runtime.log(
+        log(
+            &*self.runtime,
             LogLevel::Warn,
             &info.key,
             format_args!("link to `{address}`: a value did not encode and was skipped: {reason}"),

@@ -29,30 +29,37 @@ use crate::sync::{Arc, AtomicWaker, Lock};
 pub(crate) struct LinkPool {
     state: Lock<PoolState>,
     /// The task of the stage, which waits until all links are here.
-    stage: AtomicWaker,
+    task: AtomicWaker,
+    /// The cell of the connector.
+    connector: Arc<StageCell>,
 }
 
 struct PoolState {
     links: Links,
+    /// Links that the present attempt has dropped. If it goes on they have ended, as they would without a policy; if it
+    /// ends, it has dropped them on its way out.
+    dropped: Links,
     /// The links that an attempt has.
     away: usize,
 }
 
 impl LinkPool {
-    pub(crate) fn new(links: Links) -> Arc<Self> {
-        let state = Lock::new(PoolState { links, away: 0 });
-        Arc::new(Self { state, stage: AtomicWaker::new() })
+    fn new(links: Links, connector: Arc<StageCell>) -> Arc<Self> {
+        let state = Lock::new(PoolState { links, dropped: Links::default(), away: 0 });
+        Arc::new(Self { state, task: AtomicWaker::new(), connector })
     }
 
     /// Takes the links, once the attempt before has dropped all of them. Its tasks may outlive its future for a moment.
     fn poll_take(pool: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Links> {
         // Before the look, so that a link that returns meanwhile wakes the task.
-        pool.stage.register(cx.waker());
+        pool.task.register(cx.waker());
         let taken = pool.state.with(|state| {
             if state.away > 0 {
                 return None;
             }
-            let links = mem::take(&mut state.links);
+            let mut links = mem::take(&mut state.links);
+            links.outbound.append(&mut state.dropped.outbound);
+            links.inbound.append(&mut state.dropped.inbound);
             state.away = links.outbound.len() + links.inbound.len();
             Some(links)
         });
@@ -70,13 +77,30 @@ impl LinkPool {
         Poll::Ready(links)
     }
 
-    fn put(&self, put: impl FnOnce(&mut Links)) {
+    /// Ends the links that the present attempt has dropped, because it goes on without them.
+    fn end_dropped(&self, cx: &mut Context<'_>) {
+        // A task of the attempt that drops a link later wakes the stage's.
+        self.task.register(cx.waker());
+        let ended = self.state.with(|state| mem::take(&mut state.dropped));
+        drop(ended);
+    }
+
+    /// Takes a link back. `attempt_fails`: it has failed for certain, perhaps in a task that its future has yet to hear of.
+    fn put(&self, attempt_fails: bool, put: impl FnOnce(&mut Links)) {
         self.state.with(|state| {
-            put(&mut state.links);
+            put(if attempt_fails { &mut state.links } else { &mut state.dropped });
             state.away -= 1;
         });
-        self.stage.wake();
+        self.task.wake();
     }
+}
+
+/// Whether the thread unwinds a panic, in which it drops what the panicking function has.
+fn is_panicking() -> bool {
+    #[cfg(feature = "std")]
+    return std::thread::panicking();
+    #[cfg(not(feature = "std"))]
+    return false;
 }
 
 /// The messages of a link, which return to the pool when the attempt drops the link.
@@ -111,10 +135,16 @@ impl MessageSource for Pooled<dyn MessageSource> {
 
     fn end(&mut self, info: &LinkInfo) {
         let Some(mut messages) = self.messages.take() else { return };
+        if self.pool.connector.must_stop() {
+            // The report of the shutdown that aborts the connector counts the message that it had.
+            messages.end(info);
+            drop(messages);
+            return self.pool.put(true, |_| {});
+        }
         messages.cancel_wait();
         info.status.abandon();
         let link = OutboundLink::new(info.clone(), messages);
-        self.pool.put(|links| links.outbound.push(link));
+        self.pool.put(is_panicking(), |links| links.outbound.push(link));
     }
 }
 
@@ -145,12 +175,12 @@ impl MessageSink for Pooled<dyn MessageSink> {
         if connector.engine().is_stopping() {
             messages.end(info, connector);
             drop(messages);
-            self.pool.put(|_| {});
+            self.pool.put(true, |_| {});
         } else {
             messages.cancel_wait();
             info.status.abandon();
             let link = InboundLink::new(info.clone(), messages, Arc::clone(connector));
-            self.pool.put(|links| links.inbound.push(link));
+            self.pool.put(is_panicking(), |links| links.inbound.push(link));
         }
     }
 }
@@ -162,8 +192,8 @@ pub struct ConnectorAttempts<F> {
 }
 
 impl<F> ConnectorAttempts<F> {
-    pub(crate) fn new(make: F, links: Links) -> Self {
-        Self { make, links: LinkPool::new(links) }
+    pub(crate) fn new(make: F, links: Links, connector: Arc<StageCell>) -> Self {
+        Self { make, links: LinkPool::new(links, connector) }
     }
 }
 
@@ -188,7 +218,7 @@ pin_project_lite::pin_project! {
     #[doc(hidden)]
     pub enum ConnectorAttempt<R: Runtime, C, Run> {
         Waits { connector: Option<C>, context: RuntimeContext<R>, links: Arc<LinkPool> },
-        Runs { #[pin] run: Run },
+        Runs { #[pin] run: Run, links: Arc<LinkPool> },
     }
 }
 
@@ -198,12 +228,19 @@ impl<R: Runtime, C: Connector<R>> Future for ConnectorAttempt<R, C, C::Run> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             match self.as_mut().project() {
-                ConnectorAttemptProjection::Runs { run } => return run.poll(cx),
-                ConnectorAttemptProjection::Waits { connector, context, links } => {
-                    let links = core::task::ready!(LinkPool::poll_take(links, cx));
+                ConnectorAttemptProjection::Runs { run, links } => {
+                    let outcome = run.poll(cx);
+                    if outcome.is_pending() {
+                        links.end_dropped(cx);
+                    }
+                    return outcome;
+                }
+                ConnectorAttemptProjection::Waits { connector, context, links: pool } => {
+                    let links = core::task::ready!(LinkPool::poll_take(pool, cx));
                     let Some(connector) = connector.take() else { return Poll::Ready(()) };
                     let run = connector.run(links, context.clone());
-                    self.set(Self::Runs { run });
+                    let links = Arc::clone(pool);
+                    self.set(Self::Runs { run, links });
                 }
             }
         }

@@ -47,6 +47,8 @@ pub struct LinkStatus {
     dropped: AtomicU64,
     filtered: AtomicU64,
     in_flight: AtomicU64,
+    /// The connector has taken a message since it counted one, or asked for one, for the last time.
+    has_message: AtomicBool,
     /// The connector has dropped the link.
     ended: AtomicBool,
     last_error: Lock<Option<LastError>>,
@@ -75,6 +77,7 @@ impl LinkStatus {
             dropped: AtomicU64::new(0),
             filtered: AtomicU64::new(0),
             in_flight: AtomicU64::new(0),
+            has_message: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             last_error: Lock::new(None),
             error_is_over: AtomicBool::new(true),
@@ -101,6 +104,7 @@ impl LinkStatus {
     /// Counts a message that was sent and, where the protocol acknowledges, acknowledged.
     pub fn count_sent(&self) {
         self.error_is_over.store(true, Relaxed);
+        self.set_has_message(false);
         self.sent.fetch_add(1, Relaxed);
     }
 
@@ -115,10 +119,14 @@ impl LinkStatus {
 
     /// Counts a message that was lost at this link.
     pub fn count_dropped(&self) {
+        self.set_has_message(false);
         self.dropped.fetch_add(1, Relaxed);
     }
 
     /// Sets the number of messages that the connector has taken from the record and not finished.
+    ///
+    /// A connector that has one message at a time need not call it: the link knows of one from the
+    /// [`next`](super::OutboundLink::next) that returned it to the count of it, or to the next `next`.
     ///
     /// A shutdown reports them as [interrupted](crate::Undelivered::interrupted) values.
     pub fn set_in_flight(&self, messages: u64) {
@@ -192,7 +200,9 @@ impl LinkStatus {
 
     /// The attempt that served the link is over: no connection serves it, and what was under way is lost.
     pub(crate) fn abandon(&self) {
-        let lost = self.in_flight.swap(0, Relaxed);
+        let lost = self.in_flight();
+        self.in_flight.store(0, Relaxed);
+        self.set_has_message(false);
         self.dropped.fetch_add(lost, Relaxed);
         self.set_disconnected();
     }
@@ -202,7 +212,11 @@ impl LinkStatus {
     }
 
     pub(crate) fn in_flight(&self) -> u64 {
-        self.in_flight.load(Relaxed)
+        self.in_flight.load(Relaxed).max(u64::from(self.has_message.load(Relaxed)))
+    }
+
+    pub(crate) fn set_has_message(&self, has_message: bool) {
+        self.has_message.store(has_message, Relaxed);
     }
 }
 

@@ -5,6 +5,7 @@ use core::future::Future;
 use core::time::Duration;
 
 use crate::clock::{Clock, Instant, UnixTime};
+use crate::panic::catch;
 use crate::sync::Arc;
 
 /// The severity of a log line.
@@ -97,6 +98,17 @@ pub trait Runtime: Sized + Send + Sync + 'static {
     ///
     /// `origin` is a record's key, a connector's name, or `aimdb` for the engine itself.
     fn log(&self, level: LogLevel, origin: &str, message: fmt::Arguments<'_>);
+}
+
+/// Writes one line to the runtime's log. A log that panics costs its line and nothing more: the caller is about to end or to
+/// restart a stage.
+pub(crate) fn log<R: Runtime>(
+    runtime: &R,
+    level: LogLevel,
+    origin: &str,
+    message: fmt::Arguments<'_>,
+) {
+    let _lost = catch(|| runtime.log(level, origin, message));
 }
 
 /// The clock of a runtime, without the runtime's type.

@@ -8,6 +8,7 @@ use core::task::{Context, Poll, ready};
 
 use crate::buffer::error::Closed;
 use crate::context::RuntimeContext;
+use crate::engine::restart::Resumable;
 use crate::engine::result::StageResult;
 use crate::handle::reader::Reader;
 use crate::key::Record;
@@ -48,6 +49,18 @@ where
                 Err(Closed) => return Poll::Ready(Ok(())),
             }
         }
+    }
+}
+
+impl<R, T, F, O> Resumable for ForEach<R, T, F>
+where
+    R: Runtime,
+    T: Record,
+    F: FnMut(&RuntimeContext<R>, T) -> O,
+    O: StageResult,
+{
+    fn suspend(&mut self) {
+        self.reader.suspend();
     }
 }
 

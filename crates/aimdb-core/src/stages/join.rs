@@ -9,6 +9,7 @@ use core::task::{Context, Poll};
 use super::input::{Input, Inputs};
 use super::output::PendingOutput;
 use crate::buffer::error::Closed;
+use crate::engine::restart::Resumable;
 use crate::error::DbResult;
 use crate::graph::node::PortNode;
 use crate::handle::reader::Reader;
@@ -62,6 +63,9 @@ pub trait JoinReaders: Unpin + 'static {
 
     /// The index of the input of the last change.
     fn changed(&self) -> usize;
+
+    /// Gives up the waits for values, and skips a value whose `Clone` panicked.
+    fn suspend(&mut self);
 }
 
 /// The function of a join: an output value, or none, for each change.
@@ -126,8 +130,14 @@ impl<L: JoinReaders, T: Record, S: JoinStep<L, T>> Future for JoinStage<L, T, S>
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let Self { readers, step, output } = &mut *self;
         loop {
-            if core::task::ready!(output.poll_flush(cx)).is_err() {
-                return Poll::Ready(());
+            match output.poll_flush(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(Closed)) => return Poll::Ready(()),
+                // It reads nothing meanwhile: a wake-up for a command is another taker's.
+                Poll::Pending => {
+                    readers.suspend();
+                    return Poll::Pending;
+                }
             }
             readers.finish_change();
             if core::task::ready!(readers.poll_change(cx)).is_err() {
@@ -140,6 +150,12 @@ impl<L: JoinReaders, T: Record, S: JoinStep<L, T>> Future for JoinStage<L, T, S>
                 output.value = value;
             }
         }
+    }
+}
+
+impl<L: JoinReaders, T: Record, S: JoinStep<L, T>> Resumable for JoinStage<L, T, S> {
+    fn suspend(&mut self) {
+        self.readers.suspend();
     }
 }
 
@@ -168,6 +184,12 @@ impl<T: Record> JoinInput<T> {
             && let Some(reader) = &self.reader
         {
             reader.finish();
+        }
+    }
+
+    fn suspend(&mut self) {
+        if let Some(reader) = &mut self.reader {
+            reader.suspend();
         }
     }
 
@@ -266,6 +288,10 @@ macro_rules! join_tuples {
             fn changed(&self) -> usize {
                 self.last_changed()
             }
+
+            fn suspend(&mut self) {
+                $(self.inputs.$at.suspend();)+
+            }
         }
 
         impl<$($name: Record),+> Unpin for JoinState<($(JoinInput<$name>,)+)> {}
@@ -333,6 +359,10 @@ impl<T: Record, const N: usize> JoinReaders for JoinState<[JoinInput<T>; N]> {
     fn changed(&self) -> usize {
         self.last_changed()
     }
+
+    fn suspend(&mut self) {
+        self.inputs.iter_mut().for_each(JoinInput::suspend);
+    }
 }
 
 /// A number of inputs that is known at run time only. The join allocates a `Vec` for each call of the closure.
@@ -376,5 +406,9 @@ impl<T: Record> JoinReaders for JoinState<Vec<JoinInput<T>>> {
 
     fn changed(&self) -> usize {
         self.last_changed()
+    }
+
+    fn suspend(&mut self) {
+        self.inputs.iter_mut().for_each(JoinInput::suspend);
     }
 }

@@ -7,6 +7,7 @@ use core::task::{Context, Poll};
 
 use super::output::PendingOutput;
 use crate::buffer::error::Closed;
+use crate::engine::restart::Resumable;
 use crate::handle::reader::Reader;
 use crate::key::Record;
 use crate::record::RecordCell;
@@ -83,6 +84,12 @@ impl<A: Record, T: Record, S: Step<A, T>> Future for MapStage<A, T, S> {
                 Err(Closed) => return Poll::Ready(()),
             }
         }
+    }
+}
+
+impl<A: Record, T: Record, S: Step<A, T>> Resumable for MapStage<A, T, S> {
+    fn suspend(&mut self) {
+        self.input.suspend();
     }
 }
 

@@ -10,7 +10,9 @@ pub(crate) mod map;
 mod output;
 pub(crate) mod processor;
 
-pub use crate::engine::restart::{Attempts, OneHandle, Restarting, Resuming, TwoHandles};
+pub use crate::engine::restart::{
+    Attempts, OneHandle, Restarting, Resumable, Resuming, TwoHandles,
+};
 pub use crate::engine::result::StageResult;
 pub use crate::engine::stage::Stage;
 pub use crate::link::pool::{ConnectorAttempt, ConnectorAttempts};
