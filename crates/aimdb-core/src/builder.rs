@@ -361,8 +361,8 @@ impl<R> AimDbBuilder<R> {
 
     /// Sets the function that is called with each event: failures, restarts, links, blocked writers, shutdowns.
     ///
-    /// It runs in the task in which the event happened, so it should be quick, and must not wait for the database. If it
-    /// panics, the panic is logged. [`AimDb::events`] is a stream of the same events.
+    /// It runs in the task in which the event happened, or in the task of an event just before, and sees one event at a time,
+    /// in their order. It should be quick, and must not wait for the database. If it panics, the panic is logged. [`AimDb::events`] is a stream of the same events.
     ///
     /// ```
     /// # use aimdb_core::{AimDbBuilder, Runtime};

@@ -1,11 +1,14 @@
 //! The events of a database, as a stream and as a hook.
 //!
 //! ```text
-//!   stages, restarts ─┐                        ┌─▶ the hook of the builder, in the task where it happened
-//!   links             ├─▶ EventHub::emit ──────┤
-//!   shutdown, monitor ┘    only if anyone      └─▶ DbEvents: one bounded queue for each stream
-//!                          listens
+//!   stages, restarts ─┐                    one queue,    ┌─▶ the hook of the builder
+//!   links             ├─▶ EventHub::emit ──────────────▶──┤
+//!   shutdown, monitor ┘   if anyone listens              └─▶ DbEvents: one bounded queue for each stream
 //! ```
+//!
+//! Events have one order, that of the queue, and one thread at a time takes from it: the thread of an event, or one that is
+//! already taking. A cause emits before its effects can (the failure of a stage before the shutdown that it begins), because
+//! it queues its event before it lets them happen.
 //!
 //! Nothing waits for a listener. A stream that is not read loses its oldest events and counts them.
 
