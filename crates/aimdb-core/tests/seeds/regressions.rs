@@ -113,3 +113,28 @@ fn a_stage_that_yields_has_no_value_in_progress() {
         assert_eq!(forwarded + report.total_undelivered(), 130, "{forwarded} forwarded; {report}");
     });
 }
+
+/// More readers than one round of wake-ups has room for. No seed found a fault here; without this case a wake-up that stops
+/// after its first round is noticed by nothing.
+#[test]
+fn one_value_wakes_a_hundred_readers() {
+    run_unseeded(|runtime| async move {
+        let db = build(&runtime, |builder| {
+            builder.configure::<u64>("in", |reg| {
+                reg.buffer(BufferCfg::SpmcRing { capacity: 4 });
+                (0..100).for_each(|_| tap_and_hang(reg));
+            });
+        });
+        db.start();
+        for _ in 0..200 {
+            yield_now().await;
+        }
+        fill(&db, "in", 0..1);
+        for _ in 0..200 {
+            yield_now().await;
+        }
+        let metrics = db.metrics();
+        let readers = &metrics.record("in").expect("the graph has the record").readers;
+        assert_eq!(readers.iter().map(|reader| reader.delivered).sum::<u64>(), 100);
+    });
+}
