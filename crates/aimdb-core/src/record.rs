@@ -121,6 +121,10 @@ impl AnyRecord {
         self.inner.close();
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inner.state().is_closed()
+    }
+
     /// Lets the readers of stages receive nothing more.
     pub(crate) fn end_stages(&self) {
         self.inner.coordinator().end_stages();

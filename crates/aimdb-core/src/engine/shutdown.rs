@@ -42,10 +42,9 @@ enum NextAction {
 /// Joins the shutdown in progress, or begins one, and drives it until its report is written.
 pub(crate) async fn shutdown<R: Runtime>(db: &DbInner<R>, deadline: Deadline) -> ShutdownReport {
     join_or_begin(db, deadline);
-    let mut closed = 0;
     loop {
-        closed = close_finished_records(db, closed);
-        match next_action(db, closed) {
+        close_finished_records(db);
+        match next_action(db) {
             NextAction::Return(report) => return report,
             NextAction::LogProgress => log_progress(db),
             NextAction::Abort => abort(db),
@@ -53,8 +52,8 @@ pub(crate) async fn shutdown<R: Runtime>(db: &DbInner<R>, deadline: Deadline) ->
             NextAction::Wait { until, version } => {
                 let changed = || {
                     db.shutdown.with(|state| state.version != version)
-                        || db.order.get(closed).is_some_and(|&at| all_writers_ended(db, at))
-                        || is_drained(db, closed)
+                        || db.order.iter().any(|&at| may_close(db, at))
+                        || is_drained(db)
                 };
                 let timer = pin!(db.runtime.sleep_until(until));
                 race(db.engine.changed.until(changed), timer).await;
@@ -101,7 +100,7 @@ fn join_or_begin<R: Runtime>(db: &DbInner<R>, deadline: Deadline) {
     }
 }
 
-fn next_action<R: Runtime>(db: &DbInner<R>, closed: usize) -> NextAction {
+fn next_action<R: Runtime>(db: &DbInner<R>) -> NextAction {
     let (version, deadline, progress, abort, reporting, report) = db.shutdown.with(|state| {
         let (deadline, progress) = (state.deadline.unwrap_or_default(), state.next_progress);
         let (abort, report) = (state.abort.clone(), state.report.clone());
@@ -112,7 +111,7 @@ fn next_action<R: Runtime>(db: &DbInner<R>, closed: usize) -> NextAction {
     }
     let now = db.runtime.now();
     match abort {
-        None if now >= deadline || is_drained(db, closed) => NextAction::Abort,
+        None if now >= deadline || is_drained(db) => NextAction::Abort,
         None if now >= progress => NextAction::LogProgress,
         None => NextAction::Wait { until: deadline.min(progress), version },
         Some(abort) if !reporting && (now >= abort.grace_ends || all_ended(&abort.stages)) => {
@@ -195,30 +194,27 @@ fn stop_sources<R: Runtime>(db: &DbInner<R>) {
     stopped.for_each(|cell| cell.stop());
 }
 
-/// Closes records in order, upstream first, up to the first one with a writer that has not ended.
-///
-/// The first `closed` records of the order are closed already. Returns how many are closed afterwards.
-fn close_finished_records<R: Runtime>(db: &DbInner<R>, closed: usize) -> usize {
-    let finished = db.order[closed..].iter().take_while(|&&at| {
-        let finished = all_writers_ended(db, at);
-        if finished {
+/// Closes the open records whose writers have ended, upstream first. A record waits for its own writers alone: a branch that
+/// does not drain holds back no other.
+fn close_finished_records<R: Runtime>(db: &DbInner<R>) {
+    for &at in &db.order {
+        if may_close(db, at) {
             db.records[at].close();
         }
-        finished
-    });
-    closed + finished.count()
+    }
 }
 
-/// Whether the stages and inbound links that write the record at index `at` have ended.
-fn all_writers_ended<R: Runtime>(db: &DbInner<R>, at: usize) -> bool {
+/// Whether the record at index `at` is open, and the stages and inbound links that write it have ended.
+fn may_close<R: Runtime>(db: &DbInner<R>, at: usize) -> bool {
     let record = &db.records[at];
-    record.writers.iter().all(|writer| writer.has_ended())
+    !record.is_closed()
+        && record.writers.iter().all(|writer| writer.has_ended())
         && record.inbound.iter().all(|link| link.status.has_ended())
 }
 
 /// Whether all records are closed and all stages have ended.
-fn is_drained<R: Runtime>(db: &DbInner<R>, closed: usize) -> bool {
-    closed == db.order.len() && all_ended(&db.cells)
+fn is_drained<R: Runtime>(db: &DbInner<R>) -> bool {
+    db.records.iter().all(|record| record.is_closed()) && all_ended(&db.cells)
 }
 
 fn all_ended(cells: &[Arc<StageCell>]) -> bool {

@@ -138,3 +138,43 @@ fn one_value_wakes_a_hundred_readers() {
         assert_eq!(readers.iter().map(|reader| reader.delivered).sum::<u64>(), 100);
     });
 }
+
+/// A shutdown closed records in one order for the whole graph, up to the first that could not be closed. So a branch that did not
+/// drain held back others, whichever names they had, until the deadline aborted their taps.
+#[test]
+fn a_branch_that_does_not_drain_holds_back_no_other() {
+    for [stuck, fine] in [["a", "b"], ["b", "a"]] {
+        run_unseeded(|runtime| async move {
+            let key = |branch: &str, record: &str| format!("{branch}.{record}");
+            let db = build(&runtime, |builder| {
+                for branch in [stuck, fine] {
+                    builder.configure::<u64>(key(branch, "in"), |reg| {
+                        reg.buffer(BufferCfg::SpmcQueue { capacity: 8 });
+                    });
+                    builder.configure::<u64>(key(branch, "middle"), |reg| {
+                        reg.buffer(BufferCfg::SpmcQueue { capacity: 1 });
+                        reg.transform(input::<u64>(key(branch, "in")), |value| value);
+                        if branch == stuck {
+                            tap_and_hang(reg);
+                        }
+                    });
+                    builder.configure::<u64>(key(branch, "out"), |reg| {
+                        reg.buffer(BufferCfg::SpmcQueue { capacity: 1 });
+                        reg.transform(input::<u64>(key(branch, "middle")), |value| value);
+                        reg.for_each(|_, _: u64| {});
+                    });
+                }
+            });
+            fill(&db, &key(stuck, "in"), 0..8);
+            fill(&db, &key(fine, "in"), 0..8);
+            db.start();
+            let report = db.shutdown(Duration::from_secs(10)).await;
+            let of_fine = |stage: &&aimdb_core::StageId| {
+                stage.owner.record().is_some_and(|record| record.starts_with(fine))
+            };
+            assert_eq!(report.aborted.iter().filter(of_fine).count(), 0, "{report}");
+            assert!(!report.aborted.is_empty(), "{report}");
+            assert_eq!(db.metrics().record(&key(fine, "out")).expect("it is there").produced, 8);
+        });
+    }
+}
