@@ -174,7 +174,7 @@ fn writers_that_exclude_each_other_are_a_finding() {
     let derived = "a derived record follows its inputs alone: give every other writer a record of its own and join them";
     assert_finding(
         "E05 record `temp`: its writers exclude each other: source `rewrite` and source `write`\n  help: let one source write \
-         it, or give each source its own record and join them",
+         it, or give each source its own record: a processor that reads both can merge them, a join combines their newest values",
         |builder| {
             builder.configure::<u32>("temp", |reg| {
                 reg.buffer(RING).source(write).source(rewrite);

@@ -41,7 +41,16 @@ impl EmbeddedBroker {
     ///
     /// If no loopback port can be bound.
     pub async fn start() -> io::Result<Self> {
-        Self::with_auth(AuthConfig::new().with_allow_anonymous(true)).await
+        Self::start_on(0).await
+    }
+
+    /// Starts a broker that accepts every client, on this loopback port: one that returns after an outage.
+    ///
+    /// # Errors
+    ///
+    /// If the port cannot be bound.
+    pub async fn start_on(port: u16) -> io::Result<Self> {
+        Self::with_auth(port, AuthConfig::new().with_allow_anonymous(true)).await
     }
 
     /// Starts a broker that requires this user and password. It writes the password's hash into a temporary file and removes
@@ -55,14 +64,14 @@ impl EmbeddedBroker {
         let file = std::env::temp_dir().join(format!("aimdb-broker-{}-{user}", std::process::id()));
         std::fs::write(&file, format!("{user}:{hash}\n"))?;
         let auth = AuthConfig::new().with_allow_anonymous(false).with_password_file(file.clone());
-        let started = Self::with_auth(auth).await;
+        let started = Self::with_auth(0, auth).await;
         std::fs::remove_file(file)?;
         started
     }
 
-    async fn with_auth(auth: AuthConfig) -> io::Result<Self> {
+    async fn with_auth(port: u16, auth: AuthConfig) -> io::Result<Self> {
         let config = BrokerConfig::new()
-            .with_bind_address(([127, 0, 0, 1], 0))
+            .with_bind_address(([127, 0, 0, 1], port))
             .with_max_packet_size(8 << 20)
             // With more waiting messages for one client, the library drops those at QoS 0.
             .with_client_channel_capacity(100_000)

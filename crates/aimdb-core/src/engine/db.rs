@@ -11,6 +11,7 @@ use super::report::ShutdownReport;
 use super::shutdown;
 use super::shutdown_state::Deadline;
 use crate::buffer::error::Closed;
+use crate::context::Time;
 use crate::error::{DbError, DbResult};
 use crate::graph::node::Graph;
 use crate::handle::consumer::Consumer;
@@ -164,7 +165,8 @@ impl<R: Runtime> AimDb<R> {
         shutdown::shutdown(&self.inner, Deadline::Requested(deadline)).await
     }
 
-    /// Waits until every link of the graph is connected. Completes at once if the graph has no link.
+    /// Waits until every link of the graph is connected. Completes at once if the graph has no link. Links connect once the
+    /// database has [started](Self::start).
     ///
     /// ```
     /// use aimdb_core::{AimDb, RuntimeContext, SendRuntime};
@@ -254,6 +256,21 @@ impl<R: Runtime> AimDb<R> {
     #[must_use]
     pub fn events(&self) -> DbEvents {
         self.inner.engine.events.subscribe()
+    }
+
+    /// The runtime's clock and timers, for code outside of the stages.
+    ///
+    /// ```
+    /// use aimdb_core::{AimDb, Runtime};
+    ///
+    /// async fn first<R: Runtime>(db: &AimDb<R>) -> Option<f32> {
+    ///     let mut celsius = db.consumer::<f32>("temp").ok()?.subscribe().ok()?;
+    ///     db.time().timeout(db.time().secs(1), celsius.recv()).await.ok()?.ok()
+    /// }
+    /// ```
+    #[must_use]
+    pub fn time(&self) -> Time<R> {
+        Time::new(Arc::clone(&self.inner.runtime))
     }
 
     /// The runtime adapter that runs the database.

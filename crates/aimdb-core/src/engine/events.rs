@@ -212,6 +212,15 @@ impl fmt::Display for LinkId {
     }
 }
 
+/// `in 100ms`, or `at once`.
+pub(crate) struct After(pub(crate) Duration);
+
+impl fmt::Display for After {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_zero() { f.write_str("at once") } else { write!(f, "in {:?}", self.0) }
+    }
+}
+
 impl fmt::Display for DbEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.kind.fmt(f)
@@ -223,12 +232,15 @@ impl fmt::Display for DbEventKind {
         match self {
             Self::StageFailed { stage, cause } => write!(f, "stage `{stage}` failed: {cause}"),
             Self::StageRestarts { stage, cause, restart, pause } => {
-                write!(f, "stage `{stage}`: {cause}; restart {restart} in {pause:?}")
+                write!(f, "stage `{stage}`: {cause}; restart {restart} {}", After(*pause))
             }
             Self::StageFinished { stage } => write!(f, "stage `{stage}` finished"),
             Self::LinkUp { link, again: false } => write!(f, "{link} is connected"),
             Self::LinkUp { link, again: true } => write!(f, "{link} is connected again"),
             Self::LinkDown { link } => write!(f, "{link} has lost its connection"),
+            Self::LinkError { link, reason, connected: false } => {
+                write!(f, "{link} has no connection: {reason}")
+            }
             Self::LinkError { link, reason, .. } => write!(f, "{link}: {reason}"),
             Self::DeadLetter { link, topic, reason } => {
                 write!(f, "{link}: a payload on `{topic}` did not decode: {reason}")

@@ -288,7 +288,8 @@ impl fmt::Display for Health {
             let state = if link.connected { "connected" } else { "not connected" };
             write!(f, "  {state} {} {}", link.key, link.address)?;
             match &link.last_error {
-                Some(error) => writeln!(f, ": {error}")?,
+                Some(error) if !link.last_error_is_over => writeln!(f, ": {error}")?,
+                Some(error) => writeln!(f, " (last error, over: {error})")?,
                 None => writeln!(f)?,
             }
         }

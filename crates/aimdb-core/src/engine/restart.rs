@@ -10,7 +10,7 @@ use core::time::Duration;
 
 use crate::clock::Instant;
 use crate::context::RuntimeContext;
-use crate::engine::events::DbEventKind;
+use crate::engine::events::{After, DbEventKind};
 use crate::engine::result::StageResult;
 use crate::panic::catch;
 use crate::runtime::adapter::{LogLevel, Runtime, log};
@@ -281,7 +281,7 @@ fn next_pause<R: Runtime>(
         &**context.runtime(),
         LogLevel::Warn,
         cell.owner.name(),
-        format_args!("stage `{}`: {cause}; attempt {restarts} in {pause:?}", cell.name),
+        format_args!("stage `{}`: {cause}; restart {restarts} {}", cell.name, After(pause)),
     );
     cell.engine().events.emit(|| DbEventKind::StageRestarts {
         stage: cell.id(),

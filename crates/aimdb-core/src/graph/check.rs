@@ -334,7 +334,7 @@ fn conflicting_writers(graph: &Graph, report: &mut Report) {
         let help = if derived && writers > 1 && processors < writers {
             "a derived record follows its inputs alone: give every other writer a record of its own and join them"
         } else if !derived && sources > 1 {
-            "let one source write it, or give each source its own record and join them"
+            "let one source write it, or give each source its own record: a processor that reads both can merge them, a join combines their newest values"
         } else {
             continue;
         };
