@@ -58,12 +58,11 @@ impl<R: SendRuntime> Connector<R> for Unlucky {
                 panic!("it leaves a link behind");
             }
             if peer.gives_up {
-                inbound = None;
+                drop(inbound);
                 let mut payload = Vec::new();
-                if let Some(link) = &mut outbound {
+                if let Some(mut link) = outbound {
                     _ = link.next(&mut payload).await;
                 }
-                outbound = None;
                 ctx.stopping().await;
                 return;
             }
