@@ -4,8 +4,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aimdb_core::{BufferCfg, Consumer, input};
-use aimdb_testing::TestRuntime;
+use aimdb_core::{BufferCfg, Consumer, Json, input};
+use aimdb_testing::{MemoryPeer, TestRuntime};
 
 use crate::support::*;
 
@@ -177,4 +177,21 @@ fn a_branch_that_does_not_drain_holds_back_no_other() {
             assert_eq!(db.metrics().record(&key(fine, "out")).expect("it is there").produced, 8);
         });
     }
+}
+
+/// A shutdown wakes a connector that waits for it, also where no source ends and wakes it by chance.
+#[test]
+fn a_shutdown_of_a_graph_without_sources_ends_its_links_at_once() {
+    run_unseeded(|runtime| async move {
+        let peer = MemoryPeer::new();
+        let db = build(&runtime, |builder| {
+            builder.connector(peer.connector());
+            builder.configure::<u64>("in", |reg| {
+                reg.buffer(BufferCfg::SpmcQueue { capacity: 4 }).link_from("memory://in", Json);
+            });
+        });
+        db.start();
+        pause(db.runtime(), 5).await;
+        shut_down(&db).await;
+    });
 }

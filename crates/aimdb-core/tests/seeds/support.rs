@@ -187,9 +187,13 @@ pub(crate) async fn have_ended(db: &Db) {
 }
 
 /// Shuts down with ample time. The report is clean.
+///
+/// The graphs need some milliseconds at most. A shutdown looks at everything once a second, to say what it waits for: one that
+/// takes as long has missed a wake-up.
 pub(crate) async fn shut_down(db: &Db) -> ShutdownReport {
     let report = db.shutdown(AMPLE).await;
     assert!(report.is_clean(), "{report}");
+    assert!(report.elapsed < Duration::from_secs(1), "a wake-up was missed: {report}");
     assert_ended(db);
     report
 }
