@@ -4,9 +4,10 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aimdb_core::{BufferCfg, Consumer, Json, input};
+use aimdb_core::{BufferCfg, Consumer, input};
 use aimdb_testing::{MemoryPeer, TestRuntime};
 
+use crate::links::link_in;
 use crate::support::*;
 
 fn run_unseeded<F: Future<Output = ()>>(case: impl FnOnce(Arc<TestRuntime>) -> F) {
@@ -187,7 +188,8 @@ fn a_shutdown_of_a_graph_without_sources_ends_its_links_at_once() {
         let db = build(&runtime, |builder| {
             builder.connector(peer.connector());
             builder.configure::<u64>("in", |reg| {
-                reg.buffer(BufferCfg::SpmcQueue { capacity: 4 }).link_from("memory://in", Json);
+                reg.buffer(BufferCfg::SpmcQueue { capacity: 4 });
+                link_in(reg, "memory://in");
             });
         });
         db.start();
