@@ -643,6 +643,7 @@ fn connector_node<R: Runtime>(
     let requests: Vec<LinkRequest<'_>> =
         records.iter().flat_map(|record| requests(record, name)).collect();
     let mut node = ConnectorNode::new(name, connector.describe());
+    node.identity = connector.identity();
     node.faults = connector.check(&requests);
     node
 }

@@ -207,6 +207,7 @@ fn ports_and_cycles(graph: &Graph, report: &mut Report) {
 
 fn names_and_faults(graph: &Graph, report: &mut Report) {
     connector_names(graph, report);
+    linked_queues(graph, report);
     connector_faults(graph, report);
 }
 
@@ -658,6 +659,59 @@ fn connector_names(graph: &Graph, report: &mut Report) {
             });
             report.add(Rule::TwoConnectors, "", &locations, problem, &help);
         }
+    }
+    let by_identity = sorted_indices(connectors.len(), &|a, b| {
+        connectors[a].identity.cmp(&connectors[b].identity)
+    });
+    for same in by_identity.chunk_by(|&a, &b| connectors[a].identity == connectors[b].identity) {
+        if let [first, _, ..] = same
+            && let Some(identity) = &connectors[*first].identity
+        {
+            let all = join_sorted(same, "` and `", &|&at| connectors[at].name.clone());
+            let problem = format_args!(
+                "the connectors `{all}` have {identity}: each ends the other's connections"
+            );
+            let help = "give each an identity of its own, or use one connector for all links";
+            let locations = Locations::collect(|all| {
+                all.extend(same.iter().map(|&at| connectors[at].location));
+            });
+            report.add(Rule::TwoConnectors, "", &locations, problem, help);
+        }
+    }
+}
+
+/// Queues that a link to a peer and another stage read.
+fn linked_queues(graph: &Graph, report: &mut Report) {
+    for record in &graph.records {
+        let is_queue = |buffer: &BufferNode| matches!(buffer.cfg, BufferCfg::SpmcQueue { .. });
+        if !record.buffers.iter().any(is_queue) {
+            continue;
+        }
+        let is_link = |stage: &StageNode| matches!(stage.kind, StageKind::LinkTo { .. });
+        let is_tap = |stage: &StageNode| matches!(stage.kind, StageKind::Tap);
+        let links = name_list(&record.stages, &is_link);
+        let mut others = Vec::new();
+        for stage in record.stages.iter().filter(|stage| is_tap(stage)) {
+            others.push(describe(stage));
+        }
+        for (to, stage) in graph.readers_elsewhere(&record.key) {
+            others.push(describe_elsewhere(to, stage));
+        }
+        if links.is_empty() || others.is_empty() {
+            continue;
+        }
+        let others = join_sorted(&others, " and ", &|other| other.clone());
+        let problem = format_args!(
+            "its queue is read by its {links} and by the {others}: while the peer is away the queue fills up, and they wait"
+        );
+        let help =
+            "make it a ring or latest, or link a second record that a transform fills from it";
+        let locations = Locations::collect(|all| {
+            all.extend(
+                record.stages.iter().filter(|stage| is_link(stage)).map(|stage| stage.location),
+            );
+        });
+        report.add(Rule::LinkedQueue, &record.key, &locations, problem, help);
     }
 }
 

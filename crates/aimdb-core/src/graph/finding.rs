@@ -80,6 +80,8 @@ pub enum Rule {
     NoReader,
     /// A queue without a reader in the graph has an initial value.
     LostInitialValue,
+    /// A queue is read by an outbound link and by another stage, which waits with it while the peer is away.
+    LinkedQueue,
 }
 
 /// Whether a finding prevents the build.
@@ -137,6 +139,7 @@ impl Rule {
             Self::NoWriter => "W01",
             Self::NoReader => "W02",
             Self::LostInitialValue => "W03",
+            Self::LinkedQueue => "W04",
         }
     }
 
@@ -149,7 +152,9 @@ impl Rule {
     #[must_use]
     pub const fn severity(self) -> Severity {
         match self {
-            Self::NoWriter | Self::NoReader | Self::LostInitialValue => Severity::Warning,
+            Self::NoWriter | Self::NoReader | Self::LostInitialValue | Self::LinkedQueue => {
+                Severity::Warning
+            }
             _ => Severity::Error,
         }
     }

@@ -344,6 +344,8 @@ pub struct ConnectorNode {
     pub name: String,
     /// The connector and its remote end in words, without secrets.
     pub description: String,
+    /// What the connector is to its peer, if the peer tolerates it only once.
+    pub identity: Option<String>,
     /// The faults that the connector reports. A fault in its own configuration has no record.
     pub faults: Vec<Finding>,
     /// The `connector` call.
@@ -575,6 +577,7 @@ impl ConnectorNode {
         Self {
             name: name.into(),
             description: description.into(),
+            identity: None,
             faults: Vec::new(),
             location: Location::UNKNOWN,
         }
@@ -584,8 +587,11 @@ impl ConnectorNode {
 /// Equal if both declare the same connector, wherever they declare it.
 impl PartialEq for ConnectorNode {
     fn eq(&self, other: &Self) -> bool {
-        let Self { name, description, faults, location: _ } = self;
-        *name == other.name && *description == other.description && *faults == other.faults
+        let Self { name, description, identity, faults, location: _ } = self;
+        *name == other.name
+            && *description == other.description
+            && *identity == other.identity
+            && *faults == other.faults
     }
 }
 

@@ -167,6 +167,12 @@ impl<T: Clone> Reader<T> {
         self.subscription().latest()
     }
 
+    /// The current value of a record that keeps one, whether this reader has received it or not.
+    pub(crate) fn current(&self) -> Option<T> {
+        let subscription = self.subscription();
+        if subscription.keeps_one() { subscription.latest() } else { None }
+    }
+
     pub(crate) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Closed>> {
         self.poll(cx, |subscription, cx| subscription.poll_value(cx))
     }

@@ -32,7 +32,7 @@ pub struct Incoming<'m> {
 
 /// Properties of a message's payload: the properties of MQTT 5.
 ///
-/// MQTT 3.1.1 and serial lines have none, and the MQTT connector for Embassy passes none on.
+/// MQTT 3.1.1 and serial lines have none.
 ///
 /// ```
 /// use aimdb_core::{CodecError, Incoming, decode_with};
@@ -291,6 +291,9 @@ impl<F, E> fmt::Debug for DecodeFn<F, E> {
 ///
 /// Values must implement `serde::Serialize` to be encoded and `serde::de::DeserializeOwned` to be decoded.
 ///
+/// A floating-point number that JSON does not have (NaN, an infinity) becomes `null`, which does not decode as a number.
+/// [`Json.strict()`](Self::strict) refuses such a value instead.
+///
 /// ```
 /// use aimdb_core::{Decode, Encode, Incoming, Json};
 ///
@@ -304,6 +307,53 @@ impl<F, E> fmt::Debug for DecodeFn<F, E> {
 #[cfg(feature = "json")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Json;
+
+#[cfg(feature = "json")]
+impl Json {
+    /// The same codec, but a value with a number that JSON does not have (NaN, an infinity) does not encode.
+    ///
+    /// ```
+    /// use aimdb_core::{Encode, Json};
+    ///
+    /// let mut payload = Vec::new();
+    /// assert!(Json.encode(&f32::NAN, &mut payload).is_ok(), "`null`, which does not decode as a number");
+    /// assert!(Json.strict().encode(&f32::NAN, &mut payload).is_err());
+    /// ```
+    #[must_use]
+    pub const fn strict(self) -> StrictJson {
+        StrictJson(())
+    }
+}
+
+/// The codec that [`Json::strict`] returns.
+///
+/// ```
+/// use aimdb_core::{Decode, Encode, Incoming, Json};
+///
+/// let mut payload = Vec::new();
+/// Json.strict().encode(&21.5, &mut payload)?;
+/// let celsius: f64 = Json.strict().decode(&Incoming::new("room", &payload))?;
+/// assert_eq!(celsius, 21.5);
+/// # Ok::<_, aimdb_core::CodecError>(())
+/// ```
+#[cfg(feature = "json")]
+#[derive(Clone, Copy, Debug)]
+pub struct StrictJson(());
+
+#[cfg(feature = "json")]
+impl<T: serde::Serialize> Encode<T> for StrictJson {
+    fn encode(&mut self, value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        super::finite::check(value).map_err(CodecError::new)?;
+        Json.encode(value, out)
+    }
+}
+
+#[cfg(feature = "json")]
+impl<T: serde::de::DeserializeOwned> Decode<T> for StrictJson {
+    fn decode(&mut self, message: &Incoming<'_>) -> Result<T, CodecError> {
+        Json.decode(message)
+    }
+}
 
 #[cfg(feature = "json")]
 impl<T: serde::Serialize> Encode<T> for Json {

@@ -93,6 +93,13 @@ pub trait Connector<R: Runtime>: 'static {
     /// Describes the connector and its broker for the printed graph. The text MUST NOT contain secrets.
     fn describe(&self) -> String;
 
+    /// What the connector is to its peer, if the peer tolerates it only once: a client id at a broker, for instance.
+    ///
+    /// Two connectors of one program with the same identity are a finding. The text MUST NOT contain secrets.
+    fn identity(&self) -> Option<String> {
+        None
+    }
+
     /// Returns the faults of the connector's own configuration and of the links that name the connector.
     ///
     /// The engine calls it in [`AimDbBuilder::graph`](crate::AimDbBuilder::graph) and when it builds the graph, before

@@ -79,12 +79,17 @@
 
 pub(crate) mod codec;
 pub(crate) mod connector;
+pub mod driver;
+#[cfg(feature = "json")]
+mod finite;
 pub(crate) mod inbound;
 pub(crate) mod outbound;
 pub(crate) mod pool;
 pub(crate) mod status;
 pub(crate) mod target;
 
+#[cfg(feature = "json")]
+pub use codec::StrictJson;
 #[cfg(feature = "postcard")]
 pub use codec::VersionedPostcard;
 pub use codec::{DecodeFn, EncodeFn};

@@ -132,6 +132,14 @@ impl OutboundLink {
         self.messages.as_mut().map_or(Poll::Ready(()), |messages| messages.poll_drained(cx))
     }
 
+    /// Writes the current value of a latest record to `payload`, whether it was sent before or not.
+    ///
+    /// A connector uses it where the peer may have lost the value: a retained message of a broker without persistence.
+    /// `None` if the record has another buffer or no value yet, or if the value does not encode.
+    pub fn newest(&mut self, payload: &mut Vec<u8>) -> Option<Outgoing> {
+        self.messages.as_mut()?.newest(&self.info, payload)
+    }
+
     /// The record's key.
     #[must_use]
     pub fn record(&self) -> &str {
@@ -176,6 +184,9 @@ pub(crate) trait MessageSource: Send {
 
     fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
+    /// The current value of a latest record.
+    fn newest(&mut self, info: &LinkInfo, payload: &mut Vec<u8>) -> Option<Outgoing>;
+
     /// Ends the wait of the last poll: nobody polls for a while.
     fn cancel_wait(&mut self);
 
@@ -203,13 +214,16 @@ impl<T: Record, R: Runtime, C: Encode<T>> MessageSource for OutboundQueue<T, R, 
     ) -> Poll<Result<Outgoing, Closed>> {
         loop {
             let value = core::task::ready!(self.reader.poll_recv(cx))?;
-            payload.clear();
-            match self.encode(&value, payload) {
-                Ok(Some(outgoing)) => return Poll::Ready(Ok(outgoing)),
-                Ok(None) => info.status.count_filtered(),
-                Err(reason) => self.report_skipped(info, &reason),
+            if let Some(outgoing) = self.encode_or_report(info, &value, payload) {
+                return Poll::Ready(Ok(outgoing));
             }
         }
+    }
+
+    fn newest(&mut self, info: &LinkInfo, payload: &mut Vec<u8>) -> Option<Outgoing> {
+        // The clone is user code.
+        let value = catch(|| self.reader.current()).ok()??;
+        self.encode_or_report(info, &value, payload)
     }
 
     fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -222,6 +236,22 @@ impl<T: Record, R: Runtime, C: Encode<T>> MessageSource for OutboundQueue<T, R, 
 }
 
 impl<T: Record, R: Runtime, C: Encode<T>> OutboundQueue<T, R, C> {
+    /// Encodes `value`, or counts why it is not sent.
+    fn encode_or_report(
+        &mut self,
+        info: &LinkInfo,
+        value: &T,
+        payload: &mut Vec<u8>,
+    ) -> Option<Outgoing> {
+        payload.clear();
+        match self.encode(value, payload) {
+            Ok(Some(outgoing)) => return Some(outgoing),
+            Ok(None) => info.status.count_filtered(),
+            Err(reason) => self.report_skipped(info, &reason),
+        }
+        None
+    }
+
     /// Encodes `value` and computes its topic; `None` for a value that the filter refuses. All are user code: if one
     /// panics, the link skips this value, and the connector continues.
     fn encode(&mut self, value: &T, payload: &mut Vec<u8>) -> Result<Option<Outgoing>, String> {

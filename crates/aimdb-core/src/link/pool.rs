@@ -127,6 +127,10 @@ impl MessageSource for Pooled<dyn MessageSource> {
         self.messages.as_mut().map_or(Poll::Ready(()), |messages| messages.poll_drained(cx))
     }
 
+    fn newest(&mut self, info: &LinkInfo, payload: &mut Vec<u8>) -> Option<Outgoing> {
+        self.messages.as_mut()?.newest(info, payload)
+    }
+
     fn cancel_wait(&mut self) {
         if let Some(messages) = &mut self.messages {
             messages.cancel_wait();
