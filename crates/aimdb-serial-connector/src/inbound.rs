@@ -1,20 +1,21 @@
 //! The inbound direction: from the port to the records.
 
-use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::future::{Future, poll_fn};
 use core::pin::pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
 
-use aimdb_core::link::InboundLink;
-use aimdb_core::{Incoming, Instant, Runtime, RuntimeContext};
+use aimdb_core::link::driver::{Failure, InboundLinks, Reading};
+use aimdb_core::link::{InboundLink, Links};
+use aimdb_core::{Arc, Instant, Runtime, RuntimeContext};
 use embedded_io_async::Read;
 
 use crate::frame::{Body, Decoder, Frame, FrameError, TopicId};
 use crate::sequence::{Action, SequenceTracker};
 use crate::settings::SerialSettings;
 use crate::status::{SerialCounters, SerialStatus};
+use crate::value::{BorrowedValue, HeldValue};
 
 /// The size of one read, in bytes.
 const READ_CHUNK: usize = 256;
@@ -23,7 +24,7 @@ const READ_CHUNK: usize = 256;
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Reads the port, decodes frames and dispatches their values.
-pub(crate) struct Inbound<R> {
+pub(crate) struct Receiver<R> {
     decoder: Decoder,
     dispatcher: Dispatcher<R>,
     idle_timeout: Option<Duration>,
@@ -31,14 +32,12 @@ pub(crate) struct Inbound<R> {
 
 /// Delivers the values of valid frames to the records of their topics.
 struct Dispatcher<R> {
-    routes: Vec<InboundRoute>,
+    /// The topics of the links.
+    topics: Vec<(TopicId, Arc<str>)>,
     /// The state of the peer, not of the connection: it outlives a reconnect.
     sequence: SequenceTracker,
-    full_record_timeout: Duration,
     /// The arrival of this connection's last valid frame, or the connection's begin.
     last_frame_at: Instant,
-    /// Whether this connection has received a valid frame.
-    frame_received: bool,
     /// The counters in the last log line about receive problems, and its time.
     logged: SerialCounters,
     logged_at: Instant,
@@ -46,38 +45,27 @@ struct Dispatcher<R> {
     context: RuntimeContext<R>,
 }
 
-/// One inbound link and the topic it subscribes to.
-struct InboundRoute {
-    link: InboundLink,
-    topic: String,
-    id: TopicId,
-    status: SerialStatus,
-    /// The wait for room has timed out and the record has had no room since: further values are not waited for.
-    blocked: bool,
-}
+type Inbound = InboundLinks<HeldValue, ()>;
 
-impl<R: Runtime> Inbound<R> {
+impl<R: Runtime> Receiver<R> {
     pub(crate) fn new(
-        links: Vec<InboundLink>,
+        links: &Links,
         settings: &SerialSettings,
-        context: RuntimeContext<R>,
+        context: &RuntimeContext<R>,
     ) -> Self {
-        let route = |link: InboundLink| {
-            let topic = link.address().topic.clone();
-            let (id, status) = (TopicId::of(&topic), settings.status.clone());
-            InboundRoute { link, topic, id, status, blocked: false }
+        let topic = |link: &InboundLink| {
+            let topic = &link.address().topic;
+            (TopicId::of(topic), Arc::from(&**topic))
         };
         let now = context.time().now();
         let dispatcher = Dispatcher {
-            routes: links.into_iter().map(route).collect(),
+            topics: links.inbound.iter().map(topic).collect(),
             sequence: SequenceTracker::new(),
-            full_record_timeout: settings.full_record_timeout,
             last_frame_at: now,
-            frame_received: false,
             logged: SerialCounters::default(),
             logged_at: now,
             status: settings.status.clone(),
-            context,
+            context: context.clone(),
         };
         Self {
             decoder: Decoder::new(settings.max_payload),
@@ -90,7 +78,7 @@ impl<R: Runtime> Inbound<R> {
     ///
     /// After a shutdown has begun, the connector continues to read and discards the bytes: on some ports an unread
     /// receive direction blocks the outbound one.
-    pub(crate) async fn run<P: Read>(&mut self, mut port: P) -> String {
+    pub(crate) async fn run<P: Read>(&mut self, mut port: P, links: &mut Inbound) -> Failure {
         let context = self.dispatcher.context.clone();
         let mut stopping = pin!(context.stopping());
         let mut chunk = [0; READ_CHUNK];
@@ -103,7 +91,7 @@ impl<R: Runtime> Inbound<R> {
                 let mut reading = pin!(port.read(&mut chunk));
                 poll_fn(|cx| {
                     let stopping = context.poll_stopping(stopping.as_mut(), cx);
-                    self.poll_pending_values(stopping, cx);
+                    self.dispatcher.poll_waiting(links, stopping, cx);
                     if let Poll::Ready(read) = reading.as_mut().poll(cx) {
                         return Poll::Ready(Some(read));
                     }
@@ -115,57 +103,39 @@ impl<R: Runtime> Inbound<R> {
                 .await
             };
             match read {
-                None => return alloc::format!("no frame arrived for {limit:?}"),
-                Some(Ok(0)) => return "the peer closed the connection".into(),
-                Some(Err(error)) => return error.to_string(),
+                None => {
+                    return Failure::retry(format_args!("no frame arrived for {limit:?}"));
+                }
+                Some(Ok(0)) => return Failure::retry("the peer closed the connection"),
+                Some(Err(error)) => return Failure::retry(error),
                 Some(Ok(_)) if context.is_stopping() => {}
-                Some(Ok(count)) => self.receive(&chunk[..count]).await,
+                Some(Ok(count)) => self.receive(&chunk[..count], links).await,
             }
         }
     }
 
-    async fn receive(&mut self, mut bytes: &[u8]) {
+    async fn receive(&mut self, mut bytes: &[u8], links: &mut Inbound) {
         let Self { decoder, dispatcher, .. } = self;
         while let Some(decoded) = decoder.feed(&mut bytes) {
             match decoded {
-                Ok(frame) => dispatcher.dispatch(frame).await,
+                Ok(frame) => dispatcher.dispatch(frame, links).await,
                 Err(error) => dispatcher.count_error(error),
             }
         }
         dispatcher.log_problems();
     }
 
-    /// Moves pending values into their records.
-    ///
-    /// Once a shutdown has begun and no value is pending, drops the links: the engine waits for that to continue the
-    /// shutdown.
-    pub(crate) fn poll_pending_values(&mut self, stopping: bool, cx: &mut Context<'_>) {
-        let routes = &mut self.dispatcher.routes;
-        // No short circuit: each route's waker must be registered.
-        let pending =
-            routes.iter_mut().filter_map(|route| route.poll_room(cx).is_pending().then_some(()));
-        if pending.count() == 0 && stopping {
-            routes.clear();
-        }
-    }
-
-    /// Waits until every pending value is in its record, then drops the links.
-    pub(crate) async fn finish(&mut self) {
+    /// Waits until every value that waits is in its record, then drops the links.
+    pub(crate) async fn finish(&mut self, links: &mut Inbound) {
         poll_fn(|cx| {
-            self.poll_pending_values(true, cx);
-            if self.dispatcher.routes.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+            self.dispatcher.poll_waiting(links, true, cx);
+            if links.iter().next().is_none() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }
 
-    /// Whether the connection begun with [`begin_connection`](Self::begin_connection) has received a valid frame.
-    pub(crate) fn has_received_frame(&self) -> bool {
-        self.dispatcher.frame_received
-    }
-
     /// Resets the state of the connection before the next one. An unfinished frame is counted as truncated.
     pub(crate) fn begin_connection(&mut self) {
-        self.dispatcher.frame_received = false;
         if self.decoder.reset() {
             self.dispatcher.count_error(FrameError::Truncated);
         }
@@ -173,8 +143,16 @@ impl<R: Runtime> Inbound<R> {
 }
 
 impl<R: Runtime> Dispatcher<R> {
-    async fn dispatch(&mut self, frame: Frame<'_>) {
-        self.frame_received = true;
+    /// Moves values that wait into their records. Once a shutdown has begun and none waits, drops the links: the engine
+    /// waits for that to continue the shutdown.
+    fn poll_waiting(&mut self, links: &mut Inbound, stopping: bool, cx: &mut Context<'_>) {
+        links.poll_deliver(cx);
+        if stopping {
+            links.close_if_idle();
+        }
+    }
+
+    async fn dispatch(&mut self, frame: Frame<'_>, links: &mut Inbound) {
         self.last_frame_at = self.context.time().now();
         self.status.set_last_frame_at(self.last_frame_at);
         let info = self.sequence.classify(&frame);
@@ -186,27 +164,43 @@ impl<R: Runtime> Dispatcher<R> {
             self.context.log().info("the peer restarted");
         }
         match (frame.body, info.action) {
-            (Body::Data { topic, payload }, Action::Deliver) => self.deliver(topic, payload).await,
+            (Body::Data { topic, payload }, Action::Deliver) => {
+                self.deliver(topic, payload, links).await;
+            }
             (_, Action::DropDuplicate) => cells.duplicates.add(1),
             _ => {}
         }
     }
 
-    /// Delivers a value to each route of its topic.
-    async fn deliver(&mut self, topic: TopicId, payload: &[u8]) {
-        let (cells, time) = (self.status.cells(), self.context.time());
-        cells.received.add(1);
+    /// Delivers a value to each link of its topic. Waits for a full record once.
+    async fn deliver(&mut self, topic: TopicId, payload: &[u8], links: &mut Inbound) {
+        self.status.cells().received.add(1);
+        let time = self.context.time();
         let mut known = false;
-        for route in self.routes.iter_mut().filter(|route| route.id == topic) {
+        for (index, (_, topic)) in
+            self.topics.iter().enumerate().filter(|(_, (id, _))| *id == topic)
+        {
             known = true;
-            if route.link.has_pending() && !route.blocked {
-                let room = poll_fn(|cx| route.poll_room(cx));
-                route.blocked = time.timeout(self.full_record_timeout, room).await.is_err();
+            let value = BorrowedValue { topic, payload };
+            poll_fn(|cx| {
+                links.offer(&[index], &value, None, BorrowedValue::hold, time.now(), cx);
+                Poll::Ready(())
+            })
+            .await;
+            while let Reading::Until(until) = links.reading(time.now()) {
+                let mut over = pin!(time.sleep_until(until));
+                poll_fn(|cx| {
+                    links.poll_deliver(cx);
+                    match links.reading(time.now()) {
+                        Reading::Until(_) => over.as_mut().poll(cx),
+                        _ => Poll::Ready(()),
+                    }
+                })
+                .await;
             }
-            route.accept(payload).await;
         }
         if !known {
-            cells.unknown_topics.add(1);
+            self.status.cells().unknown_topics.add(1);
         }
     }
 
@@ -232,51 +226,5 @@ impl<R: Runtime> Dispatcher<R> {
         let since_logged = counters.since(&self.logged);
         self.context.log().warn(format_args!("on the line: {since_logged}"));
         (self.logged, self.logged_at) = (counters, now);
-    }
-}
-
-impl InboundRoute {
-    /// Whether the link can take a value: the record has accepted every value given to the link before.
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.link.has_pending() {
-            let delivered = core::task::ready!(self.link.poll_flush(cx));
-            self.blocked = false;
-            if delivered.is_err() {
-                self.count_refused();
-            }
-        }
-        Poll::Ready(())
-    }
-
-    /// Gives a value to the link, or drops it if the previous value is still pending. Never waits.
-    async fn accept(&mut self, payload: &[u8]) {
-        poll_fn(|cx| {
-            if self.poll_room(cx).is_pending() {
-                self.link.status().count_received();
-                self.count_refused();
-            } else {
-                let message = Incoming::new(&self.topic, payload);
-                if let Poll::Ready(Err(_closed)) = self.link.poll_accept(&message, cx) {
-                    self.count_refused();
-                }
-            }
-            Poll::Ready(())
-        })
-        .await;
-    }
-
-    /// Counts a value that its record did not accept.
-    fn count_refused(&self) {
-        self.link.status().count_dropped();
-        self.status.cells().refused.add(1);
-    }
-}
-
-/// Counts the value that is still pending when a shutdown's deadline aborts the connector.
-impl Drop for InboundRoute {
-    fn drop(&mut self) {
-        if self.link.has_pending() {
-            self.count_refused();
-        }
     }
 }

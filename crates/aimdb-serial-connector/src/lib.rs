@@ -100,11 +100,12 @@
 //!   too. One value stays pending in the link; newer values are dropped and counted, at the link too, until the record has
 //!   room again. Only queues can be full.
 //! - **The connection recovers.** After noise the connector resumes with the next valid frame. It opens a failed port
-//!   again: at once if the last connection received a valid frame, else with a backoff that doubles from 250 ms to 10 s
+//!   again: at once if the last connection lasted for 10 s, else with a backoff that doubles from 250 ms to 10 s
 //!   ([`backoff`](EmbeddedSerialConnector::backoff)). A restarted peer resumes with its first frame.
 //! - **Memory is bounded.** The connector does not send a frame over the limit (512 bytes of payload,
 //!   [`max_payload`](EmbeddedSerialConnector::max_payload)) and discards a longer one while it arrives. It allocates the
-//!   memory for frames at start, or with the first value of a larger size.
+//!   memory for frames at start, or with the first value of a larger size, and a copy of the one value that waits while
+//!   a full record blocks the line.
 //!
 //! # Limits
 //!
@@ -149,6 +150,7 @@ mod port;
 pub mod sequence;
 mod settings;
 mod status;
+mod value;
 
 pub use embedded::EmbeddedSerialConnector;
 #[cfg(feature = "tokio")]

@@ -77,8 +77,8 @@ macro_rules! setters {
 
         /// Sets the first and the longest delay before the port is opened again. Default: 250 ms and 10 s.
         ///
-        /// The delay doubles with each failure. After a connection that received a valid frame the first attempt has no
-        /// delay.
+        /// The delay doubles with each attempt, lengthened or shortened by up to a fifth. It starts over only after a
+        /// connection that has lasted as long as the longest delay; after such a one the first attempt has none.
         #[must_use]
         pub fn backoff(mut self, initial: core::time::Duration, max: core::time::Duration) -> Self {
             self.settings.initial_backoff = initial;
