@@ -1,4 +1,4 @@
-//! Links AimDB records to MQTT brokers: MQTT 5, and 3.1.1 on request, over TCP or TLS.
+//! Links AimDB records to MQTT brokers: MQTT 5, and 3.1.1 on request, over TCP, TLS or WebSockets.
 //!
 //! ```no_run
 //! # use std::sync::Arc;
@@ -29,48 +29,93 @@
 //! |---|---|---|
 //! | `qos=0`, `1`, `2` | the level of each publish; 0 unless set | the level of the subscription; 0 unless set |
 //! | `retain` | the broker keeps the newest message | refused |
+//! | `expiry=60` | the broker forgets an undelivered message after that many seconds | refused |
+//! | `content_type=text/plain` | the kind of the payloads | refused |
+//! | `property=unit:kelvin` | a user property; it may be repeated | refused |
+//! | `no_local` | refused | the broker does not return messages of this connector |
+//! | `retain_as_published` | refused | `Incoming::retained` is what the publisher set, also for a new message |
+//! | `retain_handling=0`, `1`, `2` | refused | retained messages: with each subscription, with a new one, never; 0 unless set |
+//!
+//! All but `qos` and `retain` need MQTT 5.
 //!
 //! An inbound topic may be a filter with `+` and `#`, or a shared subscription `$share/group/filter`; the codec sees
-//! the parts that the wildcards matched. An unknown or impossible option is a finding of `build()`.
+//! the parts that the wildcards matched. An unknown or impossible option is a finding of `build()`, and so are a topic
+//! that common brokers do not accept (control characters, more than 128 levels) and a record that receives what it
+//! sends. Links with the same filter share one subscription at the highest of their levels. Its other options are those
+//! of the link that was registered first: give links with one filter the same options.
+//!
+//! # The broker
+//!
+//! `MqttConnector` has these settings for it: [`or`](MqttConnector::or) a further address that is tried when the one
+//! before it does not accept the client, [`credentials_from`](MqttConnector::credentials_from) a closure for tokens
+//! that expire, [`ca_file`](MqttConnector::ca_file) and [`client_certificate`](MqttConnector::client_certificate),
+//! whose files are read for each connection, [`alpn`](MqttConnector::alpn), and `ws://` and `wss://` with the feature
+//! `ws`. [`status`](MqttConnector::status) counts messages that belong to no link.
 //!
 //! # Guarantees
 //!
-//! - **Outbound follows the buffer.** Without a connection the connector takes nothing from the record: a ring
-//!   overwrites its oldest value and counts it, a queue holds its writers back, latest sends the newest value after the
-//!   reconnect. At QoS 1 and 2 the connector keeps a taken message until the broker has acknowledged it, and sends it
-//!   again on a new session if necessary. All links of one connector together have at most 100 messages in flight at
-//!   these levels, or as many as the broker's receive maximum; further messages wait in the records, and one message
-//!   per link in the link.
-//! - **Inbound acknowledges last.** At QoS 1 and 2 the connector acknowledges a message after the record has the value.
-//!   With a [persistent session](MqttConnector::persistent_session) the broker sends an unacknowledged message again.
+//! - **Outbound follows the buffer.** Without a connection, and without room on it, the connector takes nothing from
+//!   the record: a ring overwrites its oldest value and counts it, a queue holds its writers back, latest sends the
+//!   newest value after the reconnect. Messages wait in their records, and none in a link. At QoS 1 and 2 the connector
+//!   keeps a taken message until the broker has acknowledged it, and sends it again, on a new session too. All links of
+//!   one connector together have at most 100 messages in flight at these levels, 20 with MQTT 3.1.1, or as many as the
+//!   broker's receive maximum.
+//! - **Inbound acknowledges last.** At QoS 1 and 2 the connector acknowledges a message after the records have the
+//!   value. With a [persistent session](MqttConnector::persistent_session) the broker sends an unacknowledged message
+//!   again. A message that it sends again reaches its records once, at QoS 1 unless its acknowledgement was in flight.
 //! - **An orderly shutdown leaves nothing open.** It ends when the broker has read every acknowledgement and closed the
 //!   connection, or after 5 s if the broker has not: the broker does not send the next process a message that a record
 //!   of this process already has.
 //! - **Both directions recover** after an outage of the broker: the connector connects, subscribes and sends again by
-//!   itself, with a backoff that doubles from 250 ms to 10 s ([`backoff`](MqttConnector::backoff)).
+//!   itself, with a backoff that doubles from 250 ms to 10 s ([`backoff`](MqttConnector::backoff)). The backoff starts
+//!   over after a connection that has lasted as long as its longest pause.
+//! - **A broker that is gone is noticed** within twice the keep-alive interval, also while the connector sends: only
+//!   input proves that the broker is alive.
+//! - **A retained value is at the broker.** A latest record with a retaining link sends its current value again when
+//!   the broker has lost the session, and on each connection if the last will has the link's topic.
+//! - **The connector sends nothing that the broker has excluded** in its CONNACK: a QoS, a retained message, a larger
+//!   packet, a wildcard, a shared subscription. Such a message is counted in `dropped`, such a subscription is the
+//!   link's error, and the other links continue. A refused subscription is asked for again, after 1 s and up to 60 s.
+//! - **One message or subscription does not stop the others.** After a connection that ended early the connector sends
+//!   one at a time; see the limits.
 //! - **A payload that does not decode** is counted, logged and given to the dead-letter hook, and the link continues.
+//!   One that is larger than [`max_payload`](MqttConnector::max_payload) is read past, counted and acknowledged.
 //!
 //! # Limits
 //!
-//! - At QoS 0 a message that the connector had taken from the record when the connection broke is lost. It is counted
-//!   in `dropped`, as is an incoming message for which a full queue has no room.
+//! - **At QoS 0 a message counts as sent when it is written.** A message that is not written when the connection breaks
+//!   is lost and counted in `dropped`; of a written one nothing is known. An incoming message for which a full queue
+//!   has no room is counted in `dropped` too, after 512 waiting messages for one link, and after one pause of at most
+//!   20 ms.
+//! - **Acknowledgements are in order**, as MQTT demands for each QoS. A record that stays full therefore stops the
+//!   other links at its QoS when the broker's window is used up: 256 unacknowledged messages, or fewer if the broker
+//!   has a limit of its own (Mosquitto: 20). QoS 0 and outbound links continue.
+//! - **A message is given up** when three connections in a row end early while it alone is in flight: brokers end
+//!   connections for a message that they do not accept, and the same message would end the next one. It is counted in
+//!   `dropped`, and the link's error has the reason. When that happens to a link again, its messages rest in the record
+//!   for 5 s, twice as long each time, an hour at most, and its status is disconnected meanwhile. The same holds for a
+//!   subscription. A network that breaks three times at the same message looks like such a broker. A connection is
+//!   early until it has lasted for the longest pause of the backoff.
 //! - QoS 2 is exactly once for as long as both sides keep the session. If the broker loses the session, a message may
 //!   arrive twice. Messages that are sent again may arrive after later ones.
 //! - Without an orderly shutdown (a crash, a broken connection at the last moment, an expired deadline) the broker may
 //!   lack the last acknowledgements. With a persistent session it then sends their messages again to the next process,
 //!   at QoS 1 and 2: the connector stores no state that outlives a process and could detect them. Within one process a
 //!   broken connection can duplicate a message at QoS 1 whose acknowledgement was in flight; at QoS 2 it cannot.
-//! - With a persistent session, a QoS 2 publish that the end of the *process* aborted may hide one message of the next
-//!   process from its receivers, because packet identifiers start over. Publish at QoS 1 where that matters.
+//! - Without a persistent session the broker forgets an unacknowledged message with the connection. No counter has it.
+//! - With a persistent session, a QoS 2 publish that the end of the *process* aborted may hide one message of a later
+//!   process from its receivers. The identifiers of a process begin at a random number, which makes that unlikely.
+//!   Publish at QoS 1 where it matters.
 //! - A message that the broker refuses is counted in `dropped` with MQTT 5. MQTT 3.1.1 has no means to refuse a
 //!   message: the broker acknowledges the message and discards it.
-//! - MQTT 3.1.1 has no receive maximum: when a broker sends more than 1,024 unacknowledged messages to one full record,
-//!   the connector holds it back by not reading from the connection.
+//! - MQTT 3.1.1 has no receive maximum: when a broker sends more than 1,024 unacknowledged messages to full records,
+//!   the connector does not read from the connection until a record has room. After twice the keep-alive interval the
+//!   connection counts as silent then, and is made again.
 //!
 //! # On a microcontroller
 //!
-//! The feature `embassy`, without the default features, has `EmbassyMqttConnector`: MQTT 5 by minimq over any
-//! embedded-io-async stream that a `Network` opens, for any runtime that does not require `Send`. The feature
+//! The feature `embassy`, without the default features, has `EmbassyMqttConnector`: the same client with MQTT 5, over
+//! any embedded-io-async stream that a `Network` opens, for any runtime that does not require `Send`. The feature
 //! `embassy-net` adds such a network, `TcpNetwork`. A whole program:
 //!
 //! ```no_run
@@ -155,25 +200,26 @@
 //! }
 //! ```
 //!
-//! The links are the same, with these differences:
+//! The links and their options are the same, with these differences:
 //!
-//! - **Not available**: MQTT 3.1.1; TLS, unless the network's streams implement it; a session that outlives the
-//!   program.
-//! - **Memory**: a receive buffer (1024 bytes: the largest incoming packet; the connector announces it to the broker),
-//!   a send buffer (2048 bytes: all packets in flight, less the part reserved for connecting), and a copy of each of at
-//!   most 8 messages at QoS 1 and 2 that are not acknowledged yet. A larger message is dropped and counted. A message
-//!   for a full record waits in encoded form, none larger than the receive buffer: at QoS 1 and 2, 8 messages, which is
-//!   the receive maximum that the connector announces (64 if the broker sends more, or if sessions are lost while the
-//!   record is full); at QoS 0, 8 messages per link.
-//! - **A full record holds back its own messages**, and they are acknowledged later; the connection, the other links
-//!   and outbound messages continue. MQTT requires acknowledgements in the order of the messages of one QoS, and the
-//!   broker has at most 8 unacknowledged messages at QoS 1 and 2. A record that stays full therefore stops the other
-//!   links at its QoS a few messages later, and all links at QoS 1 and 2 when 8 messages wait for it. At QoS 0 nothing
-//!   stops: a message without room is dropped and counted.
+//! - **Not available**: MQTT 3.1.1; TLS, unless the network's streams implement it; several brokers, a closure for
+//!   credentials, a required connection; a session that outlives the program. The codec sees the properties of a
+//!   message.
+//! - **Memory**: an input buffer (1024 bytes: the largest incoming packet; the connector announces it to the broker),
+//!   an output buffer, which grows to at most one and a half times the send buffer (2048 bytes), and a copy of each of
+//!   at most 8 messages at QoS 1 and 2 that are not acknowledged yet. The memory of the copies is kept for later ones.
+//!   The largest outgoing packet is the send buffer less the size of a CONNECT; a larger message is dropped and
+//!   counted. The client id, also one that the broker assigns, has MQTT's own limit. An incoming packet over the input
+//!   buffer is read past, counted and acknowledged.
+//! - **A message for a full record waits** in encoded form, none larger than the input buffer: at QoS 1 and 2, 8
+//!   messages, which is the receive maximum that the connector announces (64 if the broker sends more, or if sessions
+//!   are lost while the record is full); at QoS 0, 8 messages per link, and those of one read more for 20 ms.
+//! - **The window is 8 messages** in each direction at QoS 1 and 2. A record that stays full stops the other links at
+//!   its QoS a few messages later. At QoS 0 nothing stops: a message without room is dropped and counted.
 //! - **A broker that exceeds the receive maximum**, as Mosquitto 2.0.11 does after an outage, is tolerated up to 64
-//!   waiting messages at QoS 1 and 2. Beyond that the connector stops reading; the broker may close the connection for
-//!   that reason, and then sends the messages again.
-//! - Messages that are sent again after a broken connection may arrive after later ones.
+//!   waiting messages at QoS 1 and 2. Beyond that the connector stops reading.
+//! - **A stream keeps wakers.** The connector polls a stream with a future for each poll and drops it: the stream must
+//!   wake the waker of a dropped future, and lose no bytes. The sockets of embassy-net do.
 #![cfg_attr(not(feature = "tokio"), no_std)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
@@ -182,12 +228,13 @@ extern crate alloc;
 
 // Shared by both connectors.
 #[cfg(any(feature = "tokio", feature = "embassy"))]
-mod backoff;
+mod checks;
+#[cfg(any(feature = "tokio", feature = "embassy"))]
+mod config;
+#[cfg(any(feature = "tokio", feature = "embassy"))]
+mod driver;
 #[cfg(any(feature = "tokio", feature = "embassy"))]
 mod options;
-mod qos;
-#[cfg(any(feature = "tokio", feature = "embassy"))]
-mod routes;
 mod target;
 #[cfg(any(feature = "tokio", feature = "embassy"))]
 mod topic;
@@ -197,18 +244,24 @@ mod will;
 #[cfg(feature = "embassy")]
 mod embassy;
 
-// Requires std: sockets, TLS, the client libraries.
+// Requires std: sockets, TLS.
 #[cfg(feature = "tokio")]
 mod tokio;
 
+#[cfg(any(feature = "tokio", feature = "embassy"))]
+pub use crate::driver::MqttStatus;
 #[cfg(feature = "embassy")]
 pub use crate::embassy::{DEFAULT_BUFFER, EmbassyMqttConnector, Network};
 #[cfg(feature = "embassy-net")]
 pub use crate::embassy::{NoConnection, TcpNetwork, TcpStream};
-pub use crate::qos::QoS;
 #[cfg(feature = "tokio")]
-pub use crate::tokio::{DEFAULT_MAX_PAYLOAD, MqttConnector, MqttVersion};
+pub use crate::tokio::{DEFAULT_MAX_PAYLOAD, MqttConnector};
 pub use crate::will::LastWill;
+/// The version of the MQTT protocol.
+#[doc(inline)]
+pub use aimdb_mqtt_protocol::Version as MqttVersion;
+#[doc(inline)]
+pub use aimdb_mqtt_protocol::{QoS, RetainHandling};
 
 /// Typed links: the arguments of `link_to` and `link_from`.
 ///

@@ -10,8 +10,9 @@ use aimdb_core::Address;
 use aimdb_core::link::LinkRequest;
 use aimdb_core::{Finding, Rule};
 
-use crate::qos::QoS;
-use crate::topic::{filter_fault, topic_fault};
+use aimdb_mqtt_protocol::{MessageProperties, QoS, RetainHandling, SubscribeOptions, Version};
+
+use crate::topic::{filter_fault, text_fault, topic_fault};
 
 /// A link's topic and options, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,22 +20,28 @@ pub(crate) struct LinkOptions {
     pub(crate) topic: String,
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
+    pub(crate) properties: MessageProperties,
+    subscribe: SubscribeOptions,
 }
 
 impl LinkOptions {
     /// The options of an address in which [`check`] found no fault.
     pub(crate) fn from_address(address: &Address) -> Self {
-        let mut faults = Vec::new();
-        let options = parse(address, true, &mut faults);
-        debug_assert!(faults.is_empty(), "checked when the graph was built");
+        parse(address, None, &mut Vec::new())
+    }
+
+    /// The options of the link's subscription.
+    pub(crate) fn subscribe(&self) -> SubscribeOptions {
+        let mut options = self.subscribe;
+        options.qos = self.qos;
         options
     }
 }
 
 /// The findings about one link: its options and its topic.
-pub(crate) fn check(link: &LinkRequest<'_>) -> Vec<Finding> {
+pub(crate) fn check(link: &LinkRequest<'_>, version: Version) -> Vec<Finding> {
     let mut faults = Vec::new();
-    parse(link.address, link.direction.is_outbound(), &mut faults);
+    parse(link.address, Some((link.direction.is_outbound(), version)), &mut faults);
     let mut findings: Vec<Finding> = faults
         .into_iter()
         .map(|(problem, remedy)| {
@@ -76,27 +83,121 @@ fn locate(link: &LinkRequest<'_>, problem: &str) -> String {
 
 type Fault = (String, &'static str);
 
-fn parse(address: &Address, outbound: bool, faults: &mut Vec<Fault>) -> LinkOptions {
-    let mut options =
-        LinkOptions { topic: address.topic.clone(), qos: QoS::AtMostOnce, retain: false };
+/// The options that only one direction has, and those that MQTT 3.1.1 does not have.
+const OUTBOUND: [&str; 4] = ["retain", "expiry", "content_type", "property"];
+const INBOUND: [&str; 3] = ["no_local", "retain_as_published", "retain_handling"];
+
+/// Parses an address. With a direction and a version it also finds the options that these do not have.
+fn parse(
+    address: &Address,
+    checked: Option<(bool, Version)>,
+    faults: &mut Vec<Fault>,
+) -> LinkOptions {
+    let mut options = LinkOptions {
+        topic: address.topic.clone(),
+        qos: QoS::AtMostOnce,
+        retain: false,
+        properties: MessageProperties::new(),
+        subscribe: SubscribeOptions::default(),
+    };
     for (index, (name, value)) in address.options.iter().enumerate() {
-        if address.options[..index].iter().any(|(earlier, _)| earlier == name) {
+        let name = name.as_str();
+        let twice = address.options[..index].iter().any(|(earlier, _)| earlier == name);
+        if twice && name != "property" {
             faults.push((format!("the option `{name}` is set twice"), "keep one of them"));
         }
-        match name.as_str() {
+        if let Some((outbound, version)) = checked
+            && let Some(fault) = misplaced(name, outbound, version)
+        {
+            faults.push(fault);
+            continue;
+        }
+        if matches!(name, "content_type" | "property")
+            && let Some(fault) = text_fault(value)
+        {
+            faults.push((format!("the option `{name}` {fault}"), "brokers do not accept it"));
+        }
+        let flag = |faults: &mut Vec<Fault>| parse_flag(name, value, faults);
+        match name {
             "qos" => options.qos = parse_qos(value, faults),
-            "retain" if outbound => options.retain = parse_flag(value, faults),
-            "retain" => faults.push((
-                "the option `retain` means nothing".into(),
-                "the publisher decides what is retained: remove it here",
-            )),
-            _ => faults.push((
-                format!("the option `{name}` is unknown"),
-                if outbound { "there are `qos` and `retain`" } else { "there is `qos`" },
-            )),
+            "retain" => options.retain = flag(faults),
+            "no_local" => options.subscribe.no_local = flag(faults),
+            "retain_as_published" => options.subscribe.retain_as_published = flag(faults),
+            "retain_handling" => {
+                options.subscribe.retain_handling = match value.as_str() {
+                    "0" => RetainHandling::Always,
+                    "1" => RetainHandling::IfNew,
+                    "2" => RetainHandling::Never,
+                    _ => {
+                        let problem = format!("the option `retain_handling` is `{value}`");
+                        faults.push((
+                            problem,
+                            "it can be 0 (always), 1 (new subscriptions), 2 (never)",
+                        ));
+                        RetainHandling::Always
+                    }
+                }
+            }
+            "expiry" => match value.parse() {
+                Ok(seconds) => _ = options.properties.expiry(seconds),
+                Err(_) => faults.push((
+                    format!("the option `expiry` is `{value}`"),
+                    "it is a number of seconds, 0 to 4294967295",
+                )),
+            },
+            "content_type" => _ = options.properties.content_type(value),
+            "property" => match value.split_once(':') {
+                Some((name, value)) if !name.is_empty() => _ = options.properties.user(name, value),
+                _ => faults.push((
+                    format!("the option `property` is `{value}`"),
+                    "it is a name and a value: `property=unit:kelvin`",
+                )),
+            },
+            _ => {}
         }
     }
+    if options.subscribe.no_local && address.topic.starts_with("$share/") {
+        faults.push((
+            "a shared subscription has `no_local`, which MQTT forbids".into(),
+            "remove the option, or the `$share/…/` before the filter",
+        ));
+    }
     options
+}
+
+/// Why a link in this direction does not have the option, if it does not.
+fn misplaced(name: &str, outbound: bool, version: Version) -> Option<Fault> {
+    let (known, other) =
+        if outbound { (&OUTBOUND[..], &INBOUND[..]) } else { (&INBOUND[..], &OUTBOUND[..]) };
+    if name == "qos" || name == "retain" && outbound {
+        return None;
+    }
+    if known.contains(&name) {
+        return (version != Version::V5).then(|| {
+            (
+                format!("the option `{name}` needs MQTT 5"),
+                "remove it, or choose MQTT 5 with `.version(…)`",
+            )
+        });
+    }
+    if name == "retain" {
+        return Some((
+            "the option `retain` means nothing".into(),
+            "the publisher decides what is retained: remove it here",
+        ));
+    }
+    if other.contains(&name) {
+        let remedy = match outbound {
+            true => "it is for links that receive: remove it here",
+            false => "it is for links that send: remove it here",
+        };
+        return Some((format!("the option `{name}` means nothing"), remedy));
+    }
+    let remedy = match outbound {
+        true => "there are `qos`, `retain`, `expiry`, `content_type` and `property`",
+        false => "there are `qos`, `no_local`, `retain_as_published` and `retain_handling`",
+    };
+    Some((format!("the option `{name}` is unknown"), remedy))
 }
 
 fn parse_qos(value: &str, faults: &mut Vec<Fault>) -> QoS {
@@ -111,13 +212,13 @@ fn parse_qos(value: &str, faults: &mut Vec<Fault>) -> QoS {
     }
 }
 
-fn parse_flag(value: &str, faults: &mut Vec<Fault>) -> bool {
+fn parse_flag(name: &str, value: &str, faults: &mut Vec<Fault>) -> bool {
     match value {
         "" | "true" => true,
         "false" => false,
         _ => {
             faults
-                .push((format!("the option `retain` is `{value}`"), "it can be `true` or `false`"));
+                .push((format!("the option `{name}` is `{value}`"), "it can be `true` or `false`"));
             false
         }
     }

@@ -11,7 +11,7 @@ use aimdb_core::Arc;
 use aimdb_core::graph::LinkNode;
 use aimdb_core::link::{InboundTarget, OutboundTarget, TopicFn};
 
-use crate::qos::QoS;
+use aimdb_mqtt_protocol::{QoS, RetainHandling};
 
 /// The name of a connector, and the scheme of its links, unless the user sets another one.
 pub(crate) const DEFAULT_NAME: &str = "mqtt";
@@ -130,6 +130,11 @@ pub struct Filter {
     address: Address,
 }
 
+/// A message that lives for a part of a second lives for a second.
+fn whole_seconds(duration: core::time::Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
 macro_rules! options {
     ($($kind:ident [$($generic:ident)?]: $($retain:ident)?;)*) => {$(
         impl$(<$generic>)? $kind$(<$generic>)? {
@@ -151,14 +156,64 @@ macro_rules! options {
 
             $(
                 /// Makes the broker keep the newest message for later subscribers.
+                ///
+                /// A latest record sends its current value again to a broker that has lost the session.
                 #[must_use]
                 pub fn $retain(mut self) -> Self {
                     self.address = self.address.option("retain", "");
                     self
                 }
+
+                /// The broker forgets a message that it could not deliver for this long, in whole seconds. MQTT 5.
+                #[must_use]
+                pub fn expiry(mut self, expiry: core::time::Duration) -> Self {
+                    self.address = self.address.option("expiry", whole_seconds(expiry));
+                    self
+                }
+
+                /// Sets the kind of the payloads, for instance `application/json`. MQTT 5.
+                #[must_use]
+                pub fn content_type(mut self, content_type: impl fmt::Display) -> Self {
+                    self.address = self.address.option("content_type", content_type);
+                    self
+                }
+
+                /// Adds a user property to each message: a name without a colon, and a value. MQTT 5.
+                #[must_use]
+                pub fn property(mut self, name: &str, value: &str) -> Self {
+                    self.address = self.address.option("property", format_args!("{name}:{value}"));
+                    self
+                }
             )?
         }
     )*};
+}
+
+impl Filter {
+    /// The broker does not return messages that this connector publishes. MQTT 5.
+    ///
+    /// A record that is linked both ways to one topic needs it: otherwise its values return without end.
+    #[must_use]
+    pub fn no_local(mut self) -> Self {
+        self.address = self.address.option("no_local", "");
+        self
+    }
+
+    /// [`Incoming::retained`](aimdb_core::Incoming::retained) is what the publisher set, also for a message that is not
+    /// old. MQTT 5.
+    #[must_use]
+    pub fn retain_as_published(mut self) -> Self {
+        self.address = self.address.option("retain_as_published", "");
+        self
+    }
+
+    /// Sets which retained messages the broker sends for the subscription. [`RetainHandling::Always`] unless set.
+    /// MQTT 5.
+    #[must_use]
+    pub fn retain_handling(mut self, handling: RetainHandling) -> Self {
+        self.address = self.address.option("retain_handling", handling as u8);
+        self
+    }
 }
 
 options! {

@@ -7,6 +7,10 @@ use alloc::vec::Vec;
 /// The longest topic or filter MQTT can carry, in bytes.
 const MAX_LENGTH: usize = 65_535;
 
+/// The most levels of a topic or filter. MQTT has no limit, but brokers end the connection over theirs: EMQX has 128,
+/// Mosquitto 200.
+const MAX_LEVELS: usize = 128;
+
 /// Why `topic` cannot name a message; `None` if it can.
 pub(crate) fn topic_fault(topic: &str) -> Option<String> {
     if let Some(wildcard) = topic.chars().find(|c| matches!(c, '+' | '#')) {
@@ -45,13 +49,38 @@ pub(crate) fn filter_fault(filter: &str) -> Option<String> {
 fn common_fault(name: &str) -> Option<String> {
     if name.is_empty() {
         Some("is empty".into())
-    } else if name.contains('\0') {
+    } else if let Some(fault) = text_fault(name) {
+        Some(fault)
+    } else if name.bytes().filter(|byte| *byte == b'/').count() >= MAX_LEVELS {
+        Some(format!(
+            "has more than {MAX_LEVELS} levels, for which a broker may end the connection"
+        ))
+    } else {
+        None
+    }
+}
+
+/// Why `text` cannot be a string of MQTT; `None` if it can.
+pub(crate) fn text_fault(name: &str) -> Option<String> {
+    if name.contains('\0') {
         Some("contains a NUL character".into())
     } else if name.len() > MAX_LENGTH {
         Some(format!("is {} bytes long, {MAX_LENGTH} is the most MQTT can carry", name.len()))
     } else {
-        None
+        name.chars().find(|c| is_forbidden(*c)).map(|forbidden| {
+            format!(
+                "contains the character U+{:04X}, for which a broker may end the connection",
+                forbidden as u32
+            )
+        })
     }
+}
+
+/// The characters that a UTF-8 string of MQTT should not contain (section 1.5.4): control characters and
+/// non-characters.
+fn is_forbidden(character: char) -> bool {
+    let code = character as u32;
+    character.is_control() || (0xfdd0..=0xfdef).contains(&code) || code & 0xfffe == 0xfffe
 }
 
 /// The parts of `topic` that the wildcards of `filter` match, in order; `None` if the filter does not match the topic.
@@ -133,5 +162,18 @@ mod tests {
             assert!(topic_fault(topic).is_some());
         }
         assert_eq!(topic_fault("a/b"), None);
+    }
+
+    #[test]
+    fn what_a_broker_may_hang_up_on_is_refused() {
+        for name in
+            ["a\nb", "a\u{7f}", "a\u{85}", "\u{ffff}", "\u{fdd0}", "\u{1fffe}", &"a/".repeat(128)]
+        {
+            assert!(topic_fault(name).is_some() && filter_fault(name).is_some(), "{name:?}");
+            assert!(filter_fault(&format!("$share/g/{name}")).is_some(), "{name:?}");
+        }
+        for name in ["ä/ö", "日本", "🦀", &"a/".repeat(127)] {
+            assert_eq!(topic_fault(name), None, "{name:?}");
+        }
     }
 }

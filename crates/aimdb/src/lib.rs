@@ -53,6 +53,7 @@
 //! | `derive` (default) | `#[derive(RecordKey)]` |
 //! | `json`, `postcard` (default) | the codecs `Json` and `Postcard` |
 //! | `mqtt` | `MqttConnector` and the typed links of `mqtt` |
+//! | `mqtt-ws` | brokers behind `ws://` and `wss://`, for `MqttConnector` |
 //! | `mqtt-embassy` | `EmbassyMqttConnector` over any `Network`, and the typed links of `mqtt`, for microcontrollers |
 //! | `mqtt-embassy-net` | `TcpNetwork`: `EmbassyMqttConnector` over embassy-net |
 //! | `serial` | `EmbeddedSerialConnector` with `Uart` and `Port`; together with `tokio` also `SerialConnector` |
@@ -69,7 +70,7 @@ pub use aimdb_embassy_adapter::{self as embassy, EmbassyAdapter};
 #[cfg(feature = "mqtt-embassy")]
 pub use aimdb_mqtt_connector::{EmbassyMqttConnector, Network};
 #[cfg(any(feature = "mqtt", feature = "mqtt-embassy"))]
-pub use aimdb_mqtt_connector::{LastWill, QoS, mqtt};
+pub use aimdb_mqtt_connector::{LastWill, MqttStatus, QoS, RetainHandling, mqtt};
 #[cfg(feature = "mqtt")]
 pub use aimdb_mqtt_connector::{MqttConnector, MqttVersion};
 #[cfg(feature = "mqtt-embassy-net")]

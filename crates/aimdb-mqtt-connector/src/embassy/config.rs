@@ -4,23 +4,33 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
-use core::time::Duration;
 
 use aimdb_core::link::LinkRequest;
+use aimdb_core::link::driver::Limits;
 use aimdb_core::{Finding, Rule};
+use aimdb_mqtt_protocol::Version;
 
-use crate::options;
-use crate::target::DEFAULT_NAME;
-use crate::topic::topic_fault;
-use crate::will::LastWill;
+use crate::checks;
+use crate::config::ClientConfig;
+use crate::driver::{MqttStatus, Settings};
 
 /// The receive buffer of [`EmbassyMqttConnector`](crate::EmbassyMqttConnector) unless set otherwise, in bytes; the send
 /// buffer has twice as much.
 pub const DEFAULT_BUFFER: usize = 1024;
 
-/// The client has room for a client id and a last will's topic of this many bytes.
-const MAX_CLIENT_ID: usize = 64;
-const MAX_WILL_TOPIC: usize = 128;
+/// The room for a client id that the broker assigns, in bytes.
+const ASSIGNED_ID: usize = 64;
+
+/// Messages at QoS 1 and 2 that may be unacknowledged, in each direction.
+const MAX_IN_FLIGHT: u16 = 8;
+
+/// The most messages that may wait at QoS 1 and 2. A broker that respects the receive maximum never reaches it.
+/// Mosquitto 2.0.11 does not respect it after an outage, and has 20 messages in flight unless configured otherwise. At
+/// this number the connector stops reading.
+const MAX_WAITING: usize = 64;
+
+/// The most messages at QoS 0 that may wait for one link.
+const MAX_WAITING_QOS_0: usize = 8;
 
 /// Bytes of a packet besides topic and payload: header, packet identifier, properties, and the encoder's reserve.
 pub(crate) const PACKET_OVERHEAD: usize = 20;
@@ -32,126 +42,69 @@ const MIN_MESSAGE_ROOM: usize = 64;
 const MIN_RECEIVE_BUFFER: usize = 128;
 
 pub(crate) struct EmbassyConfig {
-    pub(crate) name: String,
+    pub(crate) client: ClientConfig,
     pub(crate) target: String,
-    pub(crate) client_id: Option<String>,
-    pub(crate) credentials: Option<(String, String)>,
-    pub(crate) keep_alive: Duration,
-    pub(crate) connect_timeout: Duration,
-    pub(crate) session_expiry: Duration,
-    pub(crate) last_will: Option<LastWill>,
     pub(crate) receive_buffer: usize,
     pub(crate) send_buffer: usize,
-    pub(crate) first_pause: Duration,
-    pub(crate) max_pause: Duration,
+    pub(crate) status: MqttStatus,
 }
 
 impl EmbassyConfig {
     pub(crate) fn new(target: String) -> Self {
         Self {
-            name: DEFAULT_NAME.into(),
+            client: ClientConfig::new(),
             target,
-            client_id: None,
-            credentials: None,
-            keep_alive: Duration::from_secs(30),
-            connect_timeout: Duration::from_secs(5),
-            session_expiry: Duration::ZERO,
-            last_will: None,
             receive_buffer: DEFAULT_BUFFER,
             send_buffer: 2 * DEFAULT_BUFFER,
-            first_pause: Duration::from_millis(250),
-            max_pause: Duration::from_secs(10),
+            status: MqttStatus::default(),
         }
     }
 
     /// The findings about this configuration and the links.
     pub(crate) fn check(&self, links: &[LinkRequest<'_>]) -> Vec<Finding> {
-        let own = self.faults().into_iter().map(|(problem, remedy)| {
-            let problem = format!("connector `{}` to `{}`: {problem}", self.name, self.target);
+        let mut faults: Vec<(String, String)> = self
+            .client
+            .faults()
+            .into_iter()
+            .map(|(problem, remedy)| (problem, remedy.into()))
+            .collect();
+        self.check_buffers(&mut faults);
+        // The room for a topic is known only if the buffer sizes are valid.
+        let long_topics: Vec<Finding> = match faults.is_empty() {
+            true => links.iter().filter_map(|link| self.long_topic(link)).collect(),
+            false => Vec::new(),
+        };
+        let own = faults.into_iter().map(|(problem, remedy)| {
+            let problem =
+                format!("connector `{}` to `{}`: {problem}", self.client.name, self.target);
             Finding::new(Rule::BadConnector, "", problem, remedy)
         });
-        let own: Vec<Finding> = own.collect();
-        // The room for a topic is known only if the buffer sizes are valid.
-        let long_topics: Vec<Finding> = if own.is_empty() {
-            links.iter().filter_map(|link| self.long_topic(link)).collect()
-        } else {
-            Vec::new()
-        };
-        own.into_iter().chain(links.iter().flat_map(options::check)).chain(long_topics).collect()
+        own.chain(checks::links(links, Version::V5)).chain(long_topics).collect()
     }
 
-    fn faults(&self) -> Vec<(String, String)> {
-        let mut faults = Vec::new();
-        let mut add = |problem: String, remedy: &str| faults.push((problem, remedy.into()));
-        if self.name.is_empty() || self.name.contains("://") {
-            add(
-                format!("the name `{}` cannot be a link's scheme", self.name),
-                "use letters and digits",
-            );
-        }
-        match self.client_id.as_deref().map(str::len) {
-            Some(0) => {
-                add("the client id is empty".into(), "leave it out, and the broker assigns one");
-            }
-            Some(length) if length > MAX_CLIENT_ID => add(
-                format!("the client id is {length} bytes long"),
-                "use 64 bytes at most, which is what the client has room for",
-            ),
-            _ => {}
-        }
-        if !self.keep_alive.is_zero() && seconds(self.keep_alive, u16::MAX.into()).is_none() {
-            let problem = format!("a keep-alive of {:?} cannot be sent", self.keep_alive);
-            add(problem, "use whole seconds, 1 to 65535, or zero for none");
-        }
-        if !self.session_expiry.is_zero() && seconds(self.session_expiry, u32::MAX.into()).is_none()
-        {
-            let problem =
-                format!("a session cannot be kept for {:?} after a break", self.session_expiry);
-            add(problem, "use whole seconds, 1 to 4294967295");
-        }
-        if self.connect_timeout.is_zero() {
-            add(
-                "it would give up before it has tried to connect".into(),
-                "give `.connect_timeout(…)` some seconds",
-            );
-        }
-        if self.first_pause.is_zero() {
-            add(
-                "it would try to connect without a pause".into(),
-                "give `.backoff(…)` a first pause, for instance 250 ms",
-            );
-        }
-        self.check_will(&mut add);
-        self.check_buffers(&mut faults);
-        faults
-    }
-
-    fn check_will(&self, add: &mut impl FnMut(String, &str)) {
-        let (user, password) = self
-            .credentials
-            .as_ref()
-            .map_or((0, 0), |(user, password)| (user.len(), password.len()));
-        let will = self.last_will.as_ref();
-        for (what, length) in [
-            ("user", user),
-            ("password", password),
-            ("last will's payload", will.map_or(0, |will| will.payload.len())),
-        ] {
-            if length > usize::from(u16::MAX) {
-                add(
-                    format!("the {what} is {length} bytes long"),
-                    "use 65535 bytes at most, MQTT's own limit",
-                );
-            }
-        }
-        let Some(topic) = will.map(|will| &will.topic) else { return };
-        if let Some(fault) = topic_fault(topic) {
-            add(format!("the last will's topic {fault}"), "name one exact topic");
-        } else if topic.len() > MAX_WILL_TOPIC {
-            add(
-                format!("the last will's topic is {} bytes long", topic.len()),
-                "use 128 bytes at most, which is what the client has room for",
-            );
+    /// The settings of the driver. `seed` differs from client to client.
+    pub(crate) fn settings(&self, seed: u32) -> Settings {
+        let mut session = self.client.session();
+        session.receive_maximum = MAX_IN_FLIGHT;
+        session.window = MAX_IN_FLIGHT;
+        session.max_incoming = self.receive_buffer;
+        session.max_outgoing = self.max_message_packet();
+        session.output_room = self.send_buffer / 2;
+        Settings {
+            session,
+            session_of_program: true,
+            connect_timeout: self.client.connect_timeout,
+            max_payload: usize::MAX,
+            target: self.target.clone(),
+            limits: Limits {
+                acknowledged: MAX_WAITING,
+                unacknowledged: MAX_WAITING_QOS_0,
+                ..Limits::default()
+            },
+            reconnect: self.client.reconnect(seed),
+            has_alternatives: false,
+            proof: self.client.max_pause.max(self.client.first_pause),
+            last_will: self.client.last_will.clone(),
         }
     }
 
@@ -190,12 +143,14 @@ impl EmbassyConfig {
         let text = |length: usize| 2 + length;
         // Header and encoder's reserve, protocol and flags, keep-alive, three properties.
         let fixed = 5 + 8 + 2 + 14;
-        let client_id = text(self.client_id.as_ref().map_or(MAX_CLIENT_ID, String::len));
+        let client_id = text(self.client.client_id.as_ref().map_or(ASSIGNED_ID, String::len));
         let will = self
+            .client
             .last_will
             .as_ref()
             .map_or(0, |will| 1 + text(will.topic.len()) + text(will.payload.len()));
         let credentials = self
+            .client
             .credentials
             .as_ref()
             .map_or(0, |(user, password)| text(user.len()) + text(password.len()));
@@ -208,15 +163,10 @@ impl EmbassyConfig {
     }
 }
 
-/// The duration as whole seconds, from 1 to `max`; `None` if it is not.
-fn seconds(duration: Duration, max: u64) -> Option<u64> {
-    Some(duration.as_secs()).filter(|secs| (1..=max).contains(secs) && duration.subsec_nanos() == 0)
-}
-
 impl fmt::Debug for EmbassyConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EmbassyMqttConnector")
-            .field("name", &self.name)
+            .field("name", &self.client.name)
             .field("target", &self.target)
             .finish_non_exhaustive()
     }

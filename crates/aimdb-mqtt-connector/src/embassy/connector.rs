@@ -13,8 +13,9 @@ use aimdb_core::link::{LinkRequest, Links};
 use aimdb_core::{Connector, Finding, Runtime, RuntimeContext};
 
 use super::config::EmbassyConfig;
-use super::driver;
 use super::network::Network;
+use super::stream::NetworkDial;
+use crate::driver::{self, MqttStatus};
 use crate::will::LastWill;
 
 /// Links records to one MQTT 5 broker without an operating system, over any [`Network`].
@@ -61,34 +62,34 @@ impl<N: Network> EmbassyMqttConnector<N> {
     /// Sets the name, which is the scheme of the links that use this connector. `mqtt` unless set.
     #[must_use]
     pub fn named(mut self, name: impl Into<String>) -> Self {
-        self.config.name = name.into();
+        self.config.client.name = name.into();
         self
     }
 
-    /// Sets the client id, of 64 bytes at most. The broker assigns one unless set.
+    /// Sets the client id, of 65,535 bytes at most. The broker assigns one unless set.
     ///
     /// Two clients must not use the same id: the broker disconnects the first one when the second one connects. An
-    /// empty or longer id is a finding.
+    /// empty id is a finding.
     #[must_use]
     pub fn client_id(mut self, id: impl Into<String>) -> Self {
-        self.config.client_id = Some(id.into());
+        self.config.client.client_id = Some(id.into());
         self
     }
 
     /// Sets user and password, of 65,535 bytes at most each.
     #[must_use]
     pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
-        self.config.credentials = Some((user.into(), password.into()));
+        self.config.client.credentials = Some((user.into(), password.into()));
         self
     }
 
     /// Sets the keep-alive interval: how often an idle connection is tested. 30 s unless set.
     ///
-    /// The interval is in whole seconds, up to 65,535; zero disables the test. The connection counts as broken if the
-    /// broker does not respond to a test within 5 s.
+    /// The interval is in whole seconds, up to 65,535; zero disables the test. A broker may set another one. The
+    /// connection counts as broken if the broker does not respond to a test within the interval.
     #[must_use]
     pub fn keep_alive(mut self, interval: Duration) -> Self {
-        self.config.keep_alive = interval;
+        self.config.client.keep_alive = interval;
         self
     }
 
@@ -97,23 +98,23 @@ impl<N: Network> EmbassyMqttConnector<N> {
     /// Zero is a finding.
     #[must_use]
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
-        self.config.connect_timeout = limit;
+        self.config.client.connect_timeout = limit;
         self
     }
 
     /// Sets a message that the broker publishes if this client disappears without a DISCONNECT.
     ///
-    /// Its topic has 128 bytes at most, its payload 65,535.
+    /// Its payload has 65,535 bytes at most.
     #[must_use]
     pub fn last_will(mut self, will: LastWill) -> Self {
-        self.config.last_will = Some(will);
+        self.config.client.last_will = Some(will);
         self
     }
 
     /// Makes the broker discard subscriptions and undelivered messages when the connection ends. This is the default.
     #[must_use]
     pub fn clean_session(mut self) -> Self {
-        self.config.session_expiry = Duration::ZERO;
+        self.config.client.session = None;
         self
     }
 
@@ -123,26 +124,28 @@ impl<N: Network> EmbassyMqttConnector<N> {
     /// program: the client begins a new session with its first connection.
     #[must_use]
     pub fn keep_session(mut self, expiry: Duration) -> Self {
-        self.config.session_expiry = expiry;
+        self.config.client.session = Some(expiry);
         self
     }
 
     /// Sets the size of the largest incoming packet, in bytes. [`DEFAULT_BUFFER`](crate::DEFAULT_BUFFER) unless set.
     ///
     /// A packet contains topic, payload and some 20 further bytes. The connector announces the size to the broker,
-    /// which sends no larger packet. Fewer than 128 bytes are a finding.
+    /// which sends no larger packet; one that arrives nevertheless is read past, counted and acknowledged. Fewer than 128
+    /// bytes are a finding.
     #[must_use]
     pub fn receive_buffer(mut self, bytes: usize) -> Self {
         self.config.receive_buffer = bytes;
         self
     }
 
-    /// Sets the size of the buffer for all packets in flight to the broker, in bytes. Twice
+    /// Sets the size of the buffer for bytes on their way to the network, in bytes. Twice
     /// [`DEFAULT_BUFFER`](crate::DEFAULT_BUFFER) unless set.
     ///
     /// The part that connecting needs (some 30 bytes, client id, credentials, last will) is reserved. A message larger
-    /// than the rest is dropped and counted. At QoS 1 and 2 the connector keeps a copy of each message outside this
-    /// buffer until the broker has acknowledged it.
+    /// than the rest is dropped and counted. No message is taken from a record while half of the buffer waits to be
+    /// written. At QoS 1 and 2 the connector keeps a copy of each message outside this buffer until the broker has
+    /// acknowledged it.
     #[must_use]
     pub fn send_buffer(mut self, bytes: usize) -> Self {
         self.config.send_buffer = bytes;
@@ -151,13 +154,21 @@ impl<N: Network> EmbassyMqttConnector<N> {
 
     /// Sets the first and the longest pause before a reconnect. 250 ms and 10 s unless set.
     ///
-    /// The pause doubles after each failed attempt. Each one is lengthened or shortened by up to a fifth. A first pause
-    /// of zero is a finding.
+    /// The pause doubles after each attempt, and starts over only after a connection that has lasted as long as the
+    /// longest pause. Each one is lengthened or shortened by up to a fifth. A first pause of zero is a finding.
     #[must_use]
     pub fn backoff(mut self, first: Duration, max: Duration) -> Self {
-        self.config.first_pause = first;
-        self.config.max_pause = max;
+        self.config.client.first_pause = first;
+        self.config.client.max_pause = max;
         self
+    }
+}
+
+impl<N> EmbassyMqttConnector<N> {
+    /// The counters of the connector that belong to no link.
+    #[must_use]
+    pub fn status(&self) -> MqttStatus {
+        self.config.status.clone()
     }
 }
 
@@ -171,11 +182,16 @@ impl<R: Runtime, N: Network + 'static> Connector<R> for EmbassyMqttConnector<N> 
     type Run = Pin<Box<dyn Future<Output = ()>>>;
 
     fn name(&self) -> &str {
-        &self.config.name
+        &self.config.client.name
     }
 
     fn describe(&self) -> String {
         format!("MQTT 5 at {}", self.config.target)
+    }
+
+    fn identity(&self) -> Option<String> {
+        let id = self.config.client.client_id.as_deref()?;
+        Some(format!("the client id `{id}` at {}", self.config.target))
     }
 
     fn check(&self, links: &[LinkRequest<'_>]) -> Vec<Finding> {
@@ -183,6 +199,10 @@ impl<R: Runtime, N: Network + 'static> Connector<R> for EmbassyMqttConnector<N> 
     }
 
     fn run(self, links: Links, context: RuntimeContext<R>) -> Self::Run {
-        Box::pin(driver::run(self.network, self.config, links, context))
+        // There is no source of randomness. The clocks of many clients differ by microseconds, which is enough to
+        // scatter them.
+        let settings = self.config.settings(context.time().now().as_nanos() as u32);
+        let dial = NetworkDial(self.network);
+        Box::pin(driver::run(dial, settings, self.config.status, links, context))
     }
 }

@@ -2,12 +2,8 @@
 
 mod config;
 mod connector;
-mod demux;
-mod driver;
-mod inbound;
 mod network;
-mod outbound;
-mod packet;
+mod stream;
 #[cfg(feature = "embassy-net")]
 mod tcp;
 

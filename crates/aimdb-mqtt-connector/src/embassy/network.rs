@@ -30,7 +30,8 @@ use embedded_io_async::{Read, Write};
 ///
 /// - [`connect`](Self::connect) MUST return an unused stream, or an error. The connector calls it for each attempt, and
 ///   MAY drop its future before it is ready.
-/// - Reads and writes of a stream MUST be cancel safe: dropping their futures loses no bytes. A write that makes no
+/// - Reads and writes of a stream MUST be cancel safe: dropping their futures loses no bytes, and leaves the waker of the
+///   last poll registered. The connector makes a new future for each poll. A write that makes no
 ///   progress MUST fail in the end. embassy-net fulfils the first; `TcpSocket::set_timeout` enables the second.
 /// - Written bytes MUST be sent without further calls after `flush`, which need not wait for it: after the DISCONNECT
 ///   the connector reads from the stream until the broker has closed it, for 5 s at most, and drops it.

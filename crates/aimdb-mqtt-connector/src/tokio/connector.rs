@@ -10,10 +10,12 @@ use aimdb_core::link::{LinkRequest, Links};
 use aimdb_core::{Connector, Finding, RuntimeContext};
 use aimdb_tokio_adapter::TokioAdapter;
 
-use super::config::{self, ConnectorConfig, MqttVersion, SessionPolicy};
-use super::driver;
-use super::protocol;
-use crate::options;
+use aimdb_mqtt_protocol::Version as MqttVersion;
+
+use super::settings::TokioConfig;
+use super::tls::Pem;
+use crate::checks;
+use crate::driver::{self, MqttStatus};
 use crate::will::LastWill;
 
 /// Links records to one MQTT broker, on Tokio, over TCP or TLS.
@@ -46,24 +48,44 @@ use crate::will::LastWill;
 /// ```
 #[derive(Clone)]
 pub struct MqttConnector {
-    config: ConnectorConfig,
+    config: TokioConfig,
 }
 
 impl MqttConnector {
     /// A connector to the broker at `url`.
     ///
-    /// The form is `mqtt://user:password@host:port`, or `mqtts://…` with TLS. User, password and port are optional. The
-    /// port defaults to 1883, with TLS to 8883. User and password are percent-decoded. A URL that does not parse is a
-    /// finding.
+    /// The form is `mqtt://user:password@host:port`, or `mqtts://…` with TLS; with the feature `ws` also
+    /// `ws://host:port/path` and `wss://…`. User, password and port are optional. The port defaults to 1883, with TLS to
+    /// 8883, for WebSockets to 80 and 443. User and password are percent-decoded: `#`, `/`, `?` and `@` in them must be
+    /// percent-encoded. A URL that does not parse is a finding, which shows nothing of it.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
-        Self { config: ConnectorConfig::new(url.into()) }
+        Self { config: TokioConfig::new(url.into()) }
+    }
+
+    /// Adds a broker that is tried if the one before it does not accept the client or soon ends the connection, and so on
+    /// in turn.
+    ///
+    /// The brokers should share their sessions; otherwise each begins one of its own. After a connection that has lasted
+    /// as long as the longest pause, the same broker is tried first. The pause between two attempts is that of
+    /// [`backoff`](Self::backoff).
+    ///
+    /// ```
+    /// use aimdb_mqtt_connector::MqttConnector;
+    ///
+    /// let connector = MqttConnector::new("mqtt://10.0.0.2").or("mqtt://10.0.0.3");
+    /// # let _ = connector;
+    /// ```
+    #[must_use]
+    pub fn or(mut self, url: impl Into<String>) -> Self {
+        self.config.urls.push(url.into());
+        self
     }
 
     /// Sets the name, which is the scheme of the links that use this connector. `mqtt` unless set.
     #[must_use]
     pub fn named(mut self, name: impl Into<String>) -> Self {
-        self.config.name = name.into();
+        self.config.client.name = name.into();
         self
     }
 
@@ -80,47 +102,78 @@ impl MqttConnector {
     /// empty id is a finding.
     #[must_use]
     pub fn client_id(mut self, id: impl Into<String>) -> Self {
-        self.config.client_id = Some(id.into());
+        self.config.client.client_id = Some(id.into());
         self
     }
 
     /// Sets user and password. They take precedence over those in the URL.
     #[must_use]
     pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
-        self.config.credentials = Some((user.into(), password.into()));
+        self.config.client.credentials = Some((user.into(), password.into()));
         self
+    }
+
+    /// Asks `credentials` for user and password before each connection, for tokens that expire.
+    ///
+    /// It takes precedence over [`credentials`](Self::credentials) and the URL. It runs on the connector's task and must
+    /// not block for long. Its error is shown and logged, and the connector tries again after its pause.
+    ///
+    /// ```
+    /// use aimdb_mqtt_connector::MqttConnector;
+    ///
+    /// let connector = MqttConnector::new("mqtts://broker.example").credentials_from(|| {
+    ///     Ok::<_, std::io::Error>(("gateway-7", std::fs::read_to_string("/run/secrets/token")?))
+    /// });
+    /// # let _ = connector;
+    /// ```
+    #[must_use]
+    pub fn credentials_from<U: Into<String>, P: Into<String>, E: fmt::Display>(
+        mut self,
+        credentials: impl Fn() -> Result<(U, P), E> + Send + Sync + 'static,
+    ) -> Self {
+        self.config.credentials_from = Some(std::sync::Arc::new(move || {
+            credentials()
+                .map(|(user, password)| (user.into(), password.into()))
+                .map_err(|error| error.to_string())
+        }));
+        self
+    }
+
+    /// The counters of the connector that belong to no link.
+    #[must_use]
+    pub fn status(&self) -> MqttStatus {
+        self.config.status.clone()
     }
 
     /// Sets the keep-alive interval: how often an idle connection is tested. 30 s unless set.
     ///
-    /// The interval is in whole seconds, up to 65,535; zero disables the test. The connector detects a broker that
-    /// disappeared without closing the connection after twice the interval.
+    /// The interval is in whole seconds, up to 65,535; zero disables the test. A broker may set another one. The
+    /// connector detects a broker that disappeared without closing the connection after twice the interval, also while
+    /// it sends: only what is read proves that the broker lives.
     #[must_use]
     pub fn keep_alive(mut self, interval: Duration) -> Self {
-        self.config.keep_alive = interval;
+        self.config.client.keep_alive = interval;
         self
     }
 
-    /// Sets the time limit for TCP, TLS and the broker's CONNACK together. 5 s unless set.
-    ///
-    /// With MQTT 3.1.1 the limit is rounded down to whole seconds, and at least one second.
+    /// Sets the time limit for TCP, TLS and the broker's CONNACK together. 5 s unless set. Zero is a finding.
     #[must_use]
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
-        self.config.connect_timeout = limit;
+        self.config.client.connect_timeout = limit;
         self
     }
 
     /// Sets a message that the broker publishes if this client disappears without a DISCONNECT.
     #[must_use]
     pub fn last_will(mut self, will: LastWill) -> Self {
-        self.config.last_will = Some(will);
+        self.config.client.last_will = Some(will);
         self
     }
 
     /// Makes the broker discard subscriptions and undelivered messages when the connection ends. This is the default.
     #[must_use]
     pub fn clean_session(mut self) -> Self {
-        self.config.session = SessionPolicy::Clean;
+        self.config.client.session = None;
         self
     }
 
@@ -130,7 +183,7 @@ impl MqttConnector {
     /// persistent session without a [`client_id`](Self::client_id) is a finding.
     #[must_use]
     pub fn persistent_session(mut self, expiry: Duration) -> Self {
-        self.config.session = SessionPolicy::Persistent { expiry };
+        self.config.client.session = Some(expiry);
         self
     }
 
@@ -147,12 +200,13 @@ impl MqttConnector {
 
     /// Sets the first and the longest pause before a reconnect. 250 ms and 10 s unless set.
     ///
-    /// The pause doubles after each failed attempt. Each one is lengthened or shortened by a random amount, up to a
-    /// fifth.
+    /// The pause doubles after each attempt, and starts over only after a connection that has lasted as long as the
+    /// longest pause: two clients that take each other's place do so less and less often. Each pause is lengthened or
+    /// shortened by a random amount, up to a fifth. A first pause of zero is a finding.
     #[must_use]
     pub fn backoff(mut self, first: Duration, max: Duration) -> Self {
-        self.config.first_pause = first;
-        self.config.max_pause = max;
+        self.config.client.first_pause = first;
+        self.config.client.max_pause = max;
         self
     }
 
@@ -172,16 +226,17 @@ impl MqttConnector {
     /// not ask for TLS.
     #[must_use]
     pub fn ca_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.config.ca = Some(Ok(pem.into()));
+        self.config.ca = Some(Pem::Text(pem.into()));
         self
     }
 
     /// Like [`ca_pem`](Self::ca_pem), from a file.
     ///
-    /// The call reads the file. A file that cannot be read is a finding of `build()`.
+    /// The file is read for each connection, so that it can be replaced. One that cannot be read is a finding of
+    /// `build()`, and later an error of the attempt.
     #[must_use]
     pub fn ca_file(mut self, path: impl AsRef<Path>) -> Self {
-        self.config.ca = Some(config::read_file(path.as_ref()));
+        self.config.ca = Some(Pem::File(path.as_ref().into()));
         self
     }
 
@@ -192,17 +247,34 @@ impl MqttConnector {
         chain: impl Into<Vec<u8>>,
         key: impl Into<Vec<u8>>,
     ) -> Self {
-        self.config.identity = Some((Ok(chain.into()), Ok(key.into())));
+        self.config.identity = Some((Pem::Text(chain.into()), Pem::Text(key.into())));
         self
     }
 
     /// Like [`client_certificate_pem`](Self::client_certificate_pem), from files.
     ///
-    /// The call reads the files. A file that cannot be read is a finding of `build()`.
+    /// The files are read for each connection, so that they can be replaced. One that cannot be read is a finding of
+    /// `build()`, and later an error of the attempt.
     #[must_use]
     pub fn client_certificate(mut self, chain: impl AsRef<Path>, key: impl AsRef<Path>) -> Self {
         self.config.identity =
-            Some((config::read_file(chain.as_ref()), config::read_file(key.as_ref())));
+            Some((Pem::File(chain.as_ref().into()), Pem::File(key.as_ref().into())));
+        self
+    }
+}
+
+impl MqttConnector {
+    /// Sets the names of protocols that TLS offers to the broker (ALPN), for brokers that expect one. None unless set.
+    ///
+    /// ```
+    /// use aimdb_mqtt_connector::MqttConnector;
+    ///
+    /// let connector = MqttConnector::new("mqtts://broker.example:443").alpn(["x-amzn-mqtt-ca"]);
+    /// # let _ = connector;
+    /// ```
+    #[must_use]
+    pub fn alpn<N: Into<Vec<u8>>>(mut self, protocols: impl IntoIterator<Item = N>) -> Self {
+        self.config.alpn = protocols.into_iter().map(Into::into).collect();
         self
     }
 }
@@ -210,8 +282,8 @@ impl MqttConnector {
 impl fmt::Debug for MqttConnector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MqttConnector")
-            .field("name", &self.config.name)
-            .field("url", &self.config.redacted_url())
+            .field("name", &self.config.client.name)
+            .field("url", &self.config.target())
             .finish_non_exhaustive()
     }
 }
@@ -220,7 +292,7 @@ impl Connector<TokioAdapter> for MqttConnector {
     type Run = Pin<Box<dyn Future<Output = ()> + Send>>;
 
     fn name(&self) -> &str {
-        &self.config.name
+        &self.config.client.name
     }
 
     fn describe(&self) -> String {
@@ -229,24 +301,26 @@ impl Connector<TokioAdapter> for MqttConnector {
             #[cfg(feature = "v311")]
             MqttVersion::V311 => "MQTT 3.1.1",
         };
-        format!("{version} at {}", self.config.redacted_url())
+        format!("{version} at {}", self.config.target())
+    }
+
+    fn identity(&self) -> Option<String> {
+        let id = self.config.client.client_id.as_deref()?;
+        Some(format!("the client id `{id}` at {}", self.config.brokers()))
     }
 
     fn check(&self, links: &[LinkRequest<'_>]) -> Vec<Finding> {
-        let own = self.config.resolve().err().unwrap_or_default();
-        own.into_iter().chain(links.iter().flat_map(options::check)).collect()
+        let mut findings = self.config.resolve().err().unwrap_or_default();
+        findings.extend(checks::links(links, self.config.version));
+        findings
     }
 
     fn run(self, links: Links, context: RuntimeContext<TokioAdapter>) -> Self::Run {
-        match (self.config.resolve(), self.config.version) {
-            (Ok(config), MqttVersion::V5) => {
-                Box::pin(driver::run::<protocol::V5>(config, links, context))
+        match self.config.resolve() {
+            Ok((settings, dial)) => {
+                Box::pin(driver::run(dial, settings, self.config.status, links, context))
             }
-            #[cfg(feature = "v311")]
-            (Ok(config), MqttVersion::V311) => {
-                Box::pin(driver::run::<protocol::V311>(config, links, context))
-            }
-            (Err(findings), _) => Box::pin(async move {
+            Err(findings) => Box::pin(async move {
                 let problems: Vec<String> = findings.iter().map(ToString::to_string).collect();
                 context.fail(problems.join("; "));
             }),

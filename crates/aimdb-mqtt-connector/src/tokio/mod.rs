@@ -1,14 +1,13 @@
 //! The connector for gateways and servers, on Tokio.
 
-mod config;
-mod connection;
 mod connector;
-mod driver;
-mod inbound;
-mod outbound;
-mod permits;
-mod protocol;
+mod duplex;
+mod settings;
+mod stream;
 mod tls;
+mod url;
+#[cfg(feature = "ws")]
+mod websocket;
 
-pub use config::{DEFAULT_MAX_PAYLOAD, MqttVersion};
 pub use connector::MqttConnector;
+pub use settings::DEFAULT_MAX_PAYLOAD;

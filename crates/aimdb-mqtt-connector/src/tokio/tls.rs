@@ -1,13 +1,35 @@
 //! TLS by rustls. This module alone chooses its crypto provider, ring.
 
+use std::borrow::Cow;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-/// A PEM text, or the reason why it could not be read. `build()` reports the reason as a finding.
-pub(crate) type Pem = Result<Vec<u8>, String>;
+/// The source of a PEM text.
+#[derive(Clone)]
+pub(crate) enum Pem {
+    Text(Vec<u8>),
+    /// Read for each connection: certificates expire and are replaced.
+    File(PathBuf),
+}
+
+impl Pem {
+    fn read(&self) -> Result<Cow<'_, [u8]>, String> {
+        match self {
+            Self::Text(text) => Ok(Cow::Borrowed(text)),
+            Self::File(path) => std::fs::read(path)
+                .map(Cow::Owned)
+                .map_err(|error| format!("`{}` cannot be read: {error}", path.display())),
+        }
+    }
+
+    pub(crate) const fn is_file(&self) -> bool {
+        matches!(self, Self::File(_))
+    }
+}
 
 /// A client configuration that trusts `ca` alone, or the system's roots without one, and presents `identity`
 /// (certificate chain and key) to a broker that requests a client certificate.
@@ -18,15 +40,16 @@ pub(crate) type Pem = Result<Vec<u8>, String>;
 pub(crate) fn client_config(
     ca: Option<&Pem>,
     identity: Option<&(Pem, Pem)>,
+    alpn: &[Vec<u8>],
 ) -> Result<Arc<ClientConfig>, Vec<String>> {
     let roots = match ca {
         Some(pem) => private_roots(pem),
         None => system_roots(),
     };
     let identity = identity.map(|(chain, key)| {
-        let chain = pem(chain).and_then(|pem| certificates(pem, "the client's certificate"));
-        let key = pem(key).and_then(|pem| {
-            PrivateKeyDer::from_pem_slice(pem)
+        let chain = chain.read().and_then(|pem| certificates(&pem, "the client's certificate"));
+        let key = key.read().and_then(|pem| {
+            PrivateKeyDer::from_pem_slice(&pem)
                 .map_err(|error| format!("the client's key cannot be read: {error}"))
         });
         (chain, key)
@@ -44,18 +67,19 @@ pub(crate) fn client_config(
         .with_safe_default_protocol_versions()
         .map_err(|error| vec![format!("TLS cannot be set up: {error}")])?
         .with_root_certificates(roots);
-    let config = match identity {
+    let mut config = match identity {
         None => builder.with_no_client_auth(),
         Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(|error| {
             vec![format!("the client's certificate and key do not fit: {error}")]
         })?,
     };
+    config.alpn_protocols = alpn.to_vec();
     Ok(Arc::new(config))
 }
 
 fn private_roots(ca: &Pem) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(pem(ca)?, "the CA")? {
+    for certificate in certificates(&ca.read()?, "the CA")? {
         roots.add(certificate).map_err(|error| format!("the CA cannot be used: {error}"))?;
     }
     Ok(roots)
@@ -81,8 +105,4 @@ fn certificates(pem: &[u8], what: &str) -> Result<Vec<CertificateDer<'static>>, 
         return Err(format!("{what} has no certificate in it"));
     }
     Ok(found)
-}
-
-fn pem(pem: &Pem) -> Result<&[u8], String> {
-    pem.as_deref().map_err(Clone::clone)
 }
