@@ -1,16 +1,18 @@
-//! Conformance suites for runtime adapters and record APIs, and a runtime with a virtual clock.
+//! Conformance suites for runtime adapters, connectors and record APIs, and a runtime with a virtual clock.
 //!
 //! | suite | subject | macro |
 //! |---|---|---|
 //! | [`buffers`] | a [`RecordApi`](buffers::RecordApi): a way to write and read a record | [`buffer_conformance!`] |
 //! | [`runtime`] | a [`Host`]: a runtime's clock, timers and log | [`runtime_conformance!`] |
 //! | [`engine`] | a [`Host`]: the engine with its stages, on that runtime | [`engine_conformance!`] |
+//! | [`connectors`] (with `std`) | a [`Subject`](connectors::Subject): a connector and its peer | [`connector_conformance!`] |
 //!
 //! [`auto_traits!`] is a table of the auto traits that types promise.
 //!
 //! Each case is a public function named after its promise. It panics if the promise is broken. The macros expand to one
 //! `#[test]` for each case; each suite's `run_all` is for places without a test harness, such as firmware. Numbers are
-//! exact. No case asserts how much real time has passed, except that a timer is not early.
+//! exact. No case asserts how much real time has passed, except that a timer is not early, and that a connector resumes and
+//! ends within bounds that a loaded machine meets.
 //!
 //! ```
 //! mod on_the_test_runtime {
@@ -28,7 +30,7 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `std` (default) | [`TestRuntime`], [`MemoryPeer`], and the cases in which user code panics |
+//! | `std` (default) | [`connectors`], [`TestRuntime`], [`MemoryPeer`], and the cases in which user code panics |
 #![cfg_attr(not(feature = "std"), no_std)]
 #![forbid(unsafe_code)]
 
@@ -36,6 +38,8 @@ extern crate alloc;
 
 mod auto_traits;
 pub mod buffers;
+#[cfg(feature = "std")]
+pub mod connectors;
 mod counted;
 pub mod engine;
 mod host;

@@ -17,9 +17,10 @@ use aimdb_core::link::{InboundLink, LinkRequest, LinkStatus, Links, OutboundLink
 use aimdb_core::race::{Either, race};
 use aimdb_core::{Connector, Finding, Incoming, Rule, Runtime, RuntimeContext, Spawn};
 
+use crate::connectors;
 use crate::host::BoxStage;
 
-/// The first and the longest backoff after a refused connection.
+/// The first and the longest backoff after a refused connection, or one that was of no use.
 const BACKOFF: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(64)];
 
 /// The remote end of links whose scheme is `memory`, for tests without a broker.
@@ -107,6 +108,9 @@ pub struct PeerCounts {
 
 struct Peer {
     accepts_connections: bool,
+    /// Each connection ends as soon as it is made.
+    ends_early: bool,
+    reads: bool,
     /// The number of the open connection.
     connection: Option<u64>,
     counts: PeerCounts,
@@ -117,13 +121,32 @@ struct Peer {
     faults: Vec<Fault>,
     received: BTreeMap<String, Vec<Vec<u8>>>,
     /// The messages that are not acknowledged, oldest first.
-    published: BTreeMap<String, VecDeque<Vec<u8>>>,
+    published: BTreeMap<String, VecDeque<Published>>,
+    /// The messages acknowledged, by topic.
+    acknowledged: BTreeMap<String, usize>,
+    /// The connection on which the peer has sent rubbish.
+    rubbish: Option<u64>,
     /// The wakers of the tasks that wait for a change.
     wakers: Vec<Waker>,
 }
 
+/// A message that the peer sends until it is acknowledged.
+#[derive(Clone)]
+struct Published {
+    payload: Vec<u8>,
+    /// The peer sends it once more, although it is acknowledged.
+    repeats: bool,
+}
+
 /// The error of an operation on a connection that is no longer open.
 struct Disconnected;
+
+/// Why an inbound link has no message.
+enum Lost {
+    Disconnected,
+    /// The connector has ended the connection: it does not understand the peer.
+    Rubbish,
+}
 
 impl MemoryPeer {
     /// Creates a peer that accepts connections and has no messages.
@@ -131,6 +154,8 @@ impl MemoryPeer {
     pub fn new() -> Self {
         Self(Arc::new(Mutex::new(Peer {
             accepts_connections: true,
+            ends_early: false,
+            reads: true,
             connection: None,
             counts: PeerCounts::default(),
             connect_attempts: 0,
@@ -138,6 +163,8 @@ impl MemoryPeer {
             faults: Vec::new(),
             received: BTreeMap::new(),
             published: BTreeMap::new(),
+            acknowledged: BTreeMap::new(),
+            rubbish: None,
             wakers: Vec::new(),
         })))
     }
@@ -166,12 +193,48 @@ impl MemoryPeer {
         self.change(|peer| peer.accepts_connections = true);
     }
 
+    /// Breaks the connection. The next one may be made at once.
+    ///
+    /// ```
+    /// use aimdb_testing::MemoryPeer;
+    ///
+    /// let peer = MemoryPeer::new();
+    /// peer.cut();
+    /// assert_eq!(peer.counts().refused, 0);
+    /// ```
+    pub fn cut(&self) {
+        self.change(|peer| peer.connection = None);
+    }
+
+    /// Stops to read: messages of records wait at the connector, which holds each link's next one.
+    pub fn pause_reading(&self) {
+        self.change(|peer| peer.reads = false);
+    }
+
+    /// Reads again after [`pause_reading`](Self::pause_reading).
+    pub fn resume_reading(&self) {
+        self.change(|peer| peer.reads = true);
+    }
+
+    /// Sends what the connector does not understand: it reports an error and breaks the connection.
+    pub fn publish_rubbish(&self) {
+        self.change(|peer| peer.rubbish = peer.connection);
+    }
+
     /// Sends a message to the record that is linked from `topic`.
     ///
     /// The peer keeps the message until the connector acknowledges it. At most one link may read a topic.
     pub fn publish(&self, topic: &str, payload: impl Into<Vec<u8>>) {
-        let payload = payload.into();
-        self.change(|peer| peer.published.entry(topic.to_owned()).or_default().push_back(payload));
+        self.publish_message(topic, Published { payload: payload.into(), repeats: false });
+    }
+
+    /// Sends a message as [`publish`](Self::publish) does, and once more after its acknowledgement.
+    pub fn publish_twice(&self, topic: &str, payload: impl Into<Vec<u8>>) {
+        self.publish_message(topic, Published { payload: payload.into(), repeats: true });
+    }
+
+    fn publish_message(&self, topic: &str, message: Published) {
+        self.change(|peer| peer.published.entry(topic.to_owned()).or_default().push_back(message));
     }
 
     /// Returns the messages received under `topic`, oldest first.
@@ -234,34 +297,41 @@ impl MemoryPeer {
                 return Err(Disconnected);
             }
             peer.counts.connections += 1;
-            peer.connection = Some(peer.counts.connections);
+            peer.connection = (!peer.ends_early).then_some(peer.counts.connections);
             Ok(peer.counts.connections)
         })
     }
 
-    /// Sends one message to the peer, which acknowledges it at once.
-    fn send(&self, connection: u64, topic: &str, payload: &[u8]) -> Result<(), Disconnected> {
-        self.change(|peer| {
-            peer.check_connection(connection)?;
-            peer.send_attempts += 1;
-            let nth = peer.send_attempts;
-            peer.break_at(Fault::Send(nth))?;
-            peer.counts.received += 1;
-            peer.received.entry(topic.to_owned()).or_default().push(payload.to_owned());
-            peer.break_at(Fault::SendAcknowledgement(nth))
+    fn has_connection(&self, number: u64) -> bool {
+        self.with(|peer| peer.connection == Some(number))
+    }
+
+    /// Sends one message to the peer, which acknowledges it as soon as it has read it.
+    async fn send(&self, connection: u64, topic: &str, payload: &[u8]) -> Result<(), Disconnected> {
+        self.wait_until(|peer| {
+            if let Err(disconnected) = peer.check_connection(connection) {
+                return Some(Err(disconnected));
+            }
+            peer.reads.then(|| peer.read(topic, payload))
         })
+        .await
     }
 
     /// Waits for the oldest unacknowledged message under `topic`. Returns it with its number among those sent.
-    async fn next(&self, connection: u64, topic: &str) -> Result<(u64, Vec<u8>), Disconnected> {
+    async fn next(&self, connection: u64, topic: &str) -> Result<(u64, Vec<u8>), Lost> {
         self.wait_until(|peer| {
             if peer.connection != Some(connection) {
-                return Some(Err(Disconnected));
+                return Some(Err(Lost::Disconnected));
             }
-            let payload = peer.published.get(topic)?.front()?.clone();
+            if peer.rubbish == Some(connection) {
+                (peer.rubbish, peer.connection) = (None, None);
+                return Some(Err(Lost::Rubbish));
+            }
+            let payload = peer.published.get(topic)?.front()?.payload.clone();
             peer.counts.sent += 1;
             let nth = peer.counts.sent;
-            Some(peer.break_at(Fault::Receive(nth)).map(|()| (nth, payload)))
+            let sent = peer.break_at(Fault::Receive(nth));
+            Some(sent.map(|()| (nth, payload)).map_err(|Disconnected| Lost::Disconnected))
         })
         .await
     }
@@ -271,9 +341,16 @@ impl MemoryPeer {
         self.change(|peer| {
             peer.check_connection(connection)?;
             peer.break_at(Fault::ReceiveAcknowledgement(nth))?;
-            if !peer.take_fault(Fault::Repeat(nth)) {
-                peer.counts.acknowledged += 1;
-                peer.published.get_mut(topic).and_then(VecDeque::pop_front);
+            let repeats = peer.take_fault(Fault::Repeat(nth));
+            let Some(messages) = peer.published.get_mut(topic) else { return Ok(()) };
+            match messages.front_mut() {
+                Some(message) if message.repeats => message.repeats = false,
+                Some(_) if !repeats => {
+                    messages.pop_front();
+                    peer.counts.acknowledged += 1;
+                    *peer.acknowledged.entry(topic.to_owned()).or_default() += 1;
+                }
+                _ => {}
             }
             Ok(())
         })
@@ -286,6 +363,16 @@ impl MemoryPeer {
 }
 
 impl Peer {
+    /// Receives a message of a record.
+    fn read(&mut self, topic: &str, payload: &[u8]) -> Result<(), Disconnected> {
+        self.send_attempts += 1;
+        let nth = self.send_attempts;
+        self.break_at(Fault::Send(nth))?;
+        self.counts.received += 1;
+        self.received.entry(topic.to_owned()).or_default().push(payload.to_owned());
+        self.break_at(Fault::SendAcknowledgement(nth))
+    }
+
     /// Fails unless this connection is open.
     fn check_connection(&self, connection: u64) -> Result<(), Disconnected> {
         if self.connection == Some(connection) { Ok(()) } else { Err(Disconnected) }
@@ -307,6 +394,81 @@ impl Peer {
         }
         self.connection = None;
         Err(Disconnected)
+    }
+}
+
+/// The peer under the cases of the [connector suite](crate::connectors).
+impl connectors::Peer for MemoryPeer {
+    fn stop(&self) {
+        self.disconnect();
+    }
+
+    fn start(&self) {
+        self.change(|peer| peer.ends_early = false);
+        self.accept();
+    }
+
+    fn refuse(&self) {
+        self.disconnect();
+    }
+
+    fn end_early(&self) {
+        self.disconnect();
+        self.change(|peer| peer.ends_early = true);
+        self.accept();
+    }
+
+    fn cut(&self) {
+        self.cut();
+    }
+
+    fn hang_up(&self) {
+        self.cut();
+    }
+
+    fn pause_reading(&self) {
+        self.pause_reading();
+    }
+
+    fn resume_reading(&self) {
+        self.resume_reading();
+    }
+
+    fn send(&self, topic: &str, payload: &[u8]) {
+        self.publish(topic, payload);
+    }
+
+    fn send_twice(&self, topic: &str, payload: &[u8]) {
+        self.publish_twice(topic, payload);
+    }
+
+    fn send_half(&self, topic: &str, payload: &[u8]) {
+        self.fail(Fault::Receive(self.counts().sent + 1));
+        self.publish(topic, payload);
+    }
+
+    fn send_rubbish(&self, _: usize) {
+        self.publish_rubbish();
+    }
+
+    fn kinds_of_rubbish(&self) -> usize {
+        1
+    }
+
+    fn received(&self, topic: &str) -> Vec<Vec<u8>> {
+        self.received(topic)
+    }
+
+    fn acknowledged(&self, topic: &str) -> usize {
+        self.with(|peer| peer.acknowledged.get(topic).copied().unwrap_or(0))
+    }
+
+    fn is_connected(&self) -> bool {
+        self.with(|peer| peer.connection.is_some())
+    }
+
+    fn attempts(&self) -> usize {
+        self.with(|peer| peer.connect_attempts as usize)
     }
 }
 
@@ -360,6 +522,7 @@ where
             if self.0.with(|peer| peer.take_fault(Fault::Start)) {
                 return context.fail("the peer in memory refuses to start");
             }
+            let _closed_at_the_end = Connection(self.0.clone());
             let Links { outbound, inbound, .. } = links;
             let mut tasks: Vec<BoxStage> = Vec::new();
             for link in outbound {
@@ -373,6 +536,15 @@ where
     }
 }
 
+/// Closes the connection when the connector ends, also when a shutdown aborts it at its deadline.
+struct Connection(MemoryPeer);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.cut();
+    }
+}
+
 /// Runs all futures to their ends, in one task.
 async fn join_all(mut futures: Vec<Pin<Box<dyn Future<Output = ()> + Send>>>) {
     poll_fn(|cx| {
@@ -382,27 +554,55 @@ async fn join_all(mut futures: Vec<Pin<Box<dyn Future<Output = ()> + Send>>>) {
     .await;
 }
 
-/// Waits for a connection, and sets the link's status. `current` is the link's connection before and afterwards.
-async fn connect<R: Runtime>(
-    peer: &MemoryPeer,
-    status: &LinkStatus,
-    context: &RuntimeContext<R>,
-    current: &mut Option<u64>,
-) -> u64 {
-    let [mut backoff, longest] = BACKOFF;
-    loop {
-        if let Ok(connection) = peer.connect() {
-            if *current != Some(connection) {
+/// The connection of one link, and the pause before the next attempt.
+struct LinkConnection {
+    /// The link's connection, or its last one.
+    number: Option<u64>,
+    backoff: Duration,
+    /// A message went through since the last attempt. So the next one follows without a pause.
+    is_proven: bool,
+}
+
+impl LinkConnection {
+    fn new() -> Self {
+        Self { number: None, backoff: BACKOFF[0], is_proven: true }
+    }
+
+    /// A message went through: the connection is of use.
+    fn prove(&mut self) {
+        (self.backoff, self.is_proven) = (BACKOFF[0], true);
+    }
+
+    /// Waits for a connection, and sets the link's status.
+    async fn connect<R: Runtime>(
+        &mut self,
+        peer: &MemoryPeer,
+        status: &LinkStatus,
+        context: &RuntimeContext<R>,
+    ) -> u64 {
+        loop {
+            if self.number.is_some_and(|number| !peer.has_connection(number)) {
                 status.set_disconnected();
-                *current = Some(connection);
+            } else if let Some(number) = self.number {
+                return number;
             }
-            status.set_connected();
-            return connection;
+            if !core::mem::take(&mut self.is_proven) {
+                let pause = self.backoff;
+                self.backoff = BACKOFF[1].min(pause * 2);
+                context.time().sleep(pause).await;
+            }
+            match peer.connect() {
+                Ok(number) => {
+                    self.number = Some(number);
+                    status.set_connected();
+                    return number;
+                }
+                Err(Disconnected) => {
+                    status.set_disconnected();
+                    status.set_error("the peer refused the connection");
+                }
+            }
         }
-        status.set_disconnected();
-        status.set_error("the peer refused the connection");
-        context.time().sleep(backoff).await;
-        backoff = longest.min(backoff * 2);
     }
 }
 
@@ -410,9 +610,9 @@ async fn connect<R: Runtime>(
 async fn send<R: Runtime>(peer: MemoryPeer, mut link: OutboundLink, context: RuntimeContext<R>) {
     let status = Arc::clone(link.status());
     let topic = link.address().topic.clone();
-    let (mut payload, mut current) = (Vec::new(), None);
+    let (mut payload, mut link_connection) = (Vec::new(), LinkConnection::new());
     loop {
-        let ready = connect(&peer, &status, &context, &mut current);
+        let ready = link_connection.connect(&peer, &status, &context);
         let Either::First(mut connection) = race(ready, link.drained()).await else { return };
         // The link takes a value only while a connection is open.
         let outgoing = match race(link.next(&mut payload), peer.disconnected(connection)).await {
@@ -422,9 +622,10 @@ async fn send<R: Runtime>(peer: MemoryPeer, mut link: OutboundLink, context: Run
         };
         status.set_in_flight(1);
         let topic = outgoing.topic.as_ref().unwrap_or(&topic);
-        while let Err(Disconnected) = peer.send(connection, topic, &payload) {
-            connection = connect(&peer, &status, &context, &mut current).await;
+        while let Err(Disconnected) = peer.send(connection, topic, &payload).await {
+            connection = link_connection.connect(&peer, &status, &context).await;
         }
+        link_connection.prove();
         status.count_sent();
         status.set_in_flight(0);
     }
@@ -434,19 +635,38 @@ async fn send<R: Runtime>(peer: MemoryPeer, mut link: OutboundLink, context: Run
 async fn receive<R: Runtime>(peer: MemoryPeer, mut link: InboundLink, context: RuntimeContext<R>) {
     let status = Arc::clone(link.status());
     let topic = link.address().topic.clone();
-    let mut current = None;
+    let mut link_connection = LinkConnection::new();
     loop {
         let next = async {
-            let connection = connect(&peer, &status, &context, &mut current).await;
+            let connection = link_connection.connect(&peer, &status, &context).await;
             (connection, peer.next(connection, &topic).await)
         };
         let (connection, message) = match race(context.stopping(), next).await {
             Either::First(()) => return,
             Either::Second(next) => next,
         };
-        let Ok((nth, payload)) = message else { continue };
-        let incoming = Incoming::new(&topic, &payload);
-        if link.deliver(incoming).await.is_err() {
+        let (nth, payload) = match message {
+            Ok(message) => {
+                link_connection.prove();
+                message
+            }
+            Err(Lost::Disconnected) => continue,
+            Err(Lost::Rubbish) => {
+                status.set_error("the peer sent what is no message");
+                continue;
+            }
+        };
+        // The record may be full. Meanwhile the link follows the connection.
+        let follow = async {
+            let mut followed = connection;
+            loop {
+                peer.disconnected(followed).await;
+                followed = link_connection.connect(&peer, &status, &context).await;
+            }
+        };
+        let delivery = link.deliver(Incoming::new(&topic, &payload));
+        let Either::First(delivered) = race(delivery, follow).await;
+        if delivered.is_err() {
             return;
         }
         // Without an acknowledgement the peer sends the message again.
