@@ -12,6 +12,9 @@ use suite::{OnEmbassy, Setup, Subject};
 use support::*;
 
 conformance!(OnEmbassy);
+faults_of_v5!(OnEmbassy);
+faults_new_api!(OnEmbassy);
+faults_new_api_of_v5!(OnEmbassy);
 
 #[test]
 fn acknowledgements_of_one_kind_are_sent_in_the_order_of_their_messages() {
@@ -73,7 +76,7 @@ fn every_unsupported_setting_is_a_finding() {
                 .link_to("mqtt://a/+?qos=3&colour=red", Json);
         });
         let error = builder.build().unwrap_err();
-        let whole = "the graph has 11 findings; nothing was started
+        let whole = "the graph has 9 findings; nothing was started
 
 E17 connector `mqtt` to `10.0.0.2:1883`: a keep-alive of 1.5s cannot be sent
   help: use whole seconds, 1 to 65535, or zero for none
@@ -84,7 +87,7 @@ E17 connector `mqtt` to `10.0.0.2:1883`: a receive buffer of 16 bytes is too sma
 E17 connector `mqtt` to `10.0.0.2:1883`: a send buffer of 128 bytes is too small: connecting takes 230 of them
   help: use 294 bytes at least
 
-E17 connector `mqtt` to `10.0.0.2:1883`: a session cannot be kept for 1ms after a break
+E17 connector `mqtt` to `10.0.0.2:1883`: a session cannot be kept for 1ms
   help: use whole seconds, 1 to 4294967295
 
 E17 connector `mqtt` to `10.0.0.2:1883`: it would give up before it has tried to connect
@@ -93,17 +96,11 @@ E17 connector `mqtt` to `10.0.0.2:1883`: it would give up before it has tried to
 E17 connector `mqtt` to `10.0.0.2:1883`: it would try to connect without a pause
   help: give `.backoff(…)` a first pause, for instance 250 ms
 
-E17 connector `mqtt` to `10.0.0.2:1883`: the client id is 65 bytes long
-  help: use 64 bytes at most, which is what the client has room for
-
-E17 connector `mqtt` to `10.0.0.2:1883`: the last will's topic is 129 bytes long
-  help: use 128 bytes at most, which is what the client has room for
-
 E14 record `r`: in its link to `mqtt://a/+?qos=3&colour=red` the topic contains the wildcard `+`, but a message needs one exact topic
   help: name the topic to publish to, for instance `sensors/temp/indoor`
 
 E15 record `r`: in its link to `mqtt://a/+?qos=3&colour=red` the option `colour` is unknown
-  help: there are `qos` and `retain`
+  help: there are `qos`, `retain`, `expiry`, `content_type` and `property`
 
 E15 record `r`: in its link to `mqtt://a/+?qos=3&colour=red` the option `qos` is `3`
   help: it can be 0, 1 or 2";

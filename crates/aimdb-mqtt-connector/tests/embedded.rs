@@ -59,7 +59,7 @@ async fn a_wrong_password_is_reported_in_health_and_fails_a_required_connection(
         builder
     };
     let refusal =
-        "the broker refused the connection: bad user name password; check user and password";
+        "the broker refused the connection: bad user name or password; check user and password";
     for version in VERSIONS {
         let db = start(build("secret", version, true)).await;
         shut_down(&db).await;

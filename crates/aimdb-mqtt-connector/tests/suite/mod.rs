@@ -17,6 +17,8 @@ use aimdb_tokio_adapter::TokioAdapter;
 use crate::support::*;
 
 pub mod broker;
+pub mod faults;
+pub mod faults_new_api;
 pub mod limits;
 pub mod outages;
 pub mod shutdown;
@@ -36,6 +38,8 @@ pub struct Setup {
     pub will: Option<LastWill>,
     /// The largest payload, in bytes. A payload more than twice as large does not pass.
     pub largest: Option<usize>,
+    /// The first and the longest pause before a reconnect.
+    pub backoff: Option<(Duration, Duration)>,
 }
 
 impl Setup {
@@ -104,6 +108,9 @@ impl<const V311: bool> OnTokio<V311> {
             set_if_some(connector, setup.connect_timeout, MqttConnector::connect_timeout);
         let connector = set_if_some(connector, setup.session, MqttConnector::persistent_session);
         let connector = set_if_some(connector, setup.will, MqttConnector::last_will);
+        let connector = set_if_some(connector, setup.backoff, |connector, (first, longest)| {
+            connector.backoff(first, longest)
+        });
         set_if_some(connector, setup.largest, MqttConnector::max_payload)
     }
 }
@@ -154,6 +161,9 @@ impl OnEmbassy {
         let connector = set_if_some(connector, setup.connect_timeout, To::connect_timeout);
         let connector = set_if_some(connector, setup.session, To::keep_session);
         let connector = set_if_some(connector, setup.will, To::last_will);
+        let connector = set_if_some(connector, setup.backoff, |connector, (first, longest)| {
+            connector.backoff(first, longest)
+        });
         // Room for the topic and the rest of the packet, and in the send buffer for connecting.
         set_if_some(connector, setup.largest, |connector, size| {
             connector.receive_buffer(size + 64).send_buffer(size + 256)
@@ -243,6 +253,42 @@ macro_rules! conformance {
             a_shutdown_does_not_wait_indefinitely_for_a_broker_that_keeps_the_connection_open
             a_connection_that_breaks_before_the_disconnect_does_not_delay_a_shutdown
         }
+        $crate::conformance! { $subject;
+            faults:
+            a_refused_subscription_whose_second_answer_is_lost_is_asked_for_again
+            a_birth_message_does_not_wait_for_a_subscription_that_is_given_up
+            a_link_that_was_given_up_is_connected_when_its_messages_pass_again
+            a_full_record_that_is_not_read_does_not_end_the_connection
+            a_message_on_which_the_broker_hangs_up_is_dropped_and_counted_at_qos_0
+            a_message_on_which_the_broker_hangs_up_is_dropped_and_counted_at_qos_1
+            a_message_on_which_the_broker_hangs_up_is_dropped_and_counted_at_qos_2
+            a_link_whose_every_message_ends_the_connection_at_qos_0_does_not_stop_the_others
+            a_link_whose_every_message_ends_the_connection_at_qos_1_does_not_stop_the_others
+            two_messages_that_end_connections_are_both_found_among_their_neighbours
+            a_message_is_not_blamed_for_a_connection_that_broke_twice
+            a_computed_topic_that_brokers_do_not_accept_loses_only_its_value
+            a_filter_on_which_the_broker_hangs_up_does_not_stop_the_other_links
+            a_broker_without_retained_messages_costs_only_those
+            half_open_connections_are_found_while_small_values_go_out
+            half_open_connections_are_found_while_large_values_go_out
+            half_open_connections_are_found_while_acknowledgements_are_missing
+            a_broker_that_reads_and_never_writes_again_is_left
+            two_clients_with_one_id_connect_less_and_less_often
+            a_broker_that_ends_each_connection_after_its_connack_is_not_hammered
+            a_broker_that_ends_each_connection_with_the_first_message_is_not_hammered
+            a_retained_latest_value_is_sent_again_on_each_connection_without_a_session
+            a_kept_session_needs_no_second_copy_of_a_retained_value
+            a_retained_state_replaces_the_last_will_on_its_topic_after_a_reconnect
+            a_broker_that_forgot_its_retained_messages_has_them_again_after_a_restart
+            a_retained_message_reaches_each_overlapping_link_once_per_connection
+            retained_messages_of_several_topics_reach_each_overlapping_link_once
+            every_copy_of_an_overlapping_message_is_acknowledged
+            a_subscription_that_is_refused_for_the_moment_is_asked_for_again
+            a_subscription_that_is_never_granted_is_asked_for_less_and_less_often
+            a_refused_subscription_is_asked_for_again_on_the_next_connection
+            a_message_for_no_link_leaves_the_connection_as_it_is
+            rubbish_costs_one_connection_and_no_message_that_waits
+        }
     };
     ($subject:ty; $suite:ident: $($case:ident)*) => {$(
         #[test]
@@ -250,4 +296,46 @@ macro_rules! conformance {
             <$subject as $crate::suite::Subject>::run($crate::suite::$suite::$case);
         }
     )*};
+}
+
+/// A `#[test]` of each case about faults that only MQTT 5 can have.
+#[macro_export]
+macro_rules! faults_of_v5 {
+    ($subject:ty) => {
+        $crate::conformance! { $subject;
+            faults:
+            a_message_is_not_blamed_for_a_broker_that_says_it_shuts_down
+            an_equal_message_is_another_message_where_the_retain_flag_is_the_publishers
+            a_message_above_the_brokers_maximum_qos_is_dropped_and_counted
+            a_broker_without_subscription_identifiers_is_asked_for_none
+            a_broker_without_wildcards_costs_only_the_links_that_have_them
+            a_broker_without_shared_subscriptions_costs_only_the_links_that_share
+            the_brokers_keep_alive_replaces_the_clients
+            topic_aliases_stay_within_the_brokers_maximum
+            messages_in_flight_stay_within_the_brokers_receive_maximum
+            a_packet_above_the_brokers_maximum_is_not_sent
+            an_assigned_client_id_belongs_to_the_next_connection_too
+            an_option_asks_the_broker_not_to_return_own_messages
+            a_record_linked_both_ways_without_local_messages_does_not_send_for_ever
+            options_of_an_inbound_link_reach_the_broker
+            options_of_an_outbound_link_reach_the_broker
+            a_subscription_identifier_proves_that_an_exclusive_message_belongs_to_its_link
+            a_subscription_identifier_proves_that_a_queued_message_belongs_to_its_link
+            a_message_with_several_identifiers_reaches_each_of_their_links
+        }
+    };
+}
+
+/// A `#[test]` of each case about faults that only MQTT 3.1.1 can have.
+#[macro_export]
+macro_rules! faults_of_v311 {
+    ($subject:ty) => {
+        $crate::conformance! { $subject;
+            faults:
+            an_inbound_message_over_the_limit_is_read_past_at_qos_0
+            an_inbound_message_over_the_limit_is_read_past_and_acknowledged_at_qos_1
+            an_inbound_message_over_the_limit_is_read_past_and_acknowledged_at_qos_2
+            an_inbound_message_over_the_limit_is_counted_at_each_of_its_links
+        }
+    };
 }

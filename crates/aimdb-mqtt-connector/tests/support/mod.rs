@@ -1,5 +1,5 @@
-//! Support for the connector's tests: a Mosquitto process, a plain MQTT client, a proxy that breaks connections, and
-//! waiting with a time limit.
+//! Support for the connector's tests: a Mosquitto process, a broker of raw bytes, a plain MQTT client, a proxy that
+//! breaks connections, and waiting with a time limit.
 //!
 //! All of it uses 127.0.0.1. Dropping a value ends the process or task that it started.
 #![allow(dead_code, unreachable_pub, unused_imports)] // Every test binary uses only a part.
@@ -22,10 +22,13 @@ use tokio::task::JoinHandle;
 
 mod certificates;
 mod embassy;
+pub mod packets;
+pub mod picky;
 mod proxy;
 
 pub use certificates::Certificates;
 pub use embassy::{Tcp, embassy_to};
+pub use picky::Picky;
 pub use proxy::Proxy;
 
 pub type Db = AimDb<TokioAdapter>;
