@@ -10,6 +10,7 @@ fn main() {
         "c/typed.c",
         "c/cost.c",
         "c/links.c",
+        "c/signals.c",
         "c/bugs.c",
     ];
     for file in sources.iter().chain(&["c/check.h", "c/interop_records.h", "../include/aimdb.h"]) {

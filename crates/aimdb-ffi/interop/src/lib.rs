@@ -130,3 +130,15 @@ pub fn links_to_a_broker(url: &CStr) -> c_int {
     // SAFETY: the string ends with a NUL, and the program only reads it.
     unsafe { run(url.as_ptr()) }
 }
+
+/// Sends values for `for_us` microseconds to the broker at `url`, which breaks its connections. SIGPIPE has its default
+/// disposition from then on, in the whole process.
+#[must_use]
+pub fn values_for_a_broker_that_goes_away(url: &CStr, for_us: u64) -> c_int {
+    unsafe extern "C" {
+        #[link_name = "values_for_a_broker_that_goes_away"]
+        fn run(url: *const c_char, for_us: u64) -> c_int;
+    }
+    // SAFETY: the string ends with a NUL, and the program only reads it.
+    unsafe { run(url.as_ptr(), for_us) }
+}
