@@ -7,25 +7,28 @@
 #[cfg(not(feature = "console"))]
 use panic_halt as _;
 
-use core::ptr;
 use embassy_executor::Spawner;
+#[cfg(any(feature = "bare", feature = "type"))]
+use show::show;
 #[cfg(not(feature = "bare"))]
 use {
-    aimdb::{
-        AimDbBuilder, BufferCfg, Consumer, EmbassyAdapter, Producer, RuntimeContext, embassy::sink,
-    },
+    aimdb::{AimDbBuilder, BufferCfg, EmbassyAdapter, Producer, RuntimeContext, embassy::sink},
     alloc::sync::Arc,
+    listen::listen,
 };
 
-#[cfg(not(feature = "bare"))]
+#[cfg(any(not(feature = "bare"), feature = "client"))]
 extern crate alloc;
 
-/// Writes to the machine's general-purpose outputs, so that the compiler cannot remove the value.
-fn show(value: u32) {
-    const OUTPUTS: *mut u32 = 0x4001_0004 as *mut u32;
-    // SAFETY: the register accepts any word.
-    unsafe { ptr::write_volatile(OUTPUTS, value) };
-}
+#[cfg(feature = "client")]
+mod client;
+#[cfg(not(feature = "bare"))]
+mod listen;
+#[cfg(feature = "mqtt")]
+mod mqtt;
+mod show;
+#[cfg(any(feature = "client", feature = "mqtt"))]
+mod wire;
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
@@ -36,6 +39,10 @@ fn main() -> ! {
         }
         #[cfg(feature = "bare")]
         if let Ok(token) = listen() {
+            spawner.spawn(token);
+        }
+        #[cfg(feature = "client")]
+        if let Ok(token) = client::run() {
             spawner.spawn(token);
         }
     })
@@ -51,6 +58,8 @@ async fn firmware(spawner: Spawner) {
         #[cfg(feature = "tap")]
         reg.tap(listen);
     });
+    #[cfg(feature = "mqtt")]
+    mqtt::add(&mut builder);
     #[cfg(feature = "record")]
     builder.configure::<u32>("count.too", |reg| {
         reg.buffer(BufferCfg::SingleLatest).source(count).tap(listen);
@@ -88,14 +97,6 @@ async fn count(ctx: RuntimeContext<EmbassyAdapter>, count: Producer<u32, Embassy
     }
 }
 
-#[cfg(not(feature = "bare"))]
-async fn listen(_: RuntimeContext<EmbassyAdapter>, count: Consumer<u32, EmbassyAdapter>) {
-    let Ok(mut reader) = count.subscribe() else { return };
-    while let Ok(count) = reader.recv().await {
-        show(count);
-    }
-}
-
 #[cfg(feature = "type")]
 async fn count_wide(ctx: RuntimeContext<EmbassyAdapter>, count: Producer<u64, EmbassyAdapter>) {
     for n in 0.. {
@@ -107,7 +108,10 @@ async fn count_wide(ctx: RuntimeContext<EmbassyAdapter>, count: Producer<u64, Em
 }
 
 #[cfg(feature = "type")]
-async fn listen_wide(_: RuntimeContext<EmbassyAdapter>, count: Consumer<u64, EmbassyAdapter>) {
+async fn listen_wide(
+    _: RuntimeContext<EmbassyAdapter>,
+    count: aimdb::Consumer<u64, EmbassyAdapter>,
+) {
     let Ok(mut reader) = count.subscribe() else { return };
     while let Ok(count) = reader.recv().await {
         show(count as u32);
