@@ -6,8 +6,9 @@ use core::ops::Range;
 use crate::error::Malformed;
 use crate::wire::varint;
 
-/// The size of the buffer before a packet needs more, in bytes.
-const FIRST_SIZE: usize = 8 * 1024;
+/// The size of the buffer before a packet needs more, in bytes. Where packets are limited to less, the buffer is as large
+/// as the limit.
+const FIRST_SIZE: usize = 64 * 1024;
 
 /// The least limit, in bytes. MQTT allows no limit of zero, and a CONNACK must fit.
 pub(crate) const LEAST_INCOMING: usize = 16;

@@ -411,7 +411,8 @@ impl Client {
         cx: &mut Context<'_>,
     ) -> Result<bool, Failure> {
         let mut any = false;
-        for _ in 0..BUDGET {
+        let mut left = BUDGET;
+        while left > 0 {
             let receipt;
             let takes = stopping || !self.accepted || io.inbound.reading(now) == Reading::Now;
             let event = match takes {
@@ -422,6 +423,8 @@ impl Client {
                 Ok(None) => return Ok(any),
                 Err(error) => return Err(self.failure(&error)),
                 Ok(Some(Event::Message(message))) => {
+                    // The outcomes do not count: they are short, and as many as there is room for output.
+                    left -= 1;
                     let limit = self.settings.max_payload;
                     let size = message.payload.len();
                     self.routes.find(&message, &mut self.links);
@@ -450,6 +453,7 @@ impl Client {
                     }
                 }
                 Ok(Some(Event::Oversized(message))) => {
+                    left -= 1;
                     self.links.clear();
                     self.routes.matching(&message.topic, &mut self.links);
                     let limit = self.settings.max_payload;
