@@ -16,7 +16,7 @@ use aimdb_core::link::driver::{self, Failure, Limits, LinkIo, Reconnect, Transpo
 use aimdb_core::race::{Either, race};
 use aimdb_core::{Runtime, RuntimeContext};
 
-use crate::inbound::Receiver;
+use crate::inbound::{Receiver, finish};
 use crate::outbound::Sender;
 use crate::port::Port;
 use crate::settings::SerialSettings;
@@ -91,7 +91,7 @@ impl<P: Port, R: Runtime> SerialTransport<P, R> {
             Either::Second(Err(failure)) => Err(failure),
             Either::Second(Ok(())) => {
                 // The records take what waits for them, then a shutdown can close them.
-                receiver.finish(inbound).await;
+                finish(inbound).await;
                 Ok(())
             }
         }

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::future::{Future, poll_fn};
 use core::pin::pin;
-use core::task::{Context, Poll};
+use core::task::Poll;
 use core::time::Duration;
 
 use aimdb_core::link::driver::{Failure, InboundLinks, Reading};
@@ -91,7 +91,7 @@ impl<R: Runtime> Receiver<R> {
                 let mut reading = pin!(port.read(&mut chunk));
                 poll_fn(|cx| {
                     let stopping = context.poll_stopping(stopping.as_mut(), cx);
-                    self.dispatcher.poll_waiting(links, stopping, cx);
+                    links.poll_deliver_or_close(stopping, cx);
                     if let Poll::Ready(read) = reading.as_mut().poll(cx) {
                         return Poll::Ready(Some(read));
                     }
@@ -125,15 +125,6 @@ impl<R: Runtime> Receiver<R> {
         dispatcher.log_problems();
     }
 
-    /// Waits until every value that waits is in its record, then drops the links.
-    pub(crate) async fn finish(&mut self, links: &mut Inbound) {
-        poll_fn(|cx| {
-            self.dispatcher.poll_waiting(links, true, cx);
-            if links.iter().next().is_none() { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
-    }
-
     /// Resets the state of the connection before the next one. An unfinished frame is counted as truncated.
     pub(crate) fn begin_connection(&mut self) {
         if self.decoder.reset() {
@@ -142,16 +133,16 @@ impl<R: Runtime> Receiver<R> {
     }
 }
 
-impl<R: Runtime> Dispatcher<R> {
-    /// Moves values that wait into their records. Once a shutdown has begun and none waits, drops the links: the engine
-    /// waits for that to continue the shutdown.
-    fn poll_waiting(&mut self, links: &mut Inbound, stopping: bool, cx: &mut Context<'_>) {
-        links.poll_deliver(cx);
-        if stopping {
-            links.close_if_idle();
-        }
-    }
+/// Waits until every value that waits is in its record, then drops the links.
+pub(crate) async fn finish(links: &mut Inbound) {
+    poll_fn(|cx| {
+        links.poll_deliver_or_close(true, cx);
+        if links.iter().next().is_none() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
 
+impl<R: Runtime> Dispatcher<R> {
     async fn dispatch(&mut self, frame: Frame<'_>, links: &mut Inbound) {
         self.last_frame_at = self.context.time().now();
         self.status.set_last_frame_at(self.last_frame_at);

@@ -267,9 +267,11 @@ impl<M: Deliver, K> InboundLinks<M, K> {
         }
     }
 
-    /// Drops the links if no message waits. A shutdown waits for that to close their records.
-    pub fn close_if_idle(&mut self) {
-        if self.busy.is_empty() {
+    /// [Delivers](Self::poll_deliver) what waits, and in a shutdown drops the links when no message waits: the shutdown
+    /// waits for that to close their records.
+    pub fn poll_deliver_or_close(&mut self, stopping: bool, cx: &mut Context<'_>) {
+        self.poll_deliver(cx);
+        if stopping && self.busy.is_empty() {
             self.links.clear();
         }
     }

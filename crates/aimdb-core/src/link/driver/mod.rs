@@ -305,10 +305,7 @@ impl<R: Runtime, M: Deliver, K> LinkIo<R, M, K> {
 
     /// Delivers messages that wait, and in a shutdown drops the inbound links when none waits.
     pub fn poll_inbound(&mut self, stopping: bool, cx: &mut Context<'_>) {
-        self.inbound.poll_deliver(cx);
-        if stopping {
-            self.inbound.close_if_idle();
-        }
+        self.inbound.poll_deliver_or_close(stopping, cx);
     }
 
     /// Whether a shutdown has dropped the inbound links, and all that the outbound links had is sent.
