@@ -83,13 +83,18 @@ fn is_forbidden(character: char) -> bool {
     character.is_control() || (0xfdd0..=0xfdef).contains(&code) || code & 0xfffe == 0xfffe
 }
 
+/// The filter of a shared subscription without its group; any other filter as it is.
+pub(crate) fn without_group(filter: &str) -> &str {
+    filter
+        .strip_prefix("$share/")
+        .and_then(|shared| shared.split_once('/'))
+        .map_or(filter, |(_, plain)| plain)
+}
+
 /// The parts of `topic` that the wildcards of `filter` match, in order; `None` if the filter does not match the topic.
 /// A `#` matches one part, which may contain slashes and may be empty.
 pub(crate) fn matched_parts<'t>(filter: &str, topic: &'t str) -> Option<Vec<&'t str>> {
-    let filter = filter
-        .strip_prefix("$share/")
-        .and_then(|shared| shared.split_once('/'))
-        .map_or(filter, |(_, f)| f);
+    let filter = without_group(filter);
     // MQTT 5, 4.7.2: a wildcard in the first level does not match the broker's own topics, which begin with `$`.
     if topic.starts_with('$') && filter.starts_with(['+', '#']) {
         return None;

@@ -30,7 +30,7 @@ use core::time::Duration;
 
 use aimdb_core::link::Links;
 use aimdb_core::link::driver::{self, Failure, LinkIo, Reading, Suspects, Transport};
-use aimdb_core::{Instant, Log, Runtime, RuntimeContext};
+use aimdb_core::{Instant, Runtime, RuntimeContext};
 use aimdb_mqtt_protocol::{Error, Event, Reason, Receipt, Session, Token, Unsent};
 
 pub(crate) use settings::Settings;
@@ -427,10 +427,7 @@ impl Client {
                     left -= 1;
                     let limit = self.settings.max_payload;
                     let size = message.payload.len();
-                    self.routes.find(&message, &mut self.links);
-                    let unrouted = self.links.is_empty()
-                        && !(message.retain && self.routes.has_link_for(message.topic));
-                    if unrouted {
+                    if !self.routes.find(&message, &mut self.links) {
                         let topic = message.topic;
                         if self.status.count_unrouted() {
                             io.context().log().warn(format_args!(
@@ -571,18 +568,17 @@ impl Client {
             self.end_caution();
         }
         let Self { session, routes, subscriptions, suspects, .. } = self;
-        let log = io.context().log();
-        subscriptions.send(session, routes, suspects, &io.inbound, moment, &log);
+        subscriptions.send(session, routes, suspects, &io.inbound, moment, io.context());
         // A broker that does not answer a subscription delays it by no more than a CONNACK may take.
         let is_late = age >= self.settings.connect_timeout;
         if self.birth == Birth::Due && (is_late || subscriptions.are_answered(suspects, now)) {
-            self.send_birth(moment, &log);
+            self.send_birth(moment, io.context());
         }
         let Self { session, publishers, suspects, settings, .. } = self;
         publishers.send(session, settings, suspects, &mut io.outbound, moment, cx);
     }
 
-    fn send_birth<R: Runtime>(&mut self, moment: Moment, log: &Log<R>) {
+    fn send_birth<R: Runtime>(&mut self, moment: Moment, context: &RuntimeContext<R>) {
         let Moment { now, may_try_accused, .. } = moment;
         let suspects = &mut self.suspects;
         let waits = suspects.is_accused(Suspect::Birth) && !may_try_accused;
@@ -602,7 +598,7 @@ impl Client {
             }
             Err(Unsent::Full) => return,
             Err(unsent) => {
-                log.warn(format_args!("the birth message was not sent: {unsent}"));
+                context.log().warn(format_args!("the birth message was not sent: {unsent}"));
                 Birth::Done
             }
         };

@@ -177,14 +177,16 @@ impl Publishers {
     ) {
         let Some(Sent { link, topic, .. }) = self.remove(token) else { return };
         let qos = self.options[link].qos;
+        let may_have_rested = suspects.are_any();
         // At QoS 0 that it is written proves nothing; in a cautious connection a PINGRESP does.
         if outcome != Err(Lost::Disconnected) && (cautious || qos > QoS::AtMostOnce) {
             suspects.proven(Suspect::Link(link));
         }
         match outcome {
             Ok(()) => {
-                // Also after a rest.
-                outbound.status(link).set_connected();
+                if may_have_rested {
+                    outbound.status(link).set_connected();
+                }
                 outbound.sent(link);
             }
             Err(Lost::Unsent(unsent)) => {

@@ -8,7 +8,7 @@ use aimdb_core::link::InboundLink;
 use aimdb_mqtt_protocol::{Received, SubscribeOptions};
 
 use crate::options::LinkOptions;
-use crate::topic::matched_parts;
+use crate::topic::{matched_parts, without_group};
 
 /// How many retained messages of a connection are known. Of a broker that has more, links may get some of them several
 /// times.
@@ -68,10 +68,7 @@ impl Routes {
             return;
         }
         let index = self.routes.len();
-        let plain = filter
-            .strip_prefix("$share/")
-            .and_then(|shared| shared.split_once('/'))
-            .map_or(&*filter, |(_, plain)| plain);
+        let plain = without_group(&filter);
         match plain.contains(['+', '#']) {
             true => self.wild.push(index),
             false if self.exact.contains_key(plain) => self.wild.push(index),
@@ -113,8 +110,8 @@ impl Routes {
     /// of that program may have the same hash.
     ///
     /// Without identifiers, a broker sends a retained message once for each of several filters that match it; all links
-    /// have it after the first.
-    pub(crate) fn find(&mut self, message: &Received<'_>, links: &mut Vec<usize>) {
+    /// have it after the first. Returns whether the message belongs to a link, also to one that has it.
+    pub(crate) fn find(&mut self, message: &Received<'_>, links: &mut Vec<usize>) -> bool {
         links.clear();
         let mut identified = false;
         for identifier in message.properties.subscriptions() {
@@ -125,19 +122,21 @@ impl Routes {
                 links.extend_from_slice(&route.links);
             }
         }
-        if !identified {
-            self.matching(message.topic, links);
-            // Where the flag is the publisher's, it means nothing here.
-            if message.retain && links.len() > 1 && !self.retain_as_published {
-                let hash = hash(message.topic, message.payload);
-                let room = self.retained.len() < MAX_RETAINED;
-                if self.retained.contains(&hash) {
-                    links.clear();
-                } else if room {
-                    self.retained.insert(hash);
-                }
+        if identified {
+            return true;
+        }
+        self.matching(message.topic, links);
+        let belongs = !links.is_empty();
+        // Where the flag is the publisher's, it means nothing here.
+        if message.retain && links.len() > 1 && !self.retain_as_published {
+            let hash = hash(message.topic, message.payload);
+            if self.retained.contains(&hash) {
+                links.clear();
+            } else if self.retained.len() < MAX_RETAINED {
+                self.retained.insert(hash);
             }
         }
+        belongs
     }
 
     /// Writes the links whose filter matches `topic` to `links`.
@@ -150,13 +149,6 @@ impl Routes {
                 links.extend_from_slice(&self.routes[route].links);
             }
         }
-    }
-
-    /// Whether a link's filter matches `topic`.
-    pub(crate) fn has_link_for(&self, topic: &str) -> bool {
-        let mut links = Vec::new();
-        self.matching(topic, &mut links);
-        !links.is_empty()
     }
 }
 

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use aimdb_core::link::driver::{InboundLinks, Suspects};
-use aimdb_core::{Instant, Log, Runtime};
+use aimdb_core::{Instant, Log, Runtime, RuntimeContext};
 use aimdb_mqtt_protocol::{QoS, Reason, Session, Token, Unsent};
 
 use super::moment::{Moment, Suspect};
@@ -76,7 +76,7 @@ impl Subscriptions {
         suspects: &mut Suspects<Suspect>,
         inbound: &Inbound,
         moment: Moment,
-        log: &Log<R>,
+        context: &RuntimeContext<R>,
     ) {
         let Moment { now, may_try_accused, .. } = moment;
         if !self.incomplete {
@@ -117,7 +117,7 @@ impl Subscriptions {
                         wanted.filter
                     );
                     routes.links(route).for_each(|link| inbound.status(link).set_error(&reason));
-                    log.error(reason);
+                    context.log().error(reason);
                 }
             }
         }
