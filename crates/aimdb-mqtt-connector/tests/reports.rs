@@ -785,6 +785,27 @@ async fn a_shutdown_with_nothing_to_send_does_not_wait_for_an_answer_to_the_conn
 }
 
 /// With receive maximum 1 and everything else that is small.
+/// MQTT demands of the client that it closes the connection after its DISCONNECT.
+#[tokio::test]
+async fn a_shutdown_does_not_wait_for_a_broker_that_waits_for_the_client_to_close() {
+    for version in VERSIONS {
+        let broker = Picky::start(version).await;
+        broker.can(Capabilities { lingers: true, ..Capabilities::default() });
+        let mut builder = builder();
+        builder.connector(mqtt_to(broker.port()).version(version));
+        builder.configure::<u64>("out", |reg| {
+            reg.buffer(QUEUE).link_to("mqtt://out", Json);
+        });
+        let db = builder.build().unwrap();
+        db.start();
+        connected(&db).await;
+        db.producer::<u64>("out").unwrap().produce(1).await.unwrap();
+        // The connector waits for five seconds for a broker that closes nothing.
+        let report = db.shutdown(Duration::from_secs(4)).await;
+        assert!(report.is_clean(), "{version:?}: {report}");
+    }
+}
+
 #[tokio::test]
 async fn the_smallest_broker_serves_both_directions() {
     for qos in [1, 2] {

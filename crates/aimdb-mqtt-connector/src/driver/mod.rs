@@ -688,8 +688,8 @@ impl Client {
         }
     }
 
-    /// Sends the message of an orderly end and the DISCONNECT, and reads until the broker has closed the connection: a
-    /// stream dropped with unread bytes may discard the bytes that it has not sent yet.
+    /// Sends the message of an orderly end and the DISCONNECT, closes its half of the stream, and reads until the broker
+    /// has closed the other: a stream dropped with unread bytes may discard the bytes that it has not sent yet.
     async fn say_goodbye<S: ByteStream, R: Runtime>(
         &mut self,
         stream: &mut S,
@@ -702,6 +702,7 @@ impl Client {
             Some(will.message(will.farewell.as_ref()?, highest))
         });
         let mut saying = None;
+        let mut closed = false;
         poll_fn(|cx| {
             loop {
                 if let Some(message) = &farewell {
@@ -720,6 +721,14 @@ impl Client {
                     Ok(wrote) => wrote,
                     Err(_) => return Poll::Ready(()),
                 };
+                // Some brokers wait for the client to close, as MQTT demands of it.
+                if !says && !closed && self.session.output().is_empty() {
+                    match stream.poll_close(cx) {
+                        Poll::Pending => {}
+                        Poll::Ready(Ok(())) => closed = true,
+                        Poll::Ready(Err(_)) => return Poll::Ready(()),
+                    }
+                }
                 let read = self.read(stream, now, cx);
                 let mut heard = false;
                 loop {

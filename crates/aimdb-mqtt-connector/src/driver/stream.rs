@@ -16,6 +16,11 @@ pub(crate) trait ByteStream {
 
     /// Passes written bytes on.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>>;
+
+    /// Passes written bytes on and, where the stream can, tells the broker that no more follow.
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
+        self.poll_flush(cx)
+    }
 }
 
 /// Opens streams to a broker.

@@ -56,6 +56,10 @@ impl ByteStream for TokioStream {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<std::result::Result<(), String>> {
         Pin::new(&mut self.0).poll_flush(cx).map_err(|error| explain(&error))
     }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<std::result::Result<(), String>> {
+        Pin::new(&mut self.0).poll_shutdown(cx).map_err(|error| explain(&error))
+    }
 }
 
 /// The error and its sources, in words that help.

@@ -61,6 +61,8 @@ pub struct Capabilities {
     pub session_present: Option<bool>,
     /// The broker ends a connection for a topic or filter that common brokers do not accept, see [`is_strange`].
     pub strict_topics: bool,
+    /// After a DISCONNECT the broker waits for the client to close the connection.
+    pub lingers: bool,
 }
 
 /// The broker's reaction to a CONNECT.
@@ -644,7 +646,7 @@ impl Session {
             }
             14 => {
                 self.shared.state().disconnects.push(body.first().copied().unwrap_or(0));
-                Err(End::Closed)
+                if self.capabilities.lingers { Ok(()) } else { Err(End::Closed) }
             }
             _ => Err(malformed("a client does not send it".into())),
         }
