@@ -5,6 +5,8 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
@@ -55,6 +57,39 @@ impl Scale {
             Self::Quick => full / 10,
             Self::Smoke => 200,
         }
+    }
+}
+
+/// Keeps every core busy with a thread of the lowest priority, until it is dropped.
+///
+/// A comparison whose work is mostly another process's needs it: the faster a contestant is, the longer its core sleeps,
+/// and the other process pays for waking it. That price is several microseconds a message on a virtual machine, more
+/// than any contestant's own time.
+#[derive(Debug)]
+pub struct BusyCores(Arc<AtomicBool>);
+
+impl BusyCores {
+    /// Starts one thread for each core.
+    #[must_use]
+    pub fn start() -> Self {
+        let ended = Arc::new(AtomicBool::new(false));
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            let ended = Arc::clone(&ended);
+            thread::spawn(move || {
+                // On Linux the niceness belongs to the calling thread.
+                let _lowest = rustix::process::nice(19);
+                while !ended.load(Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        Self(ended)
+    }
+}
+
+impl Drop for BusyCores {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
     }
 }
 

@@ -1,7 +1,4 @@
-//! A Mosquitto for one comparison, and the clients at the other end of it.
-//!
-//! These clients implement just enough MQTT 5 to send prepared packets and to count received bytes. They are the same for
-//! every contestant, and cheap enough not to affect the result.
+//! A Mosquitto for one comparison, and two clients of it.
 
 use std::fs;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -12,8 +9,9 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The longest start of the broker, and the longest wait of a client for its next byte.
-const TIMEOUT: Duration = Duration::from_secs(20);
+use super::{
+    Broker, PAYLOAD, Publisher, Subscriber, TIMEOUT, packet, payload, publish, read_packet, text,
+};
 
 /// Mosquitto's settings, so that the broker is not the bottleneck: by default it has at most 20 messages in flight to a
 /// client, and Nagle's algorithm delays its small packets.
@@ -29,15 +27,15 @@ pub fn installed() -> Option<PathBuf> {
     folders.map(|folder| folder.join("mosquitto")).find(|file| file.is_file())
 }
 
-/// A running broker on a free port of 127.0.0.1. Dropping it stops the broker.
+/// A running Mosquitto.
 #[derive(Debug)]
-pub struct Broker {
+pub struct Mosquitto {
     child: Child,
     port: u16,
     config: PathBuf,
 }
 
-impl Broker {
+impl Mosquitto {
     /// Starts a broker.
     ///
     /// # Panics
@@ -78,33 +76,6 @@ impl Broker {
         None
     }
 
-    /// The port that the broker listens on.
-    #[must_use]
-    pub const fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// Connects a client that subscribes to `topic` at QoS 0.
-    ///
-    /// # Panics
-    ///
-    /// If the broker violates MQTT 5.
-    #[must_use]
-    pub fn subscriber(&self, topic: &str) -> Subscriber {
-        let mut stream = self.connect();
-        let filter = [&text(topic)[..], &[0]].concat();
-        stream.write_all(&packet(0x82, &[&[0, 1, 0][..], &filter].concat())).expect("subscribes");
-        assert_eq!(read_packet(&mut stream).expect("an answer")[0], 0x90, "SUBACK");
-        Subscriber { stream, size: publish(topic, 0, 0, &[0; PAYLOAD]).len() }
-    }
-
-    /// Connects a client with `count` prepared messages for `topic`.
-    #[must_use]
-    pub fn publisher(&self, topic: &str, qos: u8, count: u64) -> Publisher {
-        let packets = (0..count).flat_map(|n| publish(topic, qos, (n + 1) as u16, &payload(n)));
-        Publisher { stream: self.connect(), packets: packets.collect(), answers: qos > 0 }
-    }
-
     fn connect(&self) -> TcpStream {
         let connect = || -> Result<TcpStream> {
             let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
@@ -119,7 +90,29 @@ impl Broker {
     }
 }
 
-impl Drop for Broker {
+impl Broker for Mosquitto {
+    type Subscriber = Receiving;
+    type Publisher = Sending;
+
+    fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn subscriber(&self, topic: &str, count: u64) -> Receiving {
+        let mut stream = self.connect();
+        let filter = [&text(topic)[..], &[0]].concat();
+        stream.write_all(&packet(0x82, &[&[0, 1, 0][..], &filter].concat())).expect("subscribes");
+        assert_eq!(read_packet(&mut stream).expect("an answer")[0], 0x90, "SUBACK");
+        Receiving { stream, bytes: count as usize * publish(topic, 0, 0, &[0; PAYLOAD]).len() }
+    }
+
+    fn publisher(&self, topic: &str, qos: u8, count: u64) -> Sending {
+        let packets = (0..count).flat_map(|n| publish(topic, qos, (n + 1) as u16, &payload(n)));
+        Sending { stream: self.connect(), packets: packets.collect(), answers: qos > 0 }
+    }
+}
+
+impl Drop for Mosquitto {
     fn drop(&mut self) {
         let _ignored = self.child.kill();
         let _ignored = self.child.wait();
@@ -137,25 +130,19 @@ fn free_port() -> u16 {
     }
 }
 
-/// See [`Broker::subscriber`].
+/// A client of the broker that has subscribed.
 #[derive(Debug)]
-pub struct Subscriber {
+pub struct Receiving {
     stream: TcpStream,
-    size: usize,
+    bytes: usize,
 }
 
-impl Subscriber {
-    /// Returns when `count` messages have arrived.
-    ///
-    /// # Panics
-    ///
-    /// If they do not arrive in time.
-    pub fn receive(mut self, count: u64) {
-        let mut left = count as usize * self.size;
+impl Subscriber for Receiving {
+    fn receive(mut self) {
         let mut buffer = vec![0; 64 << 10];
-        while left > 0 {
-            let most = left.min(buffer.len());
-            left -= match self.stream.read(&mut buffer[..most]).expect("all messages come") {
+        while self.bytes > 0 {
+            let most = self.bytes.min(buffer.len());
+            self.bytes -= match self.stream.read(&mut buffer[..most]).expect("all messages come") {
                 0 => panic!("the broker is gone"),
                 some => some,
             };
@@ -163,22 +150,17 @@ impl Subscriber {
     }
 }
 
-/// See [`Broker::publisher`].
+/// A client of the broker with its prepared messages.
 #[derive(Debug)]
-pub struct Publisher {
+pub struct Sending {
     stream: TcpStream,
     packets: Vec<u8>,
     answers: bool,
 }
 
-impl Publisher {
-    /// Sends all messages, discards the answers, and stays connected until `arrived` returns: a broker may discard
-    /// unread bytes of a closed connection.
-    ///
-    /// # Panics
-    ///
-    /// If the broker closes the connection.
-    pub fn publish_until<O>(self, arrived: impl FnOnce() -> O) -> O {
+impl Publisher for Sending {
+    // It stays connected because a broker may discard unread bytes of a closed connection.
+    fn publish_until<O>(self, arrived: impl FnOnce() -> O) -> O {
         let Self { mut stream, packets, answers } = self;
         let mut back = stream.try_clone().expect("a second handle");
         let end = stream.try_clone().expect("a third handle");
@@ -192,42 +174,4 @@ impl Publisher {
             arrived
         })
     }
-}
-
-/// The size of every payload, in bytes.
-pub const PAYLOAD: usize = 128;
-
-/// The payload of message `n`.
-#[must_use]
-pub fn payload(n: u64) -> [u8; PAYLOAD] {
-    let mut payload = [0; PAYLOAD];
-    payload[..8].copy_from_slice(&n.to_be_bytes());
-    payload
-}
-
-fn publish(topic: &str, qos: u8, id: u16, payload: &[u8]) -> Vec<u8> {
-    let id = if qos > 0 { id.to_be_bytes().to_vec() } else { Vec::new() };
-    packet(0x30 | qos << 1, &[&text(topic)[..], &id, &[0], payload].concat())
-}
-
-fn text(text: &str) -> Vec<u8> {
-    [&(text.len() as u16).to_be_bytes()[..], text.as_bytes()].concat()
-}
-
-/// Encodes a packet with a body of less than 16 KiB.
-fn packet(header: u8, body: &[u8]) -> Vec<u8> {
-    let length = match body.len() {
-        short @ 0..0x80 => vec![short as u8],
-        long => vec![long as u8 | 0x80, (long >> 7) as u8],
-    };
-    [&[header][..], &length, body].concat()
-}
-
-fn read_packet(stream: &mut TcpStream) -> Result<Vec<u8>> {
-    let mut head = [0; 2];
-    stream.read_exact(&mut head)?;
-    let mut packet = vec![0; 2 + usize::from(head[1])];
-    packet[..2].copy_from_slice(&head);
-    stream.read_exact(&mut packet[2..])?;
-    Ok(packet)
 }

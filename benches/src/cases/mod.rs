@@ -57,7 +57,7 @@ pub const SYNC: &[NamedCase] = &[
 /// The cases of `--bench ffi`: the C ABI.
 pub const FFI: &[NamedCase] = &[("ffi::there_and_back", ffi::write_then_read)];
 
-/// The cases of `--bench mqtt`. They need a broker: see [`broker_is_there`].
+/// The cases of `--bench mqtt` on a broker that does not bound the throughput.
 pub const MQTT: &[NamedCase] = &[
     ("mqtt::out_qos_0", mqtt::out_qos_0),
     ("mqtt::out_qos_1", mqtt::out_qos_1),
@@ -65,18 +65,26 @@ pub const MQTT: &[NamedCase] = &[
     ("mqtt::in_qos_1", mqtt::in_qos_1),
 ];
 
-/// Returns whether Mosquitto is installed, which [`MQTT`] needs; prints a line if not.
+/// The cases of `--bench mqtt` on a Mosquitto: see [`mosquitto_is_there`].
+pub const MOSQUITTO: &[NamedCase] = &[
+    ("mosquitto::out_qos_0", mqtt::mosquitto_out_qos_0),
+    ("mosquitto::out_qos_1", mqtt::mosquitto_out_qos_1),
+    ("mosquitto::in_qos_0", mqtt::mosquitto_in_qos_0),
+    ("mosquitto::in_qos_1", mqtt::mosquitto_in_qos_1),
+];
+
+/// Returns whether Mosquitto is installed, which [`MOSQUITTO`] needs; prints a line if not.
 ///
 /// # Panics
 ///
 /// In CI (`CI=true`) if Mosquitto is not installed: CI must not skip a measurement.
 #[must_use]
 #[expect(clippy::print_stdout, reason = "part of what a bench prints")]
-pub fn broker_is_there() -> bool {
+pub fn mosquitto_is_there() -> bool {
     let there = crate::broker::installed().is_some();
     assert!(there || std::env::var("CI").as_deref() != Ok("true"), "install mosquitto");
     if !there {
-        println!("MQTT was NOT MEASURED: mosquitto is not installed");
+        println!("MQTT with Mosquitto was NOT MEASURED: mosquitto is not installed");
     }
     there
 }
@@ -87,9 +95,9 @@ mod tests {
 
     #[test]
     fn every_case_runs() {
-        let mqtt = if broker_is_there() { MQTT } else { &[] };
+        let mosquitto = if mosquitto_is_there() { MOSQUITTO } else { &[] };
         let versus = versus::GROUPS.iter().flat_map(|group| group.cases);
-        for (name, case) in ALL.iter().chain(SYNC).chain(mqtt).chain(versus) {
+        for (name, case) in ALL.iter().chain(SYNC).chain(MQTT).chain(mosquitto).chain(versus) {
             assert!(case(Scale::Smoke).to_string().lines().count() > 2, "{name}");
         }
     }

@@ -1,5 +1,5 @@
-//! MQTT through the engine next to the bare client that the connector uses, with the same settings, on the same
-//! Mosquitto. The time is from the first message until the other end has the last one, over the messages.
+//! MQTT through the engine next to rumqttc, a client without an engine, with the same settings, on the same broker. The time
+//! is from the first message until the other end has the last one, over the messages.
 //!
 //! Outbound: a task writes, and the time ends when a subscriber has received the last message. Inbound: a publisher sends
 //! prepared packets, and the time ends when the last message is decoded, handled and (at QoS 1) acknowledged.
@@ -19,8 +19,8 @@ use rumqttc::{AckMode, AsyncClient, Event, EventLoop, MqttOptions, Packet, Publi
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
-use crate::broker::{Broker, payload};
-use crate::kit::{Case, Delivery, Run, Scale};
+use crate::broker::{Broker, Mosquitto, Publisher, RawBroker, Subscriber, payload};
+use crate::kit::{BusyCores, Case, Delivery, Run, Scale};
 use crate::table::Table;
 
 const TOPIC: &str = "bench";
@@ -28,31 +28,49 @@ const BUFFER: BufferCfg = BufferCfg::SpmcQueue { capacity: 1024 };
 const BARE: &str = "bare client";
 
 pub(super) fn out_qos_0(scale: Scale) -> Table {
-    outward(scale, QoS::AtMostOnce, "MQTT out at QoS 0, per message")
+    outward(scale, &RawBroker::start(), QoS::AtMostOnce, "MQTT out at QoS 0, per message")
 }
 
 pub(super) fn out_qos_1(scale: Scale) -> Table {
-    outward(scale, QoS::AtLeastOnce, "MQTT out at QoS 1, per message")
+    outward(scale, &RawBroker::start(), QoS::AtLeastOnce, "MQTT out at QoS 1, per message")
 }
 
 pub(super) fn in_qos_0(scale: Scale) -> Table {
-    inward(scale, QoS::AtMostOnce, "MQTT in at QoS 0, per message")
+    inward(scale, &RawBroker::start(), QoS::AtMostOnce, "MQTT in at QoS 0, per message")
 }
 
 pub(super) fn in_qos_1(scale: Scale) -> Table {
-    inward(scale, QoS::AtLeastOnce, "MQTT in at QoS 1, per message")
+    inward(scale, &RawBroker::start(), QoS::AtLeastOnce, "MQTT in at QoS 1, per message")
 }
 
-fn outward(scale: Scale, qos: QoS, title: &'static str) -> Table {
-    let (runtime, broker) = (&runtime(), &Broker::start());
+pub(super) fn mosquitto_out_qos_0(scale: Scale) -> Table {
+    outward(scale, &Mosquitto::start(), QoS::AtMostOnce, "Mosquitto, out at QoS 0, per message")
+}
+
+pub(super) fn mosquitto_out_qos_1(scale: Scale) -> Table {
+    outward(scale, &Mosquitto::start(), QoS::AtLeastOnce, "Mosquitto, out at QoS 1, per message")
+}
+
+pub(super) fn mosquitto_in_qos_0(scale: Scale) -> Table {
+    inward(scale, &Mosquitto::start(), QoS::AtMostOnce, "Mosquitto, in at QoS 0, per message")
+}
+
+pub(super) fn mosquitto_in_qos_1(scale: Scale) -> Table {
+    inward(scale, &Mosquitto::start(), QoS::AtLeastOnce, "Mosquitto, in at QoS 1, per message")
+}
+
+fn outward(scale: Scale, broker: &impl Broker, qos: QoS, title: &'static str) -> Table {
+    let runtime = &runtime();
+    let _busy = BusyCores::start();
     Case::against(BARE, title)
         .contestant(BARE, || bare_out(runtime, broker, messages(scale), qos))
         .contestant("aimdb", || aimdb_out(runtime, broker, messages(scale), qos))
         .run(scale)
 }
 
-fn inward(scale: Scale, qos: QoS, title: &'static str) -> Table {
-    let (runtime, broker) = (&runtime(), &Broker::start());
+fn inward(scale: Scale, broker: &impl Broker, qos: QoS, title: &'static str) -> Table {
+    let runtime = &runtime();
+    let _busy = BusyCores::start();
     Case::against(BARE, title)
         .contestant(BARE, || bare_in(runtime, broker, messages(scale), qos))
         .contestant("aimdb", || aimdb_in(runtime, broker, messages(scale), qos))
@@ -72,7 +90,7 @@ fn runtime() -> Runtime {
 }
 
 /// Creates the client with the settings that the connector gives it.
-fn bare_client(broker: &Broker) -> (AsyncClient, EventLoop) {
+fn bare_client(broker: &impl Broker) -> (AsyncClient, EventLoop) {
     let mut options = MqttOptions::new("bare", ("127.0.0.1", broker.port()));
     let mut network = rumqttc::NetworkOptions::new();
     network.set_tcp_nodelay(true);
@@ -99,8 +117,8 @@ async fn connected(events: &mut EventLoop) {
     assert!(matches!(first, Event::Incoming(Packet::ConnAck(_))), "{first:?}");
 }
 
-fn bare_out(runtime: &Runtime, broker: &Broker, operations: u64, qos: QoS) -> Run {
-    let subscriber = broker.subscriber(TOPIC);
+fn bare_out(runtime: &Runtime, broker: &impl Broker, operations: u64, qos: QoS) -> Run {
+    let subscriber = broker.subscriber(TOPIC, operations);
     let (client, mut events) = bare_client(broker);
     runtime.block_on(connected(&mut events));
     let polling = runtime.spawn(async move { while events.poll().await.is_ok() {} });
@@ -112,7 +130,7 @@ fn bare_out(runtime: &Runtime, broker: &Broker, operations: u64, qos: QoS) -> Ru
         }
         client
     });
-    subscriber.receive(operations);
+    subscriber.receive();
     let elapsed = start.elapsed();
     // `disconnect_now` would overtake queued messages, so the writer has to finish first.
     let client = runtime.block_on(writing).expect("writes all");
@@ -121,7 +139,7 @@ fn bare_out(runtime: &Runtime, broker: &Broker, operations: u64, qos: QoS) -> Ru
     Run::new(operations, elapsed)
 }
 
-fn bare_in(runtime: &Runtime, broker: &Broker, operations: u64, qos: QoS) -> Run {
+fn bare_in(runtime: &Runtime, broker: &impl Broker, operations: u64, qos: QoS) -> Run {
     let publisher = broker.publisher(TOPIC, qos as u8, operations);
     let (client, mut events) = bare_client(broker);
     runtime.block_on(async {
@@ -154,7 +172,7 @@ fn bare_in(runtime: &Runtime, broker: &Broker, operations: u64, qos: QoS) -> Run
 }
 
 fn database(
-    broker: &Broker,
+    broker: &impl Broker,
     record: impl FnOnce(&mut aimdb_core::Registrar<'_, Vec<u8>, TokioAdapter>) + 'static,
 ) -> AimDbBuilder<TokioAdapter> {
     let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter));
@@ -183,10 +201,10 @@ fn from_bytes() -> impl Decode<Vec<u8>> {
     decode_with(|message: &Incoming<'_>| Ok::<_, CodecError>(message.payload.to_vec()))
 }
 
-fn aimdb_out(runtime: &Runtime, broker: &Broker, operations: u64, qos: QoS) -> Run {
-    let subscriber = broker.subscriber(TOPIC);
+fn aimdb_out(runtime: &Runtime, broker: &impl Broker, operations: u64, qos: QoS) -> Run {
+    let subscriber = broker.subscriber(TOPIC, operations);
     let db = runtime.block_on(started(database(broker, move |reg| {
-        reg.buffer(BUFFER).link_to(mqtt::topic(TOPIC).qos(qos), to_bytes());
+        reg.buffer(BUFFER).written_from_outside().link_to(mqtt::topic(TOPIC).qos(qos), to_bytes());
     })));
     let producer = db.producer::<Vec<u8>>("bench").expect("configured");
     let start = Instant::now();
@@ -195,14 +213,14 @@ fn aimdb_out(runtime: &Runtime, broker: &Broker, operations: u64, qos: QoS) -> R
             producer.produce(payload(n).to_vec()).await.expect("open");
         }
     });
-    subscriber.receive(operations);
+    subscriber.receive();
     let elapsed = start.elapsed();
     let report = runtime.block_on(db.shutdown(Duration::from_secs(10)));
     assert!(report.is_clean(), "{report}");
     Run::new(operations, elapsed)
 }
 
-fn aimdb_in(runtime: &Runtime, broker: &Broker, operations: u64, qos: QoS) -> Run {
+fn aimdb_in(runtime: &Runtime, broker: &impl Broker, operations: u64, qos: QoS) -> Run {
     let publisher = broker.publisher(TOPIC, qos as u8, operations);
     let handled = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&handled);
