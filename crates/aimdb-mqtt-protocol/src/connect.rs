@@ -151,7 +151,10 @@ pub(crate) fn read_connack(body: &[u8], v5: bool) -> Result<(bool, Capabilities)
             properties::WILDCARDS_AVAILABLE => can.wildcards = number != 0,
             properties::IDENTIFIERS_AVAILABLE => can.identifiers = number != 0,
             properties::SHARED_AVAILABLE => can.shared = number != 0,
-            properties::MAXIMUM_PACKET => can.maximum_packet = number.max(1),
+            properties::MAXIMUM_PACKET if number == 0 => {
+                return Err(Malformed::MaximumPacket.into());
+            }
+            properties::MAXIMUM_PACKET => can.maximum_packet = number,
             properties::RECEIVE_MAXIMUM => can.receive_maximum = short.max(1),
             properties::SERVER_KEEP_ALIVE => can.keep_alive = Some(short),
             properties::TOPIC_ALIAS_MAXIMUM => can.topic_aliases = short,

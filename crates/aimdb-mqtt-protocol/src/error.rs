@@ -31,6 +31,8 @@ pub enum Malformed {
     Kind,
     /// A length has more than four bytes.
     Length,
+    /// A maximum packet size is 0.
+    MaximumPacket,
     /// A maximum QoS is not 0 or 1.
     MaximumQos,
     /// A text has a NUL character.
@@ -66,6 +68,7 @@ impl fmt::Display for Malformed {
             Self::Identifier => "a packet identifier is zero",
             Self::Kind => "a packet is of a kind that no broker sends",
             Self::Length => "a length has more than four bytes",
+            Self::MaximumPacket => "a maximum packet size is 0",
             Self::MaximumQos => "a maximum QoS is not 0 or 1",
             Self::Nul => "a text has a NUL character",
             Self::Oversized => "a message has no identifier, or a topic that exceeds it",

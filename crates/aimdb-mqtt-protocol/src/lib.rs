@@ -20,6 +20,14 @@
 //! - A connection is alive as long as the broker is read from: it is tested after the keep-alive interval without input
 //!   *or* output, and dead one interval later.
 //!
+//! # Tolerance
+//!
+//! What cannot be decoded ends the connection, with its name in [`Malformed`]: an unknown property among them, because its
+//! length is unknown. What is not allowed, but understood, is ignored, and the values pass: a property in a packet that
+//! may not carry it, a property twice (one of them counts), a capability that is neither 0 nor 1, a receive maximum of 0
+//! (taken for 1), an authentication method. MQTT lets a client end the connection for that; every further one would end
+//! the same way. The reason and the properties after an acknowledgement's reason code are not read.
+//!
 //! # Limits
 //!
 //! - MQTT 5's enhanced authentication and topic aliases are not used.

@@ -3,8 +3,8 @@
 mod support;
 
 use aimdb_mqtt_protocol::{
-    Error, Lost, Message, MessageProperties, QoS, Reason, RetainHandling, Session, SessionConfig,
-    SubscribeOptions, Unsent, Version, Will,
+    Error, Lost, Malformed, Message, MessageProperties, QoS, Reason, RetainHandling, Session,
+    SessionConfig, SubscribeOptions, Unsent, Version, Will,
 };
 use proptest::prelude::*;
 use support::*;
@@ -1226,6 +1226,15 @@ fn a_broker_states_what_it_can_do() {
     assert_eq!((can.keep_alive, can.topic_aliases), (Some(9), 3));
     assert_eq!(can.session_expiry, Some(8));
     assert_eq!(can.assigned_client_id.as_deref(), Some("a-1"));
+}
+
+/// No subscription fits into a packet of no bytes, nor could the client say why.
+#[test]
+fn a_maximum_packet_size_of_0_is_an_error() {
+    let mut client = Client::new(Version::V5);
+    client.session.connect(0);
+    let error = client.feed_fatal(&connack(Version::V5, false, 0, &[0x27, 0, 0, 0, 0]));
+    assert_eq!(error, Error::Malformed(Malformed::MaximumPacket));
 }
 
 #[test]
