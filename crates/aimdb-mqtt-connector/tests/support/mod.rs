@@ -34,7 +34,7 @@ pub use proxy::Proxy;
 pub type Db = AimDb<TokioAdapter>;
 
 /// The time limit of every wait, long enough for a busy machine.
-pub const TIMEOUT: Duration = Duration::from_secs(15);
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// After this time without an event, a test concludes that none follows.
 pub const QUIET_TIME: Duration = Duration::from_millis(300);

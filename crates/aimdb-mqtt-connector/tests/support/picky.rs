@@ -117,6 +117,8 @@ pub struct Delivery {
     dup: bool,
     /// `None`: the identifiers of the subscriptions that match.
     identifiers: Option<Vec<u32>>,
+    /// Further properties, encoded.
+    properties: Vec<u8>,
     copies: usize,
 }
 
@@ -133,6 +135,9 @@ struct Rules {
     on_publish: Box<dyn FnMut(&Publish) -> OnPublish + Send>,
     on_subscribe: Box<dyn FnMut(&Subscription) -> OnSubscribe + Send>,
     retained: Vec<Delivery>,
+    /// The reasons of PUBREL and PUBCOMP, and the properties of the broker's packets, by the packets' kinds.
+    reasons: HashMap<u8, u8>,
+    properties: HashMap<u8, Vec<u8>>,
 }
 
 #[derive(Default)]
@@ -175,6 +180,8 @@ impl Picky {
                 on_publish: Box::new(|_| OnPublish::Accept),
                 on_subscribe: Box::new(|_| OnSubscribe::Grant),
                 retained: Vec::new(),
+                reasons: HashMap::new(),
+                properties: HashMap::new(),
             }),
             state: Mutex::default(),
         });
@@ -201,6 +208,17 @@ impl Picky {
 
     pub fn on_subscribe(&self, rule: impl FnMut(&Subscription) -> OnSubscribe + Send + 'static) {
         self.shared.rules().on_subscribe = Box::new(rule);
+    }
+
+    /// Sets the reason of later packets of this kind, PUBREL or PUBCOMP. MQTT 5.
+    pub fn set_reason(&self, kind: u8, reason: u8) {
+        self.shared.rules().reasons.insert(kind, reason);
+    }
+
+    /// Adds these encoded properties to later packets of this kind: CONNACK, SUBACK, UNSUBACK, and the four that
+    /// acknowledge a message. MQTT 5.
+    pub fn set_properties(&self, kind: u8, properties: impl Into<Vec<u8>>) {
+        self.shared.rules().properties.insert(kind, properties.into());
     }
 
     /// Keeps a message for each later subscription that matches it.
@@ -302,9 +320,14 @@ impl Picky {
 
     /// The packet identifiers of the client's acknowledgements of this kind, in their order.
     pub fn acknowledged(&self, kind: u8) -> Vec<u16> {
+        self.acknowledged_with(kind).into_iter().map(|(id, _)| id).collect()
+    }
+
+    /// The packet identifiers and reasons of the client's acknowledgements of this kind, in their order.
+    pub fn acknowledged_with(&self, kind: u8) -> Vec<(u16, u8)> {
         let state = self.shared.state();
         let of_kind = state.acknowledgements.iter().filter(|(of, ..)| *of == kind);
-        of_kind.map(|(_, id, _)| *id).collect()
+        of_kind.map(|(_, id, reason)| (*id, *reason)).collect()
     }
 
     /// The reasons of the client's DISCONNECT packets.
@@ -332,8 +355,16 @@ impl Drop for Picky {
 impl Delivery {
     /// A message at QoS 0 with the identifiers of the matching subscriptions.
     pub fn new(topic: impl Into<String>, payload: impl Into<Vec<u8>>) -> Self {
-        let (topic, payload) = (topic.into(), payload.into());
-        Self { topic, payload, qos: 0, retain: false, dup: false, identifiers: None, copies: 1 }
+        Self {
+            topic: topic.into(),
+            payload: payload.into(),
+            qos: 0,
+            retain: false,
+            dup: false,
+            identifiers: None,
+            properties: Vec::new(),
+            copies: 1,
+        }
     }
 
     pub fn qos(mut self, qos: u8) -> Self {
@@ -357,6 +388,12 @@ impl Delivery {
         self
     }
 
+    /// Adds encoded properties, of MQTT 5.
+    pub fn properties(mut self, properties: &[u8]) -> Self {
+        self.properties.extend_from_slice(properties);
+        self
+    }
+
     /// Sends the same packet, with one packet identifier, this many times.
     pub fn copies(mut self, copies: usize) -> Self {
         self.copies = copies;
@@ -370,7 +407,7 @@ impl Delivery {
             body.extend(id.to_be_bytes());
         }
         if version == MqttVersion::V5 {
-            let mut properties = Vec::new();
+            let mut properties = self.properties.clone();
             for identifier in identifiers {
                 properties.push(0x0b);
                 put_number(&mut properties, *identifier);
@@ -446,6 +483,28 @@ impl Shared {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
+    }
+
+    /// The properties of the broker's packets of this kind.
+    fn properties(&self, kind: u8) -> Vec<u8> {
+        self.rules().properties.get(&kind).cloned().unwrap_or_default()
+    }
+
+    /// A PUBACK, PUBREC, PUBREL or PUBCOMP. A reason that the test has set replaces this one.
+    fn acknowledgement(&self, header: u8, id: u16, reason: u8) -> Vec<u8> {
+        let mut body = id.to_be_bytes().to_vec();
+        if self.is_v5() {
+            let kind = header >> 4;
+            let reason = self.rules().reasons.get(&kind).copied().unwrap_or(reason);
+            let properties = self.properties(kind);
+            if reason != 0 || !properties.is_empty() {
+                body.push(reason);
+            }
+            if !properties.is_empty() {
+                put_properties(&mut body, &properties);
+            }
+        }
+        packet(header, &body)
     }
 
     fn is_v5(&self) -> bool {
@@ -708,7 +767,8 @@ impl Session {
     fn write_connack(&self, session_present: bool, code: u8, assigned: Option<String>) {
         let mut body = vec![u8::from(session_present), code];
         if self.shared.is_v5() {
-            put_properties(&mut body, &connack_properties(&self.capabilities, assigned));
+            let own = connack_properties(&self.capabilities, assigned);
+            put_properties(&mut body, &[own, self.shared.properties(2)].concat());
         }
         self.write(packet(0x20, &body));
     }
@@ -737,11 +797,11 @@ impl Session {
             OnPublish::Refuse(_) if !self.shared.is_v5() => self.acknowledge(qos, id, 0),
             OnPublish::Refuse(reason) => self.acknowledge(qos, id, reason),
             OnPublish::AcceptAfter(pause) => {
-                let (outbox, unacknowledged) =
-                    (self.outbox.clone(), Arc::clone(&self.unacknowledged));
+                let (shared, outbox) = (Arc::clone(&self.shared), self.outbox.clone());
+                let unacknowledged = Arc::clone(&self.unacknowledged);
                 tokio::spawn(async move {
                     tokio::time::sleep(pause).await;
-                    acknowledge(&outbox, &unacknowledged, qos, id, 0);
+                    acknowledge(&shared, &outbox, &unacknowledged, qos, id, 0);
                 });
             }
         }
@@ -749,7 +809,7 @@ impl Session {
     }
 
     fn acknowledge(&self, qos: u8, id: u16, reason: u8) {
-        acknowledge(&self.outbox, &self.unacknowledged, qos, id, reason);
+        acknowledge(&self.shared, &self.outbox, &self.unacknowledged, qos, id, reason);
     }
 
     fn resolve_alias(&mut self, message: &mut Publish) -> Result<(), End> {
@@ -798,13 +858,12 @@ impl Session {
         let id = fields.u16()?;
         let reason = fields.u8().unwrap_or(0);
         self.shared.state().acknowledgements.push((kind, id, reason));
-        let [high, low] = id.to_be_bytes();
         match kind {
             // A PUBREC that does not refuse, and a PUBREL.
-            5 if reason < 0x80 => self.write(vec![0x62, 2, high, low]),
+            5 if reason < 0x80 => self.write(self.shared.acknowledgement(0x62, id, 0)),
             6 => {
                 self.unacknowledged.lock().unwrap().remove(&id);
-                self.write(vec![0x70, 2, high, low]);
+                self.write(self.shared.acknowledgement(0x70, id, 0));
             }
             _ => {}
         }
@@ -838,7 +897,7 @@ impl Session {
         }
         let mut body = id.to_vec();
         if self.shared.is_v5() {
-            put_properties(&mut body, &[]);
+            put_properties(&mut body, &self.shared.properties(9));
         }
         body.extend(codes);
         self.write(packet(0x90, &body));
@@ -917,7 +976,7 @@ impl Session {
         }
         let mut body = id.to_be_bytes().to_vec();
         if self.shared.is_v5() {
-            put_properties(&mut body, &[]);
+            put_properties(&mut body, &self.shared.properties(11));
             body.extend(codes);
         }
         self.write(packet(0xb0, &body));
@@ -940,6 +999,7 @@ impl Session {
 
 /// Writes a PUBACK or a PUBREC. A reason from 0x80 on refuses the message.
 fn acknowledge(
+    shared: &Shared,
     outbox: &mpsc::UnboundedSender<Vec<u8>>,
     unacknowledged: &Mutex<HashSet<u16>>,
     qos: u8,
@@ -954,9 +1014,7 @@ fn acknowledge(
     if qos == 1 || reason >= 0x80 {
         unacknowledged.lock().unwrap().remove(&id);
     }
-    let [high, low] = id.to_be_bytes();
-    let body: &[u8] = if reason == 0 { &[high, low] } else { &[high, low, reason] };
-    let _connection_ended = outbox.send(packet(header, body));
+    let _connection_ended = outbox.send(shared.acknowledgement(header, id, reason));
 }
 
 fn connack_properties(capabilities: &Capabilities, assigned: Option<String>) -> Vec<u8> {
