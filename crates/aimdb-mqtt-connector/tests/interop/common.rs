@@ -1,0 +1,152 @@
+//! The parts that the cases share: brokers that forward, a connector with a link each way, and packets in bytes.
+
+use std::future::{Future, poll_fn};
+use std::task::Poll;
+
+use aimdb_core::link::{InboundTarget, OutboundTarget};
+use aimdb_core::metrics::LinkMetrics;
+use aimdb_core::{AimDb, AimDbBuilder, Json, Reader, Runtime};
+use embedded_broker::EmbeddedBroker;
+
+use crate::suite::{Setup, Subject};
+use crate::support::picky::{Delivery, Picky};
+use crate::support::*;
+
+/// A broker that forwards messages.
+pub enum Forwarding {
+    Mosquitto(Mosquitto),
+    Embedded(EmbeddedBroker),
+}
+
+impl Forwarding {
+    /// One of each kind. Without Mosquitto there is only the embedded one.
+    pub async fn all() -> Vec<Self> {
+        let lines = format!("{UNLIMITED}\nlog_type all");
+        let mosquitto = Mosquitto::start(&lines).map(Self::Mosquitto);
+        let embedded = Self::Embedded(EmbeddedBroker::start().await.unwrap());
+        mosquitto.into_iter().chain([embedded]).collect()
+    }
+
+    pub fn port(&self) -> u16 {
+        match self {
+            Self::Mosquitto(broker) => broker.port(),
+            Self::Embedded(broker) => broker.port(),
+        }
+    }
+
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Mosquitto(_) => "Mosquitto",
+            Self::Embedded(_) => "the embedded broker",
+        }
+    }
+
+    pub async fn stop(self) {
+        if let Self::Embedded(broker) = self {
+            broker.stop().await;
+        }
+    }
+}
+
+/// Adds a record that is sent.
+pub fn outbound<R: Runtime>(
+    builder: &mut AimDbBuilder<R>,
+    key: &str,
+    target: impl OutboundTarget<u64>,
+) {
+    builder.configure::<u64>(key.to_owned(), |reg| {
+        reg.buffer(QUEUE).link_to(target, Json);
+    });
+}
+
+/// Adds a record that is received.
+pub fn inbound<R: Runtime>(builder: &mut AimDbBuilder<R>, key: &str, target: impl InboundTarget) {
+    builder.configure::<u64>(key.to_owned(), |reg| {
+        reg.buffer(QUEUE).link_from(target, Json);
+    });
+}
+
+pub fn reader<R: Runtime>(db: &AimDb<R>, key: &str) -> Reader<u64> {
+    db.consumer::<u64>(key).unwrap().subscribe().unwrap()
+}
+
+pub async fn produce<R: Runtime>(
+    db: &AimDb<R>,
+    key: &str,
+    values: impl IntoIterator<Item = u64> + Send,
+) {
+    db.producer::<u64>(key).unwrap().produce_many(values).await.unwrap();
+}
+
+pub fn link_of<R: Runtime>(db: &AimDb<R>, key: &str) -> LinkMetrics {
+    db.metrics().links.into_iter().find(|link| link.key == key).unwrap()
+}
+
+/// A connector at a broker of raw bytes with a link each way, at QoS 1.
+pub struct Both<R: Runtime> {
+    pub db: AimDb<R>,
+    reader: Reader<u64>,
+    next: u64,
+}
+
+impl<R: Runtime> Both<R> {
+    /// Starts the database. It may not be connected yet.
+    pub fn start<S: Subject<Runtime = R>>(subject: &S, broker: &Picky) -> Self {
+        Self::with(subject.builder_with(Setup::to(broker.port())))
+    }
+
+    /// The same with a builder that has a connector.
+    pub fn with(mut builder: AimDbBuilder<R>) -> Self {
+        outbound(&mut builder, "out", "mqtt://out?qos=1");
+        inbound(&mut builder, "in", "mqtt://in?qos=1");
+        let db = builder.build().unwrap();
+        let reader = reader(&db, "in");
+        db.start();
+        Self { db, reader, next: 0 }
+    }
+
+    /// Asserts that a value passes in each direction, on the connection with this number.
+    pub async fn pass(&mut self, broker: &Picky, connection: usize, case: &str) {
+        self.next += 1;
+        let n = self.next;
+        let state = || {
+            let served = (broker.connections(), broker.open_connections());
+            (served, broker.is_subscribed("in"), self.last_error())
+        };
+        let ready = |state: &(_, bool, _)| state.0 == (connection, 1) && state.1;
+        eventually(&format!("{case}: it is connected"), state, ready).await;
+        connected(&self.db).await;
+        produce(&self.db, "out", [n]).await;
+        let arrived = || (broker.payloads("out"), self.last_error());
+        let text = n.to_string();
+        eventually(&format!("{case}: a value arrives"), arrived, |(all, _)| all.contains(&text))
+            .await;
+        broker.send(&Delivery::new("in", text.as_str()).qos(1));
+        assert_eq!(value(&mut self.reader).await, n, "{case}");
+        assert_eq!(broker.connections(), connection, "{case}: {:?}", self.last_error());
+    }
+
+    /// Waits for a part of the error that both links show.
+    pub async fn error(&self, part: &str, case: &str) {
+        let errors = || ["out", "in"].map(|key| link_of(&self.db, key).last_error);
+        let shown = |errors: &[Option<String>; 2]| {
+            errors.iter().all(|error| error.as_ref().is_some_and(|text| text.contains(part)))
+        };
+        eventually(&format!("{case}: `{part}` is shown"), errors, shown).await;
+    }
+
+    pub fn last_error(&self) -> Option<String> {
+        link_of(&self.db, "out").last_error
+    }
+}
+
+/// Runs all of these at the same time.
+pub async fn together<F: Future<Output = ()>>(all: impl IntoIterator<Item = F>) {
+    let mut running: Vec<_> = all.into_iter().map(Box::pin).collect();
+    assert!(!running.is_empty());
+    poll_fn(|cx| {
+        running.retain_mut(|one| one.as_mut().poll(cx).is_pending());
+        if running.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}

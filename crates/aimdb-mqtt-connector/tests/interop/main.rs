@@ -1,0 +1,75 @@
+//! The interoperability run: the connectors against brokers and a client that are not ours, with every QoS, session,
+//! property and reason code of MQTT.
+//!
+//! Mosquitto and the embedded broker forward messages to a plain client. The broker of raw bytes answers what a test
+//! says, and records each byte. The tables of the specification are the code's tables: a test runs over all rows.
+#![allow(unreachable_pub)] // The modules of a test binary.
+
+#[path = "../suite/mod.rs"]
+mod suite;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod common;
+mod qos;
+mod reasons;
+mod tables;
+
+use suite::{OnEmbassy, OnTokio};
+
+/// A `#[test]` of each case for one connector.
+macro_rules! interop {
+    ($subject:ty; $($module:ident: $($case:ident)*;)*) => {$($(
+        #[test]
+        fn $case() {
+            <$subject as crate::suite::Subject>::run(crate::$module::$case);
+        }
+    )*)*};
+    ($subject:ty) => {
+        interop! { $subject;
+            qos:
+                values_reach_another_client_at_the_lower_qos
+                values_of_another_client_arrive_at_the_lower_qos
+                each_qos_has_its_packets_on_the_wire;
+        }
+    };
+}
+
+/// The cases that only MQTT 5 has.
+macro_rules! interop_of_v5 {
+    ($subject:ty) => {
+        interop! { $subject;
+            reasons:
+                each_reason_of_a_connack_is_named_and_the_connection_is_tried_again
+                each_reason_of_a_puback_or_pubrec_concerns_its_message_alone
+                each_reason_of_a_pubrel_or_pubcomp_leaves_the_connection
+                each_reason_of_a_suback_concerns_its_link_alone
+                each_reason_of_an_unsuback_leaves_the_connection
+                each_reason_of_a_disconnect_is_named_and_the_connection_is_made_again
+                each_auth_is_a_named_error_and_the_connection_is_made_again
+                an_unknown_identifier_is_answered_with_the_reason_for_it;
+        }
+    };
+}
+
+mod tokio_v5 {
+    use super::*;
+    interop!(OnTokio<false>);
+    interop_of_v5!(OnTokio<false>);
+}
+
+mod tokio_v311 {
+    use super::*;
+    interop!(OnTokio<true>);
+    interop! { OnTokio<true>;
+        reasons:
+            each_return_code_of_a_connack_is_named_and_the_connection_is_tried_again
+            a_suback_of_0x80_concerns_its_link_alone;
+    }
+}
+
+mod embassy {
+    use super::*;
+    interop!(OnEmbassy);
+    interop_of_v5!(OnEmbassy);
+}
