@@ -9,6 +9,7 @@ use aimdb_core::{AimDb, AimDbBuilder, Json, Reader, Runtime};
 use embedded_broker::EmbeddedBroker;
 
 use crate::suite::{Setup, Subject};
+use crate::support::packets::put_number;
 use crate::support::picky::{Delivery, Picky};
 use crate::support::*;
 
@@ -126,6 +127,17 @@ impl<R: Runtime> Both<R> {
         assert_eq!(broker.connections(), connection, "{case}: {:?}", self.last_error());
     }
 
+    /// Waits until the connection is served. Returns its number.
+    pub async fn settle(&self, broker: &Picky) -> usize {
+        let state = || {
+            let serves = broker.open_connections() == 1 && broker.is_subscribed("in");
+            (serves, broker.connections(), self.last_error())
+        };
+        eventually("a connection is served", state, |(serves, ..)| *serves).await;
+        connected(&self.db).await;
+        broker.connections()
+    }
+
     /// Waits for a part of the error that both links show.
     pub async fn error(&self, part: &str, case: &str) {
         let errors = || ["out", "in"].map(|key| link_of(&self.db, key).last_error);
@@ -149,4 +161,16 @@ pub async fn together<F: Future<Output = ()>>(all: impl IntoIterator<Item = F>) 
         if running.is_empty() { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
+}
+
+/// The bytes of a packet.
+pub fn packet(header: u8, body: &[u8]) -> Vec<u8> {
+    [&[header], &*length(body), body].concat()
+}
+
+/// The length of these bytes, as packets and properties have it.
+pub fn length(bytes: &[u8]) -> Vec<u8> {
+    let mut length = Vec::new();
+    put_number(&mut length, u32::try_from(bytes.len()).unwrap());
+    length
 }

@@ -11,6 +11,7 @@ mod suite;
 mod support;
 
 mod common;
+mod properties;
 mod qos;
 mod reasons;
 mod tables;
@@ -39,6 +40,14 @@ macro_rules! interop {
 macro_rules! interop_of_v5 {
     ($subject:ty) => {
         interop! { $subject;
+            properties:
+                each_property_that_a_packet_may_carry_leaves_the_connection
+                each_property_that_the_connector_sends_is_on_the_wire
+                each_property_that_the_connector_sends_reaches_another_client
+                a_codec_sees_the_properties_of_another_clients_message
+                a_will_is_published_after_its_delay
+                the_connector_keeps_to_each_ability_in_a_connack
+                the_reason_is_named_with_a_reference_to_another_server;
             reasons:
                 each_reason_of_a_connack_is_named_and_the_connection_is_tried_again
                 each_reason_of_a_puback_or_pubrec_concerns_its_message_alone

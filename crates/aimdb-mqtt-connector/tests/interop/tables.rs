@@ -1,12 +1,17 @@
 //! The tables of the specification.
 
-/// The kinds of packets that a broker sends.
+/// The kinds of packets that may carry a reason or a property. The last will is a part of CONNECT.
+pub const WILL: u8 = 0;
+pub const CONNECT: u8 = 1;
 pub const CONNACK: u8 = 2;
+pub const PUBLISH: u8 = 3;
 pub const PUBACK: u8 = 4;
 pub const PUBREC: u8 = 5;
 pub const PUBREL: u8 = 6;
 pub const PUBCOMP: u8 = 7;
+pub const SUBSCRIBE: u8 = 8;
 pub const SUBACK: u8 = 9;
+pub const UNSUBSCRIBE: u8 = 10;
 pub const UNSUBACK: u8 = 11;
 pub const DISCONNECT: u8 = 14;
 pub const AUTH: u8 = 15;
@@ -82,4 +87,71 @@ pub fn all_codes() -> impl Iterator<Item = (u8, String)> {
 pub fn codes_of(kind: u8) -> Vec<(u8, String)> {
     let listed = |code| REASONS.iter().any(|(of, _, kinds)| *of == code && kinds.contains(&kind));
     all_codes().filter(|(code, _)| listed(*code) || matches!(code, 0x7f | 0xa3 | 0xff)).collect()
+}
+
+/// Where a property may occur that describes a message.
+const MESSAGE: &[u8] = &[PUBLISH, WILL];
+
+const ALL: &[u8] = &[
+    WILL,
+    CONNECT,
+    CONNACK,
+    PUBLISH,
+    PUBACK,
+    PUBREC,
+    PUBREL,
+    PUBCOMP,
+    SUBSCRIBE,
+    SUBACK,
+    UNSUBSCRIBE,
+    UNSUBACK,
+    DISCONNECT,
+    AUTH,
+];
+
+/// Table 2-4: each property, its encoded value in a test, and the packets that may carry it.
+pub const PROPERTIES: [(u8, &str, &[u8], &[u8]); 27] = [
+    (0x01, "payload format indicator", &[1], MESSAGE),
+    (0x02, "message expiry interval", &[0, 0, 0, 60], MESSAGE),
+    (0x03, "content type", b"\0\x04json", MESSAGE),
+    (0x08, "response topic", b"\0\x05reply", MESSAGE),
+    (0x09, "correlation data", b"\0\x03\xff\0\x01", MESSAGE),
+    (0x0b, "subscription identifier", &[0xc8, 1], &[PUBLISH, SUBSCRIBE]),
+    (0x11, "session expiry interval", &[0, 0, 0, 60], &[CONNECT, CONNACK, DISCONNECT]),
+    (0x12, "assigned client identifier", b"\0\x03you", &[CONNACK]),
+    (0x13, "server keep alive", &[0, 60], &[CONNACK]),
+    (0x15, "authentication method", b"\0\x05SCRAM", &[CONNECT, CONNACK, AUTH]),
+    (0x16, "authentication data", b"\0\x02\xff\0", &[CONNECT, CONNACK, AUTH]),
+    (0x17, "request problem information", &[1], &[CONNECT]),
+    (0x18, "will delay interval", &[0, 0, 0, 60], &[WILL]),
+    (0x19, "request response information", &[1], &[CONNECT]),
+    (0x1a, "response information", b"\0\x05reply", &[CONNACK]),
+    (0x1c, "server reference", b"\0\x05other", &[CONNACK, DISCONNECT]),
+    (
+        0x1f,
+        "reason string",
+        b"\0\x05a why",
+        &[CONNACK, PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK, DISCONNECT, AUTH],
+    ),
+    (0x21, "receive maximum", &[0, 5], &[CONNECT, CONNACK]),
+    (0x22, "topic alias maximum", &[0, 5], &[CONNECT, CONNACK]),
+    (0x23, "topic alias", &[0, 1], &[PUBLISH]),
+    (0x24, "maximum QoS", &[1], &[CONNACK]),
+    (0x25, "retain available", &[0], &[CONNACK]),
+    (0x26, "user property", b"\0\x04unit\0\x01K", ALL),
+    (0x27, "maximum packet size", &[0, 0, 1, 0], &[CONNECT, CONNACK]),
+    (0x28, "wildcard subscription available", &[0], &[CONNACK]),
+    (0x29, "subscription identifiers available", &[0], &[CONNACK]),
+    (0x2a, "shared subscription available", &[0], &[CONNACK]),
+];
+
+/// The property with its identifier.
+pub fn encoded(id: u8) -> Vec<u8> {
+    let value = PROPERTIES.iter().find_map(|(of, _, value, _)| (*of == id).then_some(*value));
+    [&[id], value.unwrap()].concat()
+}
+
+/// Whether a packet of this kind may carry the property.
+pub fn is_allowed(id: u8, kind: u8) -> bool {
+    PROPERTIES.iter().any(|(of, _, _, kinds)| *of == id && kinds.contains(&kind))
 }

@@ -48,6 +48,7 @@ pub struct Publish {
 pub struct Subscribe {
     pub connection: usize,
     pub id: u16,
+    pub properties: Properties,
     pub subscriptions: Vec<Subscription>,
 }
 
@@ -161,7 +162,7 @@ impl Subscribe {
         if subscriptions.is_empty() {
             return Err("no filter".into());
         }
-        Ok(Self { connection, id, subscriptions })
+        Ok(Self { connection, id, properties, subscriptions })
     }
 }
 
@@ -193,6 +194,11 @@ impl Properties {
             Value::Bytes(bytes) if *of == id => Some(String::from_utf8(bytes.clone()).unwrap()),
             _ => None,
         })
+    }
+
+    /// The identifiers, in their order.
+    pub fn ids(&self) -> Vec<u8> {
+        self.0.iter().map(|(id, _)| *id).collect()
     }
 
     /// The user properties, in their order.
