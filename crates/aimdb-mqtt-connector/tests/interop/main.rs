@@ -14,6 +14,7 @@ mod common;
 mod properties;
 mod qos;
 mod reasons;
+mod sessions;
 mod tables;
 
 use suite::{OnEmbassy, OnTokio};
@@ -32,6 +33,19 @@ macro_rules! interop {
                 values_reach_another_client_at_the_lower_qos
                 values_of_another_client_arrive_at_the_lower_qos
                 each_qos_has_its_packets_on_the_wire;
+            sessions:
+                a_clean_session_forgets_the_messages_of_a_cut
+                a_kept_session_has_the_messages_of_a_cut
+                a_kept_session_survives_a_restart_of_the_broker
+                a_session_that_the_broker_has_forgotten_is_begun_again
+                each_expiry_is_on_the_wire
+                an_expiry_that_cannot_be_sent_is_a_finding
+                a_session_that_another_client_takes_is_named_and_taken_back
+                a_session_that_was_to_be_forgotten_is_a_named_error
+                messages_under_way_survive_cuts_of_a_kept_session
+                a_publish_under_way_is_sent_again
+                a_release_under_way_is_sent_again
+                a_received_message_under_way_arrives_once;
         }
     };
 }
@@ -40,6 +54,7 @@ macro_rules! interop {
 macro_rules! interop_of_v5 {
     ($subject:ty) => {
         interop! { $subject;
+            sessions: a_session_is_forgotten_after_its_expiry;
             properties:
                 each_property_that_a_packet_may_carry_leaves_the_connection
                 each_property_that_the_connector_sends_is_on_the_wire
