@@ -16,6 +16,7 @@ mod qos;
 mod reasons;
 mod sessions;
 mod tables;
+mod topics;
 
 use suite::{OnEmbassy, OnTokio};
 
@@ -46,6 +47,14 @@ macro_rules! interop {
                 a_publish_under_way_is_sent_again
                 a_release_under_way_is_sent_again
                 a_received_message_under_way_arrives_once;
+            topics:
+                a_retained_value_is_kept_until_an_empty_one
+                each_retain_option_is_kept_by_the_broker
+                each_filter_receives_the_topics_that_it_matches
+                the_brokers_own_topics_are_read_by_their_name_alone
+                a_shared_subscription_divides_the_messages
+                payloads_at_the_edges_of_lengths_pass_unchanged
+                topics_at_the_edges_of_lengths_are_published_and_subscribed;
         }
     };
 }
@@ -55,6 +64,7 @@ macro_rules! interop_of_v5 {
     ($subject:ty) => {
         interop! { $subject;
             sessions: a_session_is_forgotten_after_its_expiry;
+            topics: a_link_without_local_messages_receives_those_of_others;
             properties:
                 each_property_that_a_packet_may_carry_leaves_the_connection
                 each_property_that_the_connector_sends_is_on_the_wire

@@ -275,6 +275,11 @@ impl Probe {
         within("a message for the probe", self.received.recv()).await.unwrap()
     }
 
+    /// The next message, unless none arrives in this time.
+    pub async fn next_within(&mut self, limit: Duration) -> Option<raw::Publish> {
+        tokio::time::timeout(limit, self.received.recv()).await.ok().flatten()
+    }
+
     /// The next message as `(topic, text)`.
     pub async fn text(&mut self) -> (String, String) {
         let message = self.next().await;
@@ -292,7 +297,7 @@ impl Probe {
     }
 
     pub async fn receives_nothing(&mut self) {
-        if let Ok(message) = tokio::time::timeout(QUIET_TIME, self.received.recv()).await {
+        if let Some(message) = self.next_within(QUIET_TIME).await {
             panic!("the probe received {message:?}");
         }
     }
