@@ -6,6 +6,7 @@ use std::task::Poll;
 use aimdb_core::link::{InboundTarget, OutboundTarget};
 use aimdb_core::metrics::LinkMetrics;
 use aimdb_core::{AimDb, AimDbBuilder, Json, Reader, Runtime};
+use aimdb_mqtt_connector::{MqttVersion, QoS};
 use embedded_broker::EmbeddedBroker;
 
 use crate::suite::{Setup, Subject};
@@ -21,7 +22,7 @@ pub enum Forwarding {
 
 impl Forwarding {
     /// One of each kind. Without Mosquitto there is only the embedded one.
-    pub async fn all() -> Vec<Self> {
+    async fn all() -> Vec<Self> {
         let lines = format!("{UNLIMITED}\nlog_type all");
         let mosquitto = Mosquitto::start(&lines).map(Self::Mosquitto);
         let embedded = Self::Embedded(EmbeddedBroker::start().await.unwrap());
@@ -41,12 +42,65 @@ impl Forwarding {
             Self::Embedded(_) => "the embedded broker",
         }
     }
+}
 
-    pub async fn stop(self) {
-        if let Self::Embedded(broker) = self {
+/// Runs a case at one broker of each kind that forwards messages.
+pub async fn at_each_broker(case: impl AsyncFn(&Forwarding)) {
+    for broker in Forwarding::all().await {
+        case(&broker).await;
+        if let Forwarding::Embedded(broker) = broker {
             broker.stop().await;
         }
     }
+}
+
+/// The other end: a client at a broker that forwards messages, or a broker of raw bytes.
+pub enum Peer {
+    Client(Probe),
+    Raw(Picky),
+}
+
+impl Peer {
+    pub async fn subscribe(&self, topic: &str) {
+        if let Self::Client(probe) = self {
+            probe.subscribe(topic, QoS::AtLeastOnce).await;
+        }
+    }
+
+    /// The payload of the message with this number, on this topic.
+    pub async fn receive(&mut self, topic: &str, number: usize) -> Vec<u8> {
+        match self {
+            Self::Client(probe) => {
+                let message = probe.next().await;
+                assert!(message.topic == topic);
+                message.payload.into()
+            }
+            Self::Raw(broker) => {
+                let count = || broker.attempts(topic);
+                eventually("it is published", count, |count| *count > number).await;
+                broker.publishes().swap_remove(number).payload
+            }
+        }
+    }
+
+    /// Sends at QoS 1.
+    pub async fn send(&self, topic: &str, payload: impl Into<Vec<u8>>) {
+        match self {
+            Self::Client(probe) => probe.publish(topic, payload, QoS::AtLeastOnce).await,
+            Self::Raw(broker) => _ = broker.send(&Delivery::new(topic, payload).qos(1)),
+        }
+    }
+}
+
+/// Runs a case at one broker of each kind, with its name, its port and the other end.
+pub async fn at_each_peer(version: MqttVersion, case: impl AsyncFn(&str, u16, Peer)) {
+    at_each_broker(async |broker| {
+        let probe = Probe::connect(broker.port()).await;
+        case(broker.name(), broker.port(), Peer::Client(probe)).await;
+    })
+    .await;
+    let broker = Picky::start(version).await;
+    case("raw bytes", broker.port(), Peer::Raw(broker)).await;
 }
 
 /// Adds a record that is sent.
@@ -67,15 +121,23 @@ pub fn inbound<R: Runtime>(builder: &mut AimDbBuilder<R>, key: &str, target: imp
     });
 }
 
-pub fn reader<R: Runtime>(db: &AimDb<R>, key: &str) -> Reader<u64> {
-    db.consumer::<u64>(key).unwrap().subscribe().unwrap()
+/// Starts the database with a reader of each of these records, and waits until every link is connected.
+pub async fn start_reading<T: Clone + Send + Sync + 'static, R: Runtime>(
+    builder: AimDbBuilder<R>,
+    keys: impl IntoIterator<Item = impl AsRef<str>>,
+) -> (AimDb<R>, Vec<Reader<T>>) {
+    let db = builder.build().unwrap();
+    let readers = keys.into_iter().map(|key| reader(&db, key.as_ref())).collect();
+    db.start();
+    connected(&db).await;
+    (db, readers)
 }
 
-pub async fn produce<R: Runtime>(
-    db: &AimDb<R>,
-    key: &str,
-    values: impl IntoIterator<Item = u64> + Send,
-) {
+pub fn reader<T: Clone + Send + Sync + 'static, R: Runtime>(db: &AimDb<R>, key: &str) -> Reader<T> {
+    db.consumer::<T>(key).unwrap().subscribe().unwrap()
+}
+
+pub async fn produce<R: Runtime>(db: &AimDb<R>, key: &str, values: impl IntoIterator<Item = u64>) {
     db.producer::<u64>(key).unwrap().produce_many(values).await.unwrap();
 }
 

@@ -251,16 +251,13 @@ const SEEN: &str =
 const NOTHING_SEEN: &str = "None None None [";
 
 pub async fn a_codec_sees_the_properties_of_another_clients_message<S: Subject>(subject: S) {
-    for broker in Forwarding::all().await {
+    at_each_broker(async |broker| {
         let probe = Probe::connect(broker.port()).await;
         let mut builder = subject.builder_with(Setup::to(broker.port()));
         builder.configure::<String>("in", |reg| {
             reg.buffer(QUEUE).link_from(mqtt::filter("in").qos(QoS::AtLeastOnce), seen());
         });
-        let db = builder.build().unwrap();
-        let mut reader = db.consumer::<String>("in").unwrap().subscribe().unwrap();
-        db.start();
-        connected(&db).await;
+        let (db, mut readers) = start_reading::<String, _>(builder, ["in"]).await;
         let pair = |name: &str, text: &str| (name.to_owned(), text.to_owned());
         let all = PublishProperties {
             payload_format_indicator: Some(1),
@@ -274,14 +271,13 @@ pub async fn a_codec_sees_the_properties_of_another_clients_message<S: Subject>(
         };
         probe.publish_with("in", "1", all).await;
         for expected in [SEEN, NOTHING_SEEN] {
-            let seen = value(&mut reader).await;
+            let seen = value(&mut readers[0]).await;
             assert!(seen.starts_with(expected), "{}: {seen}", broker.name());
             probe.publish("in", "1", QoS::AtLeastOnce).await;
         }
         shut_down(&db).await;
-        drop(probe);
-        broker.stop().await;
-    }
+    })
+    .await;
 }
 
 /// A connector with everything that makes it send properties.
@@ -370,7 +366,7 @@ pub async fn each_property_that_the_connector_sends_is_on_the_wire<S: Subject>(s
 }
 
 pub async fn each_property_that_the_connector_sends_reaches_another_client<S: Subject>(subject: S) {
-    for broker in Forwarding::all().await {
+    at_each_broker(async |broker| {
         let mut probe = Probe::connect(broker.port()).await;
         probe.subscribe("#", QoS::ExactlyOnce).await;
         let db = start(everything(&subject, broker.port())).await;
@@ -389,14 +385,13 @@ pub async fn each_property_that_the_connector_sends_reaches_another_client<S: Su
         }
         shut_down(&db).await;
         probe.receives_nothing().await;
-        drop(probe);
-        broker.stop().await;
-    }
+    })
+    .await;
 }
 
 /// The broker publishes the will when its delay is over, and not for a connection that is made again before.
 pub async fn a_will_is_published_after_its_delay<S: Subject>(subject: S) {
-    for broker in Forwarding::all().await {
+    at_each_broker(async |broker| {
         let mut probe = Probe::connect(broker.port()).await;
         probe.subscribe("will", QoS::AtLeastOnce).await;
         let proxy = Proxy::to(broker.port()).await;
@@ -410,9 +405,8 @@ pub async fn a_will_is_published_after_its_delay<S: Subject>(subject: S) {
         connected(&db).await;
         shut_down(&db).await;
         probe.receives_nothing().await;
-        drop(probe);
-        broker.stop().await;
-    }
+    })
+    .await;
 }
 
 /// The broker ends a connection that exceeds what its CONNACK allows, so that it has no complaint.

@@ -26,7 +26,7 @@ fn sent_at(broker: &Mosquitto, topic: &str, qos: QoS) -> usize {
 }
 
 pub async fn values_reach_another_client_at_the_lower_qos<S: Subject>(subject: S) {
-    for broker in Forwarding::all().await {
+    at_each_broker(async |broker| {
         let name = broker.name();
         let mut probe = Probe::connect(broker.port()).await;
         let mut builder = subject.builder_with(Setup::to(broker.port()));
@@ -53,23 +53,20 @@ pub async fn values_reach_another_client_at_the_lower_qos<S: Subject>(subject: S
             );
         }
         probe.receives_nothing().await;
-        drop(probe);
-        broker.stop().await;
-    }
+    })
+    .await;
 }
 
 pub async fn values_of_another_client_arrive_at_the_lower_qos<S: Subject>(subject: S) {
-    for broker in Forwarding::all().await {
+    at_each_broker(async |broker| {
         let name = broker.name();
         let probe = Probe::connect(broker.port()).await;
         let mut builder = subject.builder_with(Setup::to(broker.port()));
         for (_, subscribe, topic) in pairs() {
             inbound(&mut builder, &topic, mqtt::filter(&topic).qos(subscribe));
         }
-        let db = builder.build().unwrap();
-        let readers: Vec<_> = pairs().map(|(.., topic)| reader(&db, &topic)).collect();
-        db.start();
-        connected(&db).await;
+        let (db, readers) =
+            start_reading::<u64, _>(builder, pairs().map(|(.., topic)| topic)).await;
         for ((publish, subscribe, topic), mut reader) in pairs().zip(readers) {
             for n in 0..VALUES {
                 probe.publish(&topic, n.to_string(), publish).await;
@@ -77,7 +74,7 @@ pub async fn values_of_another_client_arrive_at_the_lower_qos<S: Subject>(subjec
             for n in 0..VALUES {
                 assert_eq!(value(&mut reader).await, n, "{name}: {topic}");
             }
-            if let Forwarding::Mosquitto(broker) = &broker {
+            if let Forwarding::Mosquitto(broker) = broker {
                 let sent = || sent_at(broker, &topic, publish.min(subscribe));
                 eventually("the broker has logged it", sent, |n| *n == VALUES as usize).await;
             }
@@ -87,9 +84,8 @@ pub async fn values_of_another_client_arrive_at_the_lower_qos<S: Subject>(subjec
             let counts = (link.received, link.dropped, link.reconnects);
             assert_eq!(counts, (VALUES, 0, 0), "{name}: {link}");
         }
-        drop(probe);
-        broker.stop().await;
-    }
+    })
+    .await;
 }
 
 /// The broker grants each subscription its level, and delivers at the lower one of the two.
@@ -101,10 +97,8 @@ pub async fn each_qos_has_its_packets_on_the_wire<S: Subject>(subject: S) {
         let filter = format!("in/{topic}");
         inbound(&mut builder, &filter, mqtt::filter(&filter).qos(subscribe));
     }
-    let db = builder.build().unwrap();
-    let readers: Vec<_> = pairs().map(|(.., topic)| reader(&db, &format!("in/{topic}"))).collect();
-    db.start();
-    connected(&db).await;
+    let inbound = pairs().map(|(.., topic)| format!("in/{topic}"));
+    let (db, readers) = start_reading::<u64, _>(builder, inbound).await;
     let mut acknowledged = [Vec::new(), Vec::new()];
     for ((publish, subscribe, topic), mut reader) in pairs().zip(readers) {
         produce(&db, &topic, 0..VALUES).await;

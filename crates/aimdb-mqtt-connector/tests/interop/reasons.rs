@@ -125,7 +125,7 @@ pub async fn each_reason_of_a_pubrel_or_pubcomp_leaves_the_connection<S: Subject
     outbound(&mut builder, "out2", "mqtt://out2?qos=2");
     inbound(&mut builder, "in2", "mqtt://in2?qos=2");
     let mut both = Both::with(builder);
-    let mut received = reader(&both.db, "in2");
+    let mut received = reader::<u64, _>(&both.db, "in2");
     both.pass(&broker, 1, "at first").await;
     let (mut sent, mut dropped) = (0, 0);
     for (n, (code, text)) in all_codes().enumerate() {

@@ -14,12 +14,16 @@ use tokio::net::TcpStream;
 use crate::common::*;
 use crate::suite::broker::{Broker, client};
 use crate::suite::{Setup, Subject};
-use crate::support::packets::put_text;
 use crate::support::picky::{Capabilities, Delivery, OnPublish, Picky};
 use crate::support::*;
 use crate::tables::*;
 
 const MINUTE: Duration = Duration::from_secs(60);
+
+/// A client whose session is kept for this long, or not at all.
+fn with_session(port: u16, session: Option<Duration>) -> Setup {
+    Setup { client_id: Some("kept"), session, ..Setup::to(port) }
+}
 
 /// A connector behind a proxy, with a link each way at each level.
 struct Behind<R: Runtime> {
@@ -37,27 +41,15 @@ impl<R: Runtime> Behind<R> {
     ) -> Self {
         let probe = Probe::connect(port).await;
         let proxy = Proxy::to(port).await;
-        let setup =
-            Setup { client_id: Some("sessions"), session: expiry, ..Setup::to(proxy.port()) };
+        let setup = with_session(proxy.port(), expiry);
         let mut builder = subject.builder_with(setup);
         for qos in LEVELS {
-            let level = qos as u8;
-            outbound(
-                &mut builder,
-                &format!("out{level}"),
-                mqtt::topic(format!("out/{level}")).qos(qos),
-            );
-            inbound(
-                &mut builder,
-                &format!("in{level}"),
-                mqtt::filter(format!("in/{level}")).qos(qos),
-            );
+            let [out, from] = ["out", "in"].map(|direction| format!("{direction}/{}", qos as u8));
+            outbound(&mut builder, &out, mqtt::topic(&out).qos(qos));
+            inbound(&mut builder, &from, mqtt::filter(&from).qos(qos));
         }
         probe.subscribe("out/#", QoS::ExactlyOnce).await;
-        let db = builder.build().unwrap();
-        let readers = [0, 1, 2].map(|level| reader(&db, &format!("in{level}"))).into();
-        db.start();
-        connected(&db).await;
+        let (db, readers) = start_reading(builder, ["in/0", "in/1", "in/2"]).await;
         let mut behind = Self { db, readers, proxy, probe };
         behind.pass(1, None, "at first").await;
         behind
@@ -82,18 +74,23 @@ impl<R: Runtime> Behind<R> {
         connected(&self.db).await;
     }
 
+    /// Connects another client after a restart of the broker, and the connector.
+    async fn restarted(&mut self, port: u16) {
+        self.probe = Probe::connect(port).await;
+        self.probe.subscribe("out/#", QoS::ExactlyOnce).await;
+        self.reconnect().await;
+    }
+
     /// Asserts that `n` passes in each direction at each level. `missed` may be before it, and is at QoS 1 and 2.
     async fn pass(&mut self, n: u64, missed: Option<u64>, case: &str) {
-        for qos in LEVELS {
-            let level = qos as u8;
-            produce(&self.db, &format!("out{level}"), [n]).await;
-            let arrived = self.probe.text().await;
-            assert_eq!(arrived, (format!("out/{level}"), n.to_string()), "{case}");
-            self.probe.publish(&format!("in/{level}"), n.to_string(), qos).await;
-            let reader = &mut self.readers[usize::from(level)];
+        for (reader, qos) in self.readers.iter_mut().zip(LEVELS) {
+            let [out, from] = ["out", "in"].map(|direction| format!("{direction}/{}", qos as u8));
+            produce(&self.db, &out, [n]).await;
+            assert_eq!(self.probe.text().await, (out, n.to_string()), "{case}");
+            self.probe.publish(&from, n.to_string(), qos).await;
             let mut first = value(reader).await;
             if let Some(missed) = missed
-                && (first == missed || level > 0)
+                && (first == missed || qos > QoS::AtMostOnce)
             {
                 assert_eq!(first, missed, "{case}, {qos:?}");
                 first = value(reader).await;
@@ -102,34 +99,33 @@ impl<R: Runtime> Behind<R> {
         }
     }
 
-    async fn end(self) {
+    /// Asserts that 3 passes, perhaps after the 2 of the cut, and shuts down.
+    async fn end(mut self, missed: Option<u64>, case: &str) {
+        self.pass(3, missed, case).await;
         shut_down(&self.db).await;
         for link in self.db.metrics().links {
-            assert_eq!((link.dropped, link.decode_errors), (0, 0), "{link}");
+            assert_eq!((link.dropped, link.decode_errors), (0, 0), "{case}: {link}");
         }
     }
 }
 
-pub async fn a_clean_session_forgets_the_messages_of_a_cut<S: Subject>(subject: S) {
-    for broker in Forwarding::all().await {
-        let mut behind = Behind::start(&subject, broker.port(), None).await;
+/// Another client sends while the connection is broken.
+async fn after_a_cut<S: Subject>(subject: S, expiry: Option<Duration>, missed: Option<u64>) {
+    at_each_broker(async |broker| {
+        let mut behind = Behind::start(&subject, broker.port(), expiry).await;
         behind.cut().await;
         behind.reconnect().await;
-        behind.pass(3, None, broker.name()).await;
-        behind.end().await;
-        broker.stop().await;
-    }
+        behind.end(missed, broker.name()).await;
+    })
+    .await;
+}
+
+pub async fn a_clean_session_forgets_the_messages_of_a_cut<S: Subject>(subject: S) {
+    after_a_cut(subject, None, None).await;
 }
 
 pub async fn a_kept_session_has_the_messages_of_a_cut<S: Subject>(subject: S) {
-    for broker in Forwarding::all().await {
-        let mut behind = Behind::start(&subject, broker.port(), Some(MINUTE)).await;
-        behind.cut().await;
-        behind.reconnect().await;
-        behind.pass(3, Some(2), broker.name()).await;
-        behind.end().await;
-        broker.stop().await;
-    }
+    after_a_cut(subject, Some(MINUTE), Some(2)).await;
 }
 
 /// The broker writes its state to a file and ends while the connection is broken, and begins again.
@@ -147,11 +143,8 @@ pub async fn a_kept_session_survives_a_restart_of_the_broker<S: Subject>(subject
     behind.cut().await;
     broker.stop();
     broker.restart();
-    behind.probe = Probe::connect(broker.port()).await;
-    behind.probe.subscribe("out/#", QoS::ExactlyOnce).await;
-    behind.reconnect().await;
-    behind.pass(3, Some(2), "after a restart").await;
-    behind.end().await;
+    behind.restarted(broker.port()).await;
+    behind.end(Some(2), "after a restart").await;
 }
 
 /// The broker loses its state with its process.
@@ -160,11 +153,8 @@ pub async fn a_session_that_the_broker_has_forgotten_is_begun_again<S: Subject>(
         let mut behind = Behind::start(&subject, broker.port(), Some(MINUTE)).await;
         behind.cut().await;
         broker.restart();
-        behind.probe = Probe::connect(broker.port()).await;
-        behind.probe.subscribe("out/#", QoS::ExactlyOnce).await;
-        behind.reconnect().await;
-        behind.pass(3, None, "Mosquitto").await;
-        behind.end().await;
+        behind.restarted(broker.port()).await;
+        behind.end(None, "Mosquitto").await;
     }
     let port = free_port();
     let broker = EmbeddedBroker::start_on(port).await.unwrap();
@@ -172,11 +162,8 @@ pub async fn a_session_that_the_broker_has_forgotten_is_begun_again<S: Subject>(
     behind.cut().await;
     broker.stop().await;
     let broker = EmbeddedBroker::start_on(port).await.unwrap();
-    behind.probe = Probe::connect(port).await;
-    behind.probe.subscribe("out/#", QoS::ExactlyOnce).await;
-    behind.reconnect().await;
-    behind.pass(3, None, "the embedded broker").await;
-    behind.end().await;
+    behind.restarted(port).await;
+    behind.end(None, "the embedded broker").await;
     broker.stop().await;
 }
 
@@ -186,11 +173,10 @@ pub async fn a_session_is_forgotten_after_its_expiry<S: Subject>(subject: S) {
     let expiry = Some(Duration::from_secs(1));
     let mut behind = Behind::start(&subject, broker.port(), expiry).await;
     behind.cut().await;
-    let ended = |log: &String| log.contains("Expiring client sessions due to timeout");
+    let ended = |log: &String| log.contains("Expiring client kept due to timeout");
     eventually("the session expires", || broker.log(), ended).await;
     behind.reconnect().await;
-    behind.pass(3, None, "after the expiry").await;
-    behind.end().await;
+    behind.end(None, "after the expiry").await;
 }
 
 /// What a CONNECT says of the session, for each setting.
@@ -203,7 +189,7 @@ pub async fn each_expiry_is_on_the_wire<S: Subject>(subject: S) {
     ] {
         let broker = Picky::start(S::VERSION).await;
         broker.can(Capabilities { sessions: true, ..Capabilities::default() });
-        let setup = Setup { client_id: Some("kept"), session: expiry, ..Setup::to(broker.port()) };
+        let setup = with_session(broker.port(), expiry);
         let mut both = Both::with(subject.builder_with(setup));
         both.pass(&broker, 1, "the first connection").await;
         broker.cut();
@@ -225,7 +211,7 @@ pub async fn each_expiry_is_on_the_wire<S: Subject>(subject: S) {
 
 pub async fn an_expiry_that_cannot_be_sent_is_a_finding<S: Subject>(subject: S) {
     for expiry in [Duration::ZERO, Duration::from_millis(1500), Duration::MAX] {
-        let setup = Setup { client_id: Some("kept"), session: Some(expiry), ..Setup::to(1) };
+        let setup = with_session(1, Some(expiry));
         let mut builder = subject.builder_with(setup);
         outbound(&mut builder, "out", "mqtt://out");
         let error = builder.build().unwrap_err().to_string();
@@ -234,32 +220,21 @@ pub async fn an_expiry_that_cannot_be_sent_is_a_finding<S: Subject>(subject: S) 
     }
 }
 
-/// A CONNECT with this client id.
-fn connect(version: MqttVersion, id: &str) -> Vec<u8> {
-    let mut body = b"\0\x04MQTT".to_vec();
-    body.extend_from_slice(if version == MqttVersion::V5 {
-        b"\x05\x02\0\x3c\0"
-    } else {
-        b"\x04\x02\0\x3c"
-    });
-    put_text(&mut body, id.as_bytes());
-    packet(0x10, &body)
-}
-
 /// Another client connects once with the same id. Mosquitto 2.0.11 gives no reason, and MQTT 3.1.1 has none: there the
 /// embedded broker sends a DISCONNECT, which is no packet of a broker.
 pub async fn a_session_that_another_client_takes_is_named_and_taken_back<S: Subject>(subject: S) {
-    let picky = Picky::start(S::VERSION).await;
-    let forwarding = Forwarding::all().await;
-    let real = forwarding.iter().map(|broker| (broker.name(), broker.port()));
-    for (name, port) in real.chain([("raw", picky.port())]) {
+    at_each_peer(S::VERSION, async |name, port, _peer| {
         let proxy = Proxy::to(port).await;
         let setup = Setup { client_id: Some("mine"), ..Setup::to(proxy.port()) };
         let mut builder = subject.builder_with(setup);
         outbound(&mut builder, "out", "mqtt://out?qos=1");
         let db = start(builder).await;
         let mut thief = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-        thief.write_all(&connect(S::VERSION, "mine")).await.unwrap();
+        let connect: &[u8] = match S::VERSION {
+            MqttVersion::V5 => b"\x10\x11\0\x04MQTT\x05\x02\0\x3c\0\0\x04mine",
+            MqttVersion::V311 => b"\x10\x10\0\x04MQTT\x04\x02\0\x3c\0\x04mine",
+        };
+        thief.write_all(connect).await.unwrap();
         let state = || (link_of(&db, "out").last_error, link_of(&db, "out").reconnects);
         let error = match (name, S::VERSION) {
             ("the embedded broker", MqttVersion::V311) => {
@@ -276,22 +251,20 @@ pub async fn a_session_that_another_client_takes_is_named_and_taken_back<S: Subj
         eventually(&format!("{name}: a value is sent"), || link_of(&db, "out").sent, |n| *n == 1)
             .await;
         shut_down(&db).await;
-    }
-    for broker in forwarding {
-        broker.stop().await;
-    }
+    })
+    .await;
 }
 
 /// Values at each level in both directions, while the connection breaks again and again.
 pub async fn messages_under_way_survive_cuts_of_a_kept_session<S: Subject>(subject: S) {
     const VALUES: u64 = 200;
-    for broker in Forwarding::all().await {
+    at_each_broker(async |broker| {
         let mut behind = Behind::start(&subject, broker.port(), Some(MINUTE)).await;
         let Behind { db, readers, proxy, probe } = &mut behind;
         for round in 0..5 {
             let values = 10 + round * VALUES / 5..10 + (round + 1) * VALUES / 5;
             for level in 0..3 {
-                produce(db, &format!("out{level}"), values.clone()).await;
+                produce(db, &format!("out/{level}"), values.clone()).await;
             }
             for n in values {
                 for qos in LEVELS {
@@ -305,7 +278,7 @@ pub async fn messages_under_way_survive_cuts_of_a_kept_session<S: Subject>(subje
         }
         let all = || 10..10 + VALUES;
         let distinct = |arrived: &Vec<u64>| arrived.iter().collect::<BTreeSet<_>>().len() as u64;
-        let counts = || ["out0", "out1", "out2"].map(|key| link_of(db, key));
+        let counts = || ["out/0", "out/1", "out/2"].map(|key| link_of(db, key));
         let done = |links: &[LinkMetrics; 3]| {
             links.iter().all(|link| link.sent + link.dropped == VALUES + 1)
         };
@@ -335,8 +308,8 @@ pub async fn messages_under_way_survive_cuts_of_a_kept_session<S: Subject>(subje
             }
         }
         behind.db.shutdown(TIMEOUT).await;
-        broker.stop().await;
-    }
+    })
+    .await;
 }
 
 /// A publish whose acknowledgement is missing when the connection ends: sent again under its identifier, as a duplicate
@@ -350,8 +323,7 @@ pub async fn a_publish_under_way_is_sent_again<S: Subject>(subject: S) {
             1 => OnPublish::Ignore,
             _ => OnPublish::Accept,
         });
-        let setup =
-            Setup { client_id: Some("kept"), session: Some(MINUTE), ..Setup::to(broker.port()) };
+        let setup = with_session(broker.port(), Some(MINUTE));
         let mut builder = subject.builder_with(setup);
         outbound(&mut builder, "out", &*format!("mqtt://out?qos={qos}"));
         let db = start(builder).await;
@@ -376,8 +348,7 @@ pub async fn a_publish_under_way_is_sent_again<S: Subject>(subject: S) {
 pub async fn a_release_under_way_is_sent_again<S: Subject>(subject: S) {
     for kept in [true, false] {
         let broker = Broker::new(S::VERSION, None).await;
-        let setup =
-            Setup { client_id: Some("kept"), session: Some(MINUTE), ..Setup::to(broker.port()) };
+        let setup = with_session(broker.port(), Some(MINUTE));
         let mut builder = subject.builder_with(setup);
         outbound(&mut builder, "out", "mqtt://out?qos=2");
         let db = builder.build().unwrap();
