@@ -50,6 +50,7 @@ macro_rules! interop {
             topics:
                 a_retained_value_is_kept_until_an_empty_one
                 each_retain_option_is_kept_by_the_broker
+                each_option_is_on_the_wire
                 each_filter_receives_the_topics_that_it_matches
                 the_brokers_own_topics_are_read_by_their_name_alone
                 a_shared_subscription_divides_the_messages

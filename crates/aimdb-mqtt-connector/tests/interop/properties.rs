@@ -456,6 +456,11 @@ pub async fn the_connector_keeps_to_each_ability_in_a_connack<S: Subject>(subjec
     assert_eq!(broker.identifier_of("in"), None);
     eventually("the keep-alive is the broker's", || broker.pings(), |n| *n > 0).await;
     assert_eq!((broker.complaints(), broker.connections()), (vec![], 1));
+    broker.cut();
+    eventually("it connects again", || broker.connects().len(), |n| *n == 2).await;
+    let ids = broker.connects().into_iter().map(|connect| connect.client_id).collect::<Vec<_>>();
+    // The identifier that the broker has assigned is the client's from then on.
+    assert_eq!(ids[1], if ids[0].is_empty() { "assigned" } else { &*ids[0] });
     both.db.shutdown(TIMEOUT).await;
 }
 

@@ -7,6 +7,7 @@ use aimdb_mqtt_connector::{MqttVersion, QoS, RetainHandling, mqtt};
 
 use crate::common::*;
 use crate::suite::{Setup, Subject, bytes_in, bytes_out};
+use crate::support::picky::Picky;
 use crate::support::*;
 
 /// A message as its topic, its payload, and whether the broker had kept it.
@@ -112,6 +113,41 @@ pub async fn each_retain_option_is_kept_by_the_broker<S: Subject>(subject: S) {
         shut_down(&db).await;
     })
     .await;
+}
+
+/// Every combination of a subscription's options in the byte that has them, and the retain flag of a publish.
+pub async fn each_option_is_on_the_wire<S: Subject>(subject: S) {
+    let v5 = S::VERSION == MqttVersion::V5;
+    let broker = Picky::start(S::VERSION).await;
+    let mut builder = subject.builder_with(Setup::to(broker.port()));
+    let options = || (0..=0x2e_u8).filter(|bits| bits & 3 < 3 && (v5 || *bits < 3));
+    for bits in options() {
+        let mut filter = format!("mqtt://in/{bits}?qos={}", bits & 3);
+        for (name, is_set) in [("no_local", bits & 4 > 0), ("retain_as_published", bits & 8 > 0)] {
+            filter += &if is_set { format!("&{name}") } else { String::new() };
+        }
+        filter += &if v5 { format!("&retain_handling={}", bits >> 4) } else { String::new() };
+        inbound(&mut builder, &format!("in/{bits}"), &*filter);
+    }
+    let flags = || (0..=5_u8).map(|bits| (bits, bits >> 1, bits & 1 > 0));
+    for (bits, qos, retain) in flags() {
+        let retain = if retain { "&retain" } else { "" };
+        outbound(&mut builder, &bits.to_string(), &*format!("mqtt://{bits}?qos={qos}{retain}"));
+    }
+    let db = start(builder).await;
+    assert_eq!(options().count(), if v5 { 36 } else { 3 });
+    for bits in options() {
+        let asked = broker.subscriptions_to(&format!("in/{bits}"));
+        assert_eq!(asked.iter().map(|asked| asked.options).collect::<Vec<_>>(), [bits]);
+    }
+    for (bits, ..) in flags() {
+        produce(&db, &bits.to_string(), [1]).await;
+    }
+    eventually("all are published", || broker.publishes().len(), |n| *n == 6).await;
+    for message in broker.publishes() {
+        assert_eq!(message.topic, (message.qos << 1 | u8::from(message.retain)).to_string());
+    }
+    shut_down(&db).await;
 }
 
 /// Each filter with the indices of those of [`TOPICS`] that it matches.
