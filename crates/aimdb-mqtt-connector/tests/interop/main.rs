@@ -71,6 +71,7 @@ macro_rules! interop_of_v5 {
                 each_property_that_the_connector_sends_is_on_the_wire
                 each_property_that_the_connector_sends_reaches_another_client
                 a_codec_sees_the_properties_of_another_clients_message
+                properties_at_the_edges_of_lengths_pass_unchanged
                 a_will_is_published_after_its_delay
                 the_connector_keeps_to_each_ability_in_a_connack
                 the_reason_is_named_with_a_reference_to_another_server;

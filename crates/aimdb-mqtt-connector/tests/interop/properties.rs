@@ -280,6 +280,42 @@ pub async fn a_codec_sees_the_properties_of_another_clients_message<S: Subject>(
     .await;
 }
 
+/// The length of the properties has one to three bytes, and so has that of the packet.
+pub async fn properties_at_the_edges_of_lengths_pass_unchanged<S: Subject>(subject: S) {
+    const EDGES: [usize; 5] = [127, 128, 16_383, 16_384, 65_538];
+    at_each_broker(async |broker| {
+        let name = broker.name();
+        let mut probe = Probe::connect(broker.port()).await;
+        probe.subscribe("+", QoS::AtLeastOnce).await;
+        let setup = Setup { largest: Some(70_000), ..Setup::to(broker.port()) };
+        let mut builder = subject.builder_with(setup);
+        let texts = EDGES.map(|edge| "x".repeat(edge - 3));
+        for text in &texts {
+            let topic = text.len().to_string();
+            let target = mqtt::topic(&topic).qos(QoS::AtLeastOnce).content_type(text);
+            outbound(&mut builder, &topic, target);
+        }
+        builder.configure::<String>("in", |reg| {
+            reg.buffer(QUEUE).link_from(mqtt::filter("in/+").qos(QoS::AtLeastOnce), seen());
+        });
+        let (db, mut readers) = start_reading::<String, _>(builder, ["in"]).await;
+        for text in texts {
+            produce(&db, &text.len().to_string(), [1]).await;
+            let message = probe.next().await;
+            assert_eq!(message.payload, "1", "{name}: {}", text.len());
+            let content_type = message.properties.unwrap().content_type;
+            assert!(content_type.as_ref() == Some(&text), "{name}: {}", text.len());
+            let properties =
+                PublishProperties { content_type: Some(text.clone()), ..Default::default() };
+            probe.publish_with("in/1", "1", properties).await;
+            let seen = value(&mut readers[0]).await;
+            assert!(seen.starts_with(&format!("Some({text:?}) None")), "{name}: {}", text.len());
+        }
+        shut_down(&db).await;
+    })
+    .await;
+}
+
 /// A connector with everything that makes it send properties.
 fn everything<S: Subject>(subject: &S, port: u16) -> aimdb_core::AimDbBuilder<S::Runtime> {
     let will = LastWill::new("will", "gone").qos(QoS::AtLeastOnce).delay(Duration::from_secs(1));
