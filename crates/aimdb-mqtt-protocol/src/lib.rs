@@ -22,11 +22,11 @@
 //!
 //! # Tolerance
 //!
-//! What cannot be decoded ends the connection, with its name in [`Malformed`]: an unknown property among them, because its
-//! length is unknown. What is not allowed, but understood, is ignored, and the values pass: a property in a packet that
-//! may not carry it, a property twice (one of them counts), a capability that is neither 0 nor 1, a receive maximum of 0
-//! (taken for 1), an authentication method. MQTT lets a client end the connection for that; every further one would end
-//! the same way. The reason and the properties after an acknowledgement's reason code are not read.
+//! A packet that cannot be decoded ends the connection, with its fault in [`Malformed`]; an unknown property is such a
+//! fault, because its length is unknown. A property that can be decoded and is not allowed is ignored, and the values
+//! pass: one in a packet that may not carry it, one that occurs twice (either counts), a capability that is neither 0 nor
+//! 1, a receive maximum of 0 (taken for 1), an authentication method. MQTT lets a client end the connection for that, but
+//! each further connection would end in the same way. The properties of acknowledgements are not read.
 //!
 //! # Limits
 //!
