@@ -33,8 +33,10 @@ async fn kept(port: u16) -> BTreeMap<String, (String, raw::QoS)> {
     let mut kept = BTreeMap::new();
     while let Some(message) = late.next_within(QUIET_TIME).await {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        assert!(message.retain, "{message:?}");
-        kept.insert(text(&message.topic), (text(&message.payload), message.qos));
+        // A message at QoS 0 may still be on its way: it is no kept one.
+        if message.retain {
+            kept.insert(text(&message.topic), (text(&message.payload), message.qos));
+        }
     }
     kept
 }
@@ -66,7 +68,6 @@ pub async fn a_retained_value_is_kept_until_an_empty_one<S: Subject>(subject: S)
         }
         let all: BTreeMap<_, _> =
             topics().map(|(qos, topic)| (topic, ("2".into(), level(qos)))).collect();
-        // The one at QoS 0 may still be on its way.
         within("all are kept", async { while kept(broker.port()).await != all {} }).await;
         send(b"").await;
         shut_down(&db).await;
