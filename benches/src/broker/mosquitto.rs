@@ -9,9 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{
-    Broker, PAYLOAD, Publisher, Subscriber, TIMEOUT, packet, payload, publish, read_packet, text,
-};
+use super::packets::{PAYLOAD, packet, payload, publish, read_packet, text};
+use super::traits::{Broker, Publisher, Subscriber, TIMEOUT};
 
 /// Mosquitto's settings, so that the broker is not the bottleneck: by default it has at most 20 messages in flight to a
 /// client, and Nagle's algorithm delays its small packets.

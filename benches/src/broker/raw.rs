@@ -5,7 +5,8 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use super::{Broker, Publisher, Subscriber, TIMEOUT, payload, publish};
+use super::packets::{payload, publish};
+use super::traits::{Broker, Publisher, Subscriber, TIMEOUT};
 
 /// The messages at QoS 1 that the broker has in flight to the client: fewer than the bare client has room for
 /// acknowledgements, because it stalls when it has none.
