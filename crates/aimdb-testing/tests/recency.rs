@@ -77,6 +77,42 @@ fn after_a_burst_a_snapshot_makes_the_next_value_exact() {
     }
 }
 
+/// A reader that runs dry after each value, as fast as values come: a reading of the clock for each would cost as much as
+/// the wake-up.
+#[test]
+fn in_a_burst_that_is_read_at_once_the_time_is_that_of_one_of_the_last_eight_values() {
+    for cfg in KINDS {
+        let runtime = Arc::new(TestRuntime::new());
+        let mut builder = AimDbBuilder::new().runtime(Arc::clone(&runtime));
+        builder.configure::<u64>("r", |reg| {
+            reg.buffer(cfg).written_from_outside().tap(|_, r| async move {
+                let Ok(mut r) = r.subscribe() else { return };
+                while r.recv().await.is_ok() {}
+            });
+        });
+        let db = builder.build().unwrap();
+        db.start();
+        let producer = db.producer::<u64>("r").unwrap();
+        // A burst first, so that the next values are of a fast record.
+        (0..300).for_each(|value| producer.try_produce(value).unwrap());
+        let mut times = Vec::new();
+        for value in 300..340 {
+            runtime.advance(Duration::from_nanos(100));
+            times.push(db.now());
+            producer.try_produce(value).unwrap();
+            runtime.advance(Duration::ZERO);
+        }
+        let noted = last_update(&db).unwrap();
+        assert!(times[32..].contains(&noted), "{cfg}: {noted:?} of {times:?}");
+        // Values that come seldom again are exact before a window is over.
+        for value in 340..350 {
+            runtime.advance(PERIOD);
+            producer.try_produce(value).unwrap();
+        }
+        assert_eq!(age(&db), Some(Duration::ZERO), "{cfg}");
+    }
+}
+
 #[test]
 fn after_a_burst_that_nobody_measures_the_time_is_exact_again_after_two_windows() {
     for cfg in KINDS {

@@ -152,12 +152,9 @@ impl Coordinator {
         // One round for all batches: readers that register again meanwhile are not woken twice.
         let mut round = None;
         self.wake_batches(|subscribers, batch| {
-            let round = *round.get_or_insert_with(|| {
-                // Here and not on the path of the value, which reads no clock.
-                subscribers.stamp(produced, &*self.clock);
-                subscribers.begin_round()
-            });
-            subscribers.notify_readers(round, batch)
+            // Here and not on the path of the value, which reads no clock.
+            subscribers.stamp(produced, &*self.clock);
+            subscribers.notify_readers(&mut round, batch)
         });
     }
 

@@ -29,7 +29,7 @@
 //! # Rounds
 //!
 //! A produced value wakes each reader once, although more readers may wait than one [`WakeBatch`]
-//! holds, and the lock is released between two batches. Each wake-up therefore has a round number.
+//! holds, and the lock is released between two batches. Such a wake-up has a round number.
 //! An entry notes the last round that has reached it, and a reader that was woken, found another
 //! value and waits again is not woken a second time in the same round.
 //!
@@ -100,7 +100,7 @@ pub(super) mod flags {
 /// | the values come | the time is noted |
 /// |---|---|
 /// | seldom, [`SELDOM`] apart or more on average | by the writer, for each value |
-/// | faster | when a reader is woken or runs dry, without readers by the writer, and for every 64th value |
+/// | faster | for every 64th value; by a reader that is woken or runs dry, or without readers by the writer, if [`FEW`] values have come since the last note |
 ///
 /// Each [`WINDOW`] of values decides for the next one. A measurement begins a window in which each
 /// value is noted.
@@ -123,6 +123,10 @@ struct Recency {
 /// The number of values after which the mean time between them is computed.
 const WINDOW: u64 = 64;
 
+/// The number of values between two notes in a burst, at least: a reading of the clock costs as much
+/// as a wake-up.
+const FEW: u64 = 8;
+
 /// The mean time between two values from which on each is noted, in nanoseconds: a hundred times
 /// what a note costs.
 const SELDOM: u64 = 10_000;
@@ -132,14 +136,21 @@ const SELDOM: u64 = 10_000;
 const MAY_NOTE_EACH: bool = cfg!(not(aimdb_loom));
 
 impl Recency {
+    /// Whether the time of the `produced`th value is worth a reading of the clock.
+    fn is_due(&self, produced: u64) -> bool {
+        produced.saturating_sub(self.produced) >= if self.each { 1 } else { FEW }
+    }
+
     fn note(&mut self, produced: u64, now: Instant) {
         self.at = Some(now);
         self.produced = produced;
         let (before, since) = self.window;
         let values = produced.saturating_sub(before);
-        if values >= WINDOW {
-            let elapsed = now.as_nanos().saturating_sub(since.as_nanos());
-            self.each = MAY_NOTE_EACH && elapsed / values >= SELDOM;
+        let elapsed = now.as_nanos().saturating_sub(since.as_nanos());
+        let seldom = elapsed / values.max(1) >= SELDOM;
+        // The end of a burst shows before its window is over.
+        if values >= WINDOW || seldom && !self.each {
+            self.each = MAY_NOTE_EACH && seldom;
             self.window = (produced, now);
         }
     }
@@ -193,6 +204,8 @@ pub(super) struct Subscribers {
     recency: Recency,
     /// The number of the newest round of wake-ups. The first round is one; a new entry is at zero.
     round: u64,
+    /// Several threads have waited through one reader: of its waiters, one is notified for a value.
+    some_share: bool,
 }
 
 impl Subscribers {
@@ -213,6 +226,7 @@ impl Subscribers {
             full_since: None,
             recency: Recency { each: MAY_NOTE_EACH, ..Recency::default() },
             round: 0,
+            some_share: false,
         }
     }
 
@@ -352,9 +366,10 @@ impl Subscribers {
 
     // Time.
 
-    /// Notes that the `produced`th value was accepted now, if its time was not noted before.
+    /// Notes that the `produced`th value was accepted now, unless that is known well enough.
+    #[inline]
     pub(super) fn stamp(&mut self, produced: u64, clock: &dyn Clock) {
-        if self.recency.produced != produced {
+        if self.recency.is_due(produced) {
             self.recency.note(produced, clock.now());
         }
     }
@@ -379,28 +394,35 @@ impl Subscribers {
 
     // Waking readers.
 
-    /// Begins a round of wake-ups, in which each reader is woken once. Returns its number.
-    pub(super) fn begin_round(&mut self) -> u64 {
-        self.round += 1;
-        self.round
-    }
-
     /// The sums of the readers that have left.
     pub(super) fn departed(&self) -> DepartedReaders {
         self.departed
     }
 
-    /// Notifies one waiter of each reader that the round has not reached yet, or one taker of a
-    /// mailbox. Returns whether there are more than the batch can hold.
+    /// Notifies one waiter of each reader that this round has not reached yet, or one taker of a
+    /// mailbox. Returns whether there are more than the batch can hold: the caller passes `round`
+    /// again then.
     ///
     /// One waiter of a reader suffices: threads that share a reader receive each value once, and
     /// the thread that receives one notifies the next if values remain.
-    pub(super) fn notify_readers(&mut self, round: u64, batch: &mut WakeBatch) -> bool {
+    pub(super) fn notify_readers(
+        &mut self,
+        round: &mut Option<u64>,
+        batch: &mut WakeBatch,
+    ) -> bool {
         if self.takers_compete {
             // One command, one taker. The batch is empty, so one waker fits.
             batch.extend(self.read_waiters.notify_one(ANY));
             return false;
         }
+        if round.is_none() && !self.some_share && self.read_waiters.waiting() <= WakeBatch::SIZE {
+            // One batch, one waiter for each reader: the round ends before anyone waits again.
+            return self.read_waiters.notify_where(batch, |_| true);
+        }
+        let round = *round.get_or_insert_with(|| {
+            self.round += 1;
+            self.round
+        });
         let entries = &mut self.entries;
         self.read_waiters.notify_where(batch, |reader| {
             // A waiter whose reader has left is woken, so that it finds out.
@@ -486,6 +508,7 @@ impl Subscribers {
         ticket: &mut WaitTicket,
         waker: Waker,
     ) -> Option<Waker> {
+        self.some_share |= self.entries.get(reader).is_some_and(|entry| entry.cursor.is_shared());
         let group = self.group(reader);
         self.read_waiters.register(ticket, group, waker)
     }

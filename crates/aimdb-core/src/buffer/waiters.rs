@@ -50,6 +50,13 @@ use crate::panic::Caught;
 /// The index of a waiter's slot in a wait list; `None` while it has no slot.
 type Place = Option<usize>;
 
+/// The index of a neighbour's slot. Half of a [`Place`], so that the slots of a record with few
+/// readers share a cache line or two.
+type Link = u32;
+
+/// No neighbour.
+const NONE: Link = Link::MAX;
+
 /// A wait: the place of one waiter in a wait list.
 ///
 /// A default ticket has no place and costs nothing. The first poll that finds nothing gives it one.
@@ -104,10 +111,10 @@ impl WaitTicket {
 /// The state of one occupied slot.
 enum Waiter {
     /// The slot is linked in the FIFO. `prev` and `next` are the neighbours' slots.
-    Waiting { waker: Waker, group: usize, prev: Place, next: Place },
+    Waiting { waker: Waker, group: u32, prev: Link, next: Link },
     /// The slot is not linked: the waiter was notified, or its wait is suspended. Its waker has
     /// left the list.
-    Notified { group: usize },
+    Notified,
 }
 
 /// The result of [`WaitList::remove`].
@@ -118,21 +125,21 @@ pub(crate) struct Removed {
     pub(crate) waker: Option<Waker>,
 }
 
-/// A FIFO of waiters. The waiters of one `group` wait for the same value.
+/// A FIFO of waiters. The waiters of one `group` wait for the same value. A list has fewer than
+/// 2³² waiters and groups.
 ///
 /// The FIFO is a doubly linked list through the slots of a slab: registering and removing take
 /// constant time, and a waiter in the middle can leave. A free slot is used again, so a list that
 /// has once held its largest number of waiters allocates no more.
 ///
 /// Notifying takes time in proportion to the waiters of other groups that precede the notified one.
-#[derive(Default)]
 pub(crate) struct WaitList {
     /// One slot for each ticket with a place, linked or not.
     slots: slab::Slab<Waiter>,
     /// The first linked slot, which is notified first.
-    head: Place,
+    head: Link,
     /// The last linked slot, behind which a new waiter is linked.
-    tail: Place,
+    tail: Link,
     /// The number of linked slots.
     waiting: usize,
 }
@@ -140,7 +147,7 @@ pub(crate) struct WaitList {
 impl WaitList {
     /// A list without waiters. It allocates nothing.
     pub(crate) const fn new() -> Self {
-        Self { slots: slab::Slab::new(), head: None, tail: None, waiting: 0 }
+        Self { slots: slab::Slab::new(), head: NONE, tail: NONE, waiting: 0 }
     }
 
     /// Allocates slots for this many waiters, so that their waits allocate nothing.
@@ -177,14 +184,14 @@ impl WaitList {
         match ticket.place {
             Some(at) => match &mut self.slots[at] {
                 Waiter::Waiting { waker: old, .. } => Some(core::mem::replace(old, waker)),
-                Waiter::Notified { .. } => {
+                Waiter::Notified => {
                     self.link_first(at, group, waker);
                     None
                 }
             },
             None => {
                 // Not linked yet: `link_last` needs the index that the slab chooses.
-                let at = self.slots.insert(Waiter::Notified { group });
+                let at = self.slots.insert(Waiter::Notified);
                 self.link_last(at, group, waker);
                 ticket.place = Some(at);
                 None
@@ -210,99 +217,107 @@ impl WaitList {
     /// unlocking. Returns `None` if no waiter of the group is in the FIFO.
     pub(crate) fn notify_one(&mut self, group: usize) -> Option<Waker> {
         let mut at = self.head;
-        while let Some(here) = at {
-            match &self.slots[here] {
-                Waiter::Waiting { group: g, .. } if *g == group => return self.unlink(here),
-                Waiter::Waiting { next, .. } => at = *next,
-                Waiter::Notified { .. } => unreachable!("notified waiters are not linked"),
+        while at != NONE {
+            let Waiter::Waiting { group: of, next, .. } = &self.slots[at as usize] else {
+                unreachable!("notified waiters are not linked")
+            };
+            if *of == group as u32 {
+                return self.unlink(at as usize);
             }
+            at = *next;
         }
         None
     }
 
     /// Notifies all waiters whose group `pick` accepts, in order, until `batch` is full. Returns
     /// whether it stopped because the batch was full.
+    ///
+    /// A notified waiter's neighbours are linked once, at the next waiter that stays: where all are
+    /// notified, each slot is changed once and no link is written.
     pub(crate) fn notify_where(
         &mut self,
         batch: &mut WakeBatch,
         mut pick: impl FnMut(usize) -> bool,
     ) -> bool {
-        let mut at = self.head;
-        while let Some(here) = at {
-            // Before `pick`, which may record that it accepted the waiter: a waiter that has no
-            // room in this batch must be offered again in the next one.
-            if batch.is_full() {
-                return true;
-            }
-            let Waiter::Waiting { group, next, .. } = &self.slots[here] else {
+        let (mut at, mut before) = (self.head, NONE);
+        // Before `pick`, which may record that it accepted the waiter: a waiter that has no room in
+        // this batch must be offered again in the next one.
+        while at != NONE && !batch.is_full() {
+            let slot = &mut self.slots[at as usize];
+            let Waiter::Waiting { group, next, .. } = slot else {
                 unreachable!("notified waiters are not linked")
             };
-            // Before `unlink`, which forgets the neighbours.
-            at = *next;
-            if pick(*group) {
-                batch.extend(self.unlink(here));
+            let (here, next) = (at, *next);
+            at = next;
+            if !pick(*group as usize) {
+                self.link(before, here);
+                before = here;
+            } else if let Waiter::Waiting { waker, .. } = core::mem::replace(slot, Waiter::Notified)
+            {
+                self.waiting -= 1;
+                batch.wakers.push(waker);
             }
         }
-        false
+        self.link(before, at);
+        at != NONE
     }
 
     /// Notified → Waiting, at the end of the FIFO: a new waiter. The slot must not be linked.
     fn link_last(&mut self, at: usize, group: usize, waker: Waker) {
-        self.slots[at] = Waiter::Waiting { waker, group, prev: self.tail, next: None };
-        match self.tail {
-            Some(last) => self.set_next(last, Some(at)),
-            None => self.head = Some(at),
-        }
-        self.tail = Some(at);
+        let last = self.tail;
+        self.slots[at] = Waiter::Waiting { waker, group: group as u32, prev: NONE, next: NONE };
+        self.link(last, at as Link);
+        self.tail = at as Link;
         self.waiting += 1;
     }
 
     /// Notified → Waiting, at the front of the FIFO: a woken waiter that found nothing keeps its
     /// turn. The slot must not be linked.
     fn link_first(&mut self, at: usize, group: usize, waker: Waker) {
-        self.slots[at] = Waiter::Waiting { waker, group, prev: None, next: self.head };
-        match self.head {
-            Some(first) => self.set_prev(first, Some(at)),
-            None => self.tail = Some(at),
-        }
-        self.head = Some(at);
+        let first = self.head;
+        self.slots[at] = Waiter::Waiting { waker, group: group as u32, prev: NONE, next: NONE };
+        self.link(at as Link, first);
+        self.head = at as Link;
         self.waiting += 1;
     }
 
     /// Waiting → Notified. Returns the waker, or `None` if the waiter was notified already.
     fn unlink(&mut self, at: usize) -> Option<Waker> {
-        let group = match self.slots[at] {
-            Waiter::Waiting { group, .. } | Waiter::Notified { group } => group,
-        };
         // The slot changes first: its links are then owned, and the neighbours' slots can be
         // borrowed.
         let Waiter::Waiting { waker, prev, next, .. } =
-            core::mem::replace(&mut self.slots[at], Waiter::Notified { group })
+            core::mem::replace(&mut self.slots[at], Waiter::Notified)
         else {
             return None;
         };
-        match prev {
-            Some(before) => self.set_next(before, next),
-            None => self.head = next,
-        }
-        match next {
-            Some(after) => self.set_prev(after, prev),
-            None => self.tail = prev,
-        }
+        self.link(prev, next);
         self.waiting -= 1;
         Some(waker)
     }
 
+    /// Makes two slots neighbours. Instead of the first one, [`NONE`] means the beginning of the
+    /// FIFO; instead of the second one, its end.
+    fn link(&mut self, before: Link, after: Link) {
+        match before {
+            NONE => self.head = after,
+            before => self.set_next(before, after),
+        }
+        match after {
+            NONE => self.tail = before,
+            after => self.set_prev(after, before),
+        }
+    }
+
     /// Changes the successor of a linked slot.
-    fn set_next(&mut self, at: usize, to: Place) {
-        if let Waiter::Waiting { next, .. } = &mut self.slots[at] {
+    fn set_next(&mut self, at: Link, to: Link) {
+        if let Waiter::Waiting { next, .. } = &mut self.slots[at as usize] {
             *next = to;
         }
     }
 
     /// Changes the predecessor of a linked slot.
-    fn set_prev(&mut self, at: usize, to: Place) {
-        if let Waiter::Waiting { prev, .. } = &mut self.slots[at] {
+    fn set_prev(&mut self, at: Link, to: Link) {
+        if let Waiter::Waiting { prev, .. } = &mut self.slots[at as usize] {
             *prev = to;
         }
     }
@@ -319,12 +334,15 @@ impl WaitList {
 #[derive(Default)]
 pub(crate) struct WakeBatch {
     /// The wakers of the waiters that were notified in this round.
-    wakers: ArrayVec<Waker, 32>,
+    wakers: ArrayVec<Waker, { WakeBatch::SIZE }>,
     /// The first panic of a waker, in any round.
     panic: Option<Caught>,
 }
 
 impl WakeBatch {
+    /// The number of wakers that a batch holds.
+    pub(crate) const SIZE: usize = 32;
+
     /// Whether the batch can hold no further waker before [`wake_all`](Self::wake_all).
     fn is_full(&self) -> bool {
         self.wakers.is_full()
@@ -384,7 +402,9 @@ pub(crate) fn wake(waker: Option<Waker>) {
 #[cfg(all(test, not(aimdb_loom)))]
 mod tests {
     use super::*;
+    use alloc::collections::VecDeque;
     use alloc::vec::Vec;
+    use proptest::prelude::*;
 
     fn waiting_groups(list: &mut WaitList) -> Vec<usize> {
         let mut seen = Vec::new();
@@ -452,5 +472,82 @@ mod tests {
         batch.wakers.clear();
         assert!(!list.notify_where(&mut batch, |_| true));
         assert_eq!(batch.wakers.len(), 8);
+    }
+
+    /// A step of the model: the waiter by its index, the group by its number.
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Register(usize),
+        Remove(usize),
+        NotifyOne(usize),
+        /// Those whose bit is set.
+        NotifyWhere(u8),
+    }
+
+    const GROUPS: usize = 4;
+    const WAITERS: usize = 80;
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            6 => (0..WAITERS).prop_map(Step::Register),
+            1 => (0..WAITERS).prop_map(Step::Remove),
+            1 => (0..GROUPS).prop_map(Step::NotifyOne),
+            1 => (0..1_u8 << GROUPS).prop_map(Step::NotifyWhere),
+        ];
+        proptest::collection::vec(step, 0..400)
+    }
+
+    proptest! {
+        /// The model is a plain queue of the waiting indices: a new one at the end, one that was notified at the front.
+        #[test]
+        fn a_list_follows_its_model(steps in steps()) {
+            let mut list = WaitList::new();
+            let mut tickets: Vec<_> = (0..WAITERS).map(|_| WaitTicket::default()).collect();
+            let mut fifo = VecDeque::new();
+            for step in steps {
+                match step {
+                    Step::Register(waiter) => {
+                        let is_new = !tickets[waiter].has_place();
+                        list.register(&mut tickets[waiter], waiter % GROUPS, Waker::noop().clone());
+                        match fifo.contains(&waiter) {
+                            true => {}
+                            false if is_new => fifo.push_back(waiter),
+                            false => fifo.push_front(waiter),
+                        }
+                    }
+                    Step::Remove(waiter) => {
+                        let notified = list.remove(&mut tickets[waiter]).map(|removed| removed.notified);
+                        let before = fifo.len();
+                        fifo.retain(|other| *other != waiter);
+                        prop_assert_eq!(notified.unwrap_or(false), notified.is_some() && fifo.len() == before);
+                    }
+                    Step::NotifyOne(group) => {
+                        let first = fifo.iter().position(|waiter| waiter % GROUPS == group);
+                        prop_assert_eq!(list.notify_one(group).is_some(), first.is_some());
+                        first.map(|first| fifo.remove(first));
+                    }
+                    Step::NotifyWhere(groups) => {
+                        let mut batch = WakeBatch::default();
+                        let more = list.notify_where(&mut batch, |group| groups & 1 << group != 0);
+                        let mut left = WakeBatch::SIZE;
+                        let mut rest = VecDeque::new();
+                        let mut full = false;
+                        for waiter in core::mem::take(&mut fifo) {
+                            full |= left == 0;
+                            match !full && groups & 1 << (waiter % GROUPS) != 0 {
+                                true => left -= 1,
+                                false => rest.push_back(waiter),
+                            }
+                        }
+                        fifo = rest;
+                        prop_assert_eq!((more, batch.wakers.len()), (full, WakeBatch::SIZE - left));
+                        batch.wakers.clear();
+                    }
+                }
+                prop_assert_eq!(list.waiting(), fifo.len());
+                let groups: Vec<_> = fifo.iter().map(|waiter| waiter % GROUPS).collect();
+                prop_assert_eq!(waiting_groups(&mut list), groups);
+            }
+        }
     }
 }
