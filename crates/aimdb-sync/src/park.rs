@@ -107,19 +107,40 @@ fn with_thread_waker<O>(wait: impl FnOnce(&ThreadWaker) -> O) -> O {
 /// of 6 between threads that do park).
 const SPIN_HINTS: u32 = 32;
 
+/// The number of failed pauses in a row after which a thread expects none to help, and waits at once.
+const FAILED_PAUSES: u8 = 4;
+
+/// At this count such a thread pauses all the same, every thirteenth wait: the other side may have become faster.
+const ANOTHER_TRY: u8 = 16;
+
+thread_local! {
+    /// The number of pauses of this thread since one helped, those that it left out included.
+    static FAILED: Cell<u8> = const { Cell::new(0) };
+}
+
 /// Spins briefly and tries once more, before the caller registers as a waiter.
 ///
 /// The missing value often arrives within the time that parking and waking would take, and a registered waiter makes the
-/// other side check the wait list for every value. Returns `None` at once if `limit` leaves no time to wait.
+/// other side check the wait list for every value. Where values come seldom, the pause only delays the sleep: the thread
+/// learns that, and goes without. Returns `None` at once if `limit` leaves no time to wait.
 pub(crate) fn spin_then_try<O>(
     limit: WaitLimit<'_>,
     attempt: impl FnOnce() -> Option<O>,
 ) -> Option<O> {
+    // Without the thread local, which a thread at its end has lost, each wait has its pause.
+    let failed = FAILED.try_with(Cell::get).unwrap_or(0);
+    let note = |failed| _ = FAILED.try_with(|counted| counted.set(failed));
+    if (FAILED_PAUSES..ANOTHER_TRY).contains(&failed) {
+        note(failed + 1);
+        return None;
+    }
     if limit.is_expired() {
         return None;
     }
     (0..SPIN_HINTS).for_each(|_| hint::spin_loop());
-    attempt()
+    let outcome = attempt();
+    note(if outcome.is_some() { 0 } else { FAILED_PAUSES.min(failed + 1) });
+    outcome
 }
 
 /// A wait that a [`CancelToken`] can end. Dropping it removes the waiter from the token's wait list.
@@ -207,6 +228,26 @@ mod tests {
     #[test]
     fn a_ready_future_needs_no_wake() {
         assert_eq!(block_on(WaitLimit::none(), async { 7 }), Ok(7));
+    }
+
+    #[test]
+    fn a_thread_pauses_before_a_wait_as_long_as_that_helps() {
+        let mut tried = 0;
+        let mut pause = |helps: bool| {
+            let before = tried;
+            spin_then_try(WaitLimit::none(), || {
+                tried += 1;
+                helps.then_some(())
+            });
+            tried - before
+        };
+        assert!((0..100).all(|_| pause(true) == 1));
+        let failed: Vec<_> = (0..30).map(|_| pause(false)).collect();
+        // Four fail; of the others one in thirteen.
+        let expected = |at: usize| u32::from(at < 4 || (at - 4) % 13 == 12);
+        assert_eq!(failed, (0..30).map(expected).collect::<Vec<_>>());
+        while pause(true) == 0 {}
+        assert!((0..100).all(|_| pause(true) == 1), "it helps again");
     }
 
     #[test]
