@@ -129,15 +129,19 @@ pub(crate) fn read_connack(body: &[u8], v5: bool) -> Result<(bool, Capabilities)
         let assumed = Capabilities { identifiers: false, ..Capabilities::default() };
         return match code {
             0 => Ok((flags == 1, assumed)),
-            code => Err(Error::Refused(Reason::of_return_code(code))),
+            code => Err(Error::Refused(Reason::of_return_code(code), String::new())),
         };
     }
     let _ = v5;
     match code {
         0 => {}
         // A broker of MQTT 3.1.1 refuses the version in its own words.
-        1 => return Err(Error::Refused(Reason(0x84))),
-        code => return Err(Error::Refused(Reason(code))),
+        1 => return Err(Error::Refused(Reason(0x84), String::new())),
+        // A refusal whose properties cannot be decoded is a refusal.
+        code => {
+            let text = Properties::read(&mut reader).map(Properties::explanation);
+            return Err(Error::Refused(Reason(code), text.unwrap_or_default()));
+        }
     }
     let mut can = Capabilities::default();
     for (id, value) in Properties::read(&mut reader)?.iter() {

@@ -92,7 +92,7 @@ impl fmt::Display for Malformed {
 /// /// Whether another attempt with the same settings can succeed.
 /// fn is_temporary(error: &Error) -> bool {
 ///     match error {
-///         Error::Refused(reason) => reason.is_temporary(),
+///         Error::Refused(reason, _) => reason.is_temporary(),
 ///         _ => true,
 ///     }
 /// }
@@ -101,8 +101,8 @@ impl fmt::Display for Malformed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
-    /// The broker refused the connection in its CONNACK.
-    Refused(Reason),
+    /// The broker refused the connection in its CONNACK, for this reason and with this text.
+    Refused(Reason, String),
     /// The broker ended the connection with a DISCONNECT, for this reason and with this text.
     Disconnected(Reason, String),
     /// The broker sent something that MQTT does not allow.
@@ -122,14 +122,14 @@ impl From<Malformed> for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused(reason) => {
-                write!(f, "the broker refused the connection: {reason}{}", reason.hint())
-            }
-            Self::Disconnected(reason, text) if text.is_empty() => {
-                write!(f, "the broker ended the connection: {reason}")
+            Self::Refused(reason, text) => {
+                f.write_str("the broker refused the connection: ")?;
+                with_text(f, *reason, text)?;
+                f.write_str(reason.hint())
             }
             Self::Disconnected(reason, text) => {
-                write!(f, "the broker ended the connection: {reason} ({text})")
+                f.write_str("the broker ended the connection: ")?;
+                with_text(f, *reason, text)
             }
             Self::Malformed(what) => write!(f, "the broker sent a malformed packet: {what}"),
             Self::Silent => f.write_str("the broker did not answer within the keep-alive interval"),
@@ -137,6 +137,14 @@ impl fmt::Display for Error {
                 f.write_str("nothing could be written for longer than the keep-alive interval")
             }
         }
+    }
+}
+
+/// The reason and the broker's own words for it, if it sent any.
+fn with_text(f: &mut fmt::Formatter<'_>, reason: Reason, text: &str) -> fmt::Result {
+    match text {
+        "" => write!(f, "{reason}"),
+        text => write!(f, "{reason} ({text})"),
     }
 }
 

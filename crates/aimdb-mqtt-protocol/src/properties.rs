@@ -1,5 +1,6 @@
 //! The properties of MQTT 5.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::error::Malformed;
@@ -15,6 +16,7 @@ pub(crate) const SESSION_EXPIRY: u8 = 0x11;
 pub(crate) const ASSIGNED_CLIENT_ID: u8 = 0x12;
 pub(crate) const SERVER_KEEP_ALIVE: u8 = 0x13;
 pub(crate) const WILL_DELAY: u8 = 0x18;
+pub(crate) const SERVER_REFERENCE: u8 = 0x1c;
 pub(crate) const REASON_STRING: u8 = 0x1f;
 pub(crate) const RECEIVE_MAXIMUM: u8 = 0x21;
 pub(crate) const TOPIC_ALIAS_MAXIMUM: u8 = 0x22;
@@ -80,8 +82,10 @@ impl<'p> Properties<'p> {
         self.iter().find(|(id, _)| *id == wanted).and_then(|(_, value)| value.text())
     }
 
-    pub(crate) fn reason_string(self) -> Option<&'p str> {
-        self.text(REASON_STRING)
+    /// The broker's words for the end of a connection, and the server that it refers to.
+    pub(crate) fn explanation(self) -> String {
+        let texts = [self.text(REASON_STRING), self.text(SERVER_REFERENCE)];
+        texts.into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 
     /// Whether the message has no property.
@@ -146,9 +150,8 @@ fn next<'p>(reader: &mut Reader<'p>) -> Result<(u8, Value<'p>), Malformed> {
             Value::Number(usize::try_from(reader.u32()?).unwrap_or(usize::MAX))
         }
         SUBSCRIPTION_IDENTIFIER => Value::Number(reader.varint()?),
-        CONTENT_TYPE | RESPONSE_TOPIC | ASSIGNED_CLIENT_ID | 0x15 | 0x1a | 0x1c | REASON_STRING => {
-            Value::Text(reader.text()?)
-        }
+        CONTENT_TYPE | RESPONSE_TOPIC | ASSIGNED_CLIENT_ID | 0x15 | 0x1a | SERVER_REFERENCE
+        | REASON_STRING => Value::Text(reader.text()?),
         CORRELATION_DATA | 0x16 => Value::Bytes(reader.binary()?),
         USER_PROPERTY => Value::Pair(reader.text()?, reader.text()?),
         _ => return Err(Malformed::Property),

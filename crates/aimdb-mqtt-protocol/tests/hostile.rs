@@ -122,7 +122,7 @@ impl Attack {
         let end = self.serve_stream();
         match end {
             Ok(()) => self.ends.none += 1,
-            Err(Error::Refused(_)) => self.ends.refused += 1,
+            Err(Error::Refused(..)) => self.ends.refused += 1,
             Err(Error::Disconnected(..)) => self.ends.disconnected += 1,
             Err(Error::Malformed(what)) => {
                 assert!(!what.to_string().is_empty());

@@ -162,7 +162,7 @@ fn a_refused_connection_has_the_brokers_reason(version: Version) {
         let mut client = Client::new(version);
         client.session.connect(0);
         let error = client.feed_fatal(&connack(version, false, *code, &[]));
-        assert_eq!(error, Error::Refused(Reason(*reason)));
+        assert_eq!(error, Error::Refused(Reason(*reason), String::new()));
         assert!(!client.session.is_connected());
         client.session.connection_lost();
         client.go_online(false, &[]);
@@ -1226,6 +1226,30 @@ fn a_broker_states_what_it_can_do() {
     assert_eq!((can.keep_alive, can.topic_aliases), (Some(9), 3));
     assert_eq!(can.session_expiry, Some(8));
     assert_eq!(can.assigned_client_id.as_deref(), Some("a-1"));
+}
+
+/// The reason alone often does not say what to do.
+#[test]
+fn a_refusal_has_the_brokers_words_and_the_server_that_it_refers_to() {
+    let properties = b"\x1f\0\x04busy\x1c\0\x06b:1883";
+    let mut client = Client::new(Version::V5);
+    client.session.connect(0);
+    let error = client.feed_fatal(&connack(Version::V5, false, 0x9c, properties));
+    assert_eq!(
+        error.to_string(),
+        "the broker refused the connection: use another server (busy, b:1883); use the broker's new address"
+    );
+    let mut client = Client::online(Version::V5);
+    let body = [&[0x9d, properties.len() as u8][..], properties].concat();
+    let error = client.feed_fatal(&packet(0xe0, &body));
+    assert_eq!(error.to_string(), "the broker ended the connection: server moved (busy, b:1883)");
+    // Without properties, or with some that cannot be decoded.
+    for rest in [&[][..], &[3, 0x1f, 0, 9]] {
+        let mut client = Client::new(Version::V5);
+        client.session.connect(0);
+        let error = client.feed_fatal(&packet(0x20, &[&[0, 0x87], rest].concat()));
+        assert!(matches!(&error, Error::Refused(Reason(0x87), text) if text.is_empty()), "{error}");
+    }
 }
 
 /// No subscription fits into a packet of no bytes, nor could the client say why.

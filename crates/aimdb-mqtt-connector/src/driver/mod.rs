@@ -388,7 +388,9 @@ impl Client {
     fn failure(&mut self, error: &Error) -> Failure {
         match error {
             // Another broker may accept the client.
-            Error::Refused(reason) if !reason.is_temporary() && !self.settings.has_alternatives => {
+            Error::Refused(reason, _)
+                if !reason.is_temporary() && !self.settings.has_alternatives =>
+            {
                 Failure::refused(error)
             }
             Error::Malformed(_) if !self.accepted => Failure::retry(format_args!(

@@ -384,8 +384,7 @@ impl Session {
                     true => Properties::default(),
                     false => Properties::read(&mut reader)?,
                 };
-                let text = properties.reason_string().unwrap_or_default();
-                return Err(Error::Disconnected(code, text.into()));
+                return Err(Error::Disconnected(code, properties.explanation()));
             }
             _ => return Err(Malformed::Kind.into()),
         }
