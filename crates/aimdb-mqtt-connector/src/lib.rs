@@ -106,6 +106,8 @@
 //! - With a persistent session, a QoS 2 publish that the end of the *process* aborted may hide one message of a later
 //!   process from its receivers. The identifiers of a process begin at a random number, which makes that unlikely.
 //!   Publish at QoS 1 where it matters.
+//! - A session that the broker says it has kept has its subscriptions, as MQTT demands. A broker that restarts with an
+//!   older state has lost those that are newer, and their links receive nothing until the session ends.
 //! - A message that the broker refuses is counted in `dropped` with MQTT 5. MQTT 3.1.1 has no means to refuse a
 //!   message: the broker acknowledges the message and discards it.
 //! - MQTT 3.1.1 has no receive maximum: when a broker sends more than 1,024 unacknowledged messages to full records,

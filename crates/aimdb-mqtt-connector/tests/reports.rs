@@ -675,28 +675,6 @@ async fn an_answer_without_tls_names_the_port_as_the_cause() {
     }
 }
 
-/// A broker that restarts with an older state on its disk, or the second broker of two, has the session and not its
-/// newest subscriptions.
-#[tokio::test]
-#[ignore = "scripted brokers of the suite expect that a kept session is not subscribed again"]
-async fn a_kept_session_without_its_subscriptions_has_them_again() {
-    let broker = Picky::start(MqttVersion::V5).await;
-    let mut builder = builder();
-    builder.connector(
-        mqtt_to(broker.port()).client_id("gw").persistent_session(Duration::from_secs(60)),
-    );
-    builder.configure::<u64>("in", |reg| {
-        reg.buffer(QUEUE).link_from("mqtt://in?qos=1", Json);
-    });
-    let db = start(builder).await;
-    broker.can(Capabilities { session_present: Some(true), ..Capabilities::default() });
-    broker.cut();
-    eventually("it connects again", || broker.connects().len(), |n| *n == 2).await;
-    eventually("it subscribes", || broker.is_subscribed("in"), |yes| *yes).await;
-    assert_eq!(broker.subscriptions_to("in").last().unwrap().retain_handling(), 1);
-    shut_down(&db).await;
-}
-
 #[tokio::test]
 async fn links_that_share_a_filter_and_not_its_options_are_a_finding() {
     let broker = Picky::start(MqttVersion::V5).await;
