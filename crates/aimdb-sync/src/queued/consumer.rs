@@ -16,6 +16,9 @@ use std::sync::atomic::{AtomicBool, AtomicIsize};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 
+/// The largest number of events that the task moves without a wait between them.
+const LARGEST_BATCH: usize = 64;
+
 /// The consumer's end of a queue from a record.
 pub(crate) struct QueuedConsumer<T: Record> {
     subscription: Arc<SharedSubscription<T>>,
@@ -188,10 +191,25 @@ impl<T: Record> FillTask<T> {
             let Some(event) = self.next_event().await else { return };
             // The reader that takes the event adds the permit again, in `EventQueue::try_recv`.
             slot.forget();
-            if !self.send(event) {
+            if !self.send(event) || !self.move_more() {
                 return;
             }
         }
+    }
+
+    /// Moves the events for which there is a slot already, without a wait for either. Returns `false` if the consumer has
+    /// been dropped.
+    fn move_more(&self) -> bool {
+        // A limit: the wait for the next slot lets other tasks run.
+        for _ in 0..LARGEST_BATCH {
+            let Ok(slot) = self.queue.slots.try_acquire() else { break };
+            let Ok(event) = self.subscription.try_event() else { break };
+            slot.forget();
+            if !self.send(event) {
+                return false;
+            }
+        }
+        true
     }
 
     /// Sends an event for which there is a free slot. Returns `false` if the consumer has been dropped.

@@ -52,9 +52,9 @@ impl TrackedQueue {
         Self { key, closing: Notify::new(), len: Box::new(len), in_progress: AtomicU64::new(0) }
     }
 
-    /// Counts a value that the task has taken from the queue.
-    pub(super) fn begin_forward(&self) {
-        self.in_progress.fetch_add(1, AcqRel);
+    /// Counts values that the task has taken from the queue.
+    pub(super) fn begin_forward(&self, values: u64) {
+        self.in_progress.fetch_add(values, AcqRel);
     }
 
     /// Counts a value that the record has accepted.

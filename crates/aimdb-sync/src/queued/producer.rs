@@ -9,6 +9,16 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::drain::{DrainTracker, TrackedQueue};
 
+/// The largest number of values that the task takes from the queue at once. It makes room for as many with one operation, so
+/// a producer that waits for room is woken once for all of them.
+const LARGEST_BATCH: usize = 64;
+
+/// What the task may take at once from a queue of `capacity` values: a sixteenth, so that hardly more values than those wait
+/// on their way to the record.
+fn batch(capacity: usize) -> usize {
+    (capacity / 16).clamp(1, LARGEST_BATCH)
+}
+
 /// The producer's end of a queue to a record.
 pub(crate) struct QueuedProducer<T: Record> {
     pub(crate) queue: mpsc::Sender<T>,
@@ -45,7 +55,8 @@ impl<T: Record> QueuedProducer<T> {
         let tracked = Arc::new(TrackedQueue::new(producer.key().into(), len));
         let handles = Arc::new(CloseOnDrop(Arc::clone(&tracked)));
         if drain.register(&tracked) {
-            tokio.spawn(ForwardTask { values, producer, tracked, drain: drain.clone() }.run());
+            let task = ForwardTask { values, producer, tracked, drain: drain.clone() };
+            tokio.spawn(task.run(batch(capacity)));
         } else {
             values.close();
         }
@@ -64,23 +75,28 @@ struct ForwardTask<T: Record> {
 impl<T: Record> ForwardTask<T> {
     /// Forwards values until the queue is closed and empty. A dropped last producer and a shutdown close the queue; so does
     /// a closed record, whose refused values stay counted as in progress.
-    async fn run(mut self) {
+    async fn run(mut self, limit: usize) {
         let mut open = true;
+        let mut batch = Vec::with_capacity(limit);
         loop {
-            let value = tokio::select! {
+            let taken = tokio::select! {
                 biased;
                 () = self.tracked.closing.notified(), if open => {
                     open = false;
                     self.values.close();
                     continue;
                 }
-                value = self.values.recv() => value,
+                taken = self.values.recv_many(&mut batch, limit) => taken,
             };
-            let Some(value) = value else { return };
-            self.tracked.begin_forward();
-            match self.producer.produce(value).await {
-                Ok(()) => self.tracked.end_forward(),
-                Err(_closed) => self.values.close(),
+            if taken == 0 {
+                return;
+            }
+            self.tracked.begin_forward(taken as u64);
+            for value in batch.drain(..) {
+                match self.producer.produce(value).await {
+                    Ok(()) => self.tracked.end_forward(),
+                    Err(_closed) => self.values.close(),
+                }
             }
         }
     }
