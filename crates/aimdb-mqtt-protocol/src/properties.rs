@@ -82,10 +82,10 @@ impl<'p> Properties<'p> {
         self.iter().find(|(id, _)| *id == wanted).and_then(|(_, value)| value.text())
     }
 
-    /// The broker's words for the end of a connection, and the server that it refers to.
+    /// The broker's words for the end of a connection, or else the server that it refers to.
     pub(crate) fn explanation(self) -> String {
-        let texts = [self.text(REASON_STRING), self.text(SERVER_REFERENCE)];
-        texts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+        let text = self.text(REASON_STRING).or(self.text(SERVER_REFERENCE));
+        text.unwrap_or_default().into()
     }
 
     /// Whether the message has no property.

@@ -1230,19 +1230,25 @@ fn a_broker_states_what_it_can_do() {
 
 /// The reason alone often does not say what to do.
 #[test]
-fn a_refusal_has_the_brokers_words_and_the_server_that_it_refers_to() {
-    let properties = b"\x1f\0\x04busy\x1c\0\x06b:1883";
-    let mut client = Client::new(Version::V5);
-    client.session.connect(0);
-    let error = client.feed_fatal(&connack(Version::V5, false, 0x9c, properties));
-    assert_eq!(
-        error.to_string(),
-        "the broker refused the connection: use another server (busy, b:1883); use the broker's new address"
-    );
-    let mut client = Client::online(Version::V5);
-    let body = [&[0x9d, properties.len() as u8][..], properties].concat();
-    let error = client.feed_fatal(&packet(0xe0, &body));
-    assert_eq!(error.to_string(), "the broker ended the connection: server moved (busy, b:1883)");
+fn a_refusal_has_the_brokers_words_or_the_server_that_it_refers_to() {
+    let server = &b"\x1c\0\x06b:1883"[..];
+    let both = [server, b"\x1f\0\x04busy"].concat();
+    for (properties, words) in [(server, "b:1883"), (&both, "busy")] {
+        let mut client = Client::new(Version::V5);
+        client.session.connect(0);
+        let error = client.feed_fatal(&connack(Version::V5, false, 0x9c, properties));
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "the broker refused the connection: use another server ({words}); use the broker's new address"
+            )
+        );
+        let mut client = Client::online(Version::V5);
+        let body = [&[0x9d, properties.len() as u8][..], properties].concat();
+        let error = client.feed_fatal(&packet(0xe0, &body));
+        let expected = format!("the broker ended the connection: server moved ({words})");
+        assert_eq!(error.to_string(), expected);
+    }
     // Without properties, or with some that cannot be decoded.
     for rest in [&[][..], &[3, 0x1f, 0, 9]] {
         let mut client = Client::new(Version::V5);
