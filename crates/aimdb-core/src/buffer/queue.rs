@@ -551,7 +551,7 @@ impl<T: Clone> Kind<T> for Queue<T> {
                 // reader that moves it out waits until this one has counted itself out below.
                 Some(cell.value.with(|value| unsafe { (*value).assume_init_ref().clone() }))
             };
-            if cell.count_out() && core::mem::needs_drop::<T>() {
+            if cell.count_out() {
                 // SAFETY: the others counted themselves out while this one cloned; it is the last,
                 // and the only one left.
                 out.evicted =

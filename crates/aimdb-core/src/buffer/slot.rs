@@ -316,14 +316,13 @@ impl<T> Claim<'_, T> {
         Some(self.slot.value.with(|value| unsafe { (*value).assume_init_ref() }))
     }
 
-    /// Stores the `written`th value, unread, and returns the one it replaces, if its drop does
-    /// anything: then the caller drops it once it holds no lock and no claim, because `Drop` is user
-    /// code.
+    /// Stores the `written`th value, unread, and returns the one it replaces. The caller drops the
+    /// returned value once it holds no lock and no claim, because `Drop` is user code.
     #[inline(always)]
     pub(super) fn replace(&mut self, value: T, written: u64) -> Option<T> {
-        // A large value without a `Drop` is not worth a move.
-        let old = if core::mem::needs_drop::<T>() { self.take() } else { None };
-        // SAFETY: this claim is the only access; the slot is empty, or its value needs no drop.
+        let old = self.take();
+        // SAFETY: this claim is the only access; the slot is empty, so no value is overwritten
+        // without a drop.
         self.slot.value.with_mut(|slot| unsafe { (*slot).write(value) });
         self.state = SlotState((written * ONE) | FULL);
         old

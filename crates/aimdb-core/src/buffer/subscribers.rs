@@ -100,7 +100,7 @@ pub(super) mod flags {
 /// | the values come | the time is noted |
 /// |---|---|
 /// | seldom, [`SELDOM`] apart or more on average | by the writer, for each value |
-/// | faster | for every 64th value; by a reader that is woken or runs dry, or without readers by the writer, if [`FEW`] values have come since the last note |
+/// | faster | for every 64th value; if [`FEW`] values have come since the last note, also when a reader is woken or runs dry, and without readers by the writer |
 ///
 /// Each [`WINDOW`] of values decides for the next one. A measurement begins a window in which each
 /// value is noted.
