@@ -120,8 +120,9 @@ impl SyncHandle {
     /// Makes a producer that writes through a queue of its own: a queued bridge.
     ///
     /// The bridge is a Tokio MPSC channel of `capacity` values and a task that forwards them into the record. A burst
-    /// waits in the queue; the task holds one value more, of a queue of 32 or more up to a sixteenth of it (64 at most). A full queue holds back, refuses or times out only the callers of this producer. A detach
-    /// drains the values that the queue has accepted. Clones of the producer share the queue.
+    /// waits in the queue; the task holds one value more, of a queue of 32 or more up to a sixteenth of it (64 at most). A
+    /// full queue holds back, refuses or times out only the callers of this producer. A detach drains the values that the
+    /// queue has accepted. Clones of the producer share the queue.
     ///
     /// # Errors
     ///

@@ -10,7 +10,6 @@ use aimdb_mqtt_connector::{MqttVersion, QoS};
 use embedded_broker::EmbeddedBroker;
 
 use crate::suite::{Setup, Subject};
-use crate::support::packets::put_number;
 use crate::support::picky::{Delivery, Picky};
 use crate::support::*;
 
@@ -223,16 +222,4 @@ pub async fn together<F: Future<Output = ()>>(all: impl IntoIterator<Item = F>) 
         if running.is_empty() { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
-}
-
-/// The bytes of a packet.
-pub fn packet(header: u8, body: &[u8]) -> Vec<u8> {
-    [&[header], &*length(body), body].concat()
-}
-
-/// The length of these bytes, as packets and properties have it.
-pub fn length(bytes: &[u8]) -> Vec<u8> {
-    let mut length = Vec::new();
-    put_number(&mut length, u32::try_from(bytes.len()).unwrap());
-    length
 }

@@ -7,6 +7,7 @@ use aimdb_mqtt_connector::{LastWill, QoS, mqtt};
 
 use crate::common::*;
 use crate::suite::{OnTokio, Setup, Subject};
+use crate::support::packets::{packet, put_properties};
 use crate::support::picky::{Capabilities, Delivery, OnConnect, OnPublish, Picky, at_first};
 use crate::support::raw::mqttbytes::v5::PublishProperties;
 use crate::support::*;
@@ -58,13 +59,16 @@ async fn receive<S: Subject>(subject: &S, kind: u8, properties: &[u8]) -> Option
         PUBREC | PUBCOMP => produce(&both.db, "out2", [0]).await,
         PUBREL => _ = broker.send(&Delivery::new("in2", "0").qos(2)),
         UNSUBACK => {
-            let body = [&[0, 9], &*length(properties), properties, &[0]].concat();
+            let mut body = vec![0, 9];
+            put_properties(&mut body, properties);
+            body.push(0);
             broker.send_bytes(&packet(0xb0, &body));
             // The answer to this one shows that the connector has read the one before.
             broker.send_bytes(&[0x62, 2, 0xab, 0xcd]);
         }
         DISCONNECT => {
-            let body = [&[0], &*length(properties), properties].concat();
+            let mut body = vec![0];
+            put_properties(&mut body, properties);
             broker.send_bytes(&packet(0xe0, &body));
         }
         _ => {}
@@ -485,7 +489,9 @@ pub async fn the_reason_is_named_with_a_reference_to_another_server<S: Subject>(
             let mut both = Both::start(subject, &broker);
             both.error(&format!("the broker refused the connection: {text} (a why)"), text).await;
             both.pass(&broker, 2, text).await;
-            broker.send_bytes(&packet(0xe0, &[&[code], &*length(all), all].concat()));
+            let mut body = vec![code];
+            put_properties(&mut body, all);
+            broker.send_bytes(&packet(0xe0, &body));
             both.error(&format!("the broker ended the connection: {text} (a why)"), text).await;
             both.pass(&broker, 3, text).await;
             shut_down(&both.db).await;

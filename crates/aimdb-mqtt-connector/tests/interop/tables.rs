@@ -1,19 +1,15 @@
 //! The tables of the specification.
 
-/// The kinds of packets that may carry a reason or a property. The last will is a part of CONNECT.
+pub use crate::suite::broker::{
+    CONNECT, DISCONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBSCRIBE,
+};
+
+/// The further kinds of packets that may carry a reason or a property. The last will is a part of CONNECT.
 pub const WILL: u8 = 0;
-pub const CONNECT: u8 = 1;
 pub const CONNACK: u8 = 2;
-pub const PUBLISH: u8 = 3;
-pub const PUBACK: u8 = 4;
-pub const PUBREC: u8 = 5;
-pub const PUBREL: u8 = 6;
-pub const PUBCOMP: u8 = 7;
-pub const SUBSCRIBE: u8 = 8;
 pub const SUBACK: u8 = 9;
 pub const UNSUBSCRIBE: u8 = 10;
 pub const UNSUBACK: u8 = 11;
-pub const DISCONNECT: u8 = 14;
 pub const AUTH: u8 = 15;
 
 /// The two packets that acknowledge a publish.

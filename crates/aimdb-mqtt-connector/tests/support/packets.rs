@@ -323,3 +323,17 @@ pub fn put_number(out: &mut Vec<u8>, mut number: u32) {
         out.push(byte | 0x80);
     }
 }
+
+/// The bytes of a packet.
+pub fn packet(header: u8, body: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![header];
+    put_number(&mut bytes, u32::try_from(body.len()).unwrap());
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+/// Appends encoded properties, with their length before them.
+pub fn put_properties(body: &mut Vec<u8>, properties: &[u8]) {
+    put_number(body, u32::try_from(properties.len()).unwrap());
+    body.extend_from_slice(properties);
+}

@@ -16,7 +16,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::packets::{Connect, Fields, Publish, Subscribe, Subscription, put_number, put_text};
+use super::packets::{
+    Connect, Fields, Publish, Subscribe, Subscription, packet, put_number, put_properties, put_text,
+};
 
 /// How long a broker that has sent its last packet waits for the client to close.
 const LINGER: Duration = Duration::from_millis(200);
@@ -462,18 +464,6 @@ fn matches(filter: &str, topic: &str) -> bool {
         }
     }
     levels.next().is_none()
-}
-
-fn packet(header: u8, body: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![header];
-    put_number(&mut bytes, u32::try_from(body.len()).unwrap());
-    bytes.extend_from_slice(body);
-    bytes
-}
-
-fn put_properties(body: &mut Vec<u8>, properties: &[u8]) {
-    put_number(body, u32::try_from(properties.len()).unwrap());
-    body.extend_from_slice(properties);
 }
 
 impl Shared {
