@@ -35,18 +35,6 @@ pub struct Mosquitto {
 }
 
 impl Mosquitto {
-    /// Starts a broker.
-    ///
-    /// # Panics
-    ///
-    /// If Mosquitto is not [`installed`], or does not start.
-    #[must_use]
-    pub fn start() -> Self {
-        let binary = installed().expect("mosquitto is installed");
-        // Another process may take the port between the check and the start.
-        (0..10).find_map(|_| Self::try_start(&binary)).expect("mosquitto starts")
-    }
-
     fn try_start(binary: &PathBuf) -> Option<Self> {
         let port = free_port();
         let name = format!("aimdb-bench-{}-{port}.conf", std::process::id());
@@ -92,6 +80,14 @@ impl Mosquitto {
 impl Broker for Mosquitto {
     type Subscriber = Receiving;
     type Publisher = Sending;
+
+    const NAME: &str = "Mosquitto";
+
+    fn start() -> Self {
+        let binary = installed().expect("mosquitto is installed");
+        // Another process may take the port between the check and the start.
+        (0..10).find_map(|_| Self::try_start(&binary)).expect("mosquitto starts")
+    }
 
     fn port(&self) -> u16 {
         self.port

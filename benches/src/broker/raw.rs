@@ -17,16 +17,6 @@ const WINDOW: u64 = 100;
 pub struct RawBroker(TcpListener);
 
 impl RawBroker {
-    /// Starts to listen.
-    ///
-    /// # Panics
-    ///
-    /// If no port is free.
-    #[must_use]
-    pub fn start() -> Self {
-        Self(TcpListener::bind("127.0.0.1:0").expect("a free port"))
-    }
-
     /// Serves the next client in a thread of its own, until it closes the connection.
     fn serve(&self, serve: impl FnOnce(TcpStream) -> Result<()> + Send + 'static) {
         let listener = self.0.try_clone().expect("a second handle");
@@ -43,6 +33,12 @@ impl RawBroker {
 impl Broker for RawBroker {
     type Subscriber = Counted;
     type Publisher = Prepared;
+
+    const NAME: &str = "MQTT";
+
+    fn start() -> Self {
+        Self(TcpListener::bind("127.0.0.1:0").expect("a free port"))
+    }
 
     fn port(&self) -> u16 {
         self.0.local_addr().expect("it listens").port()

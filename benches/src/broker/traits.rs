@@ -7,10 +7,20 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A broker on a port of 127.0.0.1. Dropping it stops it.
 pub trait Broker: std::fmt::Debug {
+    /// The name of the broker, for a table's title.
+    const NAME: &str;
+
     /// Receives what a contestant sends.
     type Subscriber: Subscriber;
     /// Sends what a contestant receives.
     type Publisher: Publisher;
+
+    /// Starts a broker.
+    ///
+    /// # Panics
+    ///
+    /// If it does not start; a Mosquitto that is not [`installed`](super::installed) does not.
+    fn start() -> Self;
 
     /// The port that the broker listens on.
     fn port(&self) -> u16;

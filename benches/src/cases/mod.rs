@@ -10,6 +10,7 @@ mod sync;
 pub mod versus;
 mod wake;
 
+use crate::broker::{Mosquitto, RawBroker};
 use crate::kit::Scale;
 use crate::table::Table;
 
@@ -59,18 +60,18 @@ pub const FFI: &[NamedCase] = &[("ffi::there_and_back", ffi::write_then_read)];
 
 /// The cases of `--bench mqtt` on a broker that does not bound the throughput.
 pub const MQTT: &[NamedCase] = &[
-    ("mqtt::out_qos_0", mqtt::out_qos_0),
-    ("mqtt::out_qos_1", mqtt::out_qos_1),
-    ("mqtt::in_qos_0", mqtt::in_qos_0),
-    ("mqtt::in_qos_1", mqtt::in_qos_1),
+    ("mqtt::out_qos_0", mqtt::out_qos_0::<RawBroker>),
+    ("mqtt::out_qos_1", mqtt::out_qos_1::<RawBroker>),
+    ("mqtt::in_qos_0", mqtt::in_qos_0::<RawBroker>),
+    ("mqtt::in_qos_1", mqtt::in_qos_1::<RawBroker>),
 ];
 
 /// The cases of `--bench mqtt` on a Mosquitto: see [`mosquitto_is_there`].
 pub const MOSQUITTO: &[NamedCase] = &[
-    ("mosquitto::out_qos_0", mqtt::mosquitto_out_qos_0),
-    ("mosquitto::out_qos_1", mqtt::mosquitto_out_qos_1),
-    ("mosquitto::in_qos_0", mqtt::mosquitto_in_qos_0),
-    ("mosquitto::in_qos_1", mqtt::mosquitto_in_qos_1),
+    ("mosquitto::out_qos_0", mqtt::out_qos_0::<Mosquitto>),
+    ("mosquitto::out_qos_1", mqtt::out_qos_1::<Mosquitto>),
+    ("mosquitto::in_qos_0", mqtt::in_qos_0::<Mosquitto>),
+    ("mosquitto::in_qos_1", mqtt::in_qos_1::<Mosquitto>),
 ];
 
 /// Returns whether Mosquitto is installed, which [`MOSQUITTO`] needs; prints a line if not.

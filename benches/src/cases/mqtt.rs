@@ -19,7 +19,7 @@ use rumqttc::{AckMode, AsyncClient, Event, EventLoop, MqttOptions, Packet, Publi
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
-use crate::broker::{Broker, Mosquitto, Publisher, RawBroker, Subscriber, payload};
+use crate::broker::{Broker, Publisher, Subscriber, payload};
 use crate::kit::{BusyCores, Case, Delivery, Run, Scale};
 use crate::table::Table;
 
@@ -27,51 +27,33 @@ const TOPIC: &str = "bench";
 const BUFFER: BufferCfg = BufferCfg::SpmcQueue { capacity: 1024 };
 const BARE: &str = "bare client";
 
-pub(super) fn out_qos_0(scale: Scale) -> Table {
-    outward(scale, &RawBroker::start(), QoS::AtMostOnce, "MQTT out at QoS 0, per message")
+pub(super) fn out_qos_0<B: Broker>(scale: Scale) -> Table {
+    outward::<B>(scale, QoS::AtMostOnce)
 }
 
-pub(super) fn out_qos_1(scale: Scale) -> Table {
-    outward(scale, &RawBroker::start(), QoS::AtLeastOnce, "MQTT out at QoS 1, per message")
+pub(super) fn out_qos_1<B: Broker>(scale: Scale) -> Table {
+    outward::<B>(scale, QoS::AtLeastOnce)
 }
 
-pub(super) fn in_qos_0(scale: Scale) -> Table {
-    inward(scale, &RawBroker::start(), QoS::AtMostOnce, "MQTT in at QoS 0, per message")
+pub(super) fn in_qos_0<B: Broker>(scale: Scale) -> Table {
+    inward::<B>(scale, QoS::AtMostOnce)
 }
 
-pub(super) fn in_qos_1(scale: Scale) -> Table {
-    inward(scale, &RawBroker::start(), QoS::AtLeastOnce, "MQTT in at QoS 1, per message")
+pub(super) fn in_qos_1<B: Broker>(scale: Scale) -> Table {
+    inward::<B>(scale, QoS::AtLeastOnce)
 }
 
-pub(super) fn mosquitto_out_qos_0(scale: Scale) -> Table {
-    outward(scale, &Mosquitto::start(), QoS::AtMostOnce, "Mosquitto, out at QoS 0, per message")
-}
-
-pub(super) fn mosquitto_out_qos_1(scale: Scale) -> Table {
-    outward(scale, &Mosquitto::start(), QoS::AtLeastOnce, "Mosquitto, out at QoS 1, per message")
-}
-
-pub(super) fn mosquitto_in_qos_0(scale: Scale) -> Table {
-    inward(scale, &Mosquitto::start(), QoS::AtMostOnce, "Mosquitto, in at QoS 0, per message")
-}
-
-pub(super) fn mosquitto_in_qos_1(scale: Scale) -> Table {
-    inward(scale, &Mosquitto::start(), QoS::AtLeastOnce, "Mosquitto, in at QoS 1, per message")
-}
-
-fn outward(scale: Scale, broker: &impl Broker, qos: QoS, title: &'static str) -> Table {
-    let runtime = &runtime();
-    let _busy = BusyCores::start();
-    Case::against(BARE, title)
+fn outward<B: Broker>(scale: Scale, qos: QoS) -> Table {
+    let (runtime, broker, _busy) = (&runtime(), &B::start(), BusyCores::start());
+    Case::against(BARE, format!("{} out at QoS {}, per message", B::NAME, qos as u8))
         .contestant(BARE, || bare_out(runtime, broker, messages(scale), qos))
         .contestant("aimdb", || aimdb_out(runtime, broker, messages(scale), qos))
         .run(scale)
 }
 
-fn inward(scale: Scale, broker: &impl Broker, qos: QoS, title: &'static str) -> Table {
-    let runtime = &runtime();
-    let _busy = BusyCores::start();
-    Case::against(BARE, title)
+fn inward<B: Broker>(scale: Scale, qos: QoS) -> Table {
+    let (runtime, broker, _busy) = (&runtime(), &B::start(), BusyCores::start());
+    Case::against(BARE, format!("{} in at QoS {}, per message", B::NAME, qos as u8))
         .contestant(BARE, || bare_in(runtime, broker, messages(scale), qos))
         .contestant("aimdb", || aimdb_in(runtime, broker, messages(scale), qos))
         .run(scale)
