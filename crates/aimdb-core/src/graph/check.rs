@@ -110,34 +110,14 @@ impl Graph {
         Ok(Plan { graph: self, order, warnings: Findings::new(warnings) })
     }
 
-    /// All stages, each with its record.
-    fn stages(&self) -> impl Iterator<Item = (&RecordNode, &StageNode)> {
-        self.records
-            .iter()
-            .flat_map(|record| record.stages.iter().map(move |stage| (record, stage)))
+    /// The transforms and processors that read a record, each with the record that it belongs to.
+    pub(super) fn readers_elsewhere(&self) -> Elsewhere<'_> {
+        Elsewhere::new(self, &|stage| stage.kind.inputs())
     }
 
-    /// The transforms and processors that read the record `key`, each with the record that it belongs to.
-    pub(super) fn readers_elsewhere<'g>(
-        &'g self,
-        key: &'g str,
-    ) -> impl Iterator<Item = (&'g RecordNode, &'g StageNode)> {
-        self.stages()
-            .filter(move |(_, stage)| stage.kind.inputs().iter().any(|input| input.key == key))
-    }
-
-    /// The processors of other records that write the record `key`, each with the record that it belongs to.
-    pub(super) fn writers_elsewhere<'g>(
-        &'g self,
-        key: &'g str,
-    ) -> impl Iterator<Item = (&'g RecordNode, &'g StageNode)> {
-        self.stages()
-            .filter(move |(_, stage)| stage.kind.outputs().iter().any(|output| output.key == key))
-    }
-
-    /// Whether a stage of the graph reads the record.
-    fn is_read(&self, record: &RecordNode) -> bool {
-        record.readers().next().is_some() || self.readers_elsewhere(&record.key).next().is_some()
+    /// The processors of other records that write a record, each with the record that it belongs to.
+    pub(super) fn writers_elsewhere(&self) -> Elsewhere<'_> {
+        Elsewhere::new(self, &|stage| stage.kind.outputs())
     }
 
     /// The `configure` calls of the record `key`, of whatever type.
@@ -311,8 +291,54 @@ fn no_buffer(graph: &Graph, record: &RecordNode, report: &mut Report) {
     }
 }
 
+/// The stages that belong to one record and use others, by the key of those others. A rule makes it once: a search of all
+/// stages for each record would take time in proportion to the square of their number.
+pub(super) struct Elsewhere<'g> {
+    /// The key that is used, the record of the stage that uses it, and the stage.
+    uses: Vec<(&'g str, &'g RecordNode, &'g StageNode)>,
+    /// Indices of `uses`, sorted by key; those of one key stay in the order of the graph.
+    by_key: Vec<usize>,
+}
+
+impl<'g> Elsewhere<'g> {
+    fn new(graph: &'g Graph, ports: &dyn Fn(&'g StageNode) -> &'g [PortNode]) -> Self {
+        let mut uses = Vec::new();
+        for record in &graph.records {
+            for stage in &record.stages {
+                let ports = ports(stage);
+                for (nth, port) in ports.iter().enumerate() {
+                    // A stage that uses a record twice is listed once.
+                    if ports[..nth].iter().all(|before| before.key != port.key) {
+                        uses.push((port.key.as_str(), record, stage));
+                    }
+                }
+            }
+        }
+        let by_key = sorted_indices(uses.len(), &|a, b| uses[a].0.cmp(uses[b].0));
+        Self { uses, by_key }
+    }
+
+    /// The stages that use the record `key`.
+    pub(super) fn of(&self, key: &str) -> impl Iterator<Item = (&'g RecordNode, &'g StageNode)> {
+        let from = self.by_key.partition_point(|&at| self.uses[at].0 < key);
+        let to = self.by_key.partition_point(|&at| self.uses[at].0 <= key);
+        self.by_key[from..to].iter().map(|&at| (self.uses[at].1, self.uses[at].2))
+    }
+
+    /// Whether a stage uses the record `key`.
+    fn any(&self, key: &str) -> bool {
+        self.of(key).next().is_some()
+    }
+}
+
+/// Whether a stage of the graph reads the record.
+fn is_read(record: &RecordNode, readers_elsewhere: &Elsewhere<'_>) -> bool {
+    record.readers().next().is_some() || readers_elsewhere.any(&record.key)
+}
+
 /// A record has one kind of writer: one source and any links, or one transform and nothing else, or processors.
 fn conflicting_writers(graph: &Graph, report: &mut Report) {
+    let elsewhere = graph.writers_elsewhere();
     for record in &graph.records {
         let (mut writers, mut sources, mut transforms, mut processors) = (0, 0, 0, 0);
         let mut names = Vec::new();
@@ -326,7 +352,7 @@ fn conflicting_writers(graph: &Graph, report: &mut Report) {
             }
             names.push(describe(stage));
         }
-        for (of, stage) in graph.writers_elsewhere(&record.key) {
+        for (of, stage) in elsewhere.of(&record.key) {
             writers += 1;
             processors += 1;
             names.push(describe_elsewhere(of, stage));
@@ -341,7 +367,7 @@ fn conflicting_writers(graph: &Graph, report: &mut Report) {
         };
         let locations = Locations::collect(|all| {
             all.extend(record.writers().map(|stage| stage.location));
-            all.extend(graph.writers_elsewhere(&record.key).map(|(_, stage)| stage.location));
+            all.extend(elsewhere.of(&record.key).map(|(_, stage)| stage.location));
         });
         let writers = join_sorted(&names, " and ", &String::clone);
         let problem = format_args!("its writers exclude each other: {writers}");
@@ -350,6 +376,7 @@ fn conflicting_writers(graph: &Graph, report: &mut Report) {
 }
 
 fn several_takers(graph: &Graph, report: &mut Report) {
+    let elsewhere = graph.readers_elsewhere();
     for record in &graph.records {
         let is_mailbox = record.buffers.iter().any(|buffer| buffer.cfg == BufferCfg::Mailbox);
         if record.shared || !is_mailbox {
@@ -359,7 +386,7 @@ fn several_takers(graph: &Graph, report: &mut Report) {
         for stage in record.readers() {
             takers.push(describe(stage));
         }
-        for (to, stage) in graph.readers_elsewhere(&record.key) {
+        for (to, stage) in elsewhere.of(&record.key) {
             // Each input of a stage is a taker.
             for input in stage.kind.inputs() {
                 if input.key == record.key {
@@ -375,7 +402,7 @@ fn several_takers(graph: &Graph, report: &mut Report) {
             );
             let locations = Locations::collect(|all| {
                 all.extend(record.readers().map(|stage| stage.location));
-                all.extend(graph.readers_elsewhere(&record.key).map(|(_, stage)| stage.location));
+                all.extend(elsewhere.of(&record.key).map(|(_, stage)| stage.location));
             });
             let help = "keep one, declare the record `.shared()` if they are meant to divide the commands, or use a queue";
             report.add(Rule::SeveralTakers, &record.key, &locations, problem, help);
@@ -468,6 +495,7 @@ fn wrong_port(
 }
 
 fn cycles(graph: &Graph, report: &mut Report) {
+    let elsewhere = graph.readers_elsewhere();
     let by_key = ByKey::new(graph);
     let edges = edges(graph, &by_key);
     let mut state = vec![VisitState::New; graph.records.len()];
@@ -491,7 +519,7 @@ fn cycles(graph: &Graph, report: &mut Report) {
             "break the cycle: let one of these stages read a record that a source or a link writes";
         let locations = Locations::collect(|all| {
             for (&from, &to) in cycle.iter().zip(cycle.iter().cycle().skip(1)) {
-                let reads = graph.readers_elsewhere(key(from)).filter(|(by, stage)| {
+                let reads = elsewhere.of(key(from)).filter(|(by, stage)| {
                     let writes = |output: &PortNode| output.key == key(to);
                     by.key == key(to) || stage.kind.outputs().iter().any(writes)
                 });
@@ -622,6 +650,7 @@ fn shared_names(record: &RecordNode, report: &mut Report) {
 }
 
 fn initial_values(graph: &Graph, report: &mut Report) {
+    let elsewhere = graph.readers_elsewhere();
     for record in &graph.records {
         let count = record.initial_values.len();
         if count > 1 {
@@ -631,7 +660,7 @@ fn initial_values(graph: &Graph, report: &mut Report) {
             report.add(Rule::TwoInitialValues, &record.key, &locations, problem, help);
         }
         let is_queue = |buffer: &BufferNode| matches!(buffer.cfg, BufferCfg::SpmcQueue { .. });
-        if count > 0 && record.buffers.iter().any(is_queue) && !graph.is_read(record) {
+        if count > 0 && record.buffers.iter().any(is_queue) && !is_read(record, &elsewhere) {
             let problem = format_args!(
                 "its initial value is lost: a queue keeps values for readers that it has"
             );
@@ -682,6 +711,7 @@ fn connector_names(graph: &Graph, report: &mut Report) {
 
 /// Queues that a link to a peer and another stage read.
 fn linked_queues(graph: &Graph, report: &mut Report) {
+    let elsewhere = graph.readers_elsewhere();
     for record in &graph.records {
         let is_queue = |buffer: &BufferNode| matches!(buffer.cfg, BufferCfg::SpmcQueue { .. });
         if !record.buffers.iter().any(is_queue) {
@@ -694,7 +724,7 @@ fn linked_queues(graph: &Graph, report: &mut Report) {
         for stage in record.stages.iter().filter(|stage| is_tap(stage)) {
             others.push(describe(stage));
         }
-        for (to, stage) in graph.readers_elsewhere(&record.key) {
+        for (to, stage) in elsewhere.of(&record.key) {
             others.push(describe_elsewhere(to, stage));
         }
         if links.is_empty() || others.is_empty() {
@@ -799,16 +829,17 @@ fn fault_locations(graph: &Graph, connector: &ConnectorNode, fault: &Finding) ->
 }
 
 fn unused(graph: &Graph, report: &mut Report) {
+    let (readers, writers) = (graph.readers_elsewhere(), graph.writers_elsewhere());
     for record in &graph.records {
         let is_written = record.is_written_from_outside
             || record.writers().next().is_some()
-            || graph.writers_elsewhere(&record.key).next().is_some();
+            || writers.any(&record.key);
         if !is_written {
             let problem = format_args!("no stage of the graph writes it");
             let help = "add a source, a transform or a link, or say that `db.producer(…)` writes it: `.written_from_outside()`";
             report.add(Rule::NoWriter, &record.key, &record.locations, problem, help);
         }
-        if !graph.is_read(record) && !record.is_read_from_outside {
+        if !is_read(record, &readers) && !record.is_read_from_outside {
             let problem = format_args!("no stage of the graph reads it");
             let help = "add a tap, a transform or a link, or say that `db.consumer(…)` reads it: `.read_from_outside()`";
             report.add(Rule::NoReader, &record.key, &record.locations, problem, help);

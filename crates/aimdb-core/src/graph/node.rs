@@ -354,6 +354,12 @@ pub struct ConnectorNode {
 }
 
 impl RecordNode {
+    /// Gives back the memory that the lists were allocated ahead: the graph stays as long as the database.
+    pub(crate) fn shrink_to_fit(&mut self) {
+        self.buffers.shrink_to_fit();
+        self.stages.shrink_to_fit();
+    }
+
     /// A record without buffers and stages.
     #[must_use]
     pub fn new(key: impl Into<String>, value: TypeNode) -> Self {

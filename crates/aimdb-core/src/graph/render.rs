@@ -12,13 +12,14 @@ impl fmt::Display for Graph {
         for connector in &self.connectors {
             writeln!(f, "connector {}: {}", connector.name, connector.description)?;
         }
+        let (readers, writers) = (self.readers_elsewhere(), self.writers_elsewhere());
         for record in &self.records {
             writeln!(f, "{}  {}  {}", record.key, record.value.short_name(), buffer_text(record))?;
             if !record.initial_values.is_empty() {
                 writeln!(f, "  ← initial value")?;
             }
             record.writers().try_for_each(|stage| writeln!(f, "  ← {}", stage_text(stage)))?;
-            for (other, stage) in self.writers_elsewhere(&record.key) {
+            for (other, stage) in writers.of(&record.key) {
                 writeln!(f, "  ← {} of {}", labelled("processor", &stage.name), other.key)?;
             }
             if record.is_written_from_outside {
@@ -28,7 +29,7 @@ impl fmt::Display for Graph {
             if record.is_read_from_outside {
                 writeln!(f, "  → outside")?;
             }
-            for (other, stage) in self.readers_elsewhere(&record.key) {
+            for (other, stage) in readers.of(&record.key) {
                 let kind = if matches!(stage.kind, StageKind::Processor { .. }) {
                     "processor"
                 } else {
