@@ -214,6 +214,7 @@ impl<R> AimDbBuilder<R> {
         let own_address = key.link_address().map(Into::into);
         let draft = self.draft::<T>(key.as_str(), location);
         declare(&mut Registrar::new(draft, locates, own_address));
+        draft.node.shrink_to_fit();
         self
     }
 
