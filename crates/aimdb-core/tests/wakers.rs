@@ -98,6 +98,128 @@ fn a_value_wakes_all_readers_though_one_of_their_wakers_panics() {
 }
 
 #[test]
+fn a_value_wakes_each_reader_that_waits_alone_once() {
+    for cfg in [RING, QUEUE, LATEST] {
+        for count in [1, 2, 4, 32, 33, CROWD] {
+            let (_db, producer, consumer) = open::<u64>(cfg);
+            let mut readers: Vec<_> =
+                (0..count).map(|_| (Waiter::default(), consumer.subscription().unwrap())).collect();
+            for round in 0..4 {
+                // In odd rounds every second reader has something else to do.
+                let step = 1 + round as usize % 2;
+                let waits = |nth: usize| usize::from(nth % step == 0);
+                for (waiter, subscription) in readers.iter_mut().step_by(step) {
+                    assert!(waiter.read_alone(subscription).is_pending(), "{cfg}");
+                }
+                producer.try_produce(round).unwrap();
+                producer.try_produce(round + 100).unwrap();
+                let woken = take_wakes(readers.iter().map(|(waiter, _)| waiter));
+                let expected: Vec<_> = (0..count).map(waits).collect();
+                assert_eq!(woken, expected, "{cfg}, {count} readers, round {round}");
+                for (waiter, subscription) in &mut readers {
+                    while subscription.pending() > 0 {
+                        assert!(waiter.read_alone(subscription).is_ready(), "{cfg}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_value_wakes_all_readers_that_wait_alone_though_a_waker_panics() {
+    for cfg in [RING, QUEUE, LATEST] {
+        for (count, broken) in [(1, 0), (2, 0), (2, 1), (4, 1), (CROWD, 0), (CROWD, 31)] {
+            let (_db, producer, consumer) = open::<u64>(cfg);
+            let mut readers: Vec<_> =
+                (0..count).map(|_| (Waiter::default(), consumer.subscription().unwrap())).collect();
+            for (waiter, subscription) in &mut readers {
+                assert!(waiter.read_alone(subscription).is_pending(), "{cfg}");
+            }
+            readers[broken].0.waker.panic_on_next_wake();
+            assert!(panics(|| producer.try_produce(7)), "{cfg}");
+            let woken = take_wakes(readers.iter().map(|(waiter, _)| waiter));
+            assert_eq!(woken, vec![1; count], "{cfg}");
+            for (waiter, subscription) in &mut readers {
+                assert_eq!(waiter.read_alone(subscription), Poll::Ready(Ok(7)), "{cfg}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_taker_that_took_a_command_without_its_wake_up_is_woken_no_more() {
+    let (_db, producer, consumer) = open::<u64>(MAILBOX);
+    let waiters = [Waiter::default(), Waiter::default()];
+    let mut takers = [(); 2].map(|()| consumer.subscription().unwrap());
+    let mut poll = |nth: usize| waiters[nth].read_alone(&mut takers[nth]);
+    assert!(poll(0).is_pending() && poll(1).is_pending());
+    producer.try_produce(1).unwrap();
+    assert_eq!(take_wakes(&waiters), [1, 0]);
+    // Polled for another reason, it is faster than the taker that was woken.
+    assert_eq!(poll(1), Poll::Ready(Ok(1)));
+    assert!(poll(0).is_pending());
+    producer.try_produce(2).unwrap();
+    producer.try_produce(3).unwrap();
+    assert_eq!(take_wakes(&waiters), [1, 0], "only one of them waits");
+    assert_eq!(poll(0), Poll::Ready(Ok(3)));
+}
+
+#[test]
+fn a_taker_that_took_its_command_and_leaves_passes_a_later_wake_up_on() {
+    let (_db, producer, consumer) = open::<u64>(MAILBOX);
+    let waiters = [Waiter::default(), Waiter::default()];
+    let (mut leaver, mut stayer) =
+        (consumer.subscription().unwrap(), consumer.subscription().unwrap());
+    assert!(waiters[0].read_alone(&mut leaver).is_pending());
+    producer.try_produce(1).unwrap();
+    // Its wait is over, and its place in the list is kept for the next one.
+    assert_eq!(waiters[0].read_alone(&mut leaver), Poll::Ready(Ok(1)));
+    assert!(waiters[0].read_alone(&mut leaver).is_pending());
+    assert!(waiters[1].read_alone(&mut stayer).is_pending());
+    producer.try_produce(2).unwrap();
+    assert_eq!(take_wakes(&waiters), [2, 0]);
+    drop(leaver);
+    assert_eq!(take_wakes(&waiters), [0, 1], "the next taker inherits the wake-up");
+    assert_eq!(waiters[1].read_alone(&mut stayer), Poll::Ready(Ok(2)));
+}
+
+#[test]
+fn takers_are_woken_in_the_order_in_which_they_began_to_wait() {
+    let (_db, producer, consumer) = open::<u64>(MAILBOX);
+    let waiters = [(); 3].map(|()| Waiter::default());
+    let mut takers: Vec<_> = (0..3).map(|_| consumer.subscription().unwrap()).collect();
+    for (waiter, taker) in waiters.iter().zip(&mut takers) {
+        assert!(waiter.read_alone(taker).is_pending());
+    }
+    for command in 0..9 {
+        producer.try_produce(command).unwrap();
+        let turn = command as usize % 3;
+        let woken: Vec<_> = (0..3).map(|nth| usize::from(nth == turn)).collect();
+        assert_eq!(take_wakes(&waiters), woken, "command {command}");
+        assert_eq!(waiters[turn].read_alone(&mut takers[turn]), Poll::Ready(Ok(command)));
+        // It has had its turn, and waits behind the others.
+        assert!(waiters[turn].read_alone(&mut takers[turn]).is_pending());
+    }
+}
+
+#[test]
+fn a_taker_that_used_its_wake_up_and_leaves_wakes_no_other() {
+    let (_db, producer, consumer) = open::<u64>(MAILBOX);
+    let waiters = [(); 3].map(|()| Waiter::default());
+    let mut takers: Vec<_> = (0..3).map(|_| consumer.subscription().unwrap()).collect();
+    assert!(waiters[0].read_alone(&mut takers[0]).is_pending());
+    producer.try_produce(1).unwrap();
+    assert_eq!(waiters[0].read_alone(&mut takers[0]), Poll::Ready(Ok(1)));
+    assert!(waiters[1].read_alone(&mut takers[1]).is_pending());
+    assert!(waiters[2].read_alone(&mut takers[2]).is_pending());
+    producer.try_produce(2).unwrap();
+    assert_eq!(take_wakes(&waiters), [1, 1, 0]);
+    drop(takers.remove(0));
+    assert_eq!(take_wakes(&waiters), [0, 0, 0], "the command has its taker");
+}
+
+#[test]
 fn a_command_stays_pending_though_the_waker_of_its_taker_panics() {
     let (_db, producer, consumer) = open::<u64>(MAILBOX);
     let subscription = consumer.subscription().unwrap().into_shared();

@@ -382,6 +382,13 @@ impl<T: Clone> Buffer<T> {
         outcome
     }
 
+    /// Whether the reader of `cursor` finds no value, and the record is open, at the first look. The
+    /// caller is inside a critical section.
+    #[inline]
+    pub(super) fn is_dry(&self, cursor: &Cursor) -> bool {
+        each!(&self.storage, kind => kind.is_dry(cursor.next()))
+    }
+
     /// Advances past the next value of the reader of `cursor` without cloning it: a value whose
     /// `Clone` panics would otherwise be the next one for good. It counts as received.
     #[cold]
@@ -549,9 +556,14 @@ impl<T: Clone> Buffer<T> {
     ) -> bool {
         // In this order: registered, then checked. The check is a read-modify-write, which a plain
         // load cannot replace: a load may return an old word.
-        self.coordinator.register_reader(self.produced(), reader, ticket, waker);
+        let next = cursor.next();
+        // The reader has received everything, so its position is the number of the values. A taker's
+        // is not.
+        let is_mailbox = matches!(self.storage, Storage::Mailbox(_));
+        let produced = if is_mailbox { self.produced() } else { next };
+        self.coordinator.register_reader(produced, reader, ticket, waker);
         let _section = CriticalSection::enter();
-        each!(&self.storage, kind => kind.may_sleep(cursor.next()))
+        each!(&self.storage, kind => kind.may_sleep(next))
     }
 
     /// Ends a wait of the reader of `cursor` and passes an unused wake-up on to another thread of
@@ -563,22 +575,21 @@ impl<T: Clone> Buffer<T> {
         }
     }
 
-    /// Ends a wait of the reader of `cursor`, which has the cursor to itself. If no reader waits,
-    /// the reader is not in the FIFO and there is no wake-up to pass on: then it keeps its place
-    /// for the next wait, without a lock.
+    /// Ends a wait of the reader of `cursor`, which has the cursor to itself. If it was notified, it
+    /// is not in the FIFO: then it keeps its place for the next wait, without a lock.
     ///
-    /// The flag cannot be outdated: the reader set it, or saw it set, when it registered, and a
-    /// later load of the same word returns no earlier value.
+    /// `received`: it has received what it waited for. Otherwise a wake-up of a taker belongs to
+    /// another taker.
     #[inline]
     pub(super) fn suspend_read_wait(
         &self,
         reader: usize,
         cursor: &Cursor,
         ticket: &mut WaitTicket,
+        received: bool,
     ) {
-        // A taker's unused wake-up belongs to another taker, so it is never kept.
-        let takers_compete = matches!(self.storage, Storage::Mailbox(_));
-        if takers_compete || self.coordinator.has_flag(READERS_WAIT) {
+        let passes_on = !received && matches!(self.storage, Storage::Mailbox(_));
+        if passes_on || self.coordinator.may_wait(ticket) {
             self.cancel_read_wait(reader, cursor, ticket);
         } else {
             ticket.suspend();
@@ -789,6 +800,10 @@ fn read_contended<T: Clone, K: Kind<T>>(
         return (ReadOutcome::Value, out);
     }
     guard.finish_previous();
+    // The common reason, which every wait begins with.
+    if kind.is_dry(guard.next()) {
+        return (ReadOutcome::Empty, out);
+    }
     let outcome = kind.read(LagReported(&mut guard).0, &mut out);
     (outcome, out)
 }

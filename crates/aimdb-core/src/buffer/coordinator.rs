@@ -53,6 +53,7 @@ use core::task::Waker;
 use super::cfg::BufferCfg;
 use super::cursor::{Cursor, CursorSnapshot};
 use super::kind::BufferState;
+use super::subscribers::flags::{ALL_FLAGS, EMPTIED, READER_FLAGS, READERS_WAIT, SEVERAL_WAIT};
 use super::subscribers::{Backlog, Subscribers};
 use super::waiters::{WaitTicket, WakeBatch, wake, wake_batches};
 use crate::clock::Clock;
@@ -65,7 +66,8 @@ use crate::sync::{Arc, CriticalSection, Lock, Spin};
 
 /// The readers, the waiters and the metrics of one record.
 pub(crate) struct Coordinator {
-    /// A copy of [`Subscribers::flags`], updated under the lock.
+    /// A copy of [`Subscribers::flags`], updated under the lock; above them the number of times that
+    /// no reader waited any more, as far as it fits.
     flags: AtomicUsize,
     /// The only lock of the coordinator.
     subscribers: Lock<Subscribers>,
@@ -73,6 +75,12 @@ pub(crate) struct Coordinator {
     cfg: BufferCfg,
     /// The clock of the runtime, for the time of the newest value and of blocked writers.
     clock: Arc<dyn Clock>,
+}
+
+/// The number of times that no reader waited any more, from the word of the flags.
+#[inline(always)]
+const fn emptied(word: usize) -> u32 {
+    (word / EMPTIED) as u32
 }
 
 impl Coordinator {
@@ -97,6 +105,42 @@ impl Coordinator {
         self.flags.load(Relaxed) & any_of != 0
     }
 
+    /// Whether the owner of `ticket`, which waits to read or was notified, may be in the FIFO. `false`
+    /// is certain: no reader waits, or the list was emptied since the owner registered.
+    ///
+    /// The word cannot be outdated: the owner loaded or stored it when it registered, and a later
+    /// load of the same word returns no earlier value.
+    #[inline]
+    pub(super) fn may_wait(&self, ticket: &WaitTicket) -> bool {
+        // `Relaxed`: the word alone decides.
+        let word = self.flags.load(Relaxed);
+        word & READERS_WAIT != 0 && emptied(word) == ticket.emptied()
+    }
+
+    /// Whether the owner of `ticket`, which waits to read, is in the FIFO.
+    #[cfg(all(test, aimdb_loom))]
+    pub(super) fn is_in_list(&self, ticket: &WaitTicket) -> bool {
+        self.subscribers.with(|subscribers| subscribers.holds_reader(ticket, Waker::noop()))
+    }
+
+    /// Updates the word of the flags. The caller has the lock.
+    #[inline(always)]
+    fn update_flags(&self, changed: usize, flags: usize) {
+        // `Relaxed`: stored under this lock only.
+        let before = self.flags.load(Relaxed);
+        let mut word = (before & !changed) | flags;
+        if before & READERS_WAIT != 0 && word & READERS_WAIT == 0 {
+            word = word.wrapping_add(EMPTIED);
+        }
+        // Compared first, because most lock sections change no flag, and a store would take the
+        // cache line away from every writer and reader of the record.
+        if before != word {
+            // Its partner is no load of the flags but the waiter's later `revalidate`, whose
+            // `Release` half publishes it.
+            self.flags.store(word, Release);
+        }
+    }
+
     /// Calls `work` under the lock and updates the flags. `work` must call no user code but the
     /// runtime's clock, and take no lock.
     ///
@@ -104,17 +148,25 @@ impl Coordinator {
     pub(super) fn subscribers<O>(&self, work: impl FnOnce(&mut Subscribers) -> O) -> O {
         self.subscribers.with(|subscribers| {
             let outcome = work(subscribers);
-            let flags = subscribers.flags();
-            // Compared first, because most lock sections change no flag, and a store would take the
-            // cache line away from every writer and reader of the record. `Relaxed`: stored under
-            // this lock only.
-            if self.flags.load(Relaxed) != flags {
-                // Its partner is no load of the flags but the waiter's later `revalidate`, whose
-                // `Release` half publishes it.
-                self.flags.store(flags, Release);
-            }
+            self.update_flags(ALL_FLAGS, subscribers.flags());
             outcome
         })
+    }
+
+    /// [`subscribers`](Self::subscribers) for `work` that changes no more than the wait of readers and
+    /// the time of the newest value: it updates the flags of these.
+    #[inline]
+    fn readers<O>(&self, work: impl FnOnce(&mut Subscribers) -> O) -> O {
+        self.subscribers.with(|subscribers| {
+            let outcome = work(subscribers);
+            self.update_flags(READER_FLAGS, subscribers.reader_flags());
+            outcome
+        })
+    }
+
+    /// Declares that several threads may wait through one reader.
+    pub(super) fn share(&self) {
+        self.subscribers.with(Subscribers::share);
     }
 
     /// Wakes the waiters that `fill` notifies under the lock, batch after batch, until `fill` returns
@@ -147,14 +199,32 @@ impl Coordinator {
 
     /// Wakes the readers that wait for the `produced`th value, each once, and notes its time. A
     /// mailbox wakes one taker. The caller holds no lock.
-    #[cold]
+    #[inline(never)]
     pub(super) fn wake_readers(&self, produced: u64) {
+        if !self.has_flag(SEVERAL_WAIT) {
+            let only = self.readers(|subscribers| {
+                subscribers.stamp_written(produced, &*self.clock);
+                subscribers.notify_only_reader()
+            });
+            // The only waker: where it panics, no other waiter is asleep because of it.
+            if let Ok(only) = only {
+                return wake(only);
+            }
+        }
+        self.wake_several_readers(produced);
+    }
+
+    /// [`wake_readers`](Self::wake_readers) where several wait.
+    #[inline]
+    fn wake_several_readers(&self, produced: u64) {
         // One round for all batches: readers that register again meanwhile are not woken twice.
         let mut round = None;
-        self.wake_batches(|subscribers, batch| {
-            // Here and not on the path of the value, which reads no clock.
-            subscribers.stamp(produced, &*self.clock);
-            subscribers.notify_readers(&mut round, batch)
+        wake_batches(|batch| {
+            self.readers(|subscribers| {
+                // Here and not on the path of the value, which reads no clock.
+                subscribers.stamp_written(produced, &*self.clock);
+                subscribers.notify_readers(&mut round, batch)
+            })
         });
     }
 
@@ -252,8 +322,10 @@ impl Coordinator {
             return;
         }
         let waker = waker.clone();
-        let _replaced = self.subscribers(|subscribers| {
+        let _replaced = self.readers(|subscribers| {
             subscribers.stamp(produced, &*self.clock);
+            // `Relaxed`: stored under this lock only.
+            ticket.note_emptied(emptied(self.flags.load(Relaxed)));
             subscribers.register_reader(reader, ticket, waker)
         });
     }

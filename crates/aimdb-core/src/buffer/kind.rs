@@ -124,6 +124,10 @@ pub(super) trait Kind<T: Clone>: BufferState {
     /// cursor, `out` and the buffer unchanged, and says only that [`read`](Self::read) must decide.
     fn try_read(&self, guard: &mut CursorGuard<'_>, out: &mut ReadResult<T>) -> bool;
 
+    /// Whether a reader at `next` finds nothing, at the first look: there is no value for it, and the
+    /// record is open. `false` says only that [`read`](Self::read) must decide.
+    fn is_dry(&self, next: u64) -> bool;
+
     /// Reads the next value that is still present. The cursor counts the values lost before it.
     /// Waits for threads that have the slot of that value, never for a value.
     fn read(&self, guard: &mut CursorGuard<'_>, out: &mut ReadResult<T>) -> ReadOutcome;

@@ -166,6 +166,12 @@ impl<T: Clone> Kind<T> for Latest<T> {
         true
     }
 
+    /// The mark is loaded after the slot, as in a ring.
+    #[inline(always)]
+    fn is_dry(&self, next: u64) -> bool {
+        self.head() <= next && !self.is_closed()
+    }
+
     /// Clones the current value and counts the skipped positions as lag before the `Clone`.
     fn read(&self, guard: &mut CursorGuard<'_>, out: &mut ReadResult<T>) -> ReadOutcome {
         let next = guard.next();

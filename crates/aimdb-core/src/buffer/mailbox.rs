@@ -193,6 +193,13 @@ impl<T: Clone> Kind<T> for Mailbox<T> {
         out.value.is_some()
     }
 
+    /// The mark is loaded after the slot, as in a ring. A claimed slot may be about to be filled.
+    #[inline(always)]
+    fn is_dry(&self, _next: u64) -> bool {
+        let state = self.pending.load();
+        !state.is_full() && !state.is_busy() && !self.is_closed()
+    }
+
     /// Takes the pending command, and waits for other claims of the slot. The replaced commands
     /// count as lag of this taker.
     fn read(&self, guard: &mut CursorGuard<'_>, out: &mut ReadResult<T>) -> ReadOutcome {

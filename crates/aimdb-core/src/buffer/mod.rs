@@ -85,6 +85,16 @@
 //! latest record changes the word by a store: there only the task that reads waits for the drain, so
 //! the two do not race.
 //!
+//! A wait costs a reader that keeps up one section of that lock, and so does its wake-up:
+//!
+//! - It is ready without the lock. The word of the flags counts how often the FIFO was emptied, and a
+//!   reader compares that with the count at its registration (`Coordinator::may_wait`): if the two
+//!   differ it was notified, is not in the FIFO, and keeps its place for the next wait.
+//! - When it reads again, it loads the slot first (`Kind::is_dry`). An attempt to claim an empty slot
+//!   would take the cache line away from the writer.
+//! - One waiting reader is notified without a batch. A second flag, `SEVERAL_WAIT`, says which of the
+//!   two ways the writer takes.
+//!
 //! # Locks
 //!
 //! | lock | guards | held for | user code under it |

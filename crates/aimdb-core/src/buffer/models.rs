@@ -24,6 +24,7 @@
 //! | protocol | words | models |
 //! |---|---|---|
 //! | a reader sleeps, a writer writes | the slot or the queue's head; `READERS_WAIT` | `a_value_arrives_while_…`, `a_batch_arrives_while_…` |
+//! | a reader ends its wait, a writer notifies | the flags and the number above them | `a_reader_that_received_…` |
 //! | a writer sleeps, a reader makes room | the cursors; `WRITERS_WAIT` | `a_read_makes_room_…`, `two_readers_make_room_…` |
 //! | a task waits for the drain | the cursor or the slot; `DRAIN_AWAITED` | `the_last_command_is_taken_…`, `a_record_closes_while_a_task_…` |
 //! | closing | the gate and the slot | `a_record_closes_while_a_value_…` |
@@ -1038,6 +1039,29 @@ fn metrics_are_taken_while_a_second_value_is_stashed() {
         assert_eq!(seen.delivered + seen.stashed, seen.next, "{seen:?}");
         assert!(seen.stashed + seen.in_progress <= 1, "{seen:?}");
     });
+}
+
+/// A reader that received its value keeps its place in the list without a lock, but only if it was
+/// notified: otherwise the list still holds its waker, and a later value would wake it in vain.
+#[test]
+fn a_reader_that_received_its_value_waits_no_more() {
+    for cfg in [RING(1), QUEUE(1), LATEST, MAILBOX] {
+        model(move || {
+            let record = record(cfg);
+            let mut readers = [(); 2].map(|()| subscribe(&record));
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(readers[1].poll_value(&mut cx).is_pending());
+            let writer = thread::spawn({
+                let record = Arc::clone(&record);
+                move || assert!(produce(&record, 1))
+            });
+            for reader in &mut readers {
+                let received = reader.poll_value(&mut cx).is_ready();
+                assert!(!(received && reader.is_in_list()), "its wait is over");
+            }
+            writer.join().unwrap();
+        });
+    }
 }
 
 /// One command wakes one taker. If that is the one that cancels, it passes the wake-up on.

@@ -564,6 +564,12 @@ impl<T: Clone> Kind<T> for Queue<T> {
         true
     }
 
+    /// The mark is loaded after the cell, as in a ring.
+    #[inline(always)]
+    fn is_dry(&self, next: u64) -> bool {
+        self.cell(next).pending_readers(next) == 0 && !self.is_closed()
+    }
+
     /// Asks for the close first: once closed, a value that is absent afterwards stays absent.
     fn read(&self, guard: &mut CursorGuard<'_>, out: &mut ReadResult<T>) -> ReadOutcome {
         let closed = self.is_closed();

@@ -359,6 +359,13 @@ impl<T: Clone> Kind<T> for Ring<T> {
         true
     }
 
+    /// The mark is loaded after the slot: a record that is open then was open while the value was
+    /// absent.
+    #[inline(always)]
+    fn is_dry(&self, next: u64) -> bool {
+        self.slot(next).load().written() <= next && !self.is_closed()
+    }
+
     /// Repeats four cases until one of them ends the read: the value is claimed here; the slot is
     /// claimed by another thread; the value is not written yet; or it is lost, and the reader moves
     /// to the oldest one.

@@ -80,6 +80,8 @@ pub(super) mod flags {
     /// A reader waits for a value. Loaded by a writer after its write, by a reader that shares its
     /// cursor after its read, and by a reader that suspends its wait.
     pub(in super::super) const READERS_WAIT: usize = 1;
+    /// Several readers wait that a value wakes together: not the takers of a mailbox. A hint.
+    pub(in super::super) const SEVERAL_WAIT: usize = 64;
     /// A writer waits for room. Loaded by a reader after its read.
     pub(in super::super) const WRITERS_WAIT: usize = 2;
     /// There is no reader, so that only the writer can note the time of a value.
@@ -93,6 +95,13 @@ pub(super) mod flags {
     /// Values come seldom enough that the writer notes the time of each. Loaded by a writer after
     /// its write.
     pub(in super::super) const EACH_NOTED: usize = 16;
+    /// All flags.
+    pub(in super::super) const ALL_FLAGS: usize = EMPTIED - 1;
+    /// The unit of the number above the flags: how often the last waiting reader was notified or
+    /// left. A reader that registered before that is not in the FIFO.
+    pub(in super::super) const EMPTIED: usize = 128;
+    /// The flags that change while readers wait and are notified.
+    pub(in super::super) const READER_FLAGS: usize = READERS_WAIT | SEVERAL_WAIT | EACH_NOTED;
 }
 
 /// The time of the newest value, without a clock reading for every value of a burst.
@@ -100,7 +109,7 @@ pub(super) mod flags {
 /// | the values come | the time is noted |
 /// |---|---|
 /// | seldom, [`SELDOM`] apart or more on average | by the writer, for each value |
-/// | faster | for every 64th value; if [`FEW`] values have come since the last note, also when a reader is woken or runs dry, and without readers by the writer |
+/// | faster | for every 64th value; if [`FEW`] values have come since the last note, also when a reader runs dry, and without readers by the writer |
 ///
 /// Each [`WINDOW`] of values decides for the next one. A measurement begins a window in which each
 /// value is noted.
@@ -141,6 +150,7 @@ impl Recency {
         produced.saturating_sub(self.produced) >= if self.each { 1 } else { FEW }
     }
 
+    #[cold]
     fn note(&mut self, produced: u64, now: Instant) {
         self.at = Some(now);
         self.produced = produced;
@@ -204,9 +214,12 @@ pub(super) struct Subscribers {
     recency: Recency,
     /// The number of the newest round of wake-ups. The first round is one; a new entry is at zero.
     round: u64,
-    /// Several threads have waited through one reader: of its waiters, one is notified for a value.
+    /// Several threads may wait through one reader: of its waiters, one is notified for a value.
     some_share: bool,
 }
+
+/// Several readers wait for a value.
+pub(super) struct SeveralWait;
 
 impl Subscribers {
     /// No readers and no waiters. `takers_compete` is `true` for a mailbox.
@@ -233,10 +246,7 @@ impl Subscribers {
     /// The current value of the [`flags`]. The coordinator calls it after each change, before it
     /// unlocks.
     pub(super) fn flags(&self) -> usize {
-        let mut flags = 0;
-        if self.read_waiters.waiting() > 0 {
-            flags |= flags::READERS_WAIT;
-        }
+        let mut flags = self.reader_flags();
         if self.write_waiters.waiting() > 0 {
             flags |= flags::WRITERS_WAIT;
         }
@@ -249,10 +259,18 @@ impl Subscribers {
         if self.stages_ended {
             flags |= flags::STAGES_ENDED;
         }
-        if self.recency.each {
-            flags |= flags::EACH_NOTED;
-        }
         flags
+    }
+
+    /// The [`flags`] that the wait of a reader and the notification of a value may change:
+    /// [`READER_FLAGS`](flags::READER_FLAGS).
+    #[inline]
+    pub(super) fn reader_flags(&self) -> usize {
+        let waiting = self.read_waiters.waiting();
+        let several = waiting > 1 && !self.takers_compete;
+        usize::from(waiting > 0) * flags::READERS_WAIT
+            + usize::from(several) * flags::SEVERAL_WAIT
+            + usize::from(self.recency.each) * flags::EACH_NOTED
     }
 
     // Readers.
@@ -265,6 +283,10 @@ impl Subscribers {
         self.read_waiters.reserve(self.entries.len() + 1);
         if writers_wait {
             self.write_waiters.reserve(FEW_WRITERS);
+        }
+        if self.entries.is_empty() {
+            // As the list of waiters.
+            self.entries.reserve_exact(1);
         }
         self.entries.insert(Entry { cursor, round: 0 })
     }
@@ -322,6 +344,11 @@ impl Subscribers {
         refused
     }
 
+    /// From now on several threads may wait through one reader.
+    pub(super) fn share(&mut self) {
+        self.some_share = true;
+    }
+
     /// The cursors of all present readers, those of stages and those outside of the graph.
     pub(super) fn cursors(&self) -> impl Iterator<Item = &Arc<Cursor>> {
         self.entries.iter().map(|(_, entry)| &entry.cursor)
@@ -366,6 +393,16 @@ impl Subscribers {
 
     // Time.
 
+    /// [`stamp`](Self::stamp) by the writer of the value, whose time it costs: in a burst it leaves
+    /// most values to the readers that run dry.
+    #[inline]
+    pub(super) fn stamp_written(&mut self, produced: u64, clock: &dyn Clock) {
+        let since = if self.entries.is_empty() { FEW } else { WINDOW };
+        if self.recency.each || produced.saturating_sub(self.recency.produced) >= since {
+            self.recency.note(produced, clock.now());
+        }
+    }
+
     /// Notes that the `produced`th value was accepted now, unless that is known well enough.
     #[inline]
     pub(super) fn stamp(&mut self, produced: u64, clock: &dyn Clock) {
@@ -399,6 +436,16 @@ impl Subscribers {
         self.departed
     }
 
+    /// Notifies the readers for a new value, if one notification does: one waits, or takers compete.
+    /// Returns its waker; an error if several are to be notified.
+    #[inline]
+    pub(super) fn notify_only_reader(&mut self) -> Result<Option<Waker>, SeveralWait> {
+        if self.read_waiters.waiting() > 1 && !self.takers_compete {
+            return Err(SeveralWait);
+        }
+        Ok(self.read_waiters.notify_first())
+    }
+
     /// Notifies one waiter of each reader that this round has not reached yet, or one taker of a
     /// mailbox. Returns whether there are more than the batch can hold: the caller passes `round`
     /// again then.
@@ -415,9 +462,9 @@ impl Subscribers {
             batch.extend(self.read_waiters.notify_one(ANY));
             return false;
         }
-        if round.is_none() && !self.some_share && self.read_waiters.waiting() <= WakeBatch::SIZE {
-            // One batch, one waiter for each reader: the round ends before anyone waits again.
-            return self.read_waiters.notify_where(batch, |_| true);
+        // One batch, one waiter for each reader: the round ends before anyone waits again.
+        if round.is_none() && !self.some_share && self.read_waiters.notify_all(batch) {
+            return false;
         }
         let round = *round.get_or_insert_with(|| {
             self.round += 1;
@@ -502,13 +549,13 @@ impl Subscribers {
 
     /// Registers a waiter of `reader`. Returns a replaced waker, for the caller to drop after
     /// unlocking.
+    #[inline]
     pub(super) fn register_reader(
         &mut self,
         reader: usize,
         ticket: &mut WaitTicket,
         waker: Waker,
     ) -> Option<Waker> {
-        self.some_share |= self.entries.get(reader).is_some_and(|entry| entry.cursor.is_shared());
         let group = self.group(reader);
         self.read_waiters.register(ticket, group, waker)
     }
@@ -524,8 +571,14 @@ impl Subscribers {
         ticket: &mut WaitTicket,
         is_readable: &dyn Fn() -> bool,
     ) -> [Option<Waker>; 2] {
+        // A suspended wait has used its wake-up.
+        let waited = ticket.is_registered();
         let Some(removed) = self.read_waiters.remove(ticket) else { return [None, None] };
-        let next = if removed.notified && is_readable() { self.notify_next(reader) } else { None };
+        let next = if waited && removed.notified && is_readable() {
+            self.notify_next(reader)
+        } else {
+            None
+        };
         [removed.waker, next]
     }
 

@@ -135,6 +135,7 @@ impl<T: Clone> Subscription<T> {
         self.cancel_wait();
         // Before another thread can reach the cursor: `share` stores without ordering.
         self.reader.cursor.share();
+        self.reader.buffer.coordinator().share();
         SharedSubscription { subscription: self }
     }
 
@@ -209,6 +210,11 @@ impl<T: Clone> Subscription<T> {
         limit: usize,
         cx: &mut Context<'_>,
     ) -> Poll<Result<usize, Closed>> {
+        // Nothing to wait for.
+        if limit == 0 {
+            self.suspend_wait();
+            return Poll::Ready(Ok(0));
+        }
         self.poll(cx, |reader| reader.try_many(Access::Exclusive, into, limit))
     }
 
@@ -241,9 +247,12 @@ impl<T: Clone> Subscription<T> {
         cx: &mut Context<'_>,
         attempt: impl FnMut(&SubscribedReader<T>) -> Result<O, TryRecvError>,
     ) -> Poll<Result<O, Closed>> {
-        let outcome = self.reader.poll(&mut self.ticket, cx, attempt);
+        // A reader that has waited before is likely to wait again. A look at the storage then costs
+        // less than an attempt, which would take the cache line of the next value from its writer.
+        let dry = self.ticket.is_suspended() && self.reader.finds_nothing();
+        let outcome = self.reader.poll(&mut self.ticket, cx, dry, attempt);
         if outcome.is_ready() {
-            self.suspend_wait();
+            self.suspend(true);
         }
         outcome
     }
@@ -257,13 +266,25 @@ impl<T: Clone> Subscription<T> {
     }
 
     /// Ends the wait for a value and keeps its place in the wait list for the next one, where it
-    /// can. While any reader waits, and for a taker of a mailbox, it cancels the wait instead.
+    /// can. A reader that was not notified, and a taker of a mailbox, cancel the wait instead.
     #[inline]
     pub(crate) fn suspend_wait(&mut self) {
-        if self.ticket.has_place() {
+        self.suspend(false);
+    }
+
+    /// [`suspend_wait`](Self::suspend_wait). `received`: the reader has received what it waited for.
+    #[inline]
+    fn suspend(&mut self, received: bool) {
+        if self.ticket.is_registered() {
             let SubscribedReader { buffer, id, cursor, .. } = &self.reader;
-            buffer.suspend_read_wait(*id, cursor, &mut self.ticket);
+            buffer.suspend_read_wait(*id, cursor, &mut self.ticket, received);
         }
+    }
+
+    /// Whether the reader is in the FIFO of the waiters.
+    #[cfg(all(test, aimdb_loom))]
+    pub(super) fn is_in_list(&self) -> bool {
+        self.reader.buffer.coordinator().is_in_list(&self.ticket)
     }
 
     /// The number of values that this reader has lost, those it has not come to yet included. For a
@@ -430,7 +451,7 @@ impl<T: Clone> SharedSubscription<T> {
         cx: &mut Context<'_>,
         attempt: impl FnMut(&SubscribedReader<T>) -> Result<O, TryRecvError>,
     ) -> Poll<Result<O, Closed>> {
-        let outcome = self.subscription.reader.poll(ticket, cx, attempt);
+        let outcome = self.subscription.reader.poll(ticket, cx, false, attempt);
         if outcome.is_ready() {
             self.subscription.reader.cancel_wait(ticket);
         }
@@ -546,22 +567,39 @@ impl<T: Clone> SubscribedReader<T> {
         self.buffer.try_read_many(self.id, &self.cursor, access, &self.stash, into, limit)
     }
 
+    /// Whether the only thread of the reader finds no value, and the record is open. Then it has
+    /// finished with the values it received, as after a read that finds nothing.
+    #[inline]
+    fn finds_nothing(&self) -> bool {
+        let _section = CriticalSection::enter();
+        let nothing = !self.stash.is_full() && self.buffer.is_dry(&self.cursor);
+        if nothing {
+            self.cursor.finish();
+        }
+        nothing
+    }
+
     /// Makes attempts until one succeeds, the record is drained, or the task may sleep. The caller
     /// ends the wait once this is ready.
+    ///
+    /// `dry`: a first attempt would find nothing.
     #[inline]
     fn poll<O>(
         &self,
         ticket: &mut WaitTicket,
         cx: &mut Context<'_>,
+        mut dry: bool,
         mut attempt: impl FnMut(&Self) -> Result<O, TryRecvError>,
     ) -> Poll<Result<O, Closed>> {
         let mut spin = Spin::new();
         loop {
             // Before the registration: a reader that finds a value takes no lock.
-            match attempt(self) {
-                Ok(received) => return Poll::Ready(Ok(received)),
-                Err(TryRecvError::Closed) => return Poll::Ready(Err(Closed)),
-                Err(TryRecvError::Empty) => {}
+            if !core::mem::take(&mut dry) {
+                match attempt(self) {
+                    Ok(received) => return Poll::Ready(Ok(received)),
+                    Err(TryRecvError::Closed) => return Poll::Ready(Err(Closed)),
+                    Err(TryRecvError::Empty) => {}
+                }
             }
             // A waker of an earlier poll may still be registered: it is replaced, or found to be
             // equivalent. Another thread may have moved the next value from the buffer to the stash

@@ -7,7 +7,7 @@
 //!            register                    notify_*                 remove
 //!   (none) ───────────▶ Waiting(waker) ───────────▶ Notified ───────────▶ (none)
 //!              ▲                                       │
-//!              └────────────── register ───────────────┘   (woken or suspended, waits again)
+//!              └────────────── register ───────────────┘   (woken: to the front; suspended: to the end)
 //! ```
 //!
 //! [`WaitList::remove`] also leads from `Waiting` to none. [`WaitTicket::suspend`] changes the
@@ -84,6 +84,9 @@ pub struct WaitTicket {
     place: Place,
     /// The owner has registered and has not been ready since, so the list may hold its waker.
     registered: bool,
+    /// How often the list had been emptied when the owner registered, as far as it fits. Set by a
+    /// [`Coordinator`](super::coordinator::Coordinator) only.
+    emptied: u32,
 }
 
 impl WaitTicket {
@@ -99,6 +102,24 @@ impl WaitTicket {
     #[inline]
     pub(crate) fn suspend(&mut self) {
         self.registered = false;
+    }
+
+    /// Notes how often the list had been emptied when the owner registered.
+    #[inline]
+    pub(crate) fn note_emptied(&mut self, emptied: u32) {
+        self.emptied = emptied;
+    }
+
+    /// How often the list had been emptied when the owner registered.
+    #[inline]
+    pub(crate) fn emptied(&self) -> u32 {
+        self.emptied
+    }
+
+    /// Whether the owner has suspended its last wait: it has waited before, and does not wait now.
+    #[inline]
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.place.is_some() && !self.registered
     }
 
     /// Whether the list may hold the owner's waker: a hint that saves a lock.
@@ -152,7 +173,9 @@ impl WaitList {
 
     /// Allocates slots for this many waiters, so that their waits allocate nothing.
     pub(crate) fn reserve(&mut self, waiters: usize) {
-        self.slots.reserve(waiters.saturating_sub(self.slots.len()));
+        let more = waiters.saturating_sub(self.slots.len());
+        // Most records have one reader; a list that grows reserves ahead.
+        if waiters == 1 { self.slots.reserve_exact(more) } else { self.slots.reserve(more) }
     }
 
     /// The number of waiters that have not been notified. Zero means that a notification would find
@@ -169,34 +192,33 @@ impl WaitList {
         matches!(waiter, Some(Waiter::Waiting { waker: held, .. }) if held.will_wake(waker))
     }
 
-    /// Adds a new waiter at the end, returns one that was notified to the front, and replaces the
-    /// waker of one that still waits. Returns the replaced waker, for the caller to drop after
+    /// Adds a waiter that is new, or had suspended its wait, at the end; returns one that was notified
+    /// to the front, and replaces the waker of one that still waits. Returns the replaced waker, for the caller to drop after
     /// unlocking.
     ///
     /// The caller clones `waker` before it locks and checks its condition after it has unlocked.
+    #[inline]
     pub(crate) fn register(
         &mut self,
         ticket: &mut WaitTicket,
         group: usize,
         waker: Waker,
     ) -> Option<Waker> {
-        ticket.registered = true;
-        match ticket.place {
-            Some(at) => match &mut self.slots[at] {
-                Waiter::Waiting { waker: old, .. } => Some(core::mem::replace(old, waker)),
-                Waiter::Notified => {
-                    self.link_first(at, group, waker);
-                    None
-                }
-            },
-            None => {
-                // Not linked yet: `link_last` needs the index that the slab chooses.
-                let at = self.slots.insert(Waiter::Notified);
-                self.link_last(at, group, waker);
-                ticket.place = Some(at);
-                None
-            }
+        let again = core::mem::replace(&mut ticket.registered, true);
+        let Some(at) = ticket.place else {
+            ticket.place = Some(self.link_last(group, waker));
+            return None;
+        };
+        let slot = &mut self.slots[at];
+        if let Waiter::Waiting { waker: old, .. } = slot {
+            return Some(core::mem::replace(old, waker));
         }
+        // Notified → Waiting: a woken waiter that found nothing keeps its turn; one that suspended its
+        // wait has had its turn.
+        let (prev, next) = if again { (NONE, self.head) } else { (self.tail, NONE) };
+        *slot = Waiter::Waiting { waker, group: group as u32, prev, next };
+        self.link_between(prev, at as Link, next);
+        None
     }
 
     /// Ends a wait and frees its slot. Returns `None` if the ticket had no place.
@@ -213,6 +235,22 @@ impl WaitList {
         Some(Removed { notified: waker.is_none(), waker })
     }
 
+    /// Notifies the first waiter of any group and returns its waker, for the caller to wake after
+    /// unlocking. Returns `None` if no waiter is in the FIFO.
+    #[inline]
+    pub(crate) fn notify_first(&mut self) -> Option<Waker> {
+        if self.waiting != 1 {
+            return if self.head == NONE { None } else { self.unlink(self.head as usize) };
+        }
+        // The list is empty afterwards: no neighbour's link changes.
+        let slot = &mut self.slots[self.head as usize];
+        (self.head, self.tail, self.waiting) = (NONE, NONE, 0);
+        match core::mem::replace(slot, Waiter::Notified) {
+            Waiter::Waiting { waker, .. } => Some(waker),
+            Waiter::Notified => None,
+        }
+    }
+
     /// Notifies the first waiter of `group` and returns its waker, for the caller to wake after
     /// unlocking. Returns `None` if no waiter of the group is in the FIFO.
     pub(crate) fn notify_one(&mut self, group: usize) -> Option<Waker> {
@@ -227,6 +265,26 @@ impl WaitList {
             at = *next;
         }
         None
+    }
+
+    /// Notifies all waiters, in order, if the empty `batch` has room for them. Returns whether it has.
+    #[inline]
+    pub(crate) fn notify_all(&mut self, batch: &mut WakeBatch) -> bool {
+        if self.waiting > WakeBatch::SIZE {
+            return false;
+        }
+        let mut at = self.head;
+        (self.head, self.tail, self.waiting) = (NONE, NONE, 0);
+        // No link is written: the slots that the old ones lead to are notified too.
+        while at != NONE {
+            let slot = core::mem::replace(&mut self.slots[at as usize], Waiter::Notified);
+            let Waiter::Waiting { waker, next, .. } = slot else {
+                unreachable!("notified waiters are not linked")
+            };
+            at = next;
+            batch.wakers.push(waker);
+        }
+        true
     }
 
     /// Notifies all waiters whose group `pick` accepts, in order, until `batch` is full. Returns
@@ -262,22 +320,28 @@ impl WaitList {
         at != NONE
     }
 
-    /// Notified → Waiting, at the end of the FIFO: a new waiter. The slot must not be linked.
-    fn link_last(&mut self, at: usize, group: usize, waker: Waker) {
+    /// None → Waiting, at the end of the FIFO: a new waiter. Returns its place.
+    #[cold]
+    fn link_last(&mut self, group: usize, waker: Waker) -> usize {
         let last = self.tail;
-        self.slots[at] = Waiter::Waiting { waker, group: group as u32, prev: NONE, next: NONE };
-        self.link(last, at as Link);
-        self.tail = at as Link;
-        self.waiting += 1;
+        let waiter = Waiter::Waiting { waker, group: group as u32, prev: last, next: NONE };
+        let at = self.slots.insert(waiter);
+        self.link_between(last, at as Link, NONE);
+        at
     }
 
-    /// Notified → Waiting, at the front of the FIFO: a woken waiter that found nothing keeps its
-    /// turn. The slot must not be linked.
-    fn link_first(&mut self, at: usize, group: usize, waker: Waker) {
-        let first = self.head;
-        self.slots[at] = Waiter::Waiting { waker, group: group as u32, prev: NONE, next: NONE };
-        self.link(at as Link, first);
-        self.head = at as Link;
+    /// Makes the new waiter `at` the neighbour of two others, or the first, or the last. Its own links
+    /// are set already.
+    #[inline]
+    fn link_between(&mut self, before: Link, at: Link, after: Link) {
+        match before {
+            NONE => self.head = at,
+            before => self.set_next(before, at),
+        }
+        match after {
+            NONE => self.tail = at,
+            after => self.set_prev(after, at),
+        }
         self.waiting += 1;
     }
 
@@ -359,7 +423,21 @@ impl WakeBatch {
 
     /// Wakes all wakers of the batch and empties it. The caller must hold no lock: a waker may poll
     /// its task at once, and the task may use the same record.
-    fn wake_all(&mut self) {
+    ///
+    /// `is_last`: no batch follows.
+    #[inline]
+    fn wake_all(&mut self, is_last: bool) {
+        // The most common batch. A panic of the only waker needs no catch: no other waiter is asleep
+        // because of it.
+        if is_last && self.wakers.len() == 1 && self.panic.is_none() {
+            return wake(self.wakers.pop());
+        }
+        self.wake_several();
+    }
+
+    /// [`wake_all`](Self::wake_all) where one waker may panic before another is woken.
+    #[inline(never)]
+    fn wake_several(&mut self) {
         let Self { wakers, panic, .. } = self;
         let mut wakers = wakers.drain(..);
         while wakers.len() > 0 {
@@ -373,6 +451,7 @@ impl WakeBatch {
 
 /// Resumes the first panic, now that every waiter has been woken.
 impl Drop for WakeBatch {
+    #[inline]
     fn drop(&mut self) {
         if let Some(panic) = self.panic.take() {
             panic.resume();
@@ -387,7 +466,7 @@ pub(crate) fn wake_batches(mut fill: impl FnMut(&mut WakeBatch) -> bool) {
     let mut batch = WakeBatch::default();
     loop {
         let more = fill(&mut batch);
-        batch.wake_all();
+        batch.wake_all(!more);
         if !more {
             break;
         }
@@ -479,6 +558,9 @@ mod tests {
     enum Step {
         Register(usize),
         Remove(usize),
+        Suspend(usize),
+        NotifyFirst,
+        NotifyAll,
         NotifyOne(usize),
         /// Those whose bit is set.
         NotifyWhere(u8),
@@ -491,6 +573,9 @@ mod tests {
         let step = prop_oneof![
             6 => (0..WAITERS).prop_map(Step::Register),
             1 => (0..WAITERS).prop_map(Step::Remove),
+            2 => (0..WAITERS).prop_map(Step::Suspend),
+            2 => Just(Step::NotifyFirst),
+            1 => Just(Step::NotifyAll),
             1 => (0..GROUPS).prop_map(Step::NotifyOne),
             1 => (0..1_u8 << GROUPS).prop_map(Step::NotifyWhere),
         ];
@@ -498,7 +583,8 @@ mod tests {
     }
 
     proptest! {
-        /// The model is a plain queue of the waiting indices: a new one at the end, one that was notified at the front.
+        /// The model is a plain queue of the waiting indices: a new one and one that was suspended at the end, one that
+        /// was notified at the front.
         #[test]
         fn a_list_follows_its_model(steps in steps()) {
             let mut list = WaitList::new();
@@ -507,7 +593,7 @@ mod tests {
             for step in steps {
                 match step {
                     Step::Register(waiter) => {
-                        let is_new = !tickets[waiter].has_place();
+                        let is_new = !tickets[waiter].is_registered();
                         list.register(&mut tickets[waiter], waiter % GROUPS, Waker::noop().clone());
                         match fifo.contains(&waiter) {
                             true => {}
@@ -520,6 +606,25 @@ mod tests {
                         let before = fifo.len();
                         fifo.retain(|other| *other != waiter);
                         prop_assert_eq!(notified.unwrap_or(false), notified.is_some() && fifo.len() == before);
+                    }
+                    Step::Suspend(waiter) => {
+                        // As its owner, which knows that it was notified.
+                        if !fifo.contains(&waiter) {
+                            tickets[waiter].suspend();
+                        }
+                    }
+                    Step::NotifyFirst => {
+                        prop_assert_eq!(list.notify_first().is_some(), fifo.pop_front().is_some());
+                    }
+                    Step::NotifyAll => {
+                        let mut batch = WakeBatch::default();
+                        let fits = list.notify_all(&mut batch);
+                        prop_assert_eq!(fits, fifo.len() <= WakeBatch::SIZE);
+                        prop_assert_eq!(batch.wakers.len(), if fits { fifo.len() } else { 0 });
+                        if fits {
+                            fifo.clear();
+                        }
+                        batch.wakers.clear();
                     }
                     Step::NotifyOne(group) => {
                         let first = fifo.iter().position(|waiter| waiter % GROUPS == group);

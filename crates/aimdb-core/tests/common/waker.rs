@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll, Wake, Waker};
 
-use aimdb_core::buffer::{SharedSubscription, WaitTicket};
+use aimdb_core::buffer::{SharedSubscription, Subscription, WaitTicket};
 use aimdb_core::{Closed, Producer, Record};
 use aimdb_testing::TestRuntime;
 
@@ -51,6 +51,15 @@ impl Waiter {
     ) -> Poll<Result<T, Closed>> {
         let waker = Waker::from(Arc::clone(&self.waker));
         subscription.poll_value(&mut self.ticket, &mut Context::from_waker(&waker))
+    }
+
+    /// Reads through a subscription that no other thread shares.
+    pub(crate) fn read_alone<T: Record>(
+        &self,
+        subscription: &mut Subscription<T>,
+    ) -> Poll<Result<T, Closed>> {
+        let waker = Waker::from(Arc::clone(&self.waker));
+        subscription.poll_value(&mut Context::from_waker(&waker))
     }
 
     pub(crate) fn write(
