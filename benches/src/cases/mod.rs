@@ -3,6 +3,7 @@
 mod cross_thread;
 mod fan_out;
 mod ffi;
+pub mod instructions;
 mod mqtt;
 mod same_thread;
 mod stages;

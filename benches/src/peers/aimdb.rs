@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aimdb_core::{AimDb, AimDbBuilder, BufferCfg, Producer, Reader};
+use aimdb_core::{AimDb, AimDbBuilder, BufferCfg, Producer, Reader, SendRuntime};
 use aimdb_sync::{Attach, SyncConsumer, SyncHandle, SyncProducer};
 use aimdb_tokio_adapter::TokioAdapter;
 
@@ -13,15 +13,18 @@ const KEY: &str = "bench";
 
 /// The producer of a record in a database without stages.
 #[derive(Clone, Debug)]
-pub struct Record<P: Payload = Value> {
+pub struct Record<P: Payload = Value, R: SendRuntime = TokioAdapter> {
     /// The producer.
-    pub producer: Producer<P, TokioAdapter>,
+    pub producer: Producer<P, R>,
     /// Keeps the record open.
-    _db: Arc<AimDb<TokioAdapter>>,
+    _db: Arc<AimDb<R>>,
 }
 
-fn builder_with_record<P: Payload>(buffer: BufferCfg) -> AimDbBuilder<TokioAdapter> {
-    let mut builder = AimDbBuilder::new().runtime(Arc::new(TokioAdapter));
+fn builder_with_record<P: Payload, R: SendRuntime>(
+    runtime: R,
+    buffer: BufferCfg,
+) -> AimDbBuilder<R> {
+    let mut builder = AimDbBuilder::new().runtime(Arc::new(runtime));
     builder.configure::<P>(KEY, |reg| {
         reg.buffer(buffer);
     });
@@ -35,20 +38,35 @@ fn builder_with_record<P: Payload>(buffer: BufferCfg) -> AimDbBuilder<TokioAdapt
 /// If the graph has findings, which would be a bug of this function.
 #[must_use]
 pub fn record<P: Payload>(buffer: BufferCfg, readers: usize) -> (Record<P>, Vec<Reader<P>>) {
-    let db = builder_with_record::<P>(buffer).build().expect("one record with a buffer");
+    record_on(TokioAdapter, buffer, readers)
+}
+
+/// [`record`] on another runtime.
+///
+/// # Panics
+///
+/// As [`record`].
+#[must_use]
+pub fn record_on<P: Payload, R: SendRuntime>(
+    runtime: R,
+    buffer: BufferCfg,
+    readers: usize,
+) -> (Record<P, R>, Vec<Reader<P>>) {
+    let db =
+        builder_with_record::<P, R>(runtime, buffer).build().expect("one record with a buffer");
     let consumer = db.consumer::<P>(KEY).expect("configured above");
     let readers = (0..readers).map(|_| consumer.subscribe().expect("still open")).collect();
     (Record { producer: db.producer(KEY).expect("configured above"), _db: Arc::new(db) }, readers)
 }
 
-impl<P: Payload> TryWrite<P> for Record<P> {
+impl<P: Payload, R: SendRuntime> TryWrite<P> for Record<P, R> {
     #[inline]
     fn try_write(&mut self, value: P) {
         self.producer.try_produce(value).expect("open and not full");
     }
 }
 
-impl<P: Payload> Write<P> for Record<P> {
+impl<P: Payload, R: SendRuntime> Write<P> for Record<P, R> {
     #[inline]
     async fn write(&mut self, value: P) {
         self.producer.produce(value).await.expect("open");
@@ -96,7 +114,9 @@ pub struct SyncRecord<P: Payload = Value> {
 /// If the graph has findings, which would be a bug of this function.
 #[must_use]
 pub fn sync_record<P: Payload>(buffer: BufferCfg) -> (SyncRecord<P>, Vec<SyncConsumer<P>>) {
-    let handle = builder_with_record::<P>(buffer).attach().expect("one record with a buffer");
+    let handle = builder_with_record::<P, _>(TokioAdapter, buffer)
+        .attach()
+        .expect("one record with a buffer");
     let consumer = handle.consumer(KEY).expect("configured above");
     let producer = handle.producer(KEY).expect("configured above");
     (SyncRecord { producer, _handle: Arc::new(handle) }, vec![consumer])

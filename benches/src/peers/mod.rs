@@ -9,15 +9,17 @@ mod traits;
 mod aimdb;
 mod disruptor;
 mod embassy;
+mod limit;
 mod queues;
 mod smol;
 mod tokio;
 
-pub use aimdb::{Record, SyncRecord, record, sync_record};
+pub use aimdb::{Record, SyncRecord, record, record_on, sync_record};
 pub use disruptor::{DisruptorProducer, DisruptorReader, disruptor};
 pub use embassy::{
     PubSubPublisher, PubSubSubscriber, WatchReceiver, WatchSender, pubsub, watch as embassy_watch,
 };
+pub use limit::{HandoffReceiver, HandoffSender, LineReader, LineWriter, handoff, lines};
 pub use queues::{crossbeam, flume, kanal, kanal_async, sync_channel, thingbuf};
 pub use smol::{
     AsyncBroadcastReceiver, AsyncBroadcastSender, async_broadcast, async_broadcast_overflowing,

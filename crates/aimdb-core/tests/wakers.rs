@@ -107,7 +107,7 @@ fn a_value_wakes_each_reader_that_waits_alone_once() {
             for round in 0..4 {
                 // In odd rounds every second reader has something else to do.
                 let step = 1 + round as usize % 2;
-                let waits = |nth: usize| usize::from(nth % step == 0);
+                let waits = |nth: usize| usize::from(nth.is_multiple_of(step));
                 for (waiter, subscription) in readers.iter_mut().step_by(step) {
                     assert!(waiter.read_alone(subscription).is_pending(), "{cfg}");
                 }

@@ -34,6 +34,9 @@ pub(super) fn awake<const READERS: usize>(scale: Scale) -> Table {
         .contestant("disruptor, spinning", || {
             polled_in_turn(values, peers::disruptor(CAPACITY, READERS))
         })
+        .contestant("limit: one cache line a value", || {
+            polled_in_turn(values, peers::lines(CAPACITY, READERS))
+        })
         .run(scale)
 }
 

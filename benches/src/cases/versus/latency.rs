@@ -16,6 +16,10 @@ use crate::table::Table;
 const DEPTH: usize = 16;
 const QUEUE: BufferCfg = BufferCfg::SpmcQueue { capacity: DEPTH };
 const RING: BufferCfg = BufferCfg::SpmcRing { capacity: DEPTH };
+/// The number of round trips of tasks that answer at once.
+const TRIPS: u64 = 50_000;
+/// The time for which a busy task keeps its worker.
+const COMPUTES: Duration = Duration::from_micros(20);
 /// Longer than the other end spins before it parks.
 const PAUSE: Duration = Duration::from_micros(30);
 
@@ -41,28 +45,45 @@ pub(super) fn threads(scale: Scale) -> Table {
         .contestant("tokio broadcast", || {
             thread_latency(scale, || single_reader(peers::broadcast(DEPTH, 1)))
         })
+        .contestant("limit: park and unpark", || thread_latency(scale, peers::handoff))
         .run(scale)
 }
 
 pub(super) fn tasks(scale: Scale) -> Table {
-    let on = &runtime(2);
-    Case::against("aimdb queue", "Tokio tasks")
-        .contestant("aimdb queue", || task_latency(on, scale, || peers::record(QUEUE, 1)))
-        .contestant("aimdb ring", || task_latency(on, scale, || peers::record(RING, 1)))
+    tasks_on(&runtime(2), "Tokio tasks", scale, scale.operations(TRIPS))
+}
+
+pub(super) fn tasks_loaded(scale: Scale) -> Table {
+    let on = runtime(2);
+    let computes = async || loop {
+        let start = Instant::now();
+        while start.elapsed() < COMPUTES {
+            std::hint::spin_loop();
+        }
+        tokio::task::yield_now().await;
+    };
+    // They end with the runtime.
+    on.spawn(computes());
+    on.spawn(computes());
+    tasks_on(&on, "Tokio tasks, two busy tasks on the same workers", scale, scale.operations(500))
+}
+
+fn tasks_on(on: &Runtime, title: &'static str, scale: Scale, trips: u64) -> Table {
+    Case::against("aimdb queue", title)
+        .contestant("aimdb queue", || exchange(on, trips, || peers::record(QUEUE, 1)))
+        .contestant("aimdb ring", || exchange(on, trips, || peers::record(RING, 1)))
         .contestant("aimdb latest", || {
-            task_latency(on, scale, || peers::record(BufferCfg::SingleLatest, 1))
+            exchange(on, trips, || peers::record(BufferCfg::SingleLatest, 1))
         })
-        .contestant("tokio mpsc", || task_latency(on, scale, || peers::mpsc(DEPTH)))
-        .contestant("tokio broadcast", || task_latency(on, scale, || peers::broadcast(DEPTH, 1)))
-        .contestant("tokio watch", || task_latency(on, scale, peers::watch))
-        .contestant("flume", || task_latency(on, scale, || peers::flume(DEPTH)))
-        .contestant("kanal", || task_latency(on, scale, || peers::kanal_async(DEPTH)))
-        .contestant("async-channel", || task_latency(on, scale, || peers::async_channel(DEPTH)))
-        .contestant("async-broadcast", || {
-            task_latency(on, scale, || peers::async_broadcast(DEPTH, 1))
-        })
-        .contestant("thingbuf", || task_latency(on, scale, || peers::thingbuf(DEPTH)))
-        .contestant("embassy pubsub", || task_latency(on, scale, peers::pubsub::<Value, DEPTH, 1>))
+        .contestant("tokio mpsc", || exchange(on, trips, || peers::mpsc(DEPTH)))
+        .contestant("tokio broadcast", || exchange(on, trips, || peers::broadcast(DEPTH, 1)))
+        .contestant("tokio watch", || exchange(on, trips, peers::watch))
+        .contestant("flume", || exchange(on, trips, || peers::flume(DEPTH)))
+        .contestant("kanal", || exchange(on, trips, || peers::kanal_async(DEPTH)))
+        .contestant("async-channel", || exchange(on, trips, || peers::async_channel(DEPTH)))
+        .contestant("async-broadcast", || exchange(on, trips, || peers::async_broadcast(DEPTH, 1)))
+        .contestant("thingbuf", || exchange(on, trips, || peers::thingbuf(DEPTH)))
+        .contestant("embassy pubsub", || exchange(on, trips, peers::pubsub::<Value, DEPTH, 1>))
         .run(scale)
 }
 
@@ -130,7 +151,14 @@ pub fn task_latency<W: Write, R: Read>(
     scale: Scale,
     make: impl Fn() -> (W, Vec<R>),
 ) -> Run {
-    let trips = scale.operations(50_000);
+    exchange(runtime, scale.operations(TRIPS), make)
+}
+
+fn exchange<W: Write, R: Read>(
+    runtime: &Runtime,
+    trips: u64,
+    make: impl Fn() -> (W, Vec<R>),
+) -> Run {
     let (start, ends) = (Instant::now(), (single_reader(make()), single_reader(make())));
     let ((mut ping, mut pinged), (mut pong, mut ponged)) = ends;
     let there = runtime.spawn(async move {

@@ -83,6 +83,7 @@ pub const GROUPS: &[Group] = &[
                 a parked task when the writer sends; the time is the writer's alone, with all wake-ups. *Idle*: 256 \
                 readers that never read; the writer overwrites. Capacity 1024.",
         cases: &[
+            ("fan_out::awake_1", fan_out::awake::<1>),
             ("fan_out::awake_4", fan_out::awake::<4>),
             ("fan_out::awake_16", fan_out::awake::<16>),
             ("fan_out::awake_256", fan_out::awake::<256>),
@@ -112,8 +113,13 @@ pub const GROUPS: &[Group] = &[
         title: "Latency, one way",
         about: "From before the send until the reader has the value, taken from a time stamp in it; *ns/op* is the \
                 median. *Threads* are parked: both sides sleep a moment before they answer. *Tasks* answer at once, \
-                on a Tokio runtime with two workers, which as a rule keeps both on one.",
-        cases: &[("latency::threads", latency::threads), ("latency::tasks", latency::tasks)],
+                on a Tokio runtime with two workers, which as a rule keeps both on one. *Busy*: two other tasks of the \
+                runtime compute for 20 µs at a time, without end.",
+        cases: &[
+            ("latency::threads", latency::threads),
+            ("latency::tasks", latency::tasks),
+            ("latency::tasks_loaded", latency::tasks_loaded),
+        ],
     },
     Group {
         name: "scale",

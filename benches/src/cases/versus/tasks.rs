@@ -4,7 +4,7 @@ use aimdb_core::BufferCfg;
 
 use crate::cases::cross_thread::{transfer, transfer_batches, transfer_to_batches};
 use crate::kit::{Case, Scale};
-use crate::payload::Payload;
+use crate::payload::{Payload, Value};
 use crate::peers;
 use crate::table::Table;
 
@@ -25,6 +25,9 @@ pub(super) fn single<P: Payload>(scale: Scale) -> Table {
         })
         .contestant("disruptor, spinning", || {
             transfer::<P, _, _>(scale, peers::disruptor(DEPTH, 1))
+        })
+        .contestant("limit: one cache line a value of 32 B", || {
+            transfer::<Value, _, _>(scale, peers::lines(DEPTH, 1))
         })
         .run(scale)
 }
