@@ -26,7 +26,7 @@ fn builder_with_record<P: Payload, R: SendRuntime>(
 ) -> AimDbBuilder<R> {
     let mut builder = AimDbBuilder::new().runtime(Arc::new(runtime));
     builder.configure::<P>(KEY, |reg| {
-        reg.buffer(buffer);
+        reg.buffer(buffer).written_from_outside().read_from_outside();
     });
     builder
 }

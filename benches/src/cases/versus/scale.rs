@@ -129,7 +129,7 @@ fn measure(records: u64, idle: Duration) -> Measurement {
         for key in &keys {
             let (counted, ready) = (Arc::clone(&counted), Arc::clone(&ready));
             builder.configure::<Value>(key.as_str(), |reg| {
-                reg.buffer(BUFFER).tap(move |_ctx, record| async move {
+                reg.buffer(BUFFER).written_from_outside().tap(move |_ctx, record| async move {
                     let mut reader = record.subscribe().expect("open");
                     ready.fetch_add(1, Ordering::Relaxed);
                     while reader.recv().await.is_ok() {
