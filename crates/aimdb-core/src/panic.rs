@@ -52,6 +52,19 @@ impl Caught {
     }
 }
 
+/// Whether the calling thread unwinds a panic.
+#[cfg(feature = "std")]
+#[inline]
+pub(crate) fn is_unwinding() -> bool {
+    std::thread::panicking()
+}
+
+/// Without `std` a panic does not unwind.
+#[cfg(not(feature = "std"))]
+pub(crate) const fn is_unwinding() -> bool {
+    false
+}
+
 /// Without `std` a panic is never caught.
 #[cfg(not(feature = "std"))]
 pub(crate) enum Caught {}

@@ -147,6 +147,39 @@ fn a_value_wakes_all_readers_that_wait_alone_though_a_waker_panics() {
     }
 }
 
+/// Two panics at once would end the process: this test's.
+#[test]
+fn a_waker_that_panics_while_its_thread_unwinds_is_no_second_panic() {
+    let full = BufferCfg::SpmcQueue { capacity: 1 };
+    let (_db, producer, consumer) = open::<u64>(full);
+    let reader = consumer.subscription().unwrap();
+    producer.try_produce(1).unwrap();
+    let mut writer = Waiter::default();
+    assert!(writer.write(&producer, 2).is_pending());
+    writer.waker.panic_on_next_wake();
+    assert!(panics(move || {
+        let _leaves = reader;
+        panic!("the stage fails")
+    }));
+    assert_eq!(take_wakes([&writer]), [1]);
+
+    // A taker that leaves passes its wake-up on.
+    let (_db, producer, consumer) = open::<u64>(MAILBOX);
+    let waiters = [Waiter::default(), Waiter::default()];
+    let mut takers = [(); 2].map(|()| consumer.subscription().unwrap());
+    for (waiter, taker) in waiters.iter().zip(&mut takers) {
+        assert!(waiter.read_alone(taker).is_pending());
+    }
+    producer.try_produce(1).unwrap();
+    waiters[1].waker.panic_on_next_wake();
+    let [leaver, _stayer] = takers;
+    assert!(panics(move || {
+        let _leaves = leaver;
+        panic!("the stage fails")
+    }));
+    assert_eq!(take_wakes(&waiters), [1, 1]);
+}
+
 #[test]
 fn a_taker_that_took_a_command_without_its_wake_up_is_woken_no_more() {
     let (_db, producer, consumer) = open::<u64>(MAILBOX);

@@ -1,9 +1,10 @@
 //! The time of the newest value: exact while readers are slow, after bursts, on every kind of buffer.
 
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
-use aimdb_core::{AimDb, AimDbBuilder, BufferCfg, Instant, Producer};
+use aimdb_core::{AimDb, AimDbBuilder, BufferCfg, Event, Instant, Producer};
 use aimdb_testing::TestRuntime;
 
 const KINDS: [BufferCfg; 4] =
@@ -135,4 +136,63 @@ impl RuntimeNow for AimDb<TestRuntime> {
     fn now(&self) -> Instant {
         aimdb_core::Runtime::now(&**self.runtime())
     }
+}
+
+/// A reader that runs dry notes a time too; that must not move the next note of the writer by a window.
+#[test]
+fn in_a_burst_the_time_is_that_of_one_of_the_last_seventy_two_values_wherever_a_reader_runs_dry() {
+    for cfg in KINDS {
+        for dry_at in [0, 1, 56, 57, 63, 64, 65, 71, 127] {
+            for count in [1, 8, 63, 64, 65, 127, 128, 129, 191, 192, 193] {
+                let runtime = Arc::new(TestRuntime::new());
+                let mut builder = AimDbBuilder::new().runtime(Arc::clone(&runtime));
+                builder.configure::<u64>("r", |reg| {
+                    reg.buffer(cfg).written_from_outside().read_from_outside();
+                });
+                let db = builder.build().unwrap();
+                let producer = db.producer::<u64>("r").unwrap();
+                let mut reader = db.consumer::<u64>("r").unwrap().subscription().unwrap();
+                let mut times = Vec::new();
+                for value in 0..512 + count {
+                    runtime.advance(Duration::from_nanos(100));
+                    times.push(db.now());
+                    producer.try_produce(value).unwrap();
+                    if value == 512 + dry_at {
+                        while reader.try_value().is_ok() {}
+                        let mut cx = Context::from_waker(Waker::noop());
+                        assert!(reader.poll_value(&mut cx).is_pending());
+                    } else if reader.pending() > 400 {
+                        while reader.try_value().is_ok() {}
+                    }
+                }
+                let noted = last_update(&db).unwrap();
+                assert!(
+                    times[times.len() - 72..].contains(&noted),
+                    "{cfg}, dry at {dry_at}, {count} values: {noted:?} of {:?}",
+                    times.last()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_command_that_returns_to_its_mailbox_is_no_new_value() {
+    let runtime = Arc::new(TestRuntime::new());
+    let mut builder = AimDbBuilder::new().runtime(Arc::clone(&runtime));
+    builder.configure::<u64>("r", |reg| {
+        reg.buffer(BufferCfg::mailbox()).written_from_outside().read_from_outside();
+    });
+    let db = builder.build().unwrap();
+    let producer = db.producer::<u64>("r").unwrap();
+    let mut taker = db.consumer::<u64>("r").unwrap().subscription().unwrap();
+    for command in 0..2 {
+        producer.try_produce(command).unwrap();
+    }
+    // The command is in the taker's stash.
+    assert_eq!(taker.try_event().unwrap(), Event::Lagged(1));
+    runtime.advance(Duration::from_secs(100));
+    drop(taker);
+    assert_eq!(db.metrics().record("r").unwrap().depth, 1, "it is pending again");
+    assert_eq!(age(&db), Some(Duration::from_secs(100)));
 }

@@ -54,18 +54,15 @@ use super::queue::Queue;
 use super::ring::Ring;
 use super::start::Start;
 use super::stash::Stash;
-use super::subscribers::Subscribers;
 use super::subscribers::flags::{
     DRAIN_AWAITED, EACH_NOTED, NO_READERS, READERS_WAIT, STAGES_ENDED, WRITERS_WAIT,
 };
+use super::subscribers::{STAMP_EVERY, Subscribers};
 use super::waiters::WaitTicket;
 use crate::clock::Clock;
 use crate::panic::catch;
 use crate::sync::{Arc, CriticalSection, Spin};
 use crate::wait::CancelWait;
-
-/// Every this many values the time of the newest one is noted, even if no reader waits.
-const STAMP_EVERY: u64 = 64;
 
 /// The storage of one of the four kinds. An enum and no trait object, so that each operation is
 /// compiled for each kind, and with std the first attempt is inlined.
@@ -556,11 +553,14 @@ impl<T: Clone> Buffer<T> {
     ) -> bool {
         // In this order: registered, then checked. The check is a read-modify-write, which a plain
         // load cannot replace: a load may return an old word.
-        let next = cursor.next();
-        // The reader has received everything, so its position is the number of the values. A taker's
-        // is not.
-        let is_mailbox = matches!(self.storage, Storage::Mailbox(_));
-        let produced = if is_mailbox { self.produced() } else { next };
+        let (next, produced) = {
+            let _section = CriticalSection::enter();
+            let next = cursor.next();
+            // The reader has received everything, so its position is the number of the values. A
+            // taker's is not.
+            let is_mailbox = matches!(self.storage, Storage::Mailbox(_));
+            (next, if is_mailbox { self.produced() } else { next })
+        };
         self.coordinator.register_reader(produced, reader, ticket, waker);
         let _section = CriticalSection::enter();
         each!(&self.storage, kind => kind.may_sleep(next))
@@ -688,7 +688,10 @@ impl<T: Clone> Buffer<T> {
         // A mailbox counts a replaced command itself.
         let lost = u64::from(discarded.is_some() && !is_mailbox);
         let remove = |unread| {
-            let missed = self.state().missed(cursor.next());
+            let missed = {
+                let _section = CriticalSection::enter();
+                self.state().missed(cursor.next())
+            };
             self.coordinator
                 .subscribers(|subscribers| subscribers.leave(reader, unread + lost, missed));
         };

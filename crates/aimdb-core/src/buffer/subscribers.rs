@@ -109,7 +109,7 @@ pub(super) mod flags {
 /// | the values come | the time is noted |
 /// |---|---|
 /// | seldom, [`SELDOM`] apart or more on average | by the writer, for each value |
-/// | faster | for every 64th value; if [`FEW`] values have come since the last note, also when a reader runs dry, and without readers by the writer |
+/// | faster | if [`FEW`] values have come since the last note: by the writer at every 64th value, or at the first one after it that wakes a reader; when a reader runs dry; without readers by the writer |
 ///
 /// Each [`WINDOW`] of values decides for the next one. A measurement begins a window in which each
 /// value is noted.
@@ -128,6 +128,9 @@ struct Recency {
     /// The number of values accepted when the window began, and the time.
     window: (u64, Instant),
 }
+
+/// Every this many values the time of the newest one is noted, even if no reader waits.
+pub(super) const STAMP_EVERY: u64 = 64;
 
 /// The number of values after which the mean time between them is computed.
 const WINDOW: u64 = 64;
@@ -148,6 +151,14 @@ impl Recency {
     /// Whether the time of the `produced`th value is worth a reading of the clock.
     fn is_due(&self, produced: u64) -> bool {
         produced.saturating_sub(self.produced) >= if self.each { 1 } else { FEW }
+    }
+
+    /// [`is_due`](Self::is_due) for the writer, which leaves most values of a burst to the readers: it
+    /// notes the first value that it comes to after each 64th one.
+    #[inline]
+    fn is_due_for_writer(&self, produced: u64, no_readers: bool) -> bool {
+        self.is_due(produced)
+            && (self.each || no_readers || produced / STAMP_EVERY > self.produced / STAMP_EVERY)
     }
 
     #[cold]
@@ -397,8 +408,7 @@ impl Subscribers {
     /// most values to the readers that run dry.
     #[inline]
     pub(super) fn stamp_written(&mut self, produced: u64, clock: &dyn Clock) {
-        let since = if self.entries.is_empty() { FEW } else { WINDOW };
-        if self.recency.each || produced.saturating_sub(self.recency.produced) >= since {
+        if self.recency.is_due_for_writer(produced, self.entries.is_empty()) {
             self.recency.note(produced, clock.now());
         }
     }
@@ -446,8 +456,8 @@ impl Subscribers {
         Ok(self.read_waiters.notify_first())
     }
 
-    /// Notifies one waiter of each reader that this round has not reached yet, or one taker of a
-    /// mailbox. Returns whether there are more than the batch can hold: the caller passes `round`
+    /// Notifies one waiter of each reader that this round has not reached yet; not for a mailbox, whose
+    /// takers compete. Returns whether there are more than the batch can hold: the caller passes `round`
     /// again then.
     ///
     /// One waiter of a reader suffices: threads that share a reader receive each value once, and
@@ -457,11 +467,6 @@ impl Subscribers {
         round: &mut Option<u64>,
         batch: &mut WakeBatch,
     ) -> bool {
-        if self.takers_compete {
-            // One command, one taker. The batch is empty, so one waker fits.
-            batch.extend(self.read_waiters.notify_one(ANY));
-            return false;
-        }
         // One batch, one waiter for each reader: the round ends before anyone waits again.
         if round.is_none() && !self.some_share && self.read_waiters.notify_all(batch) {
             return false;

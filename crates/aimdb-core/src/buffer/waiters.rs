@@ -45,7 +45,7 @@ use core::task::Waker;
 
 use arrayvec::ArrayVec;
 
-use crate::panic::Caught;
+use crate::panic::{Caught, is_unwinding};
 
 /// The index of a waiter's slot in a wait list; `None` while it has no slot.
 type Place = Option<usize>;
@@ -474,8 +474,17 @@ pub(crate) fn wake_batches(mut fill: impl FnMut(&mut WakeBatch) -> bool) {
 }
 
 /// Wakes one waker, if there is one. The caller must hold no lock.
+///
+/// A panic of the waker is the caller's, unless its thread unwinds another panic already: two would
+/// end the process.
+#[inline]
 pub(crate) fn wake(waker: Option<Waker>) {
-    waker.into_iter().for_each(Waker::wake);
+    let Some(waker) = waker else { return };
+    if !is_unwinding() {
+        waker.wake();
+    } else if let Err(panic) = Caught::by(|| waker.wake()) {
+        panic.resume();
+    }
 }
 
 #[cfg(all(test, not(aimdb_loom)))]
