@@ -120,7 +120,7 @@ impl Coordinator {
     /// Whether the owner of `ticket`, which waits to read, is in the FIFO.
     #[cfg(all(test, aimdb_loom))]
     pub(super) fn is_in_list(&self, ticket: &WaitTicket) -> bool {
-        self.subscribers.with(|subscribers| subscribers.holds_reader(ticket, Waker::noop()))
+        self.subscribers.with(|subscribers| subscribers.links_reader(ticket))
     }
 
     /// Updates the word of the flags. The caller has the lock.

@@ -552,6 +552,12 @@ impl Subscribers {
         self.read_waiters.holds(ticket, waker)
     }
 
+    /// Whether the owner of `ticket` is in the FIFO of the readers.
+    #[cfg(all(test, aimdb_loom))]
+    pub(super) fn links_reader(&self, ticket: &WaitTicket) -> bool {
+        self.read_waiters.links(ticket)
+    }
+
     /// Registers a waiter of `reader`. Returns a replaced waker, for the caller to drop after
     /// unlocking.
     #[inline]

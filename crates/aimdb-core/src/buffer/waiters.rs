@@ -192,6 +192,13 @@ impl WaitList {
         matches!(waiter, Some(Waiter::Waiting { waker: held, .. }) if held.will_wake(waker))
     }
 
+    /// Whether the owner of `ticket` is in the FIFO, with whatever waker.
+    #[cfg(all(test, aimdb_loom))]
+    pub(crate) fn links(&self, ticket: &WaitTicket) -> bool {
+        let waiter = ticket.place.map(|at| &self.slots[at]);
+        matches!(waiter, Some(Waiter::Waiting { .. }))
+    }
+
     /// Adds a waiter that is new, or had suspended its wait, at the end; returns one that was notified
     /// to the front, and replaces the waker of one that still waits. Returns the replaced waker, for the caller to drop after
     /// unlocking.
