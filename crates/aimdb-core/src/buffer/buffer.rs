@@ -803,10 +803,6 @@ fn read_contended<T: Clone, K: Kind<T>>(
         return (ReadOutcome::Value, out);
     }
     guard.finish_previous();
-    // The common reason, which every wait begins with.
-    if kind.is_dry(guard.next()) {
-        return (ReadOutcome::Empty, out);
-    }
     let outcome = kind.read(LagReported(&mut guard).0, &mut out);
     (outcome, out)
 }
