@@ -27,6 +27,21 @@ struct Line {
     parts: [AtomicU64; 4],
 }
 
+impl Line {
+    /// Stores a value, which the caller announces afterwards by another word.
+    #[inline]
+    fn put(&self, value: Value) {
+        for (part, word) in self.parts.iter().zip(value.0) {
+            part.store(word, Relaxed);
+        }
+    }
+
+    #[inline]
+    fn value(&self) -> Value {
+        Value(self.parts.each_ref().map(|part| part.load(Relaxed)))
+    }
+}
+
 #[derive(Debug)]
 struct Lines {
     lines: Box<[Line]>,
@@ -64,9 +79,7 @@ impl TryWrite for LineWriter {
     #[inline]
     fn try_write(&mut self, value: Value) {
         let line = &self.shared.lines[self.next as usize % self.shared.lines.len()];
-        for (part, word) in line.parts.iter().zip(value.0) {
-            part.store(word, Relaxed);
-        }
+        line.put(value);
         self.next += 1;
         line.written.store(self.next, Release);
     }
@@ -79,7 +92,7 @@ impl TryRead for LineReader {
         if line.written.load(Acquire) != self.next + 1 {
             return None;
         }
-        let value = Value(line.parts.each_ref().map(|part| part.load(Relaxed)));
+        let value = line.value();
         self.next += 1;
         if self.next.is_multiple_of(REPORT) {
             self.shared.received.written.store(self.next, Release);
@@ -156,9 +169,7 @@ pub fn handoff() -> (HandoffSender, HandoffReceiver) {
 
 impl Set for HandoffSender {
     fn set(&mut self, value: Value) {
-        for (part, word) in self.0.line.parts.iter().zip(value.0) {
-            part.store(word, Relaxed);
-        }
+        self.0.line.put(value);
         // Both sides change the flag by a read-modify-write: so the sender knows the receiver's thread, or the receiver
         // sees the flag.
         self.0.full.swap(true, AcqRel);
@@ -174,6 +185,6 @@ impl Get for HandoffReceiver {
         while !self.0.full.swap(false, AcqRel) {
             thread::park();
         }
-        Value(self.0.line.parts.each_ref().map(|part| part.load(Relaxed)))
+        self.0.line.value()
     }
 }
