@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use aimdb_core::BufferCfg;
+use aimdb_core::{BufferCfg, Reader};
 
 use crate::kit::{Case, Run, Scale, time};
 use crate::payload::{Payload, Value};
@@ -73,10 +73,36 @@ pub fn write_then_read<P: Payload, W: TryWrite<P>, R: TryRead<P>>(
         let reader = &mut readers[0];
         let elapsed = time(|| {
             for n in 0..operations {
-                writer.try_write(P::new(black_box(n)));
+                writer.try_write(given(n));
                 black_box(reader.try_read().map(|value| value.digest()));
             }
         });
         Run::new(operations, elapsed)
     }
+}
+
+/// [`write_then_read`] without copies: the value is made in its place, and read there.
+pub(super) fn write_then_read_in_place<P: Payload>(
+    scale: Scale,
+    (record, mut readers): (peers::Record<P>, Vec<Reader<P>>),
+) -> impl FnMut() -> Run {
+    let operations = scale.operations(500_000);
+    move || {
+        let reader = &mut readers[0];
+        let elapsed = time(|| {
+            for n in 0..operations {
+                record.try_write_with(|| P::new(black_box(n)));
+                black_box(reader.try_recv_with(P::digest).expect("a value"));
+            }
+        });
+        Run::new(operations, elapsed)
+    }
+}
+
+/// A value to write. A small one is in registers. A large one is in memory that the compiler knows nothing of, as one that
+/// comes from a device: otherwise it builds the value in the slot of one contestant, and copies it into that of another.
+#[inline]
+fn given<P: Payload>(n: u64) -> P {
+    let value = P::new(black_box(n));
+    if size_of::<P>() > 64 { black_box(value) } else { value }
 }

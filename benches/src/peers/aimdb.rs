@@ -59,6 +59,14 @@ pub fn record_on<P: Payload, R: SendRuntime>(
     (Record { producer: db.producer(KEY).expect("configured above"), _db: Arc::new(db) }, readers)
 }
 
+impl<P: Payload, R: SendRuntime> Record<P, R> {
+    /// [`TryWrite::try_write`] of a value that is made in its place.
+    #[inline]
+    pub fn try_write_with(&self, make: impl FnOnce() -> P) {
+        self.producer.try_produce_with(make).expect("open and not full");
+    }
+}
+
 impl<P: Payload, R: SendRuntime> TryWrite<P> for Record<P, R> {
     #[inline]
     fn try_write(&mut self, value: P) {

@@ -56,6 +56,8 @@ enum Op {
 #[derive(Clone, Copy, Debug)]
 enum ReadCall {
     Recv,
+    /// [`Recv`](Self::Recv) by reference.
+    RecvWith,
     NextEvent,
     RecvMany(usize),
 }
@@ -69,7 +71,8 @@ impl Op {
         match kind % 64 {
             0..6 => Self::TryProduce,
             6..12 => Self::TryRecv(index),
-            12..20 => Self::Read(index, ReadCall::Recv),
+            12..17 => Self::Read(index, ReadCall::Recv),
+            17..20 => Self::Read(index, ReadCall::RecvWith),
             20..26 => Self::Read(index, ReadCall::NextEvent),
             26..31 => Self::Read(index, ReadCall::RecvMany([0, 2, 5, usize::MAX][how.min(3)])),
             31..40 => Self::Write(1),
@@ -422,7 +425,7 @@ impl Model {
                 }
                 nothing => ReadOutcome::One(nothing),
             },
-            ReadCall::Recv | ReadCall::NextEvent => {
+            ReadCall::Recv | ReadCall::RecvWith | ReadCall::NextEvent => {
                 let next = self.take(reader, matches!(call, ReadCall::NextEvent));
                 self.wake_writers_after_read(u64::from(matches!(next, Received::Value(_))));
                 ReadOutcome::One(next)
@@ -551,6 +554,11 @@ async fn read(
         ReadCall::Recv => until_cancelled(&cancel, reader.recv())
             .await
             .map(|outcome| ReadOutcome::One(next(outcome))),
+        ReadCall::RecvWith => {
+            until_cancelled(&cancel, reader.recv_with(|value: &Counted| value.number))
+                .await
+                .map(|outcome| ReadOutcome::One(outcome.map_or(Received::Closed, Received::Value)))
+        }
         ReadCall::NextEvent => until_cancelled(&cancel, reader.next_event()).await.map(|outcome| {
             ReadOutcome::One(match outcome {
                 Ok(Event::Lagged(missed)) => Received::Lagged(missed),
@@ -573,6 +581,14 @@ async fn read(
 
 async fn write(producer: Producer, mut values: Vec<Counted>, single: bool) -> WriteOutcome {
     match (single, values.pop()) {
+        // Every other one in place.
+        (true, Some(value)) if value.number % 2 == 1 => {
+            let number = value.number;
+            match producer.produce_with(|| value).await {
+                Ok(()) => WriteOutcome::All(1),
+                Err(Closed) => WriteOutcome::Refused(number),
+            }
+        }
         (true, Some(value)) => match producer.produce(value).await {
             Ok(()) => WriteOutcome::All(1),
             Err(refused) => WriteOutcome::Refused(refused.0.number),

@@ -15,7 +15,7 @@ use aimdb_core::graph::{
     BufferNode, ConnectorNode, LinkNode, Location, Locations, NameNode, Plan, PortNode, RecordNode,
     Severity, StageKind, StageNode, StageRole, TypeNode,
 };
-use aimdb_core::handle::{NextEvent, Produce, ProduceMany, Recv, RecvMany};
+use aimdb_core::handle::{NextEvent, Produce, ProduceMany, ProduceWith, Recv, RecvMany, RecvWith};
 use aimdb_core::health::{BlockedRecord, DbState, Health, LinkHealth, StageHealth, StageState};
 use aimdb_core::link::{
     DecodeFn, EncodeFn, InboundLink, LinkRequest, LinkStatus, Links, OutboundLink, Outgoing,
@@ -106,7 +106,11 @@ auto_traits! {
 auto_traits! {
     Produce<'static, Value>: has Send, has Sync, has Unpin;
     ProduceMany<'static, Value, std::array::IntoIter<Value, 1>>: has Send, has Sync, has Unpin;
+    ProduceWith<'static, Value, fn() -> Value>: has Send, has Sync, has Unpin;
+    ProduceWith<'static, Value, NotSend>: lacks Send, lacks Sync, has Unpin;
     Recv<'static, Value>: has Send, has Sync, has Unpin;
+    RecvWith<'static, Value, fn(&Value) -> u8>: has Send, has Sync, has Unpin;
+    RecvWith<'static, Value, NotSend>: lacks Send, lacks Sync, has Unpin;
     NextEvent<'static, Value>: has Send, has Sync, has Unpin;
     RecvMany<'static, Value>: has Send, has Sync, has Unpin;
     Timeout<Recv<'static, Value>, AnySleep>: has Send, has Sync, lacks Unpin;

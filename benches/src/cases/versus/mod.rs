@@ -36,10 +36,11 @@ pub const GROUPS: &[Group] = &[
         name: "same_thread",
         title: "One thread: write, read back",
         about: "One thread writes a value and reads it back without waiting: the cost of the data structure alone. \
-                Capacity 64.",
+                Capacity 64. *In place*: `try_produce_with` and `try_recv_with`, which copy nothing; there the \
+                closure makes the value; otherwise a KiB comes from memory.",
         choose: "Within one thread a plain variable or a `VecDeque` beats all of these. Small values and handles \
-                (`Arc`): any of AimDB, embassy-sync and kanal. A KiB by value: in an `Arc`, where AimDB copies \
-                a handle; by value it copies once more than broadcast and a mutex do.",
+                (`Arc`): any of AimDB, embassy-sync and kanal. A KiB: in an `Arc`, of which each reader \
+                clones a handle, or in place; by value it is copied twice, as with any of these.",
         cases: &[
             ("same_thread::ring", same_thread::ring::<Value>),
             ("same_thread::ring_1k", same_thread::ring::<Block>),

@@ -2,7 +2,7 @@
 
 use aimdb_core::BufferCfg;
 
-use crate::cases::same_thread::write_then_read;
+use crate::cases::same_thread::{write_then_read, write_then_read_in_place};
 use crate::kit::{Case, Run, Scale};
 use crate::payload::Payload;
 use crate::peers::{self, TryRead, TryWrite};
@@ -18,6 +18,10 @@ fn against_ours<'c, P: Payload>(
 ) -> Case<'c> {
     Case::against(ours, format!("{}: {ours} / {others}", P::NAME))
         .contestant(ours, run::<P, _, _>(scale, peers::record(buffer, 1)))
+        .contestant(
+            "aimdb, in place",
+            write_then_read_in_place::<P>(scale, peers::record(buffer, 1)),
+        )
 }
 
 fn run<P: Payload, W: TryWrite<P>, R: TryRead<P>>(

@@ -46,7 +46,8 @@ use super::cursor::{Access, Cursor, CursorGuard};
 use super::error::{Closed, TryProduceError, TryRecvError};
 use super::event::Event;
 use super::kind::{
-    BufferState, Kind, NoMemory, ReadOutcome, ReadResult, ReserveError, WritePermit, Written,
+    BufferState, Discard, Kind, Look, NoMemory, ReadOutcome, ReadResult, Receive, ReserveError,
+    WritePermit, Written,
 };
 use super::latest::Latest;
 use super::mailbox::Mailbox;
@@ -148,7 +149,7 @@ impl<T: Clone> Buffer<T> {
             // The value moves from the caller straight to its slot: see DESIGN.md, "Values move in
             // place".
             each!(&self.storage, kind => match kind.try_reserve() {
-                Some(permit) => permit.write(value),
+                Some(permit) => permit.write(|| value),
                 None => {
                     // The contended path enters a section of its own and leaves it before it wakes
                     // readers.
@@ -171,7 +172,7 @@ impl<T: Clone> Buffer<T> {
         let Written { evicted, produced } = {
             let _section = CriticalSection::enter();
             each!(&self.storage, kind => match kind.reserve(|| self.coordinator.slowest()) {
-                Ok(permit) => permit.write(value),
+                Ok(permit) => permit.write(|| value),
                 // No permit, so the value has not moved and returns to the caller.
                 Err(ReserveError::Full) => return Err(TryProduceError::Full(value)),
                 Err(ReserveError::Closed) => return Err(TryProduceError::Closed(value)),
@@ -180,6 +181,71 @@ impl<T: Clone> Buffer<T> {
         self.notify_readers(produced, 1);
         drop(evicted);
         Ok(())
+    }
+
+    /// [`try_produce`](Self::try_produce) of a value that is made in its place, once that is
+    /// certain. `make` runs with the write permit: other writers, and a closer, wait for it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`try_produce`](Self::try_produce); `make` was not called then.
+    #[inline]
+    pub(crate) fn try_produce_with(
+        &self,
+        make: impl FnOnce() -> T,
+    ) -> Result<(), TryProduceError<()>> {
+        let Written { evicted, produced } = {
+            let _section = CriticalSection::enter();
+            each!(&self.storage, kind => {
+                let permit = kind.try_reserve().map_or_else(
+                    || kind.reserve(|| self.coordinator.slowest()),
+                    Ok,
+                );
+                match permit {
+                    Ok(permit) => permit.write(make),
+                    Err(ReserveError::Full) => return Err(TryProduceError::Full(())),
+                    Err(ReserveError::Closed) => return Err(TryProduceError::Closed(())),
+                }
+            })
+        };
+        self.notify_readers(produced, 1);
+        drop(evicted);
+        Ok(())
+    }
+
+    /// [`try_produce_with`](Self::try_produce_with), waiting for room. Ready at once if `make` is
+    /// `None`: it was called by an earlier poll.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`]; `make` was not called then.
+    ///
+    /// # Cancel safety
+    ///
+    /// A caller that polls no more must call [`cancel_write_wait`](Self::cancel_write_wait).
+    pub(crate) fn poll_produce_with<F: FnOnce() -> T>(
+        &self,
+        make: &mut Option<F>,
+        ticket: &mut WaitTicket,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Closed>> {
+        let mut spin = Spin::new();
+        let outcome = loop {
+            if make.is_none() {
+                break Ok(());
+            }
+            match self.try_produce_with(|| make.take().expect("it was not called yet")()) {
+                Ok(()) => break Ok(()),
+                Err(TryProduceError::Closed(())) => break Err(Closed),
+                Err(TryProduceError::Full(())) => {}
+            }
+            if self.register_writer(ticket, cx.waker()) || yield_if_long(&spin, cx) {
+                return Poll::Pending;
+            }
+            spin.wait();
+        };
+        self.cancel_write_wait(ticket);
+        Poll::Ready(outcome)
     }
 
     /// Accepts values from `batch` in order while there is room, and leaves the rest in it. A full
@@ -341,42 +407,91 @@ impl<T: Clone> Buffer<T> {
 
     // Reading.
 
-    /// Reads the next value for the reader of `cursor` into `into`: the one in its `stash`, or the
+    /// Reads the next value for the reader of `cursor` into `place`: the one in its `stash`, or the
     /// next one of the storage. Lost values are counted and skipped.
     ///
     /// `reader` is the id of the reader's entry. `access` must be [`Access::Shared`] if another
-    /// thread may read through the cursor. The value is present if and only if the outcome is
-    /// `Value`.
+    /// thread may read through the cursor.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError`]. The place has no value after `Empty`; after `Closed` it may have one that
+    /// the reader may not keep.
     #[cfg_attr(feature = "std", inline(always))]
-    pub(super) fn try_read(
+    pub(super) fn try_read<P: Receive<T>>(
         &self,
         reader: usize,
         cursor: &Cursor,
         access: Access,
         stash: &Stash<T>,
-        into: &mut Option<T>,
-    ) -> ReadOutcome {
-        let mut out = ReadResult::nth(1);
-        let outcome = {
+        place: &mut P,
+    ) -> Result<(), TryRecvError> {
+        // Dropped last, as no lock is held then.
+        let _evicted = {
             let _section = CriticalSection::enter();
             each!(&self.storage, kind => {
                 let mut guard = kind.lock(cursor, access);
+                let mut out = ReadResult::nth(1, &mut *place);
                 if !stash.is_full() && kind.try_read(&mut guard, &mut out) {
-                    ReadOutcome::Value
+                    out.evicted
                 } else {
                     // The guard moves there: the cursor stays locked between the two attempts.
-                    let outcome;
-                    (outcome, out) = read_contended(kind, guard, stash);
-                    outcome
+                    let (outcome, value, evicted) = read_contended(kind, guard, stash);
+                    match (outcome, value) {
+                        (ReadOutcome::Closed, _) => return Err(TryRecvError::Closed),
+                        (_, None) => return Err(TryRecvError::Empty),
+                        (_, Some(value)) => place.receive(value),
+                    }
+                    evicted
                 }
             })
         };
-        if outcome == ReadOutcome::Value && !self.notify_after_read(reader, cursor, 1) {
-            // The value is dropped.
-            return ReadOutcome::Closed;
+        self.may_keep(reader, cursor, 1)
+    }
+
+    /// [`try_read`](Self::try_read) by reference: calls `look` with the next value where it is, and
+    /// returns what it returned. A value at which it panics is not received.
+    ///
+    /// While `look` runs, the reader has the value to itself: a writer that needs its place waits,
+    /// and without std interrupts are off. What it may do is what a `Clone` may do.
+    pub(super) fn try_look<O>(
+        &self,
+        reader: usize,
+        cursor: &Cursor,
+        access: Access,
+        stash: &Stash<T>,
+        look: impl FnOnce(&T) -> O,
+    ) -> Result<O, TryRecvError> {
+        let mut place = Look { look: Some(look), seen: None };
+        let _evicted = {
+            let _section = CriticalSection::enter();
+            each!(&self.storage, kind => {
+                let mut guard = kind.lock(cursor, access);
+                let mut out = ReadResult::nth(1, &mut place);
+                if stash.is_full() {
+                    look_at_stash(&mut guard, stash, &mut out);
+                } else if !kind.try_read(&mut guard, &mut out) {
+                    guard.finish_previous();
+                    if kind.read(LagReported(&mut guard).0, &mut out) == ReadOutcome::Closed {
+                        return Err(TryRecvError::Closed);
+                    }
+                }
+                out.evicted
+            })
+        };
+        let seen = place.seen.ok_or(TryRecvError::Empty)?;
+        self.may_keep(reader, cursor, 1)?;
+        Ok(seen)
+    }
+
+    /// [`notify_after_read`](Self::notify_after_read), as the result of a read.
+    #[inline(always)]
+    fn may_keep(&self, reader: usize, cursor: &Cursor, received: u64) -> Result<(), TryRecvError> {
+        if self.notify_after_read(reader, cursor, received) {
+            Ok(())
+        } else {
+            Err(TryRecvError::Closed)
         }
-        *into = out.value;
-        outcome
     }
 
     /// Whether the reader of `cursor` finds no value, and the record is open, at the first look. The
@@ -390,14 +505,14 @@ impl<T: Clone> Buffer<T> {
     /// `Clone` panics would otherwise be the next one for good. It counts as received.
     #[cold]
     pub(super) fn skip(&self, reader: usize, cursor: &Cursor, access: Access, stash: &Stash<T>) {
-        let mut out = ReadResult::nth(1);
-        out.discard = true;
+        let mut place = Discard(None);
+        let mut out = ReadResult::nth(1, &mut place);
         let outcome = {
             let _section = CriticalSection::enter();
             each!(&self.storage, kind => {
                 let mut guard = kind.lock(cursor, access);
                 if stash.is_full() {
-                    out.value = unstash(&mut guard, stash);
+                    out.evicted = unstash(&mut guard, stash);
                     ReadOutcome::Value
                 } else {
                     guard.finish_previous();
@@ -410,7 +525,9 @@ impl<T: Clone> Buffer<T> {
         }
         // Where the value was moved instead of cloned, its drop is user code, and this may run while
         // a panic unwinds.
-        let _panicked = catch(|| drop(out));
+        let evicted = out.evicted;
+        let _panicked = catch(|| drop(evicted));
+        let _panicked = catch(|| drop(place));
     }
 
     /// Reads the next event for the reader of `cursor`. The value behind a lag moves to the `stash`
@@ -434,13 +551,14 @@ impl<T: Clone> Buffer<T> {
         access: Access,
         stash: &Stash<T>,
     ) -> Result<Event<T>, TryRecvError> {
-        let mut out = ReadResult::nth(1);
+        let mut value = None;
+        let mut out = ReadResult::nth(1, &mut value);
         let (outcome, missed) = {
             let _section = CriticalSection::enter();
             each!(&self.storage, kind => {
                 let mut guard = kind.lock(cursor, access);
                 if stash.is_full() {
-                    out.value = unstash(&mut guard, stash);
+                    *out.place = unstash(&mut guard, stash);
                     (ReadOutcome::Value, 0)
                 } else {
                     guard.finish_previous();
@@ -451,7 +569,7 @@ impl<T: Clone> Buffer<T> {
                     if missed > 0 {
                         // In this order: the value is in the stash before the position shows that
                         // it is no longer in the storage.
-                        stash.put(out.value.take());
+                        stash.put(out.place.take());
                         guard.stash(out.number);
                     }
                     (outcome, missed)
@@ -469,7 +587,7 @@ impl<T: Clone> Buffer<T> {
         if !batch.notify() {
             return Err(TryRecvError::Closed);
         }
-        match (outcome, out.value) {
+        match (outcome, value) {
             (ReadOutcome::Value, Some(value)) => Ok(Event::Value(value)),
             (ReadOutcome::Value, None) => Ok(Event::Lagged(missed)),
             (ReadOutcome::Closed, _) => Err(TryRecvError::Closed),
@@ -788,23 +906,55 @@ impl<T: Clone> CancelWait for Buffer<T> {
 /// active.
 ///
 /// It has a result of its own and takes the guard by value, so that the likely path lends neither
-/// to a function that is not inlined. A lag counts as reported, because the caller does not read
-/// events.
+/// to a function that is not inlined. One that is compiled once for all places of values, too. A lag
+/// counts as reported, because the caller does not read events.
 #[cold]
 #[inline(never)]
 fn read_contended<T: Clone, K: Kind<T>>(
     kind: &K,
     mut guard: CursorGuard<'_>,
     stash: &Stash<T>,
-) -> (ReadOutcome, ReadResult<T>) {
-    let mut out = ReadResult::nth(1);
+) -> (ReadOutcome, Option<T>, Option<T>) {
     if stash.is_full() {
-        out.value = unstash(&mut guard, stash);
-        return (ReadOutcome::Value, out);
+        return (ReadOutcome::Value, unstash(&mut guard, stash), None);
     }
     guard.finish_previous();
+    let mut value = None;
+    let mut out = ReadResult::nth(1, &mut value);
     let outcome = kind.read(LagReported(&mut guard).0, &mut out);
-    (outcome, out)
+    let evicted = out.evicted;
+    (outcome, value, evicted)
+}
+
+/// A read by reference of the value in the stash, which is full. A value at which the look panics
+/// returns to the stash.
+#[cold]
+#[inline(never)]
+fn look_at_stash<T, P: Receive<T>>(
+    guard: &mut CursorGuard<'_>,
+    stash: &Stash<T>,
+    out: &mut ReadResult<'_, T, P>,
+) {
+    let mut stashed = Stashed { value: stash.take(), stash };
+    if let Some(value) = &stashed.value {
+        out.place.receive_ref(value);
+    }
+    guard.unstash();
+    out.evicted = stashed.value.take();
+}
+
+/// A value out of a stash. The drop returns it, unless it was taken.
+struct Stashed<'s, T> {
+    value: Option<T>,
+    stash: &'s Stash<T>,
+}
+
+impl<T> Drop for Stashed<'_, T> {
+    fn drop(&mut self) {
+        if self.value.is_some() {
+            self.stash.put(self.value.take());
+        }
+    }
 }
 
 /// A read of values: a lag before them counts as reported, also if a `Clone` panics. A later event
@@ -860,7 +1010,7 @@ fn write_one_by_one<T: Clone, K: Kind<T>, const N: usize>(
             }
         };
         if let Some(value) = values.next() {
-            let written = permit.write(value);
+            let written = permit.write(|| value);
             evicted.extend(written.evicted);
             produced = written.produced;
         }
@@ -907,10 +1057,11 @@ fn read_many<T: Clone, K: Kind<T>>(
 ) -> ReadOutcome {
     guard.finish_previous();
     loop {
-        let mut out = ReadResult::nth(*received as u64 + 1);
+        let mut value = None;
+        let mut out = ReadResult::nth(*received as u64 + 1, &mut value);
         let outcome = kind.read(LagReported(&mut guard).0, &mut out);
-        into.extend(out.value);
         evicted.extend(out.evicted);
+        into.extend(value);
         *received += usize::from(outcome == ReadOutcome::Value);
         if outcome != ReadOutcome::Value || *received == limit {
             return outcome;

@@ -16,8 +16,8 @@
 //! # Writing
 //!
 //! [`Kind::try_reserve`] or [`Kind::reserve`] gives the writer a [`WritePermit`]. The writer moves
-//! its value into the permit, which ends with that. Between the two the value stays with the
-//! caller, so a refused write needs no way back for it. The value pushed out returns in
+//! its value into the permit, or makes it there, and the permit ends with that. Before, the value
+//! is with the caller, so a refused write needs no way back for it. The value pushed out returns in
 //! [`Written::evicted`]; the writer wakes the readers first and drops that value last.
 //!
 //! # Reading
@@ -35,6 +35,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::task::Poll;
 
 use super::cursor::{Access, Cursor, CursorGuard};
 use super::slot::Claim;
@@ -77,9 +78,9 @@ pub(crate) trait BufferState {
 
 /// How values enter and leave a buffer. Many threads may call all methods at once.
 ///
-/// `Clone` runs only in [`try_read`](Self::try_read) and [`read`](Self::read). It may panic: then
-/// the value stays, and the cursor stays at its position, with the lag before it counted. `Drop` of
-/// a value runs in no method.
+/// User code runs only in [`try_read`](Self::try_read) and [`read`](Self::read): `Clone`, or the
+/// closure of a reader that reads by reference. It may panic: then the value stays, and the cursor
+/// stays at its position, with the lag before it counted. `Drop` of a value runs in no method.
 pub(super) trait Kind<T: Clone>: BufferState {
     /// Writers wait for readers, so writers load cursors. Then every read locks its cursor by the
     /// lock bit: that read-modify-write is the one that [`Cursor::revalidate`] of a writer about to
@@ -122,7 +123,11 @@ pub(super) trait Kind<T: Clone>: BufferState {
 
     /// Reads the next value, if it is present and no other thread has it. `false` leaves the
     /// cursor, `out` and the buffer unchanged, and says only that [`read`](Self::read) must decide.
-    fn try_read(&self, guard: &mut CursorGuard<'_>, out: &mut ReadResult<T>) -> bool;
+    fn try_read<P: Receive<T>>(
+        &self,
+        guard: &mut CursorGuard<'_>,
+        out: &mut ReadResult<'_, T, P>,
+    ) -> bool;
 
     /// Whether a reader at `next` finds nothing, at the first look: there is no value for it, and the
     /// record is open. `false` says only that [`read`](Self::read) must decide.
@@ -130,7 +135,11 @@ pub(super) trait Kind<T: Clone>: BufferState {
 
     /// Reads the next value that is still present. The cursor counts the values lost before it.
     /// Waits for threads that have the slot of that value, never for a value.
-    fn read(&self, guard: &mut CursorGuard<'_>, out: &mut ReadResult<T>) -> ReadOutcome;
+    fn read<P: Receive<T>>(
+        &self,
+        guard: &mut CursorGuard<'_>,
+        out: &mut ReadResult<'_, T, P>,
+    ) -> ReadOutcome;
 
     /// Whether a reader at `next` that found nothing, and has registered its waker, may sleep.
     /// Otherwise there is a value by now, or a writer is active, or the record is closed, and the
@@ -162,11 +171,12 @@ pub(super) trait Kind<T: Clone>: BufferState {
 }
 
 /// The right to write one value. Dropped, it is unused. While it exists, no other writer of the
-/// record is active, so it exists for a few instructions and never across user code.
+/// record is active, so it exists for a few instructions, and across no user code but the closure of
+/// a writer that asked for [`Producer::produce_with`](crate::Producer::produce_with).
 pub(super) trait WritePermit<T> {
-    /// Stores the value, publishes it, and ends the permit. Infallible, because the permit is the
-    /// proof that the value fits.
-    fn write(self, value: T) -> Written<T>;
+    /// Stores the value that `make` returns, publishes it, and ends the permit. Infallible, because
+    /// the permit is the proof that the value fits. If `make` panics, the permit is dropped unused.
+    fn write(self, make: impl FnOnce() -> T) -> Written<T>;
 }
 
 /// The result of a write.
@@ -188,45 +198,133 @@ pub(super) enum ReserveError {
     Closed,
 }
 
-/// The result of a read. Values are moved in place, not through return values: see DESIGN.md,
-/// "Values move in place".
-pub(super) struct ReadResult<T> {
+/// The place where a read puts its value.
+///
+/// A read is generic over it, so that a value is stored once, where its reader wants it: between
+/// the access to a slot and the return of the read lies an atomic store, and over that no compiler
+/// joins two copies to one. See DESIGN.md, "Values move in place".
+pub(super) trait Receive<T> {
+    /// The reader wants to look at the value where it is, also if it may have it.
+    const BY_REFERENCE: bool = false;
+
+    /// Receives a value that stays in the buffer. May panic, as it runs user code.
+    fn receive_ref(&mut self, value: &T);
+
+    /// Receives a value that leaves the buffer.
+    fn receive(&mut self, value: T);
+}
+
+/// The place of a read that may fall short of the likely path.
+impl<T: Clone> Receive<T> for Option<T> {
+    #[inline(always)]
+    fn receive_ref(&mut self, value: &T) {
+        *self = Some(value.clone());
+    }
+
+    #[inline(always)]
+    fn receive(&mut self, value: T) {
+        *self = Some(value);
+    }
+}
+
+/// The return value of a read that does not wait.
+impl<T: Clone, E> Receive<T> for Result<T, E> {
+    #[inline(always)]
+    fn receive_ref(&mut self, value: &T) {
+        *self = Ok(value.clone());
+    }
+
+    #[inline(always)]
+    fn receive(&mut self, value: T) {
+        *self = Ok(value);
+    }
+}
+
+/// The return value of a read that waits.
+impl<T: Clone, E> Receive<T> for Poll<Result<T, E>> {
+    #[inline(always)]
+    fn receive_ref(&mut self, value: &T) {
+        *self = Poll::Ready(Ok(value.clone()));
+    }
+
+    #[inline(always)]
+    fn receive(&mut self, value: T) {
+        *self = Poll::Ready(Ok(value));
+    }
+}
+
+/// The place of a reader that wants no value and only advances past it: nothing is cloned. A value
+/// that leaves the buffer is here, for the reader to drop once it holds no lock.
+pub(super) struct Discard<T>(pub(super) Option<T>);
+
+impl<T> Receive<T> for Discard<T> {
+    fn receive_ref(&mut self, _value: &T) {}
+
+    fn receive(&mut self, value: T) {
+        self.0 = Some(value);
+    }
+}
+
+/// The place of a reader that reads by reference: it calls `look` with the value where it is.
+pub(super) struct Look<F, O> {
+    /// The closure, until it was called.
+    pub(super) look: Option<F>,
+    /// What it returned.
+    pub(super) seen: Option<O>,
+}
+
+impl<T, O, F: FnOnce(&T) -> O> Receive<T> for Look<F, O> {
+    const BY_REFERENCE: bool = true;
+
+    #[inline]
+    fn receive_ref(&mut self, value: &T) {
+        if let Some(look) = self.look.take() {
+            self.seen = Some(look(value));
+        }
+    }
+
+    fn receive(&mut self, value: T) {
+        self.receive_ref(&value);
+    }
+}
+
+/// The result of a read.
+pub(super) struct ReadResult<'p, T, P> {
     /// The index of the value within this read, counted from one. The caller sets it. The first
     /// value of a read also says that the reader has finished with those of the read before.
     pub(super) nth: u64,
-    /// The value received. `None` before the read, and if there is none.
-    pub(super) value: Option<T>,
+    /// The place of the value: unchanged if there is none.
+    pub(super) place: &'p mut P,
     /// The number that the buffer gave the value. A mailbox numbers its commands from one, for their
     /// [return](super::mailbox::Mailbox::give_back); in the other kinds it is zero, because the
     /// position of the cursor numbers them.
     pub(super) number: u64,
-    /// The reader wants no value: it only advances past it. The value is not cloned.
-    pub(super) discard: bool,
-    /// The original of a value whose last two readers cloned it at the same time, for the reader to
-    /// drop once it holds no lock. Only a queue sets it.
+    /// An original that the reader drops once it holds no lock: the last two readers of a queue
+    /// cloned it at the same time, or its only reader looked at it where it was.
     pub(super) evicted: Option<T>,
 }
 
-impl<T> ReadResult<T> {
+impl<'p, T, P> ReadResult<'p, T, P> {
     /// An empty result, for the `nth` value of a read.
     #[inline(always)]
-    pub(super) const fn nth(nth: u64) -> Self {
-        Self { nth, value: None, number: 0, discard: false, evicted: None }
+    pub(super) const fn nth(nth: u64, place: &'p mut P) -> Self {
+        Self { nth, place, number: 0, evicted: None }
     }
 }
 
-/// Clones the claimed value for the reader. The claim must be on a full slot.
+/// Gives the claimed value to the reader and leaves it in its slot. The claim must be on a full
+/// slot.
 ///
-/// A `Clone` that panics drops the claim on the way out: the slot is as before, and the cursor has
+/// User code that panics drops the claim on the way out: the slot is as before, and the cursor has
 /// not advanced.
 #[inline(always)]
-pub(super) fn read_clone<T: Clone>(
+pub(super) fn read_in_slot<T, P: Receive<T>>(
     mut claim: Claim<'_, T>,
     guard: &mut CursorGuard<'_>,
-    out: &mut ReadResult<T>,
+    out: &mut ReadResult<'_, T, P>,
 ) {
-    if !out.discard {
-        out.value = claim.value().cloned();
+    if let Some(value) = claim.value() {
+        out.place.receive_ref(value);
     }
     // After the `Clone`: a value whose `Clone` panicked was not received.
     claim.mark_read();

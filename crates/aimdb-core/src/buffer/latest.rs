@@ -34,7 +34,8 @@
 use super::cursor::{CursorGuard, increase};
 use super::gate::WriteGate;
 use super::kind::{
-    BufferState, Kind, ReadOutcome, ReadResult, ReserveError, WritePermit, Written, read_clone,
+    BufferState, Kind, ReadOutcome, ReadResult, Receive, ReserveError, WritePermit, Written,
+    read_in_slot,
 };
 use super::slot::{Claim, Slot};
 use super::start::Start;
@@ -86,16 +87,17 @@ pub(super) struct LatestPermit<'l, T> {
 
 impl<T> WritePermit<T> for LatestPermit<'_, T> {
     #[inline(always)]
-    fn write(self, value: T) -> Written<T> {
+    fn write(self, make: impl FnOnce() -> T) -> Written<T> {
         let Self { latest, mut claim } = self;
         // The claim still shows the flags of the old value; `replace` clears them.
         let unread = claim.state().is_full() && !claim.state().is_read();
         let produced = claim.state().written() + 1;
+        let evicted = claim.replace(make, produced);
         // The claim makes this thread the only one that changes the count.
         if unread {
             increase(&latest.overwritten, 1);
         }
-        Written { evicted: claim.replace(value, produced), produced }
+        Written { evicted, produced }
     }
 }
 
@@ -155,14 +157,18 @@ impl<T: Clone> Kind<T> for Latest<T> {
 
     /// `false` if the reader has the current value, lags, or finds the slot claimed.
     #[inline(always)]
-    fn try_read(&self, guard: &mut CursorGuard<'_>, out: &mut ReadResult<T>) -> bool {
+    fn try_read<P: Receive<T>>(
+        &self,
+        guard: &mut CursorGuard<'_>,
+        out: &mut ReadResult<'_, T, P>,
+    ) -> bool {
         let state = self.slot.load();
         if !state.is_available(guard.next() + 1) {
             return false;
         }
         // The claim expects the state just checked, so no newer value can be in the slot.
         let Some(claim) = self.slot.claim(state) else { return false };
-        read_clone(claim, guard, out);
+        read_in_slot(claim, guard, out);
         true
     }
 
@@ -173,7 +179,11 @@ impl<T: Clone> Kind<T> for Latest<T> {
     }
 
     /// Clones the current value and counts the skipped positions as lag before the `Clone`.
-    fn read(&self, guard: &mut CursorGuard<'_>, out: &mut ReadResult<T>) -> ReadOutcome {
+    fn read<P: Receive<T>>(
+        &self,
+        guard: &mut CursorGuard<'_>,
+        out: &mut ReadResult<'_, T, P>,
+    ) -> ReadOutcome {
         let next = guard.next();
         if self.head() <= next {
             // No value is written after the close: a head loaded after that is the last one.
@@ -191,7 +201,7 @@ impl<T: Clone> Kind<T> for Latest<T> {
         if missed > 0 {
             guard.skip_lagged(missed);
         }
-        read_clone(claim, guard, out);
+        read_in_slot(claim, guard, out);
         ReadOutcome::Value
     }
 

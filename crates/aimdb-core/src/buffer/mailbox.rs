@@ -36,7 +36,9 @@
 
 use super::cursor::{Cursor, CursorGuard, increase};
 use super::gate::WriteGate;
-use super::kind::{BufferState, Kind, ReadOutcome, ReadResult, ReserveError, WritePermit, Written};
+use super::kind::{
+    BufferState, Kind, ReadOutcome, ReadResult, Receive, ReserveError, WritePermit, Written,
+};
 use super::slot::{Claim, Slot};
 use super::start::Start;
 use crate::sync::CachePadded;
@@ -82,7 +84,7 @@ impl<T: Clone> Mailbox<T> {
             increase(&self.replaced, 1);
             return Some(value);
         }
-        claim.replace(value, written)
+        claim.replace(|| value, written)
     }
 
     /// A clone of the pending command. Takers and writers wait for the `Clone`.
@@ -101,17 +103,38 @@ pub(super) struct MailboxPermit<'m, T> {
 
 impl<T> WritePermit<T> for MailboxPermit<'_, T> {
     #[inline(always)]
-    fn write(self, value: T) -> Written<T> {
+    fn write(self, make: impl FnOnce() -> T) -> Written<T> {
         let Self { mailbox, mut claim } = self;
         let produced = claim.state().written() + 1;
+        // The claim still shows the old command.
+        let untaken = claim.state().is_full();
+        let evicted = claim.replace(make, produced);
         // No taker took it. Both counts change under the claim, so the next taker sees them with
         // its own.
-        if claim.state().is_full() {
+        if untaken {
             increase(&mailbox.overwritten, 1);
             increase(&mailbox.replaced, 1);
         }
-        Written { evicted: claim.replace(value, produced), produced }
+        Written { evicted, produced }
     }
+}
+
+/// Gives the command of the claimed slot to its taker: moved out, or looked at where it is and left
+/// to be dropped. Returns whether there was one. A command at which the look panics stays pending.
+#[inline(always)]
+fn take_command<T, P: Receive<T>>(
+    claim: &mut Claim<'_, T>,
+    out: &mut ReadResult<'_, T, P>,
+) -> bool {
+    if P::BY_REFERENCE {
+        let Some(command) = claim.value() else { return false };
+        out.place.receive_ref(command);
+        out.evicted = claim.empty();
+    } else {
+        let Some(command) = claim.take() else { return false };
+        out.place.receive(command);
+    }
+    true
 }
 
 /// Positions have no meaning in a mailbox: each taker takes the pending command.
@@ -175,7 +198,11 @@ impl<T: Clone> Kind<T> for Mailbox<T> {
     /// Moves the pending command out. `false` if there is none, if another thread has the slot, or
     /// if commands were replaced: their number belongs into the cursor first, which `read` does.
     #[inline(always)]
-    fn try_read(&self, guard: &mut CursorGuard<'_>, out: &mut ReadResult<T>) -> bool {
+    fn try_read<P: Receive<T>>(
+        &self,
+        guard: &mut CursorGuard<'_>,
+        out: &mut ReadResult<'_, T, P>,
+    ) -> bool {
         if !self.pending.load().is_full() {
             return false;
         }
@@ -185,12 +212,12 @@ impl<T: Clone> Kind<T> for Mailbox<T> {
         if self.replaced.load(Relaxed) > 0 {
             return false;
         }
-        out.value = claim.take();
-        // `None` if another taker was faster.
-        if out.value.is_some() {
+        // `false` if another taker was faster.
+        let taken = take_command(&mut claim, out);
+        if taken {
             guard.advance(out.nth);
         }
-        out.value.is_some()
+        taken
     }
 
     /// The mark is loaded after the slot, as in a ring. A claimed slot may be about to be filled.
@@ -202,7 +229,11 @@ impl<T: Clone> Kind<T> for Mailbox<T> {
 
     /// Takes the pending command, and waits for other claims of the slot. The replaced commands
     /// count as lag of this taker.
-    fn read(&self, guard: &mut CursorGuard<'_>, out: &mut ReadResult<T>) -> ReadOutcome {
+    fn read<P: Receive<T>>(
+        &self,
+        guard: &mut CursorGuard<'_>,
+        out: &mut ReadResult<'_, T, P>,
+    ) -> ReadOutcome {
         let mut claim = loop {
             if !self.pending.load().is_full() {
                 // No command is written after the close: if none is pending after that, none will
@@ -230,7 +261,7 @@ impl<T: Clone> Kind<T> for Mailbox<T> {
             guard.count_lagged(missed);
         }
         out.number = claim.state().written();
-        out.value = claim.take();
+        take_command(&mut claim, out);
         guard.advance(out.nth);
         ReadOutcome::Value
     }

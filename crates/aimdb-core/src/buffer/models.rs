@@ -196,6 +196,46 @@ fn the_reader_that_holds_a_writer_back_leaves() {
     });
 }
 
+/// A reader looks at a value in its place while another thread clones or takes it and then replaces
+/// it, or finds no room: each value is received once by each reader that is owed it.
+#[test]
+fn a_look_meets_a_clone_and_a_write() {
+    for cfg in [RING(1), QUEUE(1), LATEST, MAILBOX] {
+        model(move || {
+            let record = record(cfg);
+            let (mut looking, other) = (subscribe(&record), subscribe(&record));
+            assert!(produce(&record, 1));
+            let others = thread::spawn({
+                let record = Arc::clone(&record);
+                let mut other = other;
+                move || {
+                    let first = other.try_value().ok().map(|value| *value);
+                    (produce(&record, 2), first, other)
+                }
+            });
+            let seen = looking.try_value_with(|value| **value).ok();
+            let (second, first, mut other) = others.join().unwrap();
+            let seen = Vec::from_iter(seen.into_iter().chain(drain(&mut looking)));
+            let others = Vec::from_iter(first.into_iter().chain(drain(&mut other)));
+            let all = if second { 2 } else { 1 };
+            match cfg {
+                BufferCfg::SpmcQueue { .. } => {
+                    assert_eq!((&seen[..], &others[..]), (&[1, 2][..all], &[1, 2][..all]))
+                }
+                // One of the two takers has the newest command; no command is received twice.
+                BufferCfg::Mailbox => {
+                    let mut both = [seen, others].concat();
+                    both.sort_unstable();
+                    assert!(both == [2] || both == [1, 2], "{both:?}");
+                }
+                _ => [seen, others].iter().for_each(|values| {
+                    assert!(values == &[2] || values == &[1, 2], "{values:?}");
+                }),
+            }
+        });
+    }
+}
+
 /// Each value is either received or counted as lost, in order, and the newest one is received.
 #[test]
 fn an_overwrite_meets_a_read() {

@@ -72,12 +72,12 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::mem::MaybeUninit;
+use core::mem::{MaybeUninit, needs_drop};
 
 use super::cursor::{Cursor, CursorGuard, increase};
 use super::kind::{
-    BufferState, Kind, NoMemory, ReadOutcome, ReadResult, ReserveError, RingIndex, WritePermit,
-    Written, allocate_slots,
+    BufferState, Kind, NoMemory, ReadOutcome, ReadResult, Receive, ReserveError, RingIndex,
+    WritePermit, Written, allocate_slots,
 };
 use super::start::Start;
 use crate::sync::atomic::{
@@ -356,7 +356,7 @@ impl<T: Clone> Queue<T> {
         let mut guard = self.lock_head();
         let fitting = guard.fitting(batch.len() as u64, slowest)?;
         for value in batch.drain(..fitting as usize) {
-            evicted.extend(guard.put(value));
+            evicted.extend(guard.put(|| value));
         }
         Ok(guard.position())
     }
@@ -419,10 +419,12 @@ impl<T> HeadGuard<'_, T> {
         }
     }
 
-    /// Writes a value that [fits](Self::fitting). Returns it if the queue has no readers: it is
+    /// Writes a value, which [fits](Self::fitting). Returns it if the queue has no readers: it is
     /// accepted and held by no cell.
     #[inline(always)]
-    fn put(&mut self, value: T) -> Option<T> {
+    fn put(&mut self, make: impl FnOnce() -> T) -> Option<T> {
+        // First: if it panics, nothing has changed.
+        let value = make();
         let queue = self.queue;
         let position = self.position();
         self.word += ONE;
@@ -454,8 +456,8 @@ impl<T> Drop for HeadGuard<'_, T> {
 impl<T> WritePermit<T> for HeadGuard<'_, T> {
     /// Advances the head by the drop of the guard, after the cell.
     #[inline(always)]
-    fn write(mut self, value: T) -> Written<T> {
-        let evicted = self.put(value);
+    fn write(mut self, make: impl FnOnce() -> T) -> Written<T> {
+        let evicted = self.put(make);
         Written { evicted, produced: self.position() }
     }
 }
@@ -531,7 +533,11 @@ impl<T: Clone> Kind<T> for Queue<T> {
     /// reader; a `Clone` and one decrement otherwise. A `Clone` that panics leaves the count and
     /// the cursor as they were.
     #[inline(always)]
-    fn try_read(&self, guard: &mut CursorGuard<'_>, out: &mut ReadResult<T>) -> bool {
+    fn try_read<P: Receive<T>>(
+        &self,
+        guard: &mut CursorGuard<'_>,
+        out: &mut ReadResult<'_, T, P>,
+    ) -> bool {
         let next = guard.next();
         let cell = self.cell(next);
         let pending_readers = cell.pending_readers(next);
@@ -539,26 +545,22 @@ impl<T: Clone> Kind<T> for Queue<T> {
         if pending_readers == 0 {
             return false;
         }
-        out.value = if pending_readers == 1 {
+        if pending_readers == 1 && !P::BY_REFERENCE {
             // SAFETY: the cell shows that the value is present; this reader has not received it, so
             // no writer accesses it; no other reader wants it, so it is moved out once.
-            Some(cell.value.with_mut(|value| unsafe { (*value).assume_init_read() }))
+            out.place.receive(cell.value.with_mut(|value| unsafe { (*value).assume_init_read() }));
         } else {
-            let copy = if out.discard {
-                None
-            } else {
-                // SAFETY: as above, but others want the value too: they may clone it now, and the
-                // reader that moves it out waits until this one has counted itself out below.
-                Some(cell.value.with(|value| unsafe { (*value).assume_init_ref().clone() }))
-            };
-            if cell.count_out() {
-                // SAFETY: the others counted themselves out while this one cloned; it is the last,
-                // and the only one left.
+            // SAFETY: as above, but others want the value too: they may clone it now, and the
+            // reader that moves it out waits until this one has counted itself out below.
+            cell.value.with(|value| out.place.receive_ref(unsafe { (*value).assume_init_ref() }));
+            let last = pending_readers == 1 || cell.count_out();
+            if last && const { needs_drop::<T>() } {
+                // SAFETY: no other reader wants the value, or the others counted themselves out
+                // while this one had it: it is the last, and the only one left.
                 out.evicted =
                     Some(cell.value.with_mut(|value| unsafe { (*value).assume_init_read() }));
             }
-            copy
-        };
+        }
         // After the last access to the cell: a writer that sees the new position may reuse it.
         guard.advance(out.nth);
         true
@@ -571,7 +573,11 @@ impl<T: Clone> Kind<T> for Queue<T> {
     }
 
     /// Asks for the close first: once closed, a value that is absent afterwards stays absent.
-    fn read(&self, guard: &mut CursorGuard<'_>, out: &mut ReadResult<T>) -> ReadOutcome {
+    fn read<P: Receive<T>>(
+        &self,
+        guard: &mut CursorGuard<'_>,
+        out: &mut ReadResult<'_, T, P>,
+    ) -> ReadOutcome {
         let closed = self.is_closed();
         match self.try_read(guard, out) {
             true => ReadOutcome::Value,
@@ -634,7 +640,8 @@ mod tests {
                 Ok::<_, Infallible>(Cursor::new("reader".into(), false, at))
             });
             let Ok(cursor) = cursor;
-            let mut out = ReadResult::nth(1);
+            let mut place = None;
+            let mut out = ReadResult::nth(1, &mut place);
             assert!(queue.read(&mut cursor.lock(), &mut out) == ReadOutcome::Empty);
             assert_eq!(queue.cell(position).pending_readers(position), 0);
             queue.leave(&cursor, |_| {});

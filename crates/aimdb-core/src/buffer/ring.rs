@@ -66,8 +66,8 @@ use alloc::boxed::Box;
 use super::cursor::{CursorGuard, increase};
 use super::gate::{Pause, WriteGate};
 use super::kind::{
-    BufferState, Kind, NoMemory, ReadOutcome, ReadResult, ReserveError, RingIndex, WritePermit,
-    Written, allocate_slots, read_clone,
+    BufferState, Kind, NoMemory, ReadOutcome, ReadResult, Receive, ReserveError, RingIndex,
+    WritePermit, Written, allocate_slots, read_in_slot,
 };
 use super::slot::{Claim, Slot, SlotState};
 use super::start::Start;
@@ -274,11 +274,11 @@ pub(super) struct RingPermit<'r, T> {
 
 impl<T> WritePermit<T> for RingPermit<'_, T> {
     #[inline(always)]
-    fn write(self, value: T) -> Written<T> {
+    fn write(self, make: impl FnOnce() -> T) -> Written<T> {
         let Self { ring, mut claim, head } = self;
         // The claim still shows the flags of the old value; `replace` clears them.
         let unread = claim.state().is_full() && !claim.state().is_read();
-        let evicted = claim.replace(value, head + 1);
+        let evicted = claim.replace(make, head + 1);
         // Increased before the claim is dropped: from then on another writer may increase the
         // count.
         if unread {
@@ -348,14 +348,18 @@ impl<T: Clone> Kind<T> for Ring<T> {
     /// One compare-and-swap and the `Clone`. `false` if the reader lags, or there is no value, or
     /// the slot is claimed.
     #[inline(always)]
-    fn try_read(&self, guard: &mut CursorGuard<'_>, out: &mut ReadResult<T>) -> bool {
+    fn try_read<P: Receive<T>>(
+        &self,
+        guard: &mut CursorGuard<'_>,
+        out: &mut ReadResult<'_, T, P>,
+    ) -> bool {
         let next = guard.next();
         // After a value the next one is likely present and unread: as in `try_claim_head`, the
         // attempt saves a load.
         let likely = SlotState::full(next + 1, false);
         let likely = if guard.is_in_progress() { self.slot(next).claim(likely) } else { None };
         let Some(claim) = likely.or_else(|| self.try_claim(next)) else { return false };
-        read_clone(claim, guard, out);
+        read_in_slot(claim, guard, out);
         true
     }
 
@@ -369,7 +373,11 @@ impl<T: Clone> Kind<T> for Ring<T> {
     /// Repeats four cases until one of them ends the read: the value is claimed here; the slot is
     /// claimed by another thread; the value is not written yet; or it is lost, and the reader moves
     /// to the oldest one.
-    fn read(&self, guard: &mut CursorGuard<'_>, out: &mut ReadResult<T>) -> ReadOutcome {
+    fn read<P: Receive<T>>(
+        &self,
+        guard: &mut CursorGuard<'_>,
+        out: &mut ReadResult<'_, T, P>,
+    ) -> ReadOutcome {
         let mut lost_races = LostRaces { gate: &self.gate, count: 0, pause: None };
         let mut spin = Spin::new();
         loop {
@@ -377,7 +385,7 @@ impl<T: Clone> Kind<T> for Ring<T> {
             if let Some(claim) = self.try_claim(next) {
                 // Ends the pause before the `Clone`.
                 drop(lost_races);
-                read_clone(claim, guard, out);
+                read_in_slot(claim, guard, out);
                 return ReadOutcome::Value;
             }
             let slot = self.slot(next);

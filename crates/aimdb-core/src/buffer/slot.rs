@@ -27,9 +27,9 @@
 //!
 //! The thread that sets `BUSY` has exclusive access to the value until it drops the [`Claim`],
 //! panics included, so the value needs no other lock: a writer replaces it, a reader clones it, a
-//! taker moves it out. A writer's claim also sets `WRITING`. Such a claim runs no user code, so
-//! another thread may spin until it ends. A reader's claim lasts for a `Clone`, so closing and
-//! measuring never wait for it.
+//! taker moves it out. A writer's claim also sets `WRITING`. Such a claim runs no user code except
+//! where a writer makes its value in place, so another thread may spin until it ends. A reader's
+//! claim lasts for a `Clone`, so closing and measuring never wait for it.
 //!
 //! The claim changes a copy of the state, and its drop stores that copy. While a claim exists, the
 //! word of the slot therefore still shows the count and the content from before the claim, next to
@@ -63,7 +63,7 @@
     reason = "the value is guarded by the word next to it, which the borrow checker cannot see"
 )]
 
-use core::mem::MaybeUninit;
+use core::mem::{MaybeUninit, needs_drop};
 
 use crate::sync::atomic::{
     AtomicU64,
@@ -316,10 +316,13 @@ impl<T> Claim<'_, T> {
         Some(self.slot.value.with(|value| unsafe { (*value).assume_init_ref() }))
     }
 
-    /// Stores the `written`th value, unread, and returns the one it replaces. The caller drops the
+    /// Stores what `make` returns as the `written`th value, unread, and returns the one it replaces.
+    /// A compiler that sees `make` builds the value here, without a copy. The caller drops the
     /// returned value once it holds no lock and no claim, because `Drop` is user code.
     #[inline(always)]
-    pub(super) fn replace(&mut self, value: T, written: u64) -> Option<T> {
+    pub(super) fn replace(&mut self, make: impl FnOnce() -> T, written: u64) -> Option<T> {
+        // First: if it panics, the old value is still here.
+        let value = make();
         let old = self.take();
         // SAFETY: this claim is the only access; the slot is empty, so no value is overwritten
         // without a drop.
@@ -338,6 +341,16 @@ impl<T> Claim<'_, T> {
         // SAFETY: full, so there is a value; this claim is the only access; no longer full, so it
         // is not read again.
         Some(self.slot.value.with_mut(|value| unsafe { (*value).assume_init_read() }))
+    }
+
+    /// [`take`](Self::take) of a value that is only to be dropped: `None` if that does nothing.
+    #[inline(always)]
+    pub(super) fn empty(&mut self) -> Option<T> {
+        if const { needs_drop::<T>() } {
+            return self.take();
+        }
+        self.state.0 &= !FULL;
+        None
     }
 
     /// The state that the drop stores.

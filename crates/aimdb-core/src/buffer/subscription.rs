@@ -38,7 +38,7 @@ use super::cfg::BufferCfg;
 use super::cursor::{Access, Cursor};
 use super::error::{Closed, TryRecvError};
 use super::event::Event;
-use super::kind::ReadOutcome;
+use super::kind::Receive;
 use super::start::Start;
 use super::stash::Stash;
 use super::waiters::WaitTicket;
@@ -194,7 +194,50 @@ impl<T: Clone> Subscription<T> {
     /// [`try_value`](Self::try_value), waiting while there is no value.
     #[inline]
     pub fn poll_value(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Closed>> {
-        self.poll(cx, |reader| reader.try_value(Access::Exclusive))
+        let mut value = Poll::Pending;
+        self.poll_value_into(cx, &mut value);
+        value
+    }
+
+    /// [`poll_value`](Self::poll_value) into a place of the caller, which is pending.
+    #[inline]
+    pub(crate) fn poll_value_into(
+        &mut self,
+        cx: &mut Context<'_>,
+        place: &mut Poll<Result<T, Closed>>,
+    ) {
+        let read = |reader: &SubscribedReader<T>| reader.try_value_into(Access::Exclusive, place);
+        if let Poll::Ready(Err(closed)) = self.poll(cx, read) {
+            *place = Poll::Ready(Err(closed));
+        }
+    }
+
+    /// Calls `look` with the next value if there is one, and returns what it returned:
+    /// [`try_value`](Self::try_value) by reference. The section "By reference" of
+    /// [`Reader::recv_with`](crate::Reader::recv_with) says what `look` holds back.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`try_value`](Self::try_value).
+    #[inline]
+    pub fn try_value_with<O>(&mut self, look: impl FnOnce(&T) -> O) -> Result<O, TryRecvError> {
+        self.reader.try_look(Access::Exclusive, look)
+    }
+
+    /// [`try_value_with`](Self::try_value_with), waiting while there is no value. `look` is `None`
+    /// once it was called.
+    ///
+    /// # Panics
+    ///
+    /// If `look` is `None` already: an earlier poll was ready.
+    #[inline]
+    pub fn poll_value_with<O>(
+        &mut self,
+        look: &mut Option<impl FnOnce(&T) -> O>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<O, Closed>> {
+        assert!(look.is_some(), "{POLLED_AGAIN}");
+        self.poll(cx, |reader| reader.try_look(Access::Exclusive, |value| call(look, value)))
     }
 
     /// [`try_event`](Self::try_event), waiting while there is no event.
@@ -407,7 +450,42 @@ impl<T: Clone> SharedSubscription<T> {
         ticket: &mut WaitTicket,
         cx: &mut Context<'_>,
     ) -> Poll<Result<T, Closed>> {
-        self.poll(ticket, cx, |reader| reader.try_value(Access::Shared))
+        let mut value = Poll::Pending;
+        let read = |reader: &SubscribedReader<T>| reader.try_value_into(Access::Shared, &mut value);
+        if let Poll::Ready(Err(closed)) = self.poll(ticket, cx, read) {
+            value = Poll::Ready(Err(closed));
+        }
+        value
+    }
+
+    /// Calls `look` with the next value if there is one, and returns what it returned:
+    /// [`try_value`](Self::try_value) by reference. Other threads of this reader wait meanwhile.
+    /// The section "By reference" of [`Reader::recv_with`](crate::Reader::recv_with) says what else
+    /// `look` holds back.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`try_value`](Self::try_value).
+    #[inline]
+    pub fn try_value_with<O>(&self, look: impl FnOnce(&T) -> O) -> Result<O, TryRecvError> {
+        self.subscription.reader.try_look(Access::Shared, look)
+    }
+
+    /// [`try_value_with`](Self::try_value_with), waiting while there is no value. `look` is `None`
+    /// once it was called.
+    ///
+    /// # Panics
+    ///
+    /// If `look` is `None` already: an earlier poll was ready.
+    #[inline]
+    pub fn poll_value_with<O>(
+        &self,
+        look: &mut Option<impl FnOnce(&T) -> O>,
+        ticket: &mut WaitTicket,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<O, Closed>> {
+        assert!(look.is_some(), "{POLLED_AGAIN}");
+        self.poll(ticket, cx, |reader| reader.try_look(Access::Shared, |value| call(look, value)))
     }
 
     /// [`try_event`](Self::try_event), waiting while there is no event.
@@ -505,6 +583,14 @@ impl<T: Clone> fmt::Debug for SharedSubscription<T> {
     }
 }
 
+/// The panic of a poll by reference after it was ready.
+const POLLED_AGAIN: &str = "polled again after it was ready: the closure was called already";
+
+/// Calls the closure of a read by reference, once.
+fn call<T, O, F: FnOnce(&T) -> O>(look: &mut Option<F>, value: &T) -> O {
+    look.take().expect(POLLED_AGAIN)(value)
+}
+
 /// A reader among a record's subscribers. The drop removes it.
 ///
 /// All methods take `&self`, so that threads can share it. [`Subscription`] passes
@@ -544,13 +630,27 @@ impl<T: Clone> SubscribedReader<T> {
 
     #[cfg_attr(feature = "std", inline(always))]
     fn try_value(&self, access: Access) -> Result<T, TryRecvError> {
-        let mut value = None;
-        let outcome = self.buffer.try_read(self.id, &self.cursor, access, &self.stash, &mut value);
-        match (outcome, value) {
-            (_, Some(value)) => Ok(value),
-            (ReadOutcome::Closed, None) => Err(TryRecvError::Closed),
-            (_, None) => Err(TryRecvError::Empty),
+        // The value is written here: the caller's place, if this is inlined.
+        let mut value = Err(TryRecvError::Empty);
+        if let Err(error) = self.try_value_into(access, &mut value) {
+            value = Err(error);
         }
+        value
+    }
+
+    /// Reads the next value into `place`.
+    #[cfg_attr(feature = "std", inline(always))]
+    fn try_value_into<P: Receive<T>>(
+        &self,
+        access: Access,
+        place: &mut P,
+    ) -> Result<(), TryRecvError> {
+        self.buffer.try_read(self.id, &self.cursor, access, &self.stash, place)
+    }
+
+    /// Calls `look` with the next value.
+    fn try_look<O>(&self, access: Access, look: impl FnOnce(&T) -> O) -> Result<O, TryRecvError> {
+        self.buffer.try_look(self.id, &self.cursor, access, &self.stash, look)
     }
 
     /// Up to `limit` values; the one of the stash is returned alone. A `limit` of zero reads

@@ -5,5 +5,5 @@ pub(crate) mod consumer;
 pub(crate) mod producer;
 pub(crate) mod reader;
 
-pub use producer::{Produce, ProduceMany};
-pub use reader::{NextEvent, Recv, RecvMany};
+pub use producer::{Produce, ProduceMany, ProduceWith};
+pub use reader::{NextEvent, Recv, RecvMany, RecvWith};

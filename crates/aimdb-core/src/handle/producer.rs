@@ -78,6 +78,38 @@ impl<T: Record, R> Producer<T, R> {
         }
     }
 
+    /// Produces the value that `make` returns, once there is room: a value that would not be accepted is not made, and a
+    /// large one is built in its place in the buffer instead of being copied there, where the compiler sees `make`.
+    ///
+    /// # In place
+    ///
+    /// `make` should be short and must not use the record: as long as it runs, the record's other writers wait, and so does
+    /// a shutdown that closes it. Readers find what was accepted before. Without `std`, interrupts are off meanwhile. If
+    /// `make` panics, nothing was produced.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] if the record is closed; `make` was not called then.
+    ///
+    /// # Cancel safety
+    ///
+    /// A future that is dropped before it is ready has produced nothing, and cancels its wait.
+    ///
+    /// ```
+    /// use aimdb_core::{Closed, Producer, Runtime};
+    ///
+    /// async fn test_picture<R: Runtime>(frames: &Producer<[u8; 4096], R>, shade: u8) -> Result<(), Closed> {
+    ///     frames.produce_with(|| [shade; 4096]).await
+    /// }
+    /// ```
+    pub fn produce_with<F: FnOnce() -> T>(&self, make: F) -> ProduceWith<'_, T, F> {
+        ProduceWith {
+            wait: WaitGuard::new(&*self.record.buffer),
+            spent: &self.spent,
+            make: Some(make),
+        }
+    }
+
     /// Produces a value if there is room now.
     ///
     /// # Errors
@@ -86,6 +118,17 @@ impl<T: Record, R> Producer<T, R> {
     #[inline]
     pub fn try_produce(&self, value: T) -> Result<(), TryProduceError<T>> {
         self.record.buffer.try_produce(value)
+    }
+
+    /// Produces the value that `make` returns, if there is room now: [`produce_with`](Self::produce_with) that does not
+    /// wait.
+    ///
+    /// # Errors
+    ///
+    /// [`TryProduceError::Full`] on a queue without room and [`TryProduceError::Closed`]; `make` was not called then.
+    #[inline]
+    pub fn try_produce_with(&self, make: impl FnOnce() -> T) -> Result<(), TryProduceError<()>> {
+        self.record.buffer.try_produce_with(make)
     }
 
     /// Produces all values, in order, in batches of up to 32. Waits for room as [`produce`](Self::produce) does. Returns the
@@ -180,6 +223,36 @@ impl<T: Clone> Future for Produce<'_, T> {
 impl<T: Clone> fmt::Debug for Produce<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Produce").field("accepted", &self.value.is_none()).finish_non_exhaustive()
+    }
+}
+
+/// The future of [`Producer::produce_with`].
+#[must_use = "nothing is produced until the future is awaited"]
+pub struct ProduceWith<'p, T: Clone, F> {
+    wait: WaitGuard<&'p Buffer<T>>,
+    spent: &'p AtomicU8,
+    /// `None` once it was called.
+    make: Option<F>,
+}
+
+// The closure is called, never pinned.
+impl<T: Clone, F> Unpin for ProduceWith<'_, T, F> {}
+
+impl<T: Clone, F: FnOnce() -> T> Future for ProduceWith<'_, T, F> {
+    type Output = Result<(), Closed>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { wait, spent, make } = &mut *self;
+        ready!(poll_budget(spent, cx));
+        wait.on.poll_produce_with(make, &mut wait.ticket, cx)
+    }
+}
+
+impl<T: Clone, F> fmt::Debug for ProduceWith<'_, T, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProduceWith")
+            .field("accepted", &self.make.is_none())
+            .finish_non_exhaustive()
     }
 }
 

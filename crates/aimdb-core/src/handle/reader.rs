@@ -111,6 +111,52 @@ impl<T: Clone> Reader<T> {
         Recv { reader: PolledReader(self) }
     }
 
+    /// Receives the next value by reference, waiting for it: calls `look` with it and returns what it returned. Nothing is
+    /// cloned. Lost values are skipped and counted in [`lagged`](Self::lagged).
+    ///
+    /// For large values of which a reader wants a part, and for values whose `Clone` costs more than the look.
+    ///
+    /// # By reference
+    ///
+    /// `look` runs where a `Clone` would, with the value in its place in the buffer, so it should be short. As long as it
+    /// runs,
+    ///
+    /// | buffer | who waits |
+    /// |---|---|
+    /// | ring | a writer that has come round to this value, and readers of this value |
+    /// | latest, mailbox | each writer and each reader |
+    /// | queue | nobody, apart from writers of a queue that is full |
+    ///
+    /// Without `std`, interrupts are off meanwhile. `look` must not write to the same record, or read from it, which
+    /// could wait for itself.
+    ///
+    /// If `look` panics, the value was not received. In a stage that restarts it is skipped, as one whose `Clone` panics.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] when the record is closed and drained.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no value and no wake-up.
+    ///
+    /// ```
+    /// use aimdb_core::{Consumer, Runtime};
+    ///
+    /// /// The sum of each frame; the frames are not copied.
+    /// async fn brightness<R: Runtime>(frames: Consumer<[u8; 1024], R>) -> u64 {
+    ///     let Ok(mut reader) = frames.subscribe() else { return 0 };
+    ///     let mut total = 0;
+    ///     while let Ok(sum) = reader.recv_with(|frame| frame.iter().map(|&pixel| u64::from(pixel)).sum::<u64>()).await {
+    ///         total += sum;
+    ///     }
+    ///     total
+    /// }
+    /// ```
+    pub fn recv_with<O, F: FnOnce(&T) -> O>(&mut self, look: F) -> RecvWith<'_, T, F> {
+        RecvWith { reader: PolledReader(self), look: Some(look) }
+    }
+
     /// Receives the next value or, before it, the number of values lost: [`Event::Lagged`] is exactly where the gap is.
     ///
     /// # Errors
@@ -132,6 +178,17 @@ impl<T: Clone> Reader<T> {
     #[inline]
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
         self.subscription_mut().try_value()
+    }
+
+    /// Receives the next value by reference if there is one: [`recv_with`](Self::recv_with) that does not wait.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError::Empty`] and [`TryRecvError::Closed`]; `look` was not called then. One exception: a stage whose
+    /// database was shut down while `look` ran gets [`TryRecvError::Closed`].
+    #[inline]
+    pub fn try_recv_with<O>(&mut self, look: impl FnOnce(&T) -> O) -> Result<O, TryRecvError> {
+        self.subscription_mut().try_value_with(look)
     }
 
     /// Appends up to `limit` values to `into`, waiting until there is at least one, and returns how many. A `limit` of
@@ -174,7 +231,13 @@ impl<T: Clone> Reader<T> {
     }
 
     pub(crate) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Closed>> {
-        self.poll(cx, |subscription, cx| subscription.poll_value(cx))
+        // Written once, where the caller has it.
+        let mut value = Poll::Pending;
+        let _ready = self.poll(cx, |subscription, cx| {
+            subscription.poll_value_into(cx, &mut value);
+            if value.is_ready() { Poll::Ready(()) } else { Poll::Pending }
+        });
+        value
     }
 
     /// Declares that the stage has finished with the values it received, without a further read.
@@ -276,6 +339,32 @@ impl<T: Clone> Future for Recv<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.reader.0.poll_recv(cx)
+    }
+}
+
+/// The future of [`Reader::recv_with`].
+#[must_use = "nothing is received until the future is awaited"]
+pub struct RecvWith<'r, T: Clone, F> {
+    reader: PolledReader<'r, T>,
+    /// `None` once it was called.
+    look: Option<F>,
+}
+
+// The closure is called, never pinned.
+impl<T: Clone, F> Unpin for RecvWith<'_, T, F> {}
+
+impl<T: Clone, O, F: FnOnce(&T) -> O> Future for RecvWith<'_, T, F> {
+    type Output = Result<O, Closed>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { reader, look } = &mut *self;
+        reader.0.poll(cx, |subscription, cx| subscription.poll_value_with(look, cx))
+    }
+}
+
+impl<T: Clone, F> fmt::Debug for RecvWith<'_, T, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecvWith").finish_non_exhaustive()
     }
 }
 
