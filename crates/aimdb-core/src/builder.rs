@@ -416,10 +416,7 @@ impl<R> AimDbBuilder<R> {
 
     /// Moves the graph out of the drafts; the plan keeps it.
     fn take_graph(&mut self) -> Graph {
-        let mut records = Vec::new();
-        for draft in &mut self.drafts {
-            records.push(draft.node.take());
-        }
+        let records = self.drafts.iter_mut().map(|draft| draft.node.take()).collect();
         self.graph_of(records)
     }
 
@@ -572,7 +569,7 @@ fn make_records<R>(
     plan: &Plan,
     clock: &Arc<dyn Clock>,
 ) -> Result<Vec<AnyRecord>, Vec<Finding>> {
-    let (mut records, mut findings) = (Vec::new(), Vec::new());
+    let (mut records, mut findings) = (Vec::with_capacity(drafts.len()), Vec::new());
     for (at, draft) in drafts.iter().enumerate() {
         let (node, BufferNode { cfg, location }) = (&plan.graph().records[at], plan.buffer(at));
         let exclusive = cfg == BufferCfg::Mailbox && !node.shared;

@@ -55,12 +55,12 @@
 //! those writers need too.
 
 use crate::sync::Arc;
+use crate::sync::Spin;
 use crate::sync::atomic::{
     AtomicBool, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
     fence,
 };
-use crate::sync::{CachePadded, Spin};
 
 /// A reader has locked the cursor.
 const LOCKED: u64 = 1;
@@ -74,6 +74,10 @@ const ONE: u64 = 4;
 ///
 /// The reader and its entry among the subscribers share it. A caller that measures the record, or
 /// clones its newest value, may hold it for a moment after the reader has left.
+///
+/// It has cache lines of its own, as with `CachePadded`, which would set the state apart from the
+/// other fields too: only the reader loads those for a value.
+#[cfg_attr(feature = "std", repr(align(128)))]
 pub(super) struct Cursor {
     /// The name of the stage, or of the handle outside of the graph. Never changed.
     pub(super) name: Arc<str>,
@@ -85,9 +89,8 @@ pub(super) struct Cursor {
     /// A connector counts the values taken through this cursor as in flight, so none of them is in
     /// progress here.
     delegates_accounting: AtomicBool,
-    /// On cache lines of its own: the reader changes it for every value, and the fields above are
-    /// only loaded.
-    state: CachePadded<CursorState>,
+    /// Changed for every value.
+    state: CursorState,
 }
 
 /// The words that a read changes. A thread stores to them only while it has locked the cursor;
@@ -144,14 +147,14 @@ impl Cursor {
             of_stage,
             shared: AtomicBool::new(false),
             delegates_accounting: AtomicBool::new(false),
-            state: CachePadded::new(CursorState {
+            state: CursorState {
                 word: AtomicU64::new(next * ONE),
                 skipped: AtomicU64::new(next),
                 lagged: AtomicU64::new(0),
                 reported: AtomicU64::new(0),
                 stashed: AtomicU64::new(0),
                 finished: AtomicU64::new(next),
-            }),
+            },
         }
     }
 
@@ -231,7 +234,7 @@ impl Cursor {
     /// between the load and the compare-and-swap.
     #[inline(always)]
     pub(super) fn try_lock(&self) -> Option<CursorGuard<'_>> {
-        let state = &*self.state;
+        let state = &self.state;
         let word = state.word.load(Relaxed);
         // Pairs with the `Release` store in the drop of the guard before, and with `revalidate`.
         let locked = word & LOCKED == 0
@@ -266,7 +269,7 @@ impl Cursor {
     /// A round is a few loads, shorter than a read, so a reader that never pauses seldom disturbs
     /// two rounds in succession.
     pub(super) fn snapshot(&self) -> CursorSnapshot {
-        let state = &*self.state;
+        let state = &self.state;
         let mut spin = Spin::new();
         loop {
             // Pairs with the `Release` store of the word in `change` and in the drop of a guard.
