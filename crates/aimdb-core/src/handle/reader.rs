@@ -256,7 +256,8 @@ impl<T: Clone> Reader<T> {
         let panicked = core::mem::take(&mut self.reading);
         if let Some(subscription) = &mut self.subscription {
             subscription.cancel_wait();
-            if panicked {
+            // Without `std` a panic ends the program: nobody is left to skip a value.
+            if panicked && cfg!(feature = "std") {
                 subscription.skip();
             }
         }
