@@ -20,6 +20,9 @@ const RING: BufferCfg = BufferCfg::SpmcRing { capacity: DEPTH };
 const TRIPS: u64 = 50_000;
 /// The time for which a busy task keeps its worker.
 const COMPUTES: Duration = Duration::from_micros(20);
+/// The round trips of two fresh threads that are not measured: both begin on one core, and each trip takes the time of a
+/// switch between them until the kernel moves one of them.
+const WARM_UP: u64 = 300;
 /// Longer than the other end spins before it parks.
 const PAUSE: Duration = Duration::from_micros(30);
 
@@ -111,15 +114,17 @@ impl Stamps {
     }
 }
 
-/// The run's time is the median of both directions: one long stall would dominate a mean.
-fn one_way(there: Stamps, back: Stamps) -> Run {
-    let tail = Percentiles::of([there.nanos, back.nanos].concat());
+/// The run's time is the median of both directions, without the first `skipped` trips: one long stall would dominate a
+/// mean.
+fn one_way(there: Stamps, back: Stamps, skipped: u64) -> Run {
+    let measured = [there.nanos, back.nanos].map(|nanos| nanos[skipped as usize..].to_vec());
+    let tail = Percentiles::of(measured.concat());
     Run::new(1, Duration::from_nanos(tail.p50)).with_percentiles(tail)
 }
 
 /// Two threads that pause before they answer, so that the receiver of each value is parked.
 pub fn thread_latency<S: Set, G: Get>(scale: Scale, make: impl Fn() -> (S, G)) -> Run {
-    let trips = scale.operations(1_000);
+    let trips = WARM_UP + scale.operations(1_000);
     let (start, ends) = (Instant::now(), (make(), make()));
     let ((mut ping, mut pinged), (mut pong, mut ponged)) = ends;
     let mut there = Stamps::since(start, trips);
@@ -142,7 +147,7 @@ pub fn thread_latency<S: Set, G: Get>(scale: Scale, make: impl Fn() -> (S, G)) -
     };
     let mut flow = on_threads(vec![serve], vec![back]);
     let (back, _open) = flow.outcomes.remove(0);
-    one_way(there, back)
+    one_way(there, back, WARM_UP)
 }
 
 /// Two tasks that answer without a pause.
@@ -180,6 +185,6 @@ fn exchange<W: Write, R: Read>(
     runtime.block_on(async {
         let there = there.await.expect("plays");
         let (back, _open) = back.await.expect("plays");
-        one_way(there, back)
+        one_way(there, back, 0)
     })
 }
