@@ -29,7 +29,7 @@ use crate::link::connector::{Connector, LinkRequest, Links};
 use crate::link::inbound::{DeadLetter, DeadLetterHook};
 use crate::link::pool::ConnectorAttempts;
 use crate::owner::Owner;
-use crate::record::{AnyRecord, RecordIndex};
+use crate::record::{RecordEntry, RecordIndex};
 use crate::registrar::{Draft, Registrar, make_record};
 use crate::runtime::adapter::{LogLevel, Runtime, RuntimeClock, log};
 use crate::runtime::spawn::Spawn;
@@ -239,6 +239,7 @@ impl<R> AimDbBuilder<R> {
                 wires: Vec::new(),
                 initial: None,
                 rules: FurtherRules::default(),
+                access: None,
             });
         }
         let draft = &mut self.drafts[at];
@@ -476,7 +477,7 @@ impl<R> AimDbBuilder<R> {
 
     /// Makes the records and the stages. Its findings are those that a check cannot have: no memory for a buffer, and a
     /// runtime that refuses a stage.
-    fn wire(self, plan: Plan) -> Result<AimDb<R>, Vec<Finding>>
+    fn wire(mut self, plan: Plan) -> Result<AimDb<R>, Vec<Finding>>
     where
         R: Runtime,
     {
@@ -484,7 +485,7 @@ impl<R> AimDbBuilder<R> {
         let clock: Arc<dyn Clock> = clock.into();
         let events = EventHub::new(Some(Box::new(Arc::clone(&self.runtime))), self.listeners);
         let engine = Arc::new(Engine::new(self.stop_on_failure, events));
-        let records = make_records(&self.drafts, &plan, &clock)?;
+        let records = make_records(&mut self.drafts, &plan, &clock)?;
         let connector_cells =
             self.connectors.iter().map(|(connector, _)| connector.cell(&engine)).collect();
         let mut wiring = Wiring::new(
@@ -565,16 +566,19 @@ fn start_connectors<R: Runtime>(
 
 /// All records, or a finding for each record whose buffer does not fit into memory.
 fn make_records<R>(
-    drafts: &[Draft<R>],
+    drafts: &mut [Draft<R>],
     plan: &Plan,
     clock: &Arc<dyn Clock>,
-) -> Result<Vec<AnyRecord>, Vec<Finding>> {
+) -> Result<Vec<RecordEntry>, Vec<Finding>> {
     let (mut records, mut findings) = (Vec::with_capacity(drafts.len()), Vec::new());
-    for (at, draft) in drafts.iter().enumerate() {
+    for (at, draft) in drafts.iter_mut().enumerate() {
         let (node, BufferNode { cfg, location }) = (&plan.graph().records[at], plan.buffer(at));
         let exclusive = cfg == BufferCfg::Mailbox && !node.shared;
         match (draft.make)(node.key.as_str().into(), cfg, Arc::clone(clock), exclusive) {
-            Ok(record) => records.push(record),
+            Ok(mut record) => {
+                record.access = draft.access.take().and_then(|make| make(&record));
+                records.push(record);
+            }
             Err(NoMemory { bytes }) => {
                 let problem =
                     alloc::format!("there is no memory for its buffer, {cfg}: {bytes} bytes");

@@ -38,6 +38,7 @@
 
 extern crate alloc;
 
+pub mod access;
 mod address;
 pub mod buffer;
 mod builder;
@@ -61,6 +62,7 @@ mod sync;
 pub mod wait;
 mod wiring;
 
+pub use access::any::{AnyReader, AnyRecord};
 pub use address::{Address, Direction};
 pub use buffer::cfg::BufferCfg;
 pub use buffer::error::{Closed, ProduceError, ProduceManyError, TryProduceError, TryRecvError};
@@ -92,7 +94,7 @@ pub use link::codec::{
 pub use link::connector::Connector;
 pub use link::inbound::DeadLetter;
 pub use owner::{Owner, StageId};
-pub use registrar::Registrar;
+pub use registrar::{Exposing, Registrar};
 pub use runtime::adapter::{LogLevel, Runtime};
 pub use runtime::spawn::{SendRuntime, Spawn};
 pub use stages::input::{Input, input};

@@ -6,6 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::any::Any;
 
+use crate::access::erased::ByteAccess;
 use crate::buffer::Subscription;
 use crate::buffer::buffer::Buffer;
 use crate::buffer::coordinator::Coordinator;
@@ -55,12 +56,13 @@ impl<T: Record> RecordCell<T> {
     }
 }
 
-/// A record without its type, behind [`AnyRecord`].
+/// A record without its type.
 pub(crate) trait ErasedRecord: Send + Sync {
     fn close(&self);
     fn state(&self) -> &dyn BufferState;
     fn coordinator(&self) -> &Coordinator;
     fn filtered(&self) -> u64;
+    fn cloned(&self) -> Box<dyn ErasedRecord>;
     /// The `Arc<RecordCell<T>>` itself, for a downcast.
     fn typed(&self) -> &dyn Any;
 }
@@ -82,13 +84,24 @@ impl<T: Record> ErasedRecord for Arc<RecordCell<T>> {
         self.filtered.with(|filtered| *filtered)
     }
 
+    fn cloned(&self) -> Box<dyn ErasedRecord> {
+        Box::new(Self::clone(self))
+    }
+
     fn typed(&self) -> &dyn Any {
         self
     }
 }
 
+impl dyn ErasedRecord {
+    pub(crate) fn metrics(&self, key: &str) -> RecordMetrics {
+        let counted = self.coordinator().metrics(self.state(), key);
+        RecordMetrics { filtered: self.filtered(), ..counted }
+    }
+}
+
 /// A record as the engine keeps it: the type-erased record, and the stages and links that write it.
-pub(crate) struct AnyRecord {
+pub(crate) struct RecordEntry {
     pub(crate) key: Arc<str>,
     pub(crate) value: TypeNode,
     inner: Box<dyn ErasedRecord>,
@@ -96,9 +109,11 @@ pub(crate) struct AnyRecord {
     pub(crate) writers: Vec<Arc<StageCell>>,
     /// The inbound links that write the record. A shutdown closes the record after all of them have ended.
     pub(crate) inbound: Vec<LinkInfo>,
+    /// Reads and writes the record as bytes, if it is exposed.
+    pub(crate) access: Option<Box<dyn ByteAccess>>,
 }
 
-impl AnyRecord {
+impl RecordEntry {
     pub(crate) fn new<T: Record>(record: Arc<RecordCell<T>>) -> Self {
         Self {
             key: Arc::clone(&record.key),
@@ -106,6 +121,7 @@ impl AnyRecord {
             inner: Box::new(record),
             writers: Vec::new(),
             inbound: Vec::new(),
+            access: None,
         }
     }
 
@@ -131,8 +147,11 @@ impl AnyRecord {
     }
 
     pub(crate) fn metrics(&self) -> RecordMetrics {
-        let counted = self.inner.coordinator().metrics(self.inner.state(), &self.key);
-        RecordMetrics { filtered: self.inner.filtered(), ..counted }
+        self.inner.metrics(&self.key)
+    }
+
+    pub(crate) fn erased(&self) -> Box<dyn ErasedRecord> {
+        self.inner.cloned()
     }
 
     pub(crate) fn backlog(&self) -> Vec<Backlog> {
@@ -145,4 +164,4 @@ impl AnyRecord {
 }
 
 /// Produces the initial value of a record.
-pub(crate) type SetInitial = Box<dyn FnOnce(&AnyRecord)>;
+pub(crate) type SetInitial = Box<dyn FnOnce(&RecordEntry)>;

@@ -7,6 +7,7 @@ use core::fmt;
 use core::future::Future;
 use core::marker::PhantomData;
 
+use crate::access::exposed::{MakeAccess, readable, settable};
 use crate::buffer::buffer::Buffer;
 use crate::buffer::cfg::BufferCfg;
 use crate::buffer::kind::NoMemory;
@@ -18,7 +19,7 @@ use crate::graph::check::FurtherRules;
 use crate::graph::finding::Finding;
 use crate::graph::location::Location;
 use crate::graph::node::{
-    BufferNode, LinkNode, NameNode, RecordNode, StageKind, StageNode, StageRole,
+    BufferNode, ExposureNode, LinkNode, NameNode, RecordNode, StageKind, StageNode, StageRole,
 };
 use crate::handle::consumer::Consumer;
 use crate::handle::producer::Producer;
@@ -28,7 +29,7 @@ use crate::link::codec::{Decode, Encode};
 use crate::link::inbound::{InboundLink, InboundQueue};
 use crate::link::outbound::{OutboundLink, OutboundQueue};
 use crate::link::target::{InboundTarget, OutboundTarget};
-use crate::record::{AnyRecord, RecordCell, SetInitial};
+use crate::record::{RecordCell, RecordEntry, SetInitial};
 use crate::runtime::adapter::Runtime;
 use crate::runtime::spawn::Spawn;
 use crate::stages::for_each::ForEach;
@@ -51,18 +52,20 @@ pub(crate) struct Draft<R> {
     pub(crate) initial: Option<SetInitial>,
     /// The rules that the record's stages need besides those of every graph.
     pub(crate) rules: FurtherRules,
+    /// Makes the access as bytes, if the record is exposed.
+    pub(crate) access: Option<MakeAccess>,
 }
 
-type MakeRecord = fn(Arc<str>, BufferCfg, Arc<dyn Clock>, bool) -> Result<AnyRecord, NoMemory>;
+type MakeRecord = fn(Arc<str>, BufferCfg, Arc<dyn Clock>, bool) -> Result<RecordEntry, NoMemory>;
 
 pub(crate) fn make_record<T: Record>(
     key: Arc<str>,
     cfg: BufferCfg,
     clock: Arc<dyn Clock>,
     exclusive: bool,
-) -> Result<AnyRecord, NoMemory> {
+) -> Result<RecordEntry, NoMemory> {
     let buffer = Buffer::<T>::new(cfg, clock)?;
-    Ok(AnyRecord::new(Arc::new(RecordCell { key, buffer, exclusive, filtered: Lock::new(0) })))
+    Ok(RecordEntry::new(Arc::new(RecordCell { key, buffer, exclusive, filtered: Lock::new(0) })))
 }
 
 /// Declares one record: its buffer, the stages that write it and the stages that read it.
@@ -199,6 +202,34 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
     pub fn read_from_outside(&mut self) -> &mut Self {
         self.draft.node.is_read_from_outside = true;
         self
+    }
+
+    /// Shows the record's values as bytes to code that knows its key alone: pages, command lines, recorders, other
+    /// languages. [`AimDb::record`](crate::AimDb::record) reads them.
+    ///
+    /// Followed by [`settable`](Exposing::settable), it can be written in the same way. Without this call the record is
+    /// found by its key all the same, with its counters, but its values are not shown. A second call for one record is a
+    /// finding. A record that is exposed needs no reader in the graph.
+    ///
+    /// ```
+    /// use aimdb_core::{AimDbBuilder, BufferCfg, Json, Runtime};
+    ///
+    /// fn declare<R: Runtime>(builder: &mut AimDbBuilder<R>) {
+    ///     builder.configure::<f32>("pump.pressure", |reg| {
+    ///         reg.buffer(BufferCfg::latest()).written_from_outside().expose(Json);
+    ///     });
+    ///     builder.configure::<u32>("pump.limit", |reg| {
+    ///         reg.buffer(BufferCfg::latest()).expose(Json).settable();
+    ///     });
+    /// }
+    /// ```
+    #[track_caller]
+    pub fn expose<C>(&mut self, codec: C) -> Exposing<'_, 'b, T, R, C>
+    where
+        C: Encode<T> + Clone + Sync,
+    {
+        let location = self.caller();
+        self.add_exposure(location, codec)
     }
 
     /// Adds a source: an async function of a context and a [`Producer`] that writes this record.
@@ -870,6 +901,18 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         self
     }
 
+    fn add_exposure<C>(&mut self, location: Location, codec: C) -> Exposing<'_, 'b, T, R, C>
+    where
+        C: Encode<T> + Clone + Sync,
+    {
+        let encoding = codec.media_type();
+        let exposure = ExposureNode { encoding, settable: false, location };
+        self.draft.node.exposures.push(exposure);
+        self.draft.rules.add_exposures();
+        self.draft.access = Some(readable::<T, C>(codec.clone()));
+        Exposing { registrar: self, codec }
+    }
+
     fn set_initial(&mut self, location: Location, value: T) -> &mut Self {
         self.draft.node.initial_values.push(location);
         self.draft.rules.add_initial_values();
@@ -970,6 +1013,52 @@ fn without_arguments(path: &str) -> &str {
         }
     }
     path
+}
+
+/// A record that was just [exposed](Registrar::expose). Every other call goes on with the [`Registrar`].
+pub struct Exposing<'r, 'b, T, R, C> {
+    registrar: &'r mut Registrar<'b, T, R>,
+    codec: C,
+}
+
+impl<'r, 'b, T: Record, R: Runtime, C> Exposing<'r, 'b, T, R, C> {
+    /// Lets code that knows the record's key alone write it, too, through the same codec:
+    /// [`AnyRecord::write`](crate::access::AnyRecord::write). The graph shows the record as written from outside.
+    ///
+    /// Who may do so is decided where the bytes come from, for instance by a console's grants: this call says that the
+    /// record is made for it.
+    pub fn settable(self) -> &'r mut Registrar<'b, T, R>
+    where
+        C: Encode<T> + Decode<T> + Clone + Sync,
+    {
+        let Self { registrar, codec } = self;
+        registrar.draft.access = Some(settable::<T, C>(codec));
+        registrar.draft.node.is_written_from_outside = true;
+        if let Some(exposure) = registrar.draft.node.exposures.last_mut() {
+            exposure.settable = true;
+        }
+        registrar
+    }
+}
+
+impl<'b, T, R, C> core::ops::Deref for Exposing<'_, 'b, T, R, C> {
+    type Target = Registrar<'b, T, R>;
+
+    fn deref(&self) -> &Self::Target {
+        self.registrar
+    }
+}
+
+impl<T, R, C> core::ops::DerefMut for Exposing<'_, '_, T, R, C> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        self.registrar
+    }
+}
+
+impl<T, R, C> fmt::Debug for Exposing<'_, '_, T, R, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exposing").finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::link::inbound::{DeadLetterHook, InboundLink};
 use crate::link::outbound::OutboundLink;
 use crate::link::status::{LinkInfo, LinkOwner, LinkStatus};
 use crate::owner::{Owner, StageId};
-use crate::record::{AnyRecord, RecordCell, RecordIndex, SetInitial};
+use crate::record::{RecordCell, RecordEntry, RecordIndex, SetInitial};
 use crate::runtime::adapter::Runtime;
 use crate::runtime::spawn::{Spawn, SpawnError};
 use crate::stages::input::Inputs;
@@ -41,7 +41,7 @@ pub(crate) struct StageSite {
 pub(crate) struct Wiring<'b, R> {
     pub(crate) runtime: &'b Arc<R>,
     engine: &'b Arc<Engine>,
-    records: &'b [AnyRecord],
+    records: &'b [RecordEntry],
     index: &'b RecordIndex,
     connector_cells: Vec<Arc<StageCell>>,
     links: Vec<Links>,
@@ -53,7 +53,7 @@ impl<'b, R: Runtime> Wiring<'b, R> {
     pub(crate) fn new(
         runtime: &'b Arc<R>,
         engine: &'b Arc<Engine>,
-        records: &'b [AnyRecord],
+        records: &'b [RecordEntry],
         index: &'b RecordIndex,
         connector_cells: Vec<Arc<StageCell>>,
         dead_letters: Option<DeadLetterHook>,
@@ -250,7 +250,7 @@ pub(crate) struct Wired {
 
 impl Wired {
     /// Adds to each record the stages and links that write it.
-    pub(crate) fn attach_to(&self, mut records: Vec<AnyRecord>) -> Vec<AnyRecord> {
+    pub(crate) fn attach_to(&self, mut records: Vec<RecordEntry>) -> Vec<RecordEntry> {
         for (record, cell) in &self.writers {
             records[*record].writers.push(Arc::clone(cell));
         }

@@ -28,11 +28,11 @@ use aimdb_core::stages::{
     Scanned, Stage,
 };
 use aimdb_core::{
-    Address, AimDb, AimDbBuilder, BufferCfg, Closed, CodecError, Consumer, DbError, DeadLetter,
-    Elapsed, Event, Finding, Findings, Graph, Incoming, Input, Instant, Interval, Json, Log,
-    LogLevel, NoRuntime, ProduceError, ProduceManyError, Producer, Reader, Registrar, Restart,
-    Rule, Runtime, RuntimeContext, ShutdownReport, StageFailure, SubscribeError, Time, Timeout,
-    TryProduceError, TryRecvError, Undelivered,
+    Address, AimDb, AimDbBuilder, AnyReader, AnyRecord, BufferCfg, Closed, CodecError, Consumer,
+    DbError, DeadLetter, Elapsed, Event, Finding, Findings, Graph, Incoming, Input, Instant,
+    Interval, Json, Log, LogLevel, NoRuntime, ProduceError, ProduceManyError, Producer, Reader,
+    Registrar, Restart, Rule, Runtime, RuntimeContext, ShutdownReport, StageFailure,
+    SubscribeError, Time, Timeout, TryProduceError, TryRecvError, Undelivered,
 };
 use aimdb_testing::auto_traits;
 
@@ -84,6 +84,8 @@ auto_traits! {
     Consumer<Value, AnyRuntime>: has Send, has Sync, has Unpin;
     Reader<Value>: has Send, has Sync, has Unpin;
     Subscription<Value>: has Send, has Sync, has Unpin;
+    AnyRecord: has Send, has Sync, has Unpin;
+    AnyReader: has Send, has Sync, has Unpin;
     SharedSubscription<Value>: has Send, has Sync, has Unpin;
     WaitTicket: has Send, has Sync, has Unpin;
     RuntimeContext<AnyRuntime>: has Send, has Sync, has Unpin;

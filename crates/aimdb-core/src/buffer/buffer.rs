@@ -868,6 +868,11 @@ impl<T: Clone> Buffer<T> {
     /// A clone of the newest value held. It may wait for a reader that has claimed that value; a
     /// queue waits for a reader that has not received it.
     pub(crate) fn latest(&self) -> Option<T> {
+        self.latest_numbered().map(|(_, value)| value)
+    }
+
+    /// [`latest`](Self::latest), with the number of the value among those accepted, from one.
+    pub(crate) fn latest_numbered(&self) -> Option<(u64, T)> {
         let _section = CriticalSection::enter();
         match &self.storage {
             Storage::Ring(ring) => ring.latest(),

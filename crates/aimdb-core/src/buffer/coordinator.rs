@@ -56,7 +56,7 @@ use super::kind::BufferState;
 use super::subscribers::flags::{ALL_FLAGS, EMPTIED, READER_FLAGS, READERS_WAIT, SEVERAL_WAIT};
 use super::subscribers::{Backlog, Subscribers};
 use super::waiters::{WaitTicket, WakeBatch, wake, wake_batches};
-use crate::clock::Clock;
+use crate::clock::{Clock, Instant};
 use crate::metrics::{BlockedWriter, ReaderMetrics, RecordMetrics};
 use crate::sync::atomic::{
     AtomicUsize,
@@ -93,7 +93,7 @@ impl Coordinator {
     }
 
     /// The kind of the buffer, and its capacity.
-    pub(super) fn cfg(&self) -> BufferCfg {
+    pub(crate) fn cfg(&self) -> BufferCfg {
         self.cfg
     }
 
@@ -460,6 +460,11 @@ impl Coordinator {
                 Some(BlockedWriter { writers, held_back_by, waiting: now - since })
             }),
         }
+    }
+
+    /// The time that was noted last for a value, without a note of its own.
+    pub(crate) fn last_update(&self) -> Option<Instant> {
+        self.subscribers.with(|subscribers| subscribers.updated())
     }
 
     /// The values that stages have not finished with, whether their readers have left or not.

@@ -70,10 +70,10 @@ impl<T: Clone> Latest<T> {
         self.slot.load().written()
     }
 
-    /// A clone of the newest value; `None` before the first one. Waits for another claim of the
-    /// slot.
-    pub(super) fn latest(&self) -> Option<T> {
-        self.slot.claim_any().value().cloned()
+    /// A clone of the newest value and its number, from one; `None` before the first one. Waits for
+    /// another claim of the slot.
+    pub(super) fn latest(&self) -> Option<(u64, T)> {
+        self.slot.claim_any().numbered()
     }
 }
 

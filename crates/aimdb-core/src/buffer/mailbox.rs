@@ -87,9 +87,9 @@ impl<T: Clone> Mailbox<T> {
         claim.replace(|| value, written)
     }
 
-    /// A clone of the pending command. Takers and writers wait for the `Clone`.
-    pub(super) fn latest(&self) -> Option<T> {
-        self.pending.claim_any().value().cloned()
+    /// A clone of the pending command and its number. Takers and writers wait for the `Clone`.
+    pub(super) fn latest(&self) -> Option<(u64, T)> {
+        self.pending.claim_any().numbered()
     }
 }
 

@@ -310,13 +310,13 @@ impl<T: Clone> Queue<T> {
         freed
     }
 
-    /// A clone of the newest value, if any reader has not received it. `behind` returns the cursor
+    /// A clone of the newest value and its number, if any reader has not received it. `behind` returns the cursor
     /// of a reader before a position, an unlocked one if it can.
     ///
     /// The caller waits for that reader, whose `Clone` may take long, only after it has unlocked
     /// the head: writers continue meanwhile. While the caller clones, it has that cursor locked:
     /// the reader cannot receive the value, so the value stays in its cell.
-    pub(super) fn latest(&self, behind: impl Fn(u64) -> Option<Arc<Cursor>>) -> Option<T> {
+    pub(super) fn latest(&self, behind: impl Fn(u64) -> Option<Arc<Cursor>>) -> Option<(u64, T)> {
         let mut spin = Spin::new();
         loop {
             let guard = self.lock_head();
@@ -333,7 +333,8 @@ impl<T: Clone> Queue<T> {
             // locked since, has not received the value before `head`: so it is present, no other
             // reader moves it out, and its cell is not written again. Others may clone it at the
             // same time.
-            return Some(newest.value.with(|value| unsafe { (*value).assume_init_ref().clone() }));
+            let value = newest.value.with(|value| unsafe { (*value).assume_init_ref().clone() });
+            return Some((head, value));
         }
     }
 

@@ -222,11 +222,11 @@ impl<T: Clone> Ring<T> {
         if state.is_available(position + 1) { slot.claim(state) } else { None }
     }
 
-    /// A clone of the newest value; `None` before the first one. Waits for a writer or another
-    /// reader that has claimed the slot.
-    pub(super) fn latest(&self) -> Option<T> {
+    /// A clone of the newest value and its number, from one; `None` before the first one. Waits for
+    /// a writer or another reader that has claimed the slot.
+    pub(super) fn latest(&self) -> Option<(u64, T)> {
         // A value that replaces the newest one before the claim is newer.
-        self.slot(self.readable_head().checked_sub(1)?).claim_any().value().cloned()
+        self.slot(self.readable_head().checked_sub(1)?).claim_any().numbered()
     }
 }
 

@@ -316,6 +316,14 @@ impl<T> Claim<'_, T> {
         Some(self.slot.value.with(|value| unsafe { (*value).assume_init_ref() }))
     }
 
+    /// A clone of the value, if there is one, and how many values were written up to it.
+    pub(super) fn numbered(&self) -> Option<(u64, T)>
+    where
+        T: Clone,
+    {
+        self.value().map(|value| (self.state.written(), value.clone()))
+    }
+
     /// Stores what `make` returns as the `written`th value, unread, and returns the one it replaces.
     /// A compiler that sees `make` builds the value here, without a copy. The caller drops the
     /// returned value once it holds no lock and no claim, because `Drop` is user code.

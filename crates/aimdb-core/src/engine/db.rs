@@ -10,6 +10,7 @@ use super::inner::DbInner;
 use super::report::ShutdownReport;
 use super::shutdown;
 use super::shutdown_state::Deadline;
+use crate::access::any::AnyRecord;
 use crate::buffer::error::Closed;
 use crate::context::Time;
 use crate::error::{DbError, DbResult};
@@ -220,6 +221,20 @@ impl<R: Runtime> AimDb<R> {
     /// [`DbError::UnknownKey`] if the graph has no such record, [`DbError::WrongType`] if it holds another type.
     pub fn consumer<T: Record>(&self, key: impl RecordKey) -> DbResult<Consumer<T, R>> {
         self.inner.record(key.as_str()).map(Consumer::outside)
+    }
+
+    /// Returns the record `key`, for code that does not know its type.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError::UnknownKey`] if the graph has no such record.
+    pub fn record(&self, key: impl RecordKey) -> DbResult<AnyRecord> {
+        self.inner.entry(key.as_str()).map(AnyRecord::of)
+    }
+
+    /// All records, in the order in which they were configured, for code that does not know their types.
+    pub fn records(&self) -> impl Iterator<Item = AnyRecord> {
+        self.inner.records.iter().map(AnyRecord::of)
     }
 
     /// The graph, as data.

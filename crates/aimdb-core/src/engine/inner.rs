@@ -16,7 +16,7 @@ use crate::error::{DbError, DbResult};
 use crate::graph::node::{Graph, StageKind, StageRole};
 use crate::key::Record;
 use crate::link::status::LinkInfo;
-use crate::record::{AnyRecord, RecordCell, RecordIndex};
+use crate::record::{RecordCell, RecordEntry, RecordIndex};
 use crate::runtime::adapter::{LogLevel, Runtime, log};
 use crate::sync::{Arc, Lock};
 
@@ -25,7 +25,7 @@ pub(crate) struct DbInner<R: Runtime> {
     pub(crate) runtime: Arc<R>,
     pub(crate) engine: Arc<Engine>,
     pub(crate) graph: Graph,
-    pub(crate) records: Vec<AnyRecord>,
+    pub(crate) records: Vec<RecordEntry>,
     pub(crate) index: RecordIndex,
     /// The indices of `records`, upstream first: the order in which a shutdown closes them.
     pub(crate) order: Vec<usize>,
@@ -39,7 +39,7 @@ pub(crate) struct DbInner<R: Runtime> {
 }
 
 impl<R: Runtime> Watched for DbInner<R> {
-    fn records(&self) -> &[AnyRecord] {
+    fn records(&self) -> &[RecordEntry] {
         &self.records
     }
 
@@ -54,8 +54,12 @@ impl<R: Runtime> Watched for DbInner<R> {
 
 impl<R: Runtime> DbInner<R> {
     pub(super) fn record<T: Record>(&self, key: &str) -> DbResult<Arc<RecordCell<T>>> {
+        self.entry(key)?.typed()
+    }
+
+    pub(super) fn entry(&self, key: &str) -> DbResult<&RecordEntry> {
         match self.index.get(key) {
-            Some(indices) => self.records[indices[0]].typed(),
+            Some(indices) => Ok(&self.records[indices[0]]),
             None => Err(DbError::UnknownKey { key: key.into(), known: self.known_keys() }),
         }
     }

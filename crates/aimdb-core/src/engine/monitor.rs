@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use super::events::{DbEventKind, EventHub};
 use crate::metrics::BlockedWriter;
-use crate::record::AnyRecord;
+use crate::record::RecordEntry;
 use crate::runtime::adapter::{LogLevel, Runtime};
 use crate::sync::Lock;
 
@@ -24,7 +24,7 @@ pub(crate) struct Monitor {
 
 /// The parts of a database that the monitor needs.
 pub(crate) trait Watched {
-    fn records(&self) -> &[AnyRecord];
+    fn records(&self) -> &[RecordEntry];
     fn events(&self) -> &EventHub;
     fn log(&self, level: LogLevel, record: &str, message: fmt::Arguments<'_>);
 }

@@ -76,6 +76,7 @@ impl Graph {
         all.add_links();
         all.add_connectors();
         all.add_initial_values();
+        all.add_exposures();
         self.check_with(all)
     }
 
@@ -94,8 +95,8 @@ impl Graph {
         for rule in everywhere {
             rule(&self, &mut report);
         }
-        let FurtherRules { edges, links, connectors, initial_values } = further;
-        let rules = [edges.map(|edges| edges.check), links, connectors, initial_values];
+        let FurtherRules { edges, links, connectors, initial_values, exposures } = further;
+        let rules = [edges.map(|edges| edges.check), links, connectors, initial_values, exposures];
         for rule in rules.into_iter().flatten() {
             rule(&self, &mut report);
         }
@@ -142,6 +143,7 @@ pub(crate) struct FurtherRules {
     links: Option<RuleFn>,
     connectors: Option<RuleFn>,
     initial_values: Option<RuleFn>,
+    exposures: Option<RuleFn>,
 }
 
 /// The rules and the order of a graph with edges between its records.
@@ -169,6 +171,10 @@ impl FurtherRules {
         self.initial_values = Some(initial_values);
     }
 
+    pub(crate) fn add_exposures(&mut self) {
+        self.exposures = Some(exposures);
+    }
+
     /// The rules of both.
     pub(crate) fn and(self, other: Self) -> Self {
         Self {
@@ -176,6 +182,7 @@ impl FurtherRules {
             links: self.links.or(other.links),
             connectors: self.connectors.or(other.connectors),
             initial_values: self.initial_values.or(other.initial_values),
+            exposures: self.exposures.or(other.exposures),
         }
     }
 }
@@ -828,6 +835,20 @@ fn fault_locations(graph: &Graph, connector: &ConnectorNode, fault: &Finding) ->
     if links.is_empty() { connector.location.into() } else { links }
 }
 
+fn exposures(graph: &Graph, report: &mut Report) {
+    for record in &graph.records {
+        let count = record.exposures.len();
+        if count > 1 {
+            let locations = Locations::collect(|all| {
+                all.extend(record.exposures.iter().map(|exposure| exposure.location));
+            });
+            let problem = format_args!("it is exposed {count} times");
+            let help = "keep one `.expose(…)` call";
+            report.add(Rule::TwoExposures, &record.key, &locations, problem, help);
+        }
+    }
+}
+
 fn unused(graph: &Graph, report: &mut Report) {
     let (readers, writers) = (graph.readers_elsewhere(), graph.writers_elsewhere());
     for record in &graph.records {
@@ -839,7 +860,8 @@ fn unused(graph: &Graph, report: &mut Report) {
             let help = "add a source, a transform or a link, or say that `db.producer(…)` writes it: `.written_from_outside()`";
             report.add(Rule::NoWriter, &record.key, &record.locations, problem, help);
         }
-        if !is_read(record, &readers) && !record.is_read_from_outside {
+        let is_read_from_outside = record.is_read_from_outside || !record.exposures.is_empty();
+        if !is_read(record, &readers) && !is_read_from_outside {
             let problem = format_args!("no stage of the graph reads it");
             let help = "add a tap, a transform or a link, or say that `db.consumer(…)` reads it: `.read_from_outside()`";
             report.add(Rule::NoReader, &record.key, &record.locations, problem, help);

@@ -74,6 +74,8 @@ pub enum Rule {
     LinkDirection,
     /// A processor names a record twice among its outputs.
     RepeatedOutput,
+    /// A record is exposed several times.
+    TwoExposures,
     /// No stage of the graph writes the record.
     NoWriter,
     /// No stage of the graph reads the record.
@@ -136,6 +138,7 @@ impl Rule {
             Self::TwoInitialValues => "E22",
             Self::LinkDirection => "E23",
             Self::RepeatedOutput => "E24",
+            Self::TwoExposures => "E25",
             Self::NoWriter => "W01",
             Self::NoReader => "W02",
             Self::LostInitialValue => "W03",

@@ -74,6 +74,8 @@ pub struct RecordNode {
     pub is_written_from_outside: bool,
     /// Whether handles outside of the graph read the record.
     pub is_read_from_outside: bool,
+    /// The calls of [`expose`](crate::Registrar::expose); a valid graph has at most one.
+    pub exposures: Vec<ExposureNode>,
     /// The calls of [`initial`](crate::Registrar::initial); a valid graph has at most one.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub initial_values: Vec<Location>,
@@ -111,6 +113,48 @@ pub struct BufferNode {
     #[cfg_attr(feature = "serde", serde(skip))]
     pub location: Location,
 }
+
+/// How a record is read and written as bytes, by its key.
+///
+/// ```
+/// use aimdb_core::Graph;
+///
+/// /// The records that can be set by their keys.
+/// fn settable(graph: &Graph) -> impl Iterator<Item = &str> {
+///     let records = graph.records.iter();
+///     records.filter(|record| record.exposures.iter().any(|node| node.settable)).map(|record| record.key.as_str())
+/// }
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct ExposureNode {
+    /// The media type of the bytes, for instance `application/json`.
+    pub encoding: &'static str,
+    /// Whether the record can be written, too.
+    pub settable: bool,
+    /// The `expose` call.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub location: Location,
+}
+
+impl ExposureNode {
+    /// A record that can be read as bytes of this media type.
+    #[must_use]
+    pub const fn new(encoding: &'static str) -> Self {
+        Self { encoding, settable: false, location: Location::UNKNOWN }
+    }
+}
+
+/// Equal if both declare the same, wherever they declare it.
+impl PartialEq for ExposureNode {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { encoding, settable, location: _ } = self;
+        *encoding == other.encoding && *settable == other.settable
+    }
+}
+
+impl Eq for ExposureNode {}
 
 /// A Rust type, compared by identity and printed by name.
 ///
@@ -370,6 +414,7 @@ impl RecordNode {
             shared: false,
             is_written_from_outside: false,
             is_read_from_outside: false,
+            exposures: Vec::new(),
             initial_values: Vec::new(),
             stages: Vec::new(),
             misplaced_names: Vec::new(),
@@ -424,6 +469,7 @@ impl PartialEq for RecordNode {
             shared,
             is_written_from_outside,
             is_read_from_outside,
+            exposures,
             initial_values,
             stages,
             misplaced_names,
@@ -431,6 +477,7 @@ impl PartialEq for RecordNode {
         } = self;
         *is_written_from_outside == other.is_written_from_outside
             && *is_read_from_outside == other.is_read_from_outside
+            && *exposures == other.exposures
             && initial_values.len() == other.initial_values.len()
             && *key == other.key
             && *value == other.value

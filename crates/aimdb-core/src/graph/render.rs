@@ -29,6 +29,10 @@ impl fmt::Display for Graph {
             if record.is_read_from_outside {
                 writeln!(f, "  → outside")?;
             }
+            for exposure in &record.exposures {
+                let settable = if exposure.settable { ", settable" } else { "" };
+                writeln!(f, "  → exposed as {}{settable}", exposure.encoding)?;
+            }
             for (other, stage) in readers.of(&record.key) {
                 let kind = if matches!(stage.kind, StageKind::Processor { .. }) {
                     "processor"

@@ -28,6 +28,8 @@ use crate::sync::Arc;
 pub struct Consumer<T: Record, R> {
     record: Arc<RecordCell<T>>,
     initial: Arc<InitialReader<T>>,
+    /// The name of the readers that this handle subscribes, if it was set.
+    name: Option<Arc<str>>,
     runtime: PhantomData<fn() -> R>,
 }
 
@@ -37,6 +39,7 @@ impl<T: Record, R> Consumer<T, R> {
         Self {
             record,
             initial: Arc::new(InitialReader::none("outside".into())),
+            name: None,
             runtime: PhantomData,
         }
     }
@@ -46,13 +49,28 @@ impl<T: Record, R> Consumer<T, R> {
     pub(crate) fn of_stage(record: Arc<RecordCell<T>>, name: Arc<str>, restarts: bool) -> Self {
         let subscription = Subscription::of_stage(&record.buffer, Arc::clone(&name));
         let initial = Arc::new(InitialReader::of_stage(name, subscription, restarts));
-        Self { record, initial, runtime: PhantomData }
+        Self { record, initial, name: None, runtime: PhantomData }
     }
 
     /// The record's key.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.record.key
+    }
+
+    /// Names the readers that this handle and its clones subscribe from now on: metrics and health show them under `name`
+    /// instead of `outside` or the stage's name.
+    ///
+    /// ```
+    /// use aimdb_core::{AimDb, Reader, Runtime};
+    ///
+    /// fn page<R: Runtime>(db: &AimDb<R>) -> Option<Reader<f32>> {
+    ///     db.consumer::<f32>("temp").ok()?.named("page").subscribe().ok()
+    /// }
+    /// ```
+    #[must_use]
+    pub fn named(self, name: &str) -> Self {
+        Self { name: Some(name.into()), ..self }
     }
 
     /// Returns a reader.
@@ -104,7 +122,8 @@ impl<T: Record, R> Consumer<T, R> {
     }
 
     fn subscription_at(&self, start: Option<Start>) -> Result<Subscription<T>, SubscribeError> {
-        self.record.subscribe(self.initial.name(), self.initial.is_of_stage(), start)
+        let name = self.name.clone().unwrap_or_else(|| self.initial.name());
+        self.record.subscribe(name, self.initial.is_of_stage(), start)
     }
 
     /// The newest value the buffer holds, without consuming it. `None` if there was none yet, and on a queue or a
@@ -120,6 +139,7 @@ impl<T: Record, R> Clone for Consumer<T, R> {
         Self {
             record: Arc::clone(&self.record),
             initial: Arc::clone(&self.initial),
+            name: self.name.clone(),
             runtime: PhantomData,
         }
     }

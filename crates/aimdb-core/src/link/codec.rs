@@ -167,6 +167,11 @@ pub trait Encode<T>: Send + 'static {
     ///
     /// [`CodecError`] if the value has no encoding. The link then counts, logs and skips the value.
     fn encode(&mut self, value: &T, out: &mut Vec<u8>) -> Result<(), CodecError>;
+
+    /// The media type of the encoding, which an [exposed](crate::Registrar::expose) record shows.
+    fn media_type(&self) -> &'static str {
+        "application/octet-stream"
+    }
 }
 
 /// A codec that turns payloads into values.
@@ -275,6 +280,18 @@ where
     }
 }
 
+impl<F: Clone, E> Clone for EncodeFn<F, E> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone(), PhantomData)
+    }
+}
+
+impl<F: Clone, E> Clone for DecodeFn<F, E> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone(), PhantomData)
+    }
+}
+
 impl<F, E> fmt::Debug for EncodeFn<F, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("EncodeFn")
@@ -325,6 +342,9 @@ impl Json {
     }
 }
 
+#[cfg(feature = "json")]
+const JSON: &str = "application/json";
+
 /// The codec that [`Json::strict`] returns.
 ///
 /// ```
@@ -346,6 +366,10 @@ impl<T: serde::Serialize> Encode<T> for StrictJson {
         super::finite::check(value).map_err(CodecError::new)?;
         Json.encode(value, out)
     }
+
+    fn media_type(&self) -> &'static str {
+        JSON
+    }
 }
 
 #[cfg(feature = "json")]
@@ -359,6 +383,10 @@ impl<T: serde::de::DeserializeOwned> Decode<T> for StrictJson {
 impl<T: serde::Serialize> Encode<T> for Json {
     fn encode(&mut self, value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
         write_json(value, out).map_err(CodecError::new)
+    }
+
+    fn media_type(&self) -> &'static str {
+        JSON
     }
 }
 
@@ -441,6 +469,10 @@ impl<T: serde::Serialize> Encode<T> for Postcard {
         *out = extended;
         Ok(())
     }
+
+    fn media_type(&self) -> &'static str {
+        "application/postcard"
+    }
 }
 
 #[cfg(feature = "postcard")]
@@ -458,6 +490,10 @@ impl<T: serde::Serialize> Encode<T> for VersionedPostcard {
     fn encode(&mut self, value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
         out.push(self.version);
         Postcard.encode(value, out)
+    }
+
+    fn media_type(&self) -> &'static str {
+        "application/postcard; versioned"
     }
 }
 

@@ -10,7 +10,7 @@ use crate::graph::node::{PortNode, TypeNode};
 use crate::handle::consumer::Consumer;
 use crate::handle::reader::Reader;
 use crate::key::{Record, RecordKey};
-use crate::record::AnyRecord;
+use crate::record::RecordEntry;
 use crate::sync::Arc;
 
 /// A record that a transform or a processor reads: its key and its value's type.
@@ -76,11 +76,11 @@ impl<T: Record> Input<T> {
 /// The records of the graph, from which a transform or a processor opens its inputs when it is built.
 pub struct Inputs<'b> {
     pub(crate) reader: Arc<str>,
-    pub(crate) find: &'b dyn Fn(&str) -> Option<&'b AnyRecord>,
+    pub(crate) find: &'b dyn Fn(&str) -> Option<&'b RecordEntry>,
 }
 
 impl<'b> Inputs<'b> {
-    pub(super) fn lookup(&self, key: &str) -> DbResult<&'b AnyRecord> {
+    pub(super) fn lookup(&self, key: &str) -> DbResult<&'b RecordEntry> {
         (self.find)(key).ok_or_else(|| DbError::UnknownKey { key: key.into(), known: Vec::new() })
     }
 }

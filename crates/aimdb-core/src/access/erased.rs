@@ -1,0 +1,35 @@
+//! The access to one record as bytes, without the record's type.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::task::{Context, Poll};
+
+use super::error::AccessError;
+use crate::buffer::event::Event;
+use crate::sync::Arc;
+
+/// What an exposed record can do with bytes.
+pub(crate) trait ByteAccess: Send + Sync {
+    fn cloned(&self) -> Box<dyn ByteAccess>;
+    /// The media type of the encoding.
+    fn encoding(&self) -> &'static str;
+    fn is_settable(&self) -> bool;
+    /// Appends the newest value held, and returns its number. `None` if none is held.
+    fn latest(&self, out: &mut Vec<u8>) -> Result<Option<u64>, AccessError>;
+    fn subscribe(&self, name: Arc<str>) -> Result<Box<dyn ByteReader>, AccessError>;
+    fn write(&self, bytes: &[u8]) -> Result<(), AccessError>;
+}
+
+/// A reader of an exposed record. An event's value is appended to `out`.
+pub(crate) trait ByteReader: Send + Sync {
+    /// `None` if there is no event yet.
+    fn try_next(&mut self, out: &mut Vec<u8>) -> Result<Option<Event<()>>, AccessError>;
+    fn poll_next(
+        &mut self,
+        out: &mut Vec<u8>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Event<()>, AccessError>>;
+    fn cancel_wait(&mut self);
+    fn lagged(&self) -> u64;
+    fn pending(&self) -> u64;
+}

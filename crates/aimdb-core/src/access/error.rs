@@ -1,0 +1,110 @@
+//! The refusals of an access by key.
+
+use alloc::string::String;
+use core::fmt;
+
+use crate::error::SubscribeError;
+use crate::link::codec::CodecError;
+
+/// Why an access to a record by key failed. Each variant names the record.
+///
+/// ```
+/// use aimdb_core::access::AccessError;
+///
+/// let error = AccessError::NotSettable { key: "config.limits".into() };
+/// assert_eq!(
+///     error.to_string(),
+///     "record `config.limits` is not settable\n  help: declare it with `.expose(codec).settable()`"
+/// );
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AccessError {
+    /// The record has no codec: its values cannot be shown or written.
+    NotExposed {
+        /// The record's key.
+        key: String,
+    },
+    /// The record can be read and not written.
+    NotSettable {
+        /// The record's key.
+        key: String,
+    },
+    /// The codec refused a value or the bytes, or panicked.
+    Codec {
+        /// The record's key.
+        key: String,
+        /// What the codec reported.
+        error: CodecError,
+    },
+    /// The record is a queue without room. Temporary.
+    Full {
+        /// The record's key.
+        key: String,
+    },
+    /// The record is closed, and for a reader: drained.
+    Closed {
+        /// The record's key.
+        key: String,
+    },
+    /// The record is a mailbox that has a taker and is not shared.
+    Taken {
+        /// The record's key.
+        key: String,
+        /// The name of the taker.
+        taker: String,
+    },
+}
+
+impl AccessError {
+    /// The key of the record.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        match self {
+            Self::NotExposed { key }
+            | Self::NotSettable { key }
+            | Self::Codec { key, .. }
+            | Self::Full { key }
+            | Self::Closed { key }
+            | Self::Taken { key, .. } => key,
+        }
+    }
+}
+
+impl fmt::Display for AccessError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = self.key();
+        match self {
+            Self::NotExposed { .. } => write!(
+                f,
+                "record `{key}` is not exposed: it has no codec\n  help: declare it with `.expose(codec)`, for instance \
+                 `.expose(Json)`"
+            ),
+            Self::NotSettable { .. } => write!(
+                f,
+                "record `{key}` is not settable\n  help: declare it with `.expose(codec).settable()`"
+            ),
+            Self::Codec { error, .. } => write!(f, "record `{key}`: {error}"),
+            Self::Full { .. } => write!(
+                f,
+                "record `{key}` has no room: its slowest reader has not received the oldest value\n  help: try again"
+            ),
+            Self::Closed { .. } => write!(f, "record `{key}` is closed"),
+            Self::Taken { taker, .. } => write!(
+                f,
+                "record `{key}` is a mailbox, and `{taker}` takes its commands\n  help: declare it `.shared()`"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for AccessError {}
+
+impl From<SubscribeError> for AccessError {
+    fn from(error: SubscribeError) -> Self {
+        match error {
+            SubscribeError::Closed { key } => Self::Closed { key },
+            SubscribeError::Taken { key, taker } => Self::Taken { key, taker },
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Records by key, as bytes: for code that does not know their types.
+//!
+//! A page, a recorder, a command line or a second language knows a record's key and no `T`. A record that is
+//! [exposed](crate::Registrar::expose) with a codec can be read as bytes, and one that is also
+//! [settable](crate::Exposing::settable) can be written:
+//!
+//! ```text
+//!   builder.configure::<Limits>(key, |reg| { reg.buffer(…).expose(Json).settable(); })
+//!                                                     │
+//!   db.record(key) → AnyRecord ── latest(out) ────────┤ newest value, nothing consumed
+//!                              ── subscribe(name) ────┤ AnyReader: a real reader of that name
+//!                              ── write(bytes) ───────┘ as a producer would, if it is settable
+//! ```
+//!
+//! | operation | on the record |
+//! |---|---|
+//! | [`AnyRecord::latest`] | as [`Consumer::latest`](crate::Consumer::latest): changes nothing |
+//! | [`AnyRecord::subscribe`] | as [`Consumer::subscribe`](crate::Consumer::subscribe): a queue waits for the reader, a mailbox gives it commands |
+//! | [`AnyRecord::write`] | as [`Producer::try_produce`](crate::Producer::try_produce) |
+//!
+//! A record that is not exposed is found by key too, with its type's name, its buffer and its counters; its values are not
+//! shown.
+//!
+//! # Codecs
+//!
+//! The codec is cloned for each use, so that no operation waits for another one's. It runs outside of all locks, on a clone
+//! of the value. If it panics, the operation fails with [`AccessError::Codec`] and nothing else happens.
+
+pub(crate) mod any;
+pub(crate) mod erased;
+pub(crate) mod error;
+pub(crate) mod exposed;
+
+pub use any::{AnyReader, AnyRecord, NextBytes, Stamp};
+pub use error::AccessError;
