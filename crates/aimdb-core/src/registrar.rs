@@ -211,6 +211,9 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
     /// found by its key all the same, with its counters, but its values are not shown. A second call for one record is a
     /// finding. A record that is exposed needs no reader in the graph.
     ///
+    /// The codec is cloned for each use, so it should keep nothing between two values. Two closures are one codec as a pair:
+    /// `(encode_with(…), decode_with(…))`.
+    ///
     /// ```
     /// use aimdb_core::{AimDbBuilder, BufferCfg, Json, Runtime};
     ///
@@ -1025,7 +1028,7 @@ impl<'r, 'b, T: Record, R: Runtime, C> Exposing<'r, 'b, T, R, C> {
     /// Lets code that knows the record's key alone write it, too, through the same codec:
     /// [`AnyRecord::write`](crate::access::AnyRecord::write). The graph shows the record as written from outside.
     ///
-    /// Who may do so is decided where the bytes come from, for instance by a console's grants: this call says that the
+    /// `settable` follows `expose` directly. Who may write is decided where the bytes come from, for instance by a console's grants: this call says that the
     /// record is made for it.
     pub fn settable(self) -> &'r mut Registrar<'b, T, R>
     where

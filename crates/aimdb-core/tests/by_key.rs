@@ -9,8 +9,8 @@ use std::task::{Context, Poll, Waker};
 
 use aimdb_core::access::AccessError;
 use aimdb_core::{
-    AimDbBuilder, AnyReader, AnyRecord, BufferCfg, CodecError, DbError, Encode, Event, Json,
-    Postcard, encode_with,
+    AimDbBuilder, AnyReader, AnyRecord, BufferCfg, CodecError, DbError, Encode, Event, Incoming,
+    Json, Postcard, decode_with, encode_with,
 };
 use aimdb_testing::TestRuntime;
 use common::*;
@@ -132,7 +132,7 @@ fn a_refusal_names_the_record_and_changes_nothing() {
     assert_eq!(text(record("shown").write(b"1").unwrap_err()), "record `shown` is not settable");
     assert_eq!(
         text(record("command").write(b"{}").unwrap_err()),
-        "record `command`: invalid type: map, expected u64 at line 1 column 0"
+        "the bytes are no value of record `command`: invalid type: map, expected u64 at line 1 column 0"
     );
     let queue = record("queue");
     let _slow = queue.subscribe("page").unwrap();
@@ -147,8 +147,10 @@ fn a_refusal_names_the_record_and_changes_nothing() {
         "record `command` is a mailbox, and `robot` takes its commands"
     );
     close(&db);
-    assert_eq!(text(queue.write(b"2").unwrap_err()), "record `queue` is closed");
-    assert_eq!(text(record("shown").subscribe("page").unwrap_err()), "record `shown` is closed");
+    let closed = "is closed: the database has been shut down";
+    assert_eq!(text(queue.write(b"2").unwrap_err()), format!("record `queue` {closed}"));
+    let refused = record("shown").subscribe("page").unwrap_err();
+    assert_eq!(text(refused), format!("record `shown` {closed}"));
     assert_eq!(out, b"kept");
     assert_eq!(record("hidden").metrics().produced, 0);
 }
@@ -225,7 +227,8 @@ fn a_codec_that_fails_or_panics_costs_one_answer() {
         producer.try_produce(value).unwrap();
         let before = out.clone();
         let refused = |error: AccessError| error.to_string();
-        let expected = expected.map_err(|reason| format!("record `record`: {reason}"));
+        let expected = expected
+            .map_err(|reason| format!("the value of record `record` has no encoding: {reason}"));
         assert_eq!(record.latest(&mut out).map(|_| ()).map_err(refused), expected);
         assert_eq!(reader.try_next(&mut out).map(|_| ()).map_err(refused), expected);
         let grown = if expected.is_ok() { 8 } else { 0 };
@@ -246,6 +249,86 @@ fn an_exposed_record_goes_on_with_the_registrar() {
     });
     let findings = builder.build().unwrap_err().to_string();
     assert!(findings.contains("not a stage") && findings.contains("E21"), "{findings}");
+}
+
+#[test]
+fn two_closures_are_a_codec_as_a_pair() {
+    let (_, mut builder) = builder();
+    builder.configure::<u64>("record", |reg| {
+        let text = encode_with(|value: &u64, out: &mut Vec<u8>| {
+            out.extend(format!("#{value}").bytes());
+            Ok::<_, CodecError>(())
+        });
+        let number = decode_with(|message: &Incoming<'_>| {
+            std::str::from_utf8(message.payload).unwrap_or("").parse::<u64>()
+        });
+        reg.buffer(LATEST).expose((text, number)).settable();
+    });
+    let db = builder.build().unwrap();
+    let record = db.record("record").unwrap();
+    record.write(b"12").unwrap();
+    assert_eq!(latest(&record), Some((1, "#12".into())));
+    assert!(record.write(b"twelve").is_err());
+}
+
+/// A value whose clone panics if it is 3.
+#[derive(Debug)]
+struct Fragile(u64);
+
+impl Clone for Fragile {
+    fn clone(&self) -> Self {
+        assert_ne!(self.0, 3, "three breaks");
+        Self(self.0)
+    }
+}
+
+#[test]
+fn a_value_whose_clone_panics_costs_its_reader_one_answer() {
+    let (_, mut builder) = builder();
+    builder.configure::<Fragile>("record", |reg| {
+        let text = encode_with(|value: &Fragile, out: &mut Vec<u8>| {
+            out.extend(value.0.to_string().bytes());
+            Ok::<_, CodecError>(())
+        });
+        reg.buffer(RING).written_from_outside().expose(text);
+    });
+    let db = builder.build().unwrap();
+    let (record, producer) =
+        (db.record("record").unwrap(), db.producer::<Fragile>("record").unwrap());
+    let mut reader = record.subscribe("page").unwrap();
+    for n in 2..=4 {
+        producer.try_produce(Fragile(n)).unwrap();
+        assert_eq!(record.latest(&mut Vec::new()).is_err(), n == 3);
+    }
+    let mut out = Vec::new();
+    let answers: Vec<_> = (0..4).map(|_| reader.try_next(&mut out).map_err(|_| ())).collect();
+    let value = Ok(Some(Event::Value(())));
+    assert_eq!(answers, [value, Err(()), value, Ok(None)]);
+    assert_eq!(out, b"24");
+}
+
+#[test]
+fn a_reader_by_key_yields_to_the_other_tasks_of_its_thread() {
+    let (_, mut builder) = builder();
+    builder.configure::<u64>("record", |reg| {
+        reg.buffer(BufferCfg::SpmcRing { capacity: 1_000 }).expose(Json).settable();
+    });
+    let db = builder.build().unwrap();
+    let record = db.record("record").unwrap();
+    let mut reader = record.subscribe("tail").unwrap();
+    (0..1_000).for_each(|_| record.write(b"1").unwrap());
+    let mut received = 0;
+    let polled = poll_once(
+        async {
+            let mut out = Vec::new();
+            while reader.next(&mut out).await.is_ok() {
+                received += 1;
+            }
+        },
+        Waker::noop(),
+    );
+    assert!(polled.is_pending());
+    assert_eq!(received, 128);
 }
 
 #[test]

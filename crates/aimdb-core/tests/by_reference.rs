@@ -105,6 +105,95 @@ fn a_look_sees_the_value_behind_a_reported_lag_also_after_a_panic() {
     }
 }
 
+/// The value behind a lag stays the reader's next one while a thread looks at it: a thread that comes meanwhile does not
+/// fall asleep for it, as nobody would wake it if the look panics.
+#[test]
+fn a_thread_that_comes_during_a_look_at_the_value_behind_a_lag_sees_it() {
+    for cfg in [LATEST, MAILBOX] {
+        let (_db, producer, consumer) = open::<u64>(cfg);
+        let reader = consumer.subscription().unwrap().into_shared();
+        (0..3).for_each(|n| producer.try_produce(n).unwrap());
+        assert_eq!(reader.try_event(), Ok(Event::Lagged(2)), "{cfg}");
+        let look = || {
+            reader.try_value_with(|_| {
+                let mut ticket = aimdb_core::buffer::WaitTicket::default();
+                let mut cx = Context::from_waker(Waker::noop());
+                assert!(reader.poll_ready(&mut ticket, &mut cx).is_ready(), "{cfg}");
+                assert_eq!(reader.pending(), 1, "{cfg}");
+                panic!("the look")
+            })
+        };
+        assert!(panics(look), "{cfg}");
+        assert_eq!((reader.pending(), reader.try_value()), (1, Ok(2)), "{cfg}");
+    }
+}
+
+/// A value whose drop panics if it is 3.
+#[derive(Clone, Debug)]
+struct Fragile(u64);
+
+impl Drop for Fragile {
+    fn drop(&mut self) {
+        if self.0 == 3 && !std::thread::panicking() {
+            panic!("three breaks");
+        }
+    }
+}
+
+#[test]
+fn a_restarted_stage_loses_nothing_if_a_panic_followed_the_receipt() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let list = Arc::clone(&seen);
+    let (runtime, mut builder) = builder();
+    builder.configure::<Fragile>("record", |reg| {
+        let policy = Restart::on_failure().backoff(Duration::ZERO, Duration::ZERO);
+        reg.buffer(BufferCfg::SpmcQueue { capacity: 8 }).tap_with(policy, move |_, record| {
+            let list = Arc::clone(&list);
+            async move {
+                let mut reader = record.subscribe().unwrap();
+                while reader.recv_with(|value| list.lock().unwrap().push(value.0)).await.is_ok() {}
+            }
+        });
+    });
+    let db = builder.build().unwrap();
+    let producer = db.producer::<Fragile>("record").unwrap();
+    (0..6).for_each(|n| producer.try_produce(Fragile(n)).unwrap());
+    db.start();
+    runtime.advance(Duration::from_secs(1));
+    assert_eq!(*seen.lock().unwrap(), [0, 1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_restarted_stage_skips_the_value_at_which_a_look_without_a_wait_panicked() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let list = Arc::clone(&seen);
+    let (runtime, mut builder) = builder();
+    builder.configure::<u64>("record", |reg| {
+        let policy = Restart::on_failure().backoff(Duration::ZERO, Duration::ZERO);
+        reg.buffer(BufferCfg::SpmcRing { capacity: 8 }).tap_with(policy, move |ctx, record| {
+            let list = Arc::clone(&list);
+            async move {
+                let mut reader = record.subscribe().unwrap();
+                let look = |value: &u64| {
+                    assert_ne!(*value, 3, "three is refused");
+                    list.lock().unwrap().push(*value);
+                };
+                loop {
+                    while reader.try_recv_with(look).is_ok() {}
+                    ctx.time().sleep(Duration::from_millis(1)).await;
+                }
+            }
+        });
+    });
+    let db = builder.build().unwrap();
+    let producer = db.producer::<u64>("record").unwrap();
+    (0..6).for_each(|n| producer.try_produce(n).unwrap());
+    db.start();
+    runtime.advance(Duration::from_secs(1));
+    assert_eq!(*seen.lock().unwrap(), [0, 1, 2, 4, 5]);
+    assert_eq!(db.health().stage("record", "tap").unwrap().restarts, 1);
+}
+
 #[test]
 fn readers_by_reference_and_by_value_receive_the_same_values() {
     for cfg in [RING, QUEUE, LATEST] {

@@ -94,6 +94,16 @@ fn a_value_whose_making_panics_changes_nothing() {
 }
 
 #[test]
+fn a_future_whose_making_panicked_does_not_say_that_it_produced() {
+    let (db, producer, _consumer) = open::<u64>(QUEUE);
+    let mut write = Box::pin(producer.produce_with(|| panic!("no frame")));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(panics(|| write.as_mut().poll(&mut cx)));
+    assert!(panics(|| write.as_mut().poll(&mut cx)), "polled again");
+    assert_eq!(db.metrics().record("record").unwrap().produced, 0);
+}
+
+#[test]
 fn the_overwritten_value_of_a_value_made_in_place_is_dropped_once() {
     for cfg in [BufferCfg::SpmcRing { capacity: 1 }, LATEST, MAILBOX] {
         let instances = InstanceCounter::new();

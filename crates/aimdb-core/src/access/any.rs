@@ -12,6 +12,7 @@ use super::error::AccessError;
 use crate::buffer::cfg::BufferCfg;
 use crate::buffer::event::Event;
 use crate::clock::Instant;
+use crate::handle::budget::BUDGET;
 use crate::metrics::RecordMetrics;
 use crate::record::{ErasedRecord, RecordEntry};
 use crate::sync::Arc;
@@ -60,8 +61,9 @@ pub struct AnyRecord {
 pub struct Stamp {
     /// The number of the value among those that the record accepted, from one.
     pub seq: u64,
-    /// The time of the record's last value by the runtime's clock, as
-    /// [`RecordMetrics::last_update`](crate::metrics::RecordMetrics::last_update) has it: in a burst that of a recent one.
+    /// The time of the record's last value by the runtime's clock, taken after the value: that of a newer one if writers
+    /// are active. As [`RecordMetrics::last_update`](crate::metrics::RecordMetrics::last_update) it may be that of one of
+    /// the last 64 values of a burst; values after this call have exact times.
     pub at: Option<Instant>,
 }
 
@@ -123,10 +125,10 @@ impl AnyRecord {
     ///
     /// # Errors
     ///
-    /// [`AccessError::NotExposed`], and [`AccessError::Codec`] for a value without an encoding. `out` is then unchanged.
+    /// [`AccessError::NotExposed`], and [`AccessError::Encode`] for a value without an encoding. `out` is then unchanged.
     pub fn latest(&self, out: &mut Vec<u8>) -> Result<Option<Stamp>, AccessError> {
         let Some(seq) = self.access()?.latest(out)? else { return Ok(None) };
-        Ok(Some(Stamp { seq, at: self.record.coordinator().last_update() }))
+        Ok(Some(Stamp { seq, at: self.record.coordinator().last_update(self.record.state()) }))
     }
 
     /// Subscribes a reader, which the metrics show under `name`. It is a reader as any other: a queue keeps values for it
@@ -136,14 +138,14 @@ impl AnyRecord {
     ///
     /// [`AccessError::NotExposed`], [`AccessError::Closed`] and [`AccessError::Taken`].
     pub fn subscribe(&self, name: &str) -> Result<AnyReader, AccessError> {
-        self.access()?.subscribe(name.into()).map(|reader| AnyReader { reader })
+        self.access()?.subscribe(name.into()).map(|reader| AnyReader { reader, spent: 0 })
     }
 
     /// Decodes a value and produces it, without waiting: as [`Producer::try_produce`](crate::Producer::try_produce).
     ///
     /// # Errors
     ///
-    /// [`AccessError::NotExposed`], [`AccessError::NotSettable`], [`AccessError::Codec`] with the reason why the bytes are
+    /// [`AccessError::NotExposed`], [`AccessError::NotSettable`], [`AccessError::Decode`] with the reason why the bytes are
     /// no value, [`AccessError::Full`] on a queue without room, and [`AccessError::Closed`].
     pub fn write(&self, bytes: &[u8]) -> Result<(), AccessError> {
         self.access()?.write(bytes)
@@ -197,6 +199,8 @@ impl fmt::Debug for AnyRecord {
 /// ```
 pub struct AnyReader {
     reader: Box<dyn ByteReader>,
+    /// Events since the reader last yielded.
+    spent: u8,
 }
 
 impl AnyReader {
@@ -204,7 +208,7 @@ impl AnyReader {
     ///
     /// # Errors
     ///
-    /// [`AccessError::Closed`] when the record is closed and drained. [`AccessError::Codec`] for a value without an
+    /// [`AccessError::Closed`] when the record is closed and drained. [`AccessError::Encode`] for a value without an
     /// encoding: it counts as received, and the next call returns the next one.
     ///
     /// # Cancel safety
@@ -230,7 +234,14 @@ impl AnyReader {
         out: &mut Vec<u8>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Event<()>, AccessError>> {
-        self.reader.poll_next(out, cx)
+        if self.spent >= BUDGET {
+            self.spent = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let event = self.reader.poll_next(out, cx);
+        self.spent = if event.is_ready() { self.spent + 1 } else { 0 };
+        event
     }
 
     /// Ends the wait of a poll that was pending. An unused wake-up passes to the next waiter.

@@ -6,7 +6,7 @@ use core::fmt;
 use crate::error::SubscribeError;
 use crate::link::codec::CodecError;
 
-/// Why an access to a record by key failed. Each variant names the record.
+/// Why an access to a record by key failed. Each variant names the record. `Debug` prints the same text as `Display`.
 ///
 /// ```
 /// use aimdb_core::access::AccessError;
@@ -17,7 +17,7 @@ use crate::link::codec::CodecError;
 ///     "record `config.limits` is not settable\n  help: declare it with `.expose(codec).settable()`"
 /// );
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AccessError {
     /// The record has no codec: its values cannot be shown or written.
@@ -30,8 +30,15 @@ pub enum AccessError {
         /// The record's key.
         key: String,
     },
-    /// The codec refused a value or the bytes, or panicked.
-    Codec {
+    /// The codec has no encoding for the value, or panicked.
+    Encode {
+        /// The record's key.
+        key: String,
+        /// What the codec reported.
+        error: CodecError,
+    },
+    /// The bytes are no value of the record, or the codec panicked.
+    Decode {
         /// The record's key.
         key: String,
         /// What the codec reported.
@@ -63,7 +70,8 @@ impl AccessError {
         match self {
             Self::NotExposed { key }
             | Self::NotSettable { key }
-            | Self::Codec { key, .. }
+            | Self::Encode { key, .. }
+            | Self::Decode { key, .. }
             | Self::Full { key }
             | Self::Closed { key }
             | Self::Taken { key, .. } => key,
@@ -77,24 +85,36 @@ impl fmt::Display for AccessError {
         match self {
             Self::NotExposed { .. } => write!(
                 f,
-                "record `{key}` is not exposed: it has no codec\n  help: declare it with `.expose(codec)`, for instance \
-                 `.expose(Json)`"
+                "record `{key}` is not exposed: it has no codec\n  help: declare it with `.expose(codec)`"
             ),
             Self::NotSettable { .. } => write!(
                 f,
                 "record `{key}` is not settable\n  help: declare it with `.expose(codec).settable()`"
             ),
-            Self::Codec { error, .. } => write!(f, "record `{key}`: {error}"),
+            Self::Encode { error, .. } => {
+                write!(f, "the value of record `{key}` has no encoding: {error}")
+            }
+            Self::Decode { error, .. } => {
+                write!(f, "the bytes are no value of record `{key}`: {error}")
+            }
             Self::Full { .. } => write!(
                 f,
                 "record `{key}` has no room: its slowest reader has not received the oldest value\n  help: try again"
             ),
-            Self::Closed { .. } => write!(f, "record `{key}` is closed"),
+            Self::Closed { .. } => {
+                write!(f, "record `{key}` is closed: the database has been shut down")
+            }
             Self::Taken { taker, .. } => write!(
                 f,
                 "record `{key}` is a mailbox, and `{taker}` takes its commands\n  help: declare it `.shared()`"
             ),
         }
+    }
+}
+
+impl fmt::Debug for AccessError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::task::{Context, Poll, ready};
+use core::task::{Context, Poll};
 
 use super::erased::{ByteAccess, ByteReader};
 use super::error::AccessError;
@@ -21,10 +21,12 @@ pub(crate) type MakeAccess = Box<dyn FnOnce(&RecordEntry) -> Option<Box<dyn Byte
 /// Decodes a value, by a codec that can.
 type DecodeBytes<T, C> = fn(C, &Incoming<'_>) -> Result<T, CodecError>;
 
-/// An exposed record. The codec is cloned for each use.
+/// An exposed record. The codec is cloned for each use, inside of a `catch`: its `Clone` is user code,
+/// too.
 struct Exposed<T: Clone, C> {
     record: Arc<RecordCell<T>>,
-    codec: C,
+    codec: Arc<C>,
+    encoding: &'static str,
     /// Present if the record is settable.
     decode: Option<DecodeBytes<T, C>>,
 }
@@ -55,31 +57,35 @@ where
     Box::new(move |entry| {
         // The type is that of the registrar that exposes the record.
         let record = entry.typed::<T>().ok()?;
-        Some(Box::new(Exposed { record, codec, decode }))
+        let encoding = codec.media_type();
+        Some(Box::new(Exposed { record, codec: Arc::new(codec), encoding, decode }))
     })
 }
 
-/// Appends the encoding of `value` to `out`, which is unchanged if there is none.
-fn encode<T, C: Encode<T> + Clone>(
+/// Appends the encoding of the value that `read` returns to `out`, which is unchanged if there is
+/// none, and returns what else `read` returned.
+fn encode<T, C: Encode<T> + Clone, O>(
     codec: &C,
     key: &str,
-    value: &T,
     out: &mut Vec<u8>,
-) -> Result<(), AccessError> {
-    // A codec that fails midway leaves its bytes here, and may expect an empty vector.
-    let mut bytes = Vec::new();
-    let encoded = catch(|| codec.clone().encode(value, &mut bytes));
-    encoded.map_err(CodecError::new).flatten().map_err(|error| refused(key, error))?;
+    read: impl FnOnce() -> Option<(O, T)>,
+) -> Result<Option<O>, AccessError> {
+    // A codec may expect an empty vector, and one that fails midway leaves its bytes.
+    let mut bytes = if out.is_empty() { core::mem::take(out) } else { Vec::new() };
+    let encoded = catch(|| {
+        let Some((read, value)) = read() else { return Ok(None) };
+        codec.clone().encode(&value, &mut bytes).map(|()| Some(read))
+    });
+    let encoded = encoded.map_err(CodecError::new).flatten();
+    if encoded.is_err() {
+        bytes.clear();
+    }
     if out.is_empty() {
         *out = bytes;
     } else {
         out.extend_from_slice(&bytes);
     }
-    Ok(())
-}
-
-fn refused(key: &str, error: CodecError) -> AccessError {
-    AccessError::Codec { key: key.into(), error }
+    encoded.map_err(|error| AccessError::Encode { key: key.into(), error })
 }
 
 impl<T, C> ByteAccess for Exposed<T, C>
@@ -88,12 +94,17 @@ where
     C: Encode<T> + Clone + Sync,
 {
     fn cloned(&self) -> Box<dyn ByteAccess> {
-        let Self { record, codec, decode } = self;
-        Box::new(Self { record: Arc::clone(record), codec: codec.clone(), decode: *decode })
+        let Self { record, codec, encoding, decode } = self;
+        Box::new(Self {
+            record: Arc::clone(record),
+            codec: Arc::clone(codec),
+            encoding,
+            decode: *decode,
+        })
     }
 
     fn encoding(&self) -> &'static str {
-        self.codec.media_type()
+        self.encoding
     }
 
     fn is_settable(&self) -> bool {
@@ -101,14 +112,12 @@ where
     }
 
     fn latest(&self, out: &mut Vec<u8>) -> Result<Option<u64>, AccessError> {
-        let Some((number, value)) = self.record.buffer.latest_numbered() else { return Ok(None) };
-        encode(&self.codec, &self.record.key, &value, out)?;
-        Ok(Some(number))
+        encode(&*self.codec, &self.record.key, out, || self.record.buffer.latest_numbered())
     }
 
     fn subscribe(&self, name: Arc<str>) -> Result<Box<dyn ByteReader>, AccessError> {
         let subscription = self.record.subscribe(name, false, None)?;
-        let (key, codec) = (Arc::clone(&self.record.key), self.codec.clone());
+        let (key, codec) = (Arc::clone(&self.record.key), Arc::clone(&self.codec));
         Ok(Box::new(ExposedReader { subscription, key, codec }))
     }
 
@@ -117,9 +126,9 @@ where
         let Some(decode) = self.decode else {
             return Err(AccessError::NotSettable { key: key.into() });
         };
-        let decoded = catch(|| decode(self.codec.clone(), &Incoming::new(key, bytes)));
+        let decoded = catch(|| decode(C::clone(&self.codec), &Incoming::new(key, bytes)));
         let value = decoded.map_err(CodecError::new).flatten();
-        let value = value.map_err(|error| refused(key, error))?;
+        let value = value.map_err(|error| AccessError::Decode { key: key.into(), error })?;
         self.record.buffer.try_produce(value).map_err(|refusal| match refusal {
             TryProduceError::Full(_) => AccessError::Full { key: key.into() },
             TryProduceError::Closed(_) => AccessError::Closed { key: key.into() },
@@ -131,17 +140,31 @@ where
 struct ExposedReader<T: Clone, C> {
     subscription: Subscription<T>,
     key: Arc<str>,
-    codec: C,
+    codec: Arc<C>,
 }
 
 impl<T: Record, C: Encode<T> + Clone> ExposedReader<T, C> {
-    fn encoded(&self, event: Event<T>, out: &mut Vec<u8>) -> Result<Event<()>, AccessError> {
-        match event {
-            Event::Lagged(missed) => Ok(Event::Lagged(missed)),
-            Event::Value(value) => {
-                encode(&self.codec, &self.key, &value, out).map(|()| Event::Value(()))
+    /// The event that `read` returns, with its value's encoding in `out`; `None` if there is none. A
+    /// value whose `Clone` panics counts as received.
+    fn read(
+        &mut self,
+        out: &mut Vec<u8>,
+        read: impl FnOnce(&mut Subscription<T>) -> Option<Event<T>>,
+    ) -> Result<Option<Event<()>>, AccessError> {
+        let Self { subscription, key, codec } = self;
+        let (mut lag, before) = (None, subscription.progress());
+        let received = encode(&**codec, key, out, || match read(subscription)? {
+            Event::Value(value) => Some(((), value)),
+            Event::Lagged(missed) => {
+                lag = Some(missed);
+                None
             }
+        });
+        if received.is_err() && self.subscription.progress() == before {
+            self.subscription.skip();
         }
+        let value = received?.map(Event::Value);
+        Ok(value.or(lag.map(Event::Lagged)))
     }
 
     fn closed(&self) -> AccessError {
@@ -155,11 +178,13 @@ where
     C: Encode<T> + Clone + Sync,
 {
     fn try_next(&mut self, out: &mut Vec<u8>) -> Result<Option<Event<()>>, AccessError> {
-        match self.subscription.try_event() {
-            Ok(event) => self.encoded(event, out).map(Some),
-            Err(TryRecvError::Empty) => Ok(None),
-            Err(TryRecvError::Closed) => Err(self.closed()),
-        }
+        let mut closed = false;
+        let event = self.read(out, |subscription| {
+            let event = subscription.try_event();
+            closed = matches!(event, Err(TryRecvError::Closed));
+            event.ok()
+        })?;
+        if closed { Err(self.closed()) } else { Ok(event) }
     }
 
     fn poll_next(
@@ -167,11 +192,19 @@ where
         out: &mut Vec<u8>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Event<()>, AccessError>> {
-        let received = ready!(self.subscription.poll_event(cx));
-        Poll::Ready(match received {
-            Ok(event) => self.encoded(event, out),
-            Err(_closed) => Err(self.closed()),
-        })
+        let mut ended = false;
+        let event = self.read(out, |subscription| match subscription.poll_event(cx) {
+            Poll::Ready(event) => {
+                ended = event.is_err();
+                event.ok()
+            }
+            Poll::Pending => None,
+        })?;
+        match event {
+            Some(event) => Poll::Ready(Ok(event)),
+            None if ended => Poll::Ready(Err(self.closed())),
+            None => Poll::Pending,
+        }
     }
 
     fn cancel_wait(&mut self) {

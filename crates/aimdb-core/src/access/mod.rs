@@ -23,8 +23,9 @@
 //!
 //! # Codecs
 //!
-//! The codec is cloned for each use, so that no operation waits for another one's. It runs outside of all locks, on a clone
-//! of the value. If it panics, the operation fails with [`AccessError::Codec`] and nothing else happens.
+//! The codec is cloned for each use, so that no operation waits for another one's: what it notes in itself is lost. It runs
+//! outside of all locks, on a clone of the value. If it panics, or a `Clone` does, the operation fails with
+//! [`AccessError::Encode`] or [`AccessError::Decode`], and nothing else happens.
 
 pub(crate) mod any;
 pub(crate) mod erased;

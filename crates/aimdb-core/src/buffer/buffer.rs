@@ -213,8 +213,8 @@ impl<T: Clone> Buffer<T> {
         Ok(())
     }
 
-    /// [`try_produce_with`](Self::try_produce_with), waiting for room. Ready at once if `make` is
-    /// `None`: it was called by an earlier poll.
+    /// [`try_produce_with`](Self::try_produce_with), waiting for room. `make` is `None` once it was
+    /// called.
     ///
     /// # Errors
     ///
@@ -223,6 +223,10 @@ impl<T: Clone> Buffer<T> {
     /// # Cancel safety
     ///
     /// A caller that polls no more must call [`cancel_write_wait`](Self::cancel_write_wait).
+    ///
+    /// # Panics
+    ///
+    /// If `make` is `None` already: an earlier poll was ready, or `make` panicked in it.
     pub(crate) fn poll_produce_with<F: FnOnce() -> T>(
         &self,
         make: &mut Option<F>,
@@ -231,10 +235,8 @@ impl<T: Clone> Buffer<T> {
     ) -> Poll<Result<(), Closed>> {
         let mut spin = Spin::new();
         let outcome = loop {
-            if make.is_none() {
-                break Ok(());
-            }
-            match self.try_produce_with(|| make.take().expect("it was not called yet")()) {
+            assert!(make.is_some(), "polled again after its closure was called");
+            match self.try_produce_with(|| make.take().expect("asserted above")()) {
                 Ok(()) => break Ok(()),
                 Err(TryProduceError::Closed(())) => break Err(Closed),
                 Err(TryProduceError::Full(())) => {}
@@ -430,8 +432,8 @@ impl<T: Clone> Buffer<T> {
         let _evicted = {
             let _section = CriticalSection::enter();
             each!(&self.storage, kind => {
-                let mut guard = kind.lock(cursor, access);
                 let mut out = ReadResult::nth(1, &mut *place);
+                let mut guard = kind.lock(cursor, access);
                 if !stash.is_full() && kind.try_read(&mut guard, &mut out) {
                     out.evicted
                 } else {
@@ -940,24 +942,24 @@ fn look_at_stash<T, P: Receive<T>>(
     stash: &Stash<T>,
     out: &mut ReadResult<'_, T, P>,
 ) {
-    let mut stashed = Stashed { value: stash.take(), stash };
-    if let Some(value) = &stashed.value {
+    let mut lifted = Lifted { value: stash.lift(), stash };
+    if let Some(value) = &lifted.value {
         out.place.receive_ref(value);
     }
-    guard.unstash();
-    out.evicted = stashed.value.take();
+    out.evicted = lifted.value.take();
+    unstash(guard, stash);
 }
 
-/// A value out of a stash. The drop returns it, unless it was taken.
-struct Stashed<'s, T> {
+/// A value out of a stash, which still counts as full. The drop returns it, unless it was taken.
+struct Lifted<'s, T> {
     value: Option<T>,
     stash: &'s Stash<T>,
 }
 
-impl<T> Drop for Stashed<'_, T> {
+impl<T> Drop for Lifted<'_, T> {
     fn drop(&mut self) {
         if self.value.is_some() {
-            self.stash.put(self.value.take());
+            self.stash.put_back(self.value.take());
         }
     }
 }

@@ -462,9 +462,17 @@ impl Coordinator {
         }
     }
 
-    /// The time that was noted last for a value, without a note of its own.
-    pub(crate) fn last_update(&self) -> Option<Instant> {
-        self.subscribers.with(|subscribers| subscribers.updated())
+    /// The time of the newest value. It is exact from the first value after this call on.
+    pub(crate) fn last_update(&self, state: &dyn BufferState) -> Option<Instant> {
+        let now = self.clock.now();
+        let produced = {
+            let _section = CriticalSection::enter();
+            state.produced()
+        };
+        self.subscribers(|subscribers| {
+            subscribers.note_each(produced, now);
+            subscribers.updated()
+        })
     }
 
     /// The values that stages have not finished with, whether their readers have left or not.

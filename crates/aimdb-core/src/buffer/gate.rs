@@ -102,8 +102,8 @@ impl WriteGate {
     /// Refuses writers, waits for the one that `is_being_written` still reports, and closes.
     ///
     /// `is_being_written` must read the state of the writer's slot with
-    /// [`load_seq_cst`](super::slot::Slot::load_seq_cst). The wait is short, because a writer's
-    /// claim contains no user code. Several threads may close at the same time, and a second close
+    /// [`load_seq_cst`](super::slot::Slot::load_seq_cst). The wait is short: a writer's claim
+    /// contains no user code, unless it makes its value in place. Several threads may close at the same time, and a second close
     /// changes nothing.
     pub(super) fn close(&self, is_being_written: impl Fn() -> bool) {
         // Pairs with the `SeqCst` load in `is_open`. The mark precedes the loads of the slot below;

@@ -79,7 +79,7 @@ pub(crate) trait BufferState {
 /// How values enter and leave a buffer. Many threads may call all methods at once.
 ///
 /// User code runs only in [`try_read`](Self::try_read) and [`read`](Self::read): `Clone`, or the
-/// closure of a reader that reads by reference. It may panic: then the value stays, and the cursor
+/// closure of a reader that reads by reference; the closure of [`WritePermit::write`] besides. It may panic: then the value stays, and the cursor
 /// stays at its position, with the lag before it counted. `Drop` of a value runs in no method.
 pub(super) trait Kind<T: Clone>: BufferState {
     /// Writers wait for readers, so writers load cursors. Then every read locks its cursor by the

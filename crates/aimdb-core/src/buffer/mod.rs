@@ -99,9 +99,9 @@
 //!
 //! | lock | guards | held for | user code under it |
 //! |---|---|---|---|
-//! | the head of a queue | its writers, the set of its readers | one write, or a batch | none |
-//! | a cursor | the position of one reader | one read | `Clone` |
-//! | the claim of a slot | one value | one write or one read | `Clone` |
+//! | the head of a queue | its writers, the set of its readers | one write, or a batch | `make` |
+//! | a cursor | the position of one reader | one read | `Clone`, `look` |
+//! | the claim of a slot | one value | one write or one read | `make`, or `Clone` and `look` |
 //! | the stash of a reader | one value | one move | none |
 //! | the subscribers | readers, waiters, backlog | a few steps | the runtime's clock |
 //!
@@ -129,6 +129,11 @@
 //! slot, and other readers of the same value, wait for it. A record whose clones take long should
 //! hold an `Arc`. A `Clone` that panics leaves the value in place and the record usable as before.
 //! A `Clone` that uses its own record may wait for itself.
+//!
+//! `look`, the closure of a reader that reads by reference, runs where `Clone` would: also for takers
+//! of a mailbox and the last reader of a queue. `make`, the closure of a writer that makes its value in
+//! place, runs with the write permit: writers take turns for as long as it takes, a closer waits for
+//! it, and in a queue everybody who needs the head. Both may panic, as `Clone` may.
 //!
 //! `Drop` and wakers run while no lock is held. A panic of theirs is resumed once the operation is
 //! complete and all waiters are woken. It ends the call without a result: a value that the call

@@ -231,8 +231,9 @@ impl<T: Clone> Queue<T> {
         None
     }
 
-    /// Locks the head, and waits for a thread that has locked it. The wait is short: under the
-    /// head's lock runs no user code, and no thread waits for a `Clone`.
+    /// Locks the head, and waits for a thread that has locked it. The wait is short, unless a writer
+    /// makes its value in place: under the head's lock runs no other user code, and no thread waits
+    /// for a `Clone`.
     fn lock_head(&self) -> HeadGuard<'_, T> {
         let mut spin = Spin::new();
         loop {

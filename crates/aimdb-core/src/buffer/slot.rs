@@ -240,7 +240,7 @@ impl<T> Slot<T> {
 
     /// Claims the slot for reading, whatever it holds, as soon as it is unclaimed.
     ///
-    /// Waits for a writer, which runs no user code, and for other readers, whose `Clone` may take
+    /// Waits for a writer, which at most makes its value, and for other readers, whose `Clone` may take
     /// long.
     pub(super) fn claim_any(&self) -> Claim<'_, T> {
         let mut spin = Spin::new();

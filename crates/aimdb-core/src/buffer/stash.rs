@@ -63,6 +63,19 @@ impl<T> Stash<T> {
         });
     }
 
+    /// Moves the value out for a look at it, and stays full meanwhile: for other threads it is still
+    /// the reader's next one. The caller must have locked the cursor, and then either
+    /// [returns](Self::put_back) the value or empties the stash with [`take`](Self::take), before it
+    /// unlocks.
+    pub(super) fn lift(&self) -> Option<T> {
+        self.value.with(Option::take)
+    }
+
+    /// Returns a value that was [lifted](Self::lift).
+    pub(super) fn put_back(&self, value: Option<T>) {
+        self.value.with(|stashed| *stashed = value);
+    }
+
     /// Moves the value out; `None` if there is none. The caller must have locked the cursor, or be
     /// the drop of the reader.
     pub(super) fn take(&self) -> Option<T> {

@@ -261,6 +261,11 @@ impl<T: Clone> Subscription<T> {
         self.poll(cx, |reader| reader.try_many(Access::Exclusive, into, limit))
     }
 
+    /// A number that changes with each value received.
+    pub(crate) fn progress(&self) -> u64 {
+        self.reader.cursor.next() * 2 + u64::from(self.reader.stash.is_full())
+    }
+
     /// Advances past the next value, which is neither cloned nor received by anyone.
     pub(crate) fn skip(&mut self) {
         let SubscribedReader { buffer, id, cursor, stash } = &self.reader;

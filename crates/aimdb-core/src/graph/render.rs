@@ -65,6 +65,9 @@ impl Graph {
             if record.is_read_from_outside {
                 out += &format!("  r{r} -.-> r{r}i([\"outside\"])\n");
             }
+            for exposure in &record.exposures {
+                out += &format!("  r{r} -.-> r{r}e([\"{}\"])\n", exposure.encoding);
+            }
             for (s, stage) in record.stages.iter().enumerate() {
                 self.mermaid_stage(&mut out, r, &format!("r{r}s{s}"), stage);
             }

@@ -8,7 +8,7 @@ use portable_atomic::AtomicU8;
 
 /// Operations in a row that may succeed. Without a budget a source that never waits would keep a single-threaded runtime
 /// to itself.
-pub(super) const BUDGET: u8 = 128;
+pub(crate) const BUDGET: u8 = 128;
 
 /// Spends one operation of the task's budget. Once it is spent, the task is woken at once and polled again after the other
 /// tasks of its thread.

@@ -59,7 +59,8 @@ impl<T: Record, R> Consumer<T, R> {
     }
 
     /// Names the readers that this handle and its clones subscribe from now on: metrics and health show them under `name`
-    /// instead of `outside` or the stage's name.
+    /// instead of `outside`. In a stage it has no effect: its readers have the stage's name, by which a shutdown reports
+    /// what they left.
     ///
     /// ```
     /// use aimdb_core::{AimDb, Reader, Runtime};
@@ -122,7 +123,8 @@ impl<T: Record, R> Consumer<T, R> {
     }
 
     fn subscription_at(&self, start: Option<Start>) -> Result<Subscription<T>, SubscribeError> {
-        let name = self.name.clone().unwrap_or_else(|| self.initial.name());
+        let set = if self.initial.is_of_stage() { None } else { self.name.clone() };
+        let name = set.unwrap_or_else(|| self.initial.name());
         self.record.subscribe(name, self.initial.is_of_stage(), start)
     }
 

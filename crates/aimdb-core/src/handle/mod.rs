@@ -1,6 +1,6 @@
 //! What stages and callers hold of a record, and the futures of its operations.
 
-mod budget;
+pub(crate) mod budget;
 pub(crate) mod consumer;
 pub(crate) mod producer;
 pub(crate) mod reader;

@@ -78,14 +78,23 @@ impl<T: Record, R> Producer<T, R> {
         }
     }
 
-    /// Produces the value that `make` returns, once there is room: a value that would not be accepted is not made, and a
-    /// large one is built in its place in the buffer instead of being copied there, where the compiler sees `make`.
+    /// Produces the value that `make` returns, once there is room: a value that would not be accepted is not made. A
+    /// compiler that sees that `make` cannot panic halfway can build a large value in its place in the buffer, without
+    /// a copy: `|| [shade; 4096]` yes, a loop that fills an array no.
     ///
     /// # In place
     ///
-    /// `make` should be short and must not use the record: as long as it runs, the record's other writers wait, and so does
-    /// a shutdown that closes it. Readers find what was accepted before. Without `std`, interrupts are off meanwhile. If
-    /// `make` panics, nothing was produced.
+    /// `make` should be short, must not use the record, and must not wait for anybody who does. As long as it runs,
+    ///
+    /// | buffer | who waits |
+    /// |---|---|
+    /// | each | the record's other writers, and a shutdown that closes it |
+    /// | ring | readers of the oldest value of a full ring, whose place is taken |
+    /// | latest, mailbox | each reader |
+    /// | queue | `latest`, and readers that subscribe or leave |
+    ///
+    /// A reader that finds nothing cannot sleep meanwhile, and polls again. Without `std`, interrupts are off. If `make`
+    /// panics, nothing was produced.
     ///
     /// # Errors
     ///
@@ -94,6 +103,10 @@ impl<T: Record, R> Producer<T, R> {
     /// # Cancel safety
     ///
     /// A future that is dropped before it is ready has produced nothing, and cancels its wait.
+    ///
+    /// # Panics
+    ///
+    /// The future panics if it is polled again after `make` panicked.
     ///
     /// ```
     /// use aimdb_core::{Closed, Producer, Runtime};
@@ -107,6 +120,7 @@ impl<T: Record, R> Producer<T, R> {
             wait: WaitGuard::new(&*self.record.buffer),
             spent: &self.spent,
             make: Some(make),
+            accepted: false,
         }
     }
 
@@ -233,6 +247,7 @@ pub struct ProduceWith<'p, T: Clone, F> {
     spent: &'p AtomicU8,
     /// `None` once it was called.
     make: Option<F>,
+    accepted: bool,
 }
 
 // The closure is called, never pinned.
@@ -242,17 +257,20 @@ impl<T: Clone, F: FnOnce() -> T> Future for ProduceWith<'_, T, F> {
     type Output = Result<(), Closed>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { wait, spent, make } = &mut *self;
+        let Self { wait, spent, make, accepted } = &mut *self;
+        if *accepted {
+            return Poll::Ready(Ok(()));
+        }
         ready!(poll_budget(spent, cx));
-        wait.on.poll_produce_with(make, &mut wait.ticket, cx)
+        let outcome = ready!(wait.on.poll_produce_with(make, &mut wait.ticket, cx));
+        *accepted = outcome.is_ok();
+        Poll::Ready(outcome)
     }
 }
 
 impl<T: Clone, F> fmt::Debug for ProduceWith<'_, T, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProduceWith")
-            .field("accepted", &self.make.is_none())
-            .finish_non_exhaustive()
+        f.debug_struct("ProduceWith").field("accepted", &self.accepted).finish_non_exhaustive()
     }
 }
 

@@ -70,8 +70,9 @@ pub struct Reader<T: Clone> {
     subscription: Option<Subscription<T>>,
     /// Operations since the reader last yielded.
     spent: u8,
-    /// A read is in progress; after it, that its value's `Clone` panicked.
-    reading: bool,
+    /// A read is in progress, or panicked, at this [progress](Subscription::progress).
+    #[cfg(feature = "std")]
+    reading: Option<u64>,
     /// Where the subscription returns to for the next attempt of its stage.
     initial: Option<Arc<InitialReader<T>>>,
 }
@@ -80,7 +81,13 @@ const SUBSCRIBED: &str = "a reader has its subscription until it is dropped";
 
 impl<T: Clone> Reader<T> {
     pub(super) fn new(subscription: Subscription<T>) -> Self {
-        Self { subscription: Some(subscription), spent: 0, reading: false, initial: None }
+        Self {
+            subscription: Some(subscription),
+            spent: 0,
+            #[cfg(feature = "std")]
+            reading: None,
+            initial: None,
+        }
     }
 
     /// The reader that was taken from `initial`.
@@ -123,14 +130,15 @@ impl<T: Clone> Reader<T> {
     ///
     /// | buffer | who waits |
     /// |---|---|
-    /// | ring | a writer that has come round to this value, and readers of this value |
+    /// | ring | the writer that has come round to this value, with all writers behind it, and readers of this value |
     /// | latest, mailbox | each writer and each reader |
-    /// | queue | nobody, apart from writers of a queue that is full |
+    /// | queue | writers of a full queue; `latest`, if no other reader has the newest value before it |
     ///
     /// Without `std`, interrupts are off meanwhile. `look` must not write to the same record, or read from it, which
     /// could wait for itself.
     ///
     /// If `look` panics, the value was not received. In a stage that restarts it is skipped, as one whose `Clone` panics.
+    /// A stage whose database is shut down while `look` runs gets [`Closed`], and the value counts as interrupted.
     ///
     /// # Errors
     ///
@@ -177,7 +185,10 @@ impl<T: Clone> Reader<T> {
     /// [`TryRecvError::Empty`] and [`TryRecvError::Closed`].
     #[inline]
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
-        self.subscription_mut().try_value()
+        self.begins_to_read();
+        let value = self.subscription_mut().try_value();
+        self.has_read();
+        value
     }
 
     /// Receives the next value by reference if there is one: [`recv_with`](Self::recv_with) that does not wait.
@@ -188,7 +199,10 @@ impl<T: Clone> Reader<T> {
     /// database was shut down while `look` ran gets [`TryRecvError::Closed`].
     #[inline]
     pub fn try_recv_with<O>(&mut self, look: impl FnOnce(&T) -> O) -> Result<O, TryRecvError> {
-        self.subscription_mut().try_value_with(look)
+        self.begins_to_read();
+        let seen = self.subscription_mut().try_value_with(look);
+        self.has_read();
+        seen
     }
 
     /// Appends up to `limit` values to `into`, waiting until there is at least one, and returns how many. A `limit` of
@@ -253,13 +267,31 @@ impl<T: Clone> Reader<T> {
     /// Ends the wait of the last poll: nobody reads for a while, and a wake-up is another taker's. A value whose `Clone`
     /// panicked in the last read is skipped.
     pub(crate) fn suspend(&mut self) {
-        let panicked = core::mem::take(&mut self.reading);
-        if let Some(subscription) = &mut self.subscription {
-            subscription.cancel_wait();
-            // Without `std` a panic ends the program: nobody is left to skip a value.
-            if panicked && cfg!(feature = "std") {
-                subscription.skip();
-            }
+        let Some(subscription) = &mut self.subscription else { return };
+        subscription.cancel_wait();
+        // Without `std` a panic ends the program: nobody is left to skip a value.
+        #[cfg(feature = "std")]
+        if self.reading.take() == Some(subscription.progress()) {
+            subscription.skip();
+        }
+    }
+
+    /// Notes which value is read: if the read panics and the value has not been received, it is
+    /// [skipped](Self::suspend). A panic after that, of a `Drop` or a waker, skips nothing.
+    #[inline]
+    fn begins_to_read(&mut self) {
+        #[cfg(feature = "std")]
+        {
+            self.reading = Some(self.subscription().progress());
+        }
+    }
+
+    /// The read has not panicked.
+    #[inline]
+    fn has_read(&mut self) {
+        #[cfg(feature = "std")]
+        {
+            self.reading = None;
         }
     }
 
@@ -282,9 +314,9 @@ impl<T: Clone> Reader<T> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        self.reading = true;
+        self.begins_to_read();
         let outcome = attempt(self.subscription_mut(), cx);
-        self.reading = false;
+        self.has_read();
         self.spent = if outcome.is_ready() { self.spent + 1 } else { 0 };
         outcome
     }

@@ -280,6 +280,24 @@ where
     }
 }
 
+/// The encoder of the pair encodes.
+impl<T, E: Encode<T>, D: Send + 'static> Encode<T> for (E, D) {
+    fn encode(&mut self, value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        self.0.encode(value, out)
+    }
+
+    fn media_type(&self) -> &'static str {
+        self.0.media_type()
+    }
+}
+
+/// The decoder of the pair decodes.
+impl<T, E: Send + 'static, D: Decode<T>> Decode<T> for (E, D) {
+    fn decode(&mut self, message: &Incoming<'_>) -> Result<T, CodecError> {
+        self.1.decode(message)
+    }
+}
+
 impl<F: Clone, E> Clone for EncodeFn<F, E> {
     fn clone(&self) -> Self {
         Self(self.0.clone(), PhantomData)
@@ -493,7 +511,7 @@ impl<T: serde::Serialize> Encode<T> for VersionedPostcard {
     }
 
     fn media_type(&self) -> &'static str {
-        "application/postcard; versioned"
+        "application/x-versioned-postcard"
     }
 }
 
