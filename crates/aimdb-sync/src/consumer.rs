@@ -110,7 +110,7 @@ impl<T: Record> SyncConsumer<T> {
     #[inline]
     pub fn try_get(&self) -> Result<T, GetError> {
         match &self.bridge {
-            Bridge::Direct(subscription) => Ok(subscription.try_value()?),
+            Bridge::Direct(subscription) => subscription.try_value_as(),
             Bridge::Queued(queued) => loop {
                 if let Event::Value(value) = queued.try_event()? {
                     return Ok(value);

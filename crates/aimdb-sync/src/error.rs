@@ -165,6 +165,8 @@ impl std::error::Error for SetManyError {}
 ///     }
 /// }
 /// ```
+// As `TryRecvError`: a smaller one would make copies of values next to it slow.
+#[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GetError {

@@ -435,6 +435,17 @@ impl<T: Clone> SharedSubscription<T> {
     /// closed and drained.
     #[inline]
     pub fn try_value(&self) -> Result<T, TryRecvError> {
+        self.try_value_as()
+    }
+
+    /// [`try_value`](Self::try_value) with an error type of one's own. A large value is then not
+    /// moved again for the sake of the error.
+    ///
+    /// # Errors
+    ///
+    /// The [`TryRecvError`], converted.
+    #[inline]
+    pub fn try_value_as<E: From<TryRecvError>>(&self) -> Result<T, E> {
         self.subscription.reader.try_value(Access::Shared)
     }
 
@@ -634,11 +645,11 @@ impl<T: Clone> SubscribedReader<T> {
     }
 
     #[cfg_attr(feature = "std", inline(always))]
-    fn try_value(&self, access: Access) -> Result<T, TryRecvError> {
+    fn try_value<E: From<TryRecvError>>(&self, access: Access) -> Result<T, E> {
         // The value is written here: the caller's place, if this is inlined.
-        let mut value = Err(TryRecvError::Empty);
+        let mut value = Err(TryRecvError::Empty.into());
         if let Err(error) = self.try_value_into(access, &mut value) {
-            value = Err(error);
+            value = Err(error.into());
         }
         value
     }

@@ -70,11 +70,22 @@ pub struct Reader<T: Clone> {
     subscription: Option<Subscription<T>>,
     /// Operations since the reader last yielded.
     spent: u8,
-    /// A read is in progress, or panicked, at this [progress](Subscription::progress).
-    #[cfg(feature = "std")]
-    reading: Option<u64>,
+    /// The read that is in progress, or panicked.
+    reading: Reading,
     /// Where the subscription returns to for the next attempt of its stage.
     initial: Option<Arc<InitialReader<T>>>,
+}
+
+/// Which read a reader makes: for the value that it skips if the read panics.
+#[derive(Default)]
+enum Reading {
+    #[default]
+    Nothing,
+    ByValue,
+    /// At this [progress](Subscription::progress).
+    ByReference {
+        began: u64,
+    },
 }
 
 const SUBSCRIBED: &str = "a reader has its subscription until it is dropped";
@@ -84,8 +95,7 @@ impl<T: Clone> Reader<T> {
         Self {
             subscription: Some(subscription),
             spent: 0,
-            #[cfg(feature = "std")]
-            reading: None,
+            reading: Reading::Nothing,
             initial: None,
         }
     }
@@ -185,10 +195,7 @@ impl<T: Clone> Reader<T> {
     /// [`TryRecvError::Empty`] and [`TryRecvError::Closed`].
     #[inline]
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
-        self.begins_to_read();
-        let value = self.subscription_mut().try_value();
-        self.has_read();
-        value
+        self.read(Subscription::try_value)
     }
 
     /// Receives the next value by reference if there is one: [`recv_with`](Self::recv_with) that does not wait.
@@ -199,10 +206,7 @@ impl<T: Clone> Reader<T> {
     /// database was shut down while `look` ran gets [`TryRecvError::Closed`].
     #[inline]
     pub fn try_recv_with<O>(&mut self, look: impl FnOnce(&T) -> O) -> Result<O, TryRecvError> {
-        self.begins_to_read();
-        let seen = self.subscription_mut().try_value_with(look);
-        self.has_read();
-        seen
+        self.look(|subscription| subscription.try_value_with(look))
     }
 
     /// Appends up to `limit` values to `into`, waiting until there is at least one, and returns how many. A `limit` of
@@ -269,30 +273,35 @@ impl<T: Clone> Reader<T> {
     pub(crate) fn suspend(&mut self) {
         let Some(subscription) = &mut self.subscription else { return };
         subscription.cancel_wait();
+        let panicked = match core::mem::take(&mut self.reading) {
+            Reading::Nothing => false,
+            Reading::ByValue => true,
+            Reading::ByReference { began } => began == subscription.progress(),
+        };
         // Without `std` a panic ends the program: nobody is left to skip a value.
-        #[cfg(feature = "std")]
-        if self.reading.take() == Some(subscription.progress()) {
+        if panicked && cfg!(feature = "std") {
             subscription.skip();
         }
     }
 
-    /// Notes which value is read: if the read panics and the value has not been received, it is
-    /// [skipped](Self::suspend). A panic after that, of a `Drop` or a waker, skips nothing.
+    /// Calls `attempt`. If that panics, `reading` says so.
     #[inline]
-    fn begins_to_read(&mut self) {
-        #[cfg(feature = "std")]
-        {
-            self.reading = Some(self.subscription().progress());
-        }
+    fn read<O>(&mut self, attempt: impl FnOnce(&mut Subscription<T>) -> O) -> O {
+        self.reading = Reading::ByValue;
+        let outcome = attempt(self.subscription_mut());
+        self.reading = Reading::Nothing;
+        outcome
     }
 
-    /// The read has not panicked.
-    #[inline]
-    fn has_read(&mut self) {
-        #[cfg(feature = "std")]
-        {
-            self.reading = None;
+    /// [`read`](Self::read) by reference. The reader drops the values that it looked at, and a panic in such a `Drop`
+    /// must not skip the next one.
+    fn look<O>(&mut self, attempt: impl FnOnce(&mut Subscription<T>) -> O) -> O {
+        if cfg!(feature = "std") {
+            self.reading = Reading::ByReference { began: self.subscription().progress() };
         }
+        let outcome = attempt(self.subscription_mut());
+        self.reading = Reading::Nothing;
+        outcome
     }
 
     /// Ready when the record is closed and this reader has received everything.
@@ -300,12 +309,22 @@ impl<T: Clone> Reader<T> {
         self.subscription_mut().poll_drained(cx)
     }
 
-    /// Polls the subscription and yields to other tasks after [`BUDGET`] successes in a row.
+    /// Polls the subscription by value or by event.
     #[inline]
     fn poll<O>(
         &mut self,
         cx: &mut Context<'_>,
         attempt: impl FnOnce(&mut Subscription<T>, &mut Context<'_>) -> Poll<O>,
+    ) -> Poll<O> {
+        self.paced(cx, |reader, cx| reader.read(|subscription| attempt(subscription, cx)))
+    }
+
+    /// Calls `attempt` and yields to other tasks after [`BUDGET`] successes in a row.
+    #[inline]
+    fn paced<O>(
+        &mut self,
+        cx: &mut Context<'_>,
+        attempt: impl FnOnce(&mut Self, &mut Context<'_>) -> Poll<O>,
     ) -> Poll<O> {
         if self.spent >= BUDGET {
             self.spent = 0;
@@ -314,9 +333,7 @@ impl<T: Clone> Reader<T> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        self.begins_to_read();
-        let outcome = attempt(self.subscription_mut(), cx);
-        self.has_read();
+        let outcome = attempt(self, cx);
         self.spent = if outcome.is_ready() { self.spent + 1 } else { 0 };
         outcome
     }
@@ -391,7 +408,9 @@ impl<T: Clone, O, F: FnOnce(&T) -> O> Future for RecvWith<'_, T, F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { reader, look } = &mut *self;
-        reader.0.poll(cx, |subscription, cx| subscription.poll_value_with(look, cx))
+        reader.0.paced(cx, |reader, cx| {
+            reader.look(|subscription| subscription.poll_value_with(look, cx))
+        })
     }
 }
 
