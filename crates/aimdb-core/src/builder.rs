@@ -10,7 +10,7 @@ use crate::buffer::cfg::BufferCfg;
 use crate::buffer::kind::NoMemory;
 use crate::clock::Clock;
 use crate::context::Time;
-use crate::engine::db::AimDb;
+use crate::engine::db::{AimDb, WeakAimDb};
 use crate::engine::events::{self, DbEvent, EventHub, Listeners};
 use crate::engine::inner::DbInner;
 use crate::engine::lifecycle::Engine;
@@ -22,7 +22,8 @@ use crate::graph::check::{FurtherRules, Plan};
 use crate::graph::finding::{Finding, Findings, Rule};
 use crate::graph::location::Location;
 use crate::graph::node::{
-    BufferNode, ConnectorNode, Graph, RecordNode, StageKind, StageNode, StageRole, TypeNode,
+    BufferNode, ConnectorNode, Graph, RecordNode, ServiceNode, StageKind, StageNode, StageRole,
+    TypeNode,
 };
 use crate::key::{Record, RecordKey};
 use crate::link::connector::{Connector, LinkRequest, Links};
@@ -33,6 +34,7 @@ use crate::record::{RecordEntry, RecordIndex};
 use crate::registrar::{Draft, Registrar, make_record};
 use crate::runtime::adapter::{LogLevel, Runtime, RuntimeClock, log};
 use crate::runtime::spawn::Spawn;
+use crate::service::Service;
 use crate::sync::{Arc, Lock};
 use crate::wiring::{Wire, Wiring};
 
@@ -140,6 +142,7 @@ pub struct AimDbBuilder<R = NoRuntime> {
     /// The drafts of each key.
     index: RecordIndex,
     connectors: Vec<RegisteredConnector<R>>,
+    services: Vec<(Box<dyn ServiceDraft<R>>, Location)>,
     /// Whether the locations of calls are recorded.
     locates: bool,
     dead_letters: Option<DeadLetterHook>,
@@ -185,6 +188,7 @@ impl<R> AimDbBuilder<R> {
             drafts: Vec::new(),
             index: RecordIndex::new(),
             connectors: Vec::new(),
+            services: Vec::new(),
             locates: true,
             dead_letters: None,
             stop_on_failure: false,
@@ -305,6 +309,23 @@ impl<R> AimDbBuilder<R> {
     ) -> &mut Self {
         self.connectors.push((connector, location));
         self.rules.add_connectors();
+        self
+    }
+
+    /// Adds a service, which runs beside the graph: a console, an exporter, a recorder. The page of
+    /// [`Service`](crate::service::Service) says how it starts and ends.
+    #[track_caller]
+    pub fn service<S: Service<R>>(&mut self, service: S) -> &mut Self
+    where
+        R: Runtime + Spawn<S::Run>,
+    {
+        let location = self.caller();
+        self.add_service(Box::new(service), location)
+    }
+
+    fn add_service(&mut self, service: Box<dyn ServiceDraft<R>>, location: Location) -> &mut Self {
+        self.services.push((service, location));
+        self.rules.add_services();
         self
     }
 
@@ -431,7 +452,15 @@ impl<R> AimDbBuilder<R> {
             node.location = *location;
             connectors.push(node);
         }
-        Graph { records, connectors }
+        let mut graph = Graph { records, connectors, services: Vec::new() };
+        let mut services = Vec::new();
+        for (service, location) in &self.services {
+            let mut node = service.node(&graph);
+            node.location = *location;
+            services.push(node);
+        }
+        graph.services = services;
+        graph
     }
 
     /// Checks the whole graph and builds the database.
@@ -496,7 +525,9 @@ impl<R> AimDbBuilder<R> {
             connector_cells,
             self.dead_letters,
         );
-        let wired = wire_stages(self.drafts, plan.graph(), &mut wiring)
+        let weak = WeakAimDb::unset();
+        let wired = start_services(self.services, &weak, &mut wiring)
+            .and_then(|()| wire_stages(self.drafts, plan.graph(), &mut wiring))
             .and_then(|()| start_connectors(self.connectors, &mut wiring));
         let finished = wiring.finish();
         if let Err(finding) = wired {
@@ -504,7 +535,7 @@ impl<R> AimDbBuilder<R> {
             return Err([finding].into());
         }
         let records = finished.attach_to(records);
-        Ok(AimDb::new(DbInner {
+        let db = AimDb::new(DbInner {
             runtime: self.runtime,
             engine,
             order: plan.order().to_vec(),
@@ -517,7 +548,9 @@ impl<R> AimDbBuilder<R> {
             deadline: self.deadline,
             shutdown: Lock::new(Default::default()),
             monitor: self.monitor.unwrap_or_else(|| R::BLOCKED_AFTER.map(Monitor::new)),
-        }))
+        });
+        weak.set(&db);
+        Ok(db)
     }
 }
 
@@ -564,6 +597,17 @@ fn start_connectors<R: Runtime>(
     })
 }
 
+/// Before the stages: a service may look at their first values.
+fn start_services<R: Runtime>(
+    services: Vec<(Box<dyn ServiceDraft<R>>, Location)>,
+    db: &WeakAimDb<R>,
+    wiring: &mut Wiring<'_, R>,
+) -> Result<(), Finding> {
+    services.into_iter().try_for_each(|(service, location)| {
+        service.start(db.clone(), wiring).map_err(|finding| finding.at(location))
+    })
+}
+
 /// All records, or a finding for each record whose buffer does not fit into memory.
 fn make_records<R>(
     drafts: &mut [Draft<R>],
@@ -593,6 +637,27 @@ fn make_records<R>(
 impl<R> fmt::Debug for AimDbBuilder<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AimDbBuilder").field("records", &self.index.keys()).finish_non_exhaustive()
+    }
+}
+
+/// A service without its type.
+trait ServiceDraft<R> {
+    fn node(&self, graph: &Graph) -> ServiceNode;
+    fn start(self: Box<Self>, db: WeakAimDb<R>, wiring: &mut Wiring<'_, R>) -> Result<(), Finding>
+    where
+        R: Runtime;
+}
+
+impl<R: Runtime + Spawn<S::Run>, S: Service<R>> ServiceDraft<R> for S {
+    fn node(&self, graph: &Graph) -> ServiceNode {
+        let mut node = ServiceNode::new(self.name(), self.describe());
+        node.faults = self.check(graph);
+        node
+    }
+
+    fn start(self: Box<Self>, db: WeakAimDb<R>, wiring: &mut Wiring<'_, R>) -> Result<(), Finding> {
+        let name: String = self.name().into();
+        wiring.service(&name, |context| self.run(db, context))
     }
 }
 

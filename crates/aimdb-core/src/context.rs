@@ -10,6 +10,7 @@ use core::time::Duration;
 
 use crate::clock::{Instant, UnixTime};
 use crate::engine::stage::StageCell;
+use crate::graph::node::StageRole;
 use crate::runtime::adapter::{LogLevel, Runtime};
 
 /// The context that a stage's function receives next to its handle.
@@ -95,13 +96,18 @@ impl<R: Runtime> RuntimeContext<R> {
         self.cell.engine().request_shutdown();
     }
 
-    /// Whether a shutdown has begun.
+    /// Whether a shutdown has begun; for a [service](crate::service), whether it has come to the services.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
-        self.cell.engine().is_stopping()
+        let engine = self.cell.engine();
+        if self.cell.role == StageRole::Service {
+            engine.is_finishing()
+        } else {
+            engine.is_stopping()
+        }
     }
 
-    /// Waits until a shutdown has begun.
+    /// Waits until a shutdown has begun; in a [service](crate::service), until it has come to the services.
     ///
     /// A source does not need it: the engine stops it at its next await. A tap that awaits anything but its reader
     /// should also await this, and return.
@@ -110,8 +116,7 @@ impl<R: Runtime> RuntimeContext<R> {
     ///
     /// Dropping the future has no effect.
     pub async fn stopping(&self) {
-        let engine = self.cell.engine();
-        engine.changed.until(|| engine.is_stopping()).await;
+        self.cell.engine().changed.until(|| self.is_stopping()).await;
     }
 
     /// Returns whether a shutdown has begun, and registers the waker of `cx` if not.

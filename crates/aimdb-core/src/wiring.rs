@@ -233,6 +233,23 @@ impl<'b, R: Runtime> Wiring<'b, R> {
         self.spawn_on_runtime(cell, |context| run(links, context))
     }
 
+    /// Spawns a service.
+    pub(crate) fn service<F>(
+        &mut self,
+        name: &str,
+        run: impl FnOnce(RuntimeContext<R>) -> F,
+    ) -> Result<(), Finding>
+    where
+        F: Future<Output: StageResult>,
+        R: Spawn<F>,
+    {
+        let owner = Owner::Service(name.into());
+        let cell =
+            StageCell::new("service".into(), owner, StageRole::Service, Arc::clone(self.engine));
+        self.wired.cells.push(Arc::clone(&cell));
+        self.spawn_on_runtime(cell, run)
+    }
+
     pub(crate) fn finish(self) -> Wired {
         self.wired
     }

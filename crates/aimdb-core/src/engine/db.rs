@@ -22,7 +22,7 @@ use crate::link::status::LinkInfo;
 use crate::metrics::Metrics;
 use crate::race::race;
 use crate::runtime::adapter::Runtime;
-use crate::sync::Arc;
+use crate::sync::{Arc, Lock, Weak};
 
 /// A built database: records with their buffers, and stages.
 ///
@@ -288,10 +288,64 @@ impl<R: Runtime> AimDb<R> {
         Time::new(Arc::clone(&self.inner.runtime))
     }
 
+    /// Returns a handle that does not keep the database alive.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakAimDb<R> {
+        let weak = WeakAimDb::unset();
+        weak.set(self);
+        weak
+    }
+
     /// The runtime adapter that runs the database.
     #[must_use]
     pub fn runtime(&self) -> &Arc<R> {
         &self.inner.runtime
+    }
+}
+
+/// A handle that keeps no database alive.
+///
+/// A [service](crate::service) receives one. [`AimDb::downgrade`] makes one for code outside of the graph.
+///
+/// ```
+/// use aimdb_core::{Runtime, WeakAimDb};
+///
+/// fn is_healthy<R: Runtime>(db: &WeakAimDb<R>) -> bool {
+///     db.upgrade().is_some_and(|db| db.health().is_healthy())
+/// }
+/// ```
+pub struct WeakAimDb<R: Runtime> {
+    /// Empty until the build has made the database.
+    inner: Arc<Lock<Option<Weak<DbInner<R>>>>>,
+}
+
+impl<R: Runtime> WeakAimDb<R> {
+    /// The handle of a database that is being built.
+    pub(crate) fn unset() -> Self {
+        Self { inner: Arc::new(Lock::new(None)) }
+    }
+
+    pub(crate) fn set(&self, db: &AimDb<R>) {
+        self.inner.with(|inner| *inner = Some(Arc::downgrade(&db.inner)));
+    }
+
+    /// The database, if a clone of it lives. `None` also during the build.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<AimDb<R>> {
+        let inner = self.inner.with(|inner| inner.as_ref().and_then(Weak::upgrade))?;
+        Some(AimDb { inner })
+    }
+}
+
+impl<R: Runtime> Clone for WeakAimDb<R> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<R: Runtime> fmt::Debug for WeakAimDb<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakAimDb").finish_non_exhaustive()
     }
 }
 

@@ -13,9 +13,11 @@ use crate::sync::atomic::{
 pub(crate) struct Engine {
     started: AtomicBool,
     stopping: AtomicBool,
+    /// All stages have ended, or are aborted: the services end.
+    finishing: AtomicBool,
     shutdown_requested: AtomicBool,
     stop_on_failure: bool,
-    /// Notified after each change to `stopping` and `shutdown_requested`, at each step of a shutdown, and at the end of
+    /// Notified after each change to `stopping`, `finishing` and `shutdown_requested`, at each step of a shutdown, and at the end of
     /// every stage and inbound link.
     pub(crate) changed: Notify,
     pub(crate) events: EventHub,
@@ -26,6 +28,7 @@ impl Engine {
         Self {
             started: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            finishing: AtomicBool::new(false),
             shutdown_requested: AtomicBool::new(false),
             stop_on_failure,
             changed: Notify::new(),
@@ -60,6 +63,16 @@ impl Engine {
     /// `changed`.
     pub(super) fn open_gate(&self) {
         self.started.store(true, Release);
+    }
+
+    pub(crate) fn is_finishing(&self) -> bool {
+        self.finishing.load(Acquire)
+    }
+
+    /// Ends the services.
+    pub(super) fn begin_finish(&self) {
+        self.finishing.store(true, Release);
+        self.changed.notify();
     }
 
     pub(super) fn begin_stop(&self) {

@@ -34,6 +34,8 @@ enum NextAction {
         version: u64,
     },
     LogProgress,
+    /// The services end.
+    Finish,
     Abort,
     Report,
     Return(ShutdownReport),
@@ -47,13 +49,14 @@ pub(crate) async fn shutdown<R: Runtime>(db: &DbInner<R>, deadline: Deadline) ->
         match next_action(db) {
             NextAction::Return(report) => return report,
             NextAction::LogProgress => log_progress(db),
+            NextAction::Finish => db.engine.begin_finish(),
             NextAction::Abort => abort(db),
             NextAction::Report => report(db),
             NextAction::Wait { until, version } => {
                 let changed = || {
                     db.shutdown.with(|state| state.version != version)
                         || db.order.iter().any(|&at| may_close(db, at))
-                        || is_drained(db)
+                        || is_drained(db) && (!db.engine.is_finishing() || all_ended(&db.cells))
                 };
                 let timer = pin!(db.runtime.sleep_until(until));
                 race(db.engine.changed.until(changed), timer).await;
@@ -111,7 +114,8 @@ fn next_action<R: Runtime>(db: &DbInner<R>) -> NextAction {
     }
     let now = db.runtime.now();
     match abort {
-        None if now >= deadline || is_drained(db) => NextAction::Abort,
+        None if now >= deadline || all_ended(&db.cells) && is_drained(db) => NextAction::Abort,
+        None if is_drained(db) && !db.engine.is_finishing() => NextAction::Finish,
         None if now >= progress => NextAction::LogProgress,
         None => NextAction::Wait { until: deadline.min(progress), version },
         Some(abort) if !reporting && (now >= abort.grace_ends || all_ended(&abort.stages)) => {
@@ -133,7 +137,11 @@ fn log_progress<R: Runtime>(db: &DbInner<R>) {
     });
     let Some(begun) = begun else { return };
     let mut waits_for = Vec::new();
-    for cell in db.cells.iter().filter(|cell| !cell.has_ended()) {
+    // Services wait for the stages, until it is their turn.
+    let is_awaited = |cell: &&Arc<StageCell>| {
+        !cell.has_ended() && (cell.role != StageRole::Service || db.engine.is_finishing())
+    };
+    for cell in db.cells.iter().filter(is_awaited) {
         waits_for.push(alloc::format!("{} `{}`", cell.role, cell.id()));
     }
     let (elapsed, undelivered) = (now - begun.at, undelivered(db));
@@ -152,6 +160,7 @@ fn report<R: Runtime>(db: &DbInner<R>) {
         (state.baseline, state.abort.clone().filter(|_| first))
     });
     let (Some(baseline), Some(abort)) = (baseline, abort) else { return };
+    abort.stages.iter().for_each(|cell| cell.stop());
     // An unresponsive stage that goes on later takes nothing that the report counts as undelivered.
     db.records.iter().for_each(|record| record.end_stages());
     let id = |cell: &Arc<StageCell>| cell.id();
@@ -212,9 +221,10 @@ fn may_close<R: Runtime>(db: &DbInner<R>, at: usize) -> bool {
         && record.inbound.iter().all(|link| link.status.has_ended())
 }
 
-/// Whether all records are closed and all stages have ended.
+/// Whether all records are closed and all stages have ended. Services end after that.
 fn is_drained<R: Runtime>(db: &DbInner<R>) -> bool {
-    db.records.iter().all(|record| record.is_closed()) && all_ended(&db.cells)
+    let mut stages = db.cells.iter().filter(|cell| cell.role != StageRole::Service);
+    db.records.iter().all(|record| record.is_closed()) && stages.all(|cell| cell.has_ended())
 }
 
 fn all_ended(cells: &[Arc<StageCell>]) -> bool {
@@ -234,8 +244,9 @@ fn abort<R: Runtime>(db: &DbInner<R>) {
         let ids = || stages.iter().map(|cell| cell.id()).collect();
         db.engine.events.emit(|| DbEventKind::ShutdownAborts { stages: ids() });
     }
-    stages.iter().for_each(|cell| cell.stop());
-    db.engine.changed.notify();
+    // Services see the abort, and end by themselves within the grace.
+    stages.iter().filter(|cell| cell.role != StageRole::Service).for_each(|cell| cell.stop());
+    db.engine.begin_finish();
 }
 
 /// The values that stages and links have not processed, by record and stage.

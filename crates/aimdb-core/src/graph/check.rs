@@ -77,6 +77,7 @@ impl Graph {
         all.add_connectors();
         all.add_initial_values();
         all.add_exposures();
+        all.add_services();
         self.check_with(all)
     }
 
@@ -95,8 +96,10 @@ impl Graph {
         for rule in everywhere {
             rule(&self, &mut report);
         }
-        let FurtherRules { edges, links, connectors, initial_values, exposures } = further;
-        let rules = [edges.map(|edges| edges.check), links, connectors, initial_values, exposures];
+        let FurtherRules { edges, links, connectors, initial_values, exposures, services } =
+            further;
+        let edge_rules = edges.map(|edges| edges.check);
+        let rules = [edge_rules, links, connectors, initial_values, exposures, services];
         for rule in rules.into_iter().flatten() {
             rule(&self, &mut report);
         }
@@ -144,6 +147,7 @@ pub(crate) struct FurtherRules {
     connectors: Option<RuleFn>,
     initial_values: Option<RuleFn>,
     exposures: Option<RuleFn>,
+    services: Option<RuleFn>,
 }
 
 /// The rules and the order of a graph with edges between its records.
@@ -171,6 +175,10 @@ impl FurtherRules {
         self.initial_values = Some(initial_values);
     }
 
+    pub(crate) fn add_services(&mut self) {
+        self.services = Some(services);
+    }
+
     pub(crate) fn add_exposures(&mut self) {
         self.exposures = Some(exposures);
     }
@@ -183,6 +191,7 @@ impl FurtherRules {
             connectors: self.connectors.or(other.connectors),
             initial_values: self.initial_values.or(other.initial_values),
             exposures: self.exposures.or(other.exposures),
+            services: self.services.or(other.services),
         }
     }
 }
@@ -833,6 +842,24 @@ fn fault_locations(graph: &Graph, connector: &ConnectorNode, fault: &Finding) ->
         }
     });
     if links.is_empty() { connector.location.into() } else { links }
+}
+
+/// Their names, and the faults that they report.
+fn services(graph: &Graph, report: &mut Report) {
+    let services = &graph.services;
+    for (at, service) in services.iter().enumerate() {
+        if let Some(first) = services[..at].iter().find(|other| other.name == service.name) {
+            let problem = format_args!("two services are named `{}`", service.name);
+            let locations =
+                Locations::collect(|all| all.extend([first.location, service.location]));
+            report.add(Rule::TwoServices, "", &locations, problem, "name them apart");
+        }
+        for fault in &service.faults {
+            let located = !fault.locations().is_empty();
+            let locations = if located { Locations::default() } else { service.location.into() };
+            report.push(fault.clone().at_all(&locations));
+        }
+    }
 }
 
 fn exposures(graph: &Graph, report: &mut Report) {

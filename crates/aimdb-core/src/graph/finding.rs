@@ -76,6 +76,10 @@ pub enum Rule {
     RepeatedOutput,
     /// A record is exposed several times.
     TwoExposures,
+    /// Several services have one name.
+    TwoServices,
+    /// A service's own configuration is invalid, or the graph lacks what it expects.
+    BadService,
     /// No stage of the graph writes the record.
     NoWriter,
     /// No stage of the graph reads the record.
@@ -139,6 +143,8 @@ impl Rule {
             Self::LinkDirection => "E23",
             Self::RepeatedOutput => "E24",
             Self::TwoExposures => "E25",
+            Self::TwoServices => "E26",
+            Self::BadService => "E27",
             Self::NoWriter => "W01",
             Self::NoReader => "W02",
             Self::LostInitialValue => "W03",
@@ -148,7 +154,15 @@ impl Rule {
 
     /// Whether a finding of this rule has a record, even one with an empty key.
     const fn is_about_a_record(self) -> bool {
-        !matches!(self, Self::TwoConnectors | Self::BadConnector | Self::Runtime | Self::EmptyKey)
+        !matches!(
+            self,
+            Self::TwoConnectors
+                | Self::BadConnector
+                | Self::Runtime
+                | Self::EmptyKey
+                | Self::TwoServices
+                | Self::BadService
+        )
     }
 
     /// Whether a finding of this rule prevents the build.

@@ -44,6 +44,8 @@ pub struct Graph {
     pub records: Vec<RecordNode>,
     /// The connectors, in the order of registration.
     pub connectors: Vec<ConnectorNode>,
+    /// The services, in the order of registration.
+    pub services: Vec<ServiceNode>,
 }
 
 /// One record of a graph.
@@ -302,6 +304,8 @@ pub enum StageRole {
     Processor,
     /// A connector: serves all links that name it.
     Connector,
+    /// A service: runs beside the graph.
+    Service,
 }
 
 impl StageRole {
@@ -396,6 +400,55 @@ pub struct ConnectorNode {
     #[cfg_attr(feature = "serde", serde(skip))]
     pub location: Location,
 }
+
+/// One service, and the faults that it found.
+///
+/// ```
+/// use aimdb_core::Graph;
+///
+/// fn print_services(graph: &Graph) {
+///     for service in &graph.services {
+///         println!("{}: {}", service.name, service.description);
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct ServiceNode {
+    /// The service's name.
+    pub name: String,
+    /// The service in words, without secrets.
+    pub description: String,
+    /// The faults that the service reports.
+    pub faults: Vec<Finding>,
+    /// The `service` call.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub location: Location,
+}
+
+impl ServiceNode {
+    /// A service without faults.
+    #[must_use]
+    pub fn new(name: impl Into<String>, description: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            description: description.into(),
+            faults: Vec::new(),
+            location: Location::UNKNOWN,
+        }
+    }
+}
+
+/// Equal if both declare the same, wherever they declare it.
+impl PartialEq for ServiceNode {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { name, description, faults, location: _ } = self;
+        *name == other.name && *description == other.description && *faults == other.faults
+    }
+}
+
+impl Eq for ServiceNode {}
 
 impl RecordNode {
     /// Gives back the memory that the lists were allocated ahead: the graph stays as long as the database.
@@ -603,6 +656,7 @@ impl fmt::Display for StageRole {
             Self::Transform => "transform",
             Self::Processor => "processor",
             Self::Connector => "connector",
+            Self::Service => "service",
         })
     }
 }

@@ -12,6 +12,9 @@ impl fmt::Display for Graph {
         for connector in &self.connectors {
             writeln!(f, "connector {}: {}", connector.name, connector.description)?;
         }
+        for service in &self.services {
+            writeln!(f, "service {}: {}", service.name, service.description)?;
+        }
         let (readers, writers) = (self.readers_elsewhere(), self.writers_elsewhere());
         for record in &self.records {
             writeln!(f, "{}  {}  {}", record.key, record.value.short_name(), buffer_text(record))?;

@@ -31,8 +31,12 @@ mod plain;
 /// Shared ownership: `alloc`'s, or `portable-atomic-util`'s where the processor has no compare-and-swap.
 #[cfg(target_has_atomic = "ptr")]
 pub use alloc::sync::Arc;
+#[cfg(target_has_atomic = "ptr")]
+pub(crate) use alloc::sync::Weak;
 #[cfg(not(target_has_atomic = "ptr"))]
 pub use portable_atomic_util::Arc;
+#[cfg(not(target_has_atomic = "ptr"))]
+pub(crate) use portable_atomic_util::Weak;
 
 #[cfg(aimdb_loom)]
 pub use imp::atomic as loom_atomic;
