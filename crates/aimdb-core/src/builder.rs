@@ -312,7 +312,7 @@ impl<R> AimDbBuilder<R> {
         self
     }
 
-    /// Adds a service, which runs beside the graph: a console, an exporter, a recorder. The page of
+    /// Adds a service, which runs alongside the graph: a console, an exporter, a recorder. The page of
     /// [`Service`](crate::service::Service) says how it starts and ends.
     #[track_caller]
     pub fn service<S: Service<R>>(&mut self, service: S) -> &mut Self

@@ -173,6 +173,13 @@ pub enum SubscribeError {
         /// The name of the taker.
         taker: String,
     },
+    /// There is no memory for the values that the record's observers may be behind.
+    NoMemory {
+        /// The record's key.
+        key: String,
+        /// The size of those values.
+        bytes: usize,
+    },
 }
 
 impl fmt::Display for SubscribeError {
@@ -185,6 +192,10 @@ impl fmt::Display for SubscribeError {
                 f,
                 "cannot subscribe to mailbox `{key}`: `{taker}` takes its commands already\n  help: declare the record \
                  `.shared()` if several takers are meant to divide them"
+            ),
+            Self::NoMemory { key, bytes } => write!(
+                f,
+                "cannot observe `{key}`: there is no memory for {bytes} bytes of values\n  help: give the allocator more memory"
             ),
         }
     }

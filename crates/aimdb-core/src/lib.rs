@@ -63,7 +63,7 @@ mod sync;
 pub mod wait;
 mod wiring;
 
-pub use access::any::{AnyReader, AnyRecord};
+pub use access::any::{AnyObserver, AnyReader, AnyRecord};
 pub use address::{Address, Direction};
 pub use buffer::cfg::BufferCfg;
 pub use buffer::error::{Closed, ProduceError, ProduceManyError, TryProduceError, TryRecvError};
@@ -82,6 +82,7 @@ pub use error::{DbError, DbResult, StageFailure, SubscribeError};
 pub use graph::finding::{Finding, Findings, Rule};
 pub use graph::node::Graph;
 pub use handle::consumer::Consumer;
+pub use handle::observer::{Observed, Observer};
 pub use handle::producer::Producer;
 pub use handle::reader::Reader;
 pub use key::{Record, RecordKey};

@@ -1,4 +1,4 @@
-//! Services: programs that run beside the graph and look at it.
+//! Services: programs that run alongside the graph and look at it.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -11,7 +11,7 @@ use crate::graph::finding::Finding;
 use crate::graph::node::Graph;
 use crate::runtime::adapter::Runtime;
 
-/// A program that runs beside the graph with a weak handle on the database: a console, an exporter, a recorder.
+/// A program that runs alongside the graph with a weak handle on the database: a console, an exporter, a recorder.
 ///
 /// [`AimDbBuilder::service`](crate::AimDbBuilder::service) adds one. It belongs to no record, holds nothing open, and is
 /// supervised as a stage is: its failure appears in the health and in the log under its own name, and stops nothing else

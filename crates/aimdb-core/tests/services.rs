@@ -1,4 +1,4 @@
-//! Services: they run beside the graph, see its drain, and keep nothing alive.
+//! Services: they run alongside the graph, see its drain, and keep nothing alive.
 #![cfg(not(aimdb_loom))]
 
 mod common;

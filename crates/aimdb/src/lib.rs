@@ -40,7 +40,7 @@
 //! | what a record's closure can declare | [`Registrar`] |
 //! | links to brokers and devices | [`link`] |
 //! | failures, health, counters, events | [`Restart`], [`health`], [`metrics`], [`events`] |
-//! | records by key, programs beside the graph | [`access`], [`service`] |
+//! | records by key, programs alongside the graph | [`access`], [`service`] |
 //! | tests in virtual time | the crate `aimdb-testing` |
 //! | blocking programs (feature `sync`) | `Attach`, `SyncHandle`, `BlockingHandles` |
 //!

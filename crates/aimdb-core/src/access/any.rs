@@ -7,7 +7,7 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
-use super::erased::{ByteAccess, ByteReader};
+use super::erased::{ByteAccess, ByteObserver, ByteReader, Seen};
 use super::error::AccessError;
 use crate::buffer::cfg::BufferCfg;
 use crate::buffer::event::Event;
@@ -121,7 +121,8 @@ impl AnyRecord {
     }
 
     /// Appends the newest value that the record holds to `out`, without consuming it, and returns which one it is. `None`
-    /// if there was none yet, and on a queue or a mailbox also when everything has been taken.
+    /// if there was none yet, and on a queue or a mailbox also when everything has been taken, unless the record is
+    /// observed: its observers keep the last values.
     ///
     /// # Errors
     ///
@@ -139,6 +140,16 @@ impl AnyRecord {
     /// [`AccessError::NotExposed`], [`AccessError::Closed`] and [`AccessError::Taken`].
     pub fn subscribe(&self, name: &str) -> Result<AnyReader, AccessError> {
         self.access()?.subscribe(name.into()).map(|reader| AnyReader { reader, spent: 0 })
+    }
+
+    /// Observes the record: sees the values that are produced from now on, and is no reader. The page of
+    /// [`Observer`](crate::Observer) says what that costs and promises.
+    ///
+    /// # Errors
+    ///
+    /// [`AccessError::NotExposed`], [`AccessError::Closed`] and [`AccessError::NoMemory`].
+    pub fn observe(&self, name: &str) -> Result<AnyObserver, AccessError> {
+        self.access()?.observe(name).map(|observer| AnyObserver { observer })
     }
 
     /// Decodes a value and produces it, without waiting: as [`Producer::try_produce`](crate::Producer::try_produce).
@@ -288,5 +299,100 @@ impl Future for NextBytes<'_> {
 impl Drop for NextBytes<'_> {
     fn drop(&mut self) {
         self.reader.cancel_wait();
+    }
+}
+
+/// An observer of a record's values as bytes. [`AnyRecord::observe`] returns it.
+///
+/// ```
+/// use aimdb_core::access::{AccessError, AnyRecord};
+///
+/// /// Prints the commands of a mailbox, which its taker receives all the same.
+/// async fn tail(commands: AnyRecord) -> Result<(), AccessError> {
+///     let mut observer = commands.observe("tail")?;
+///     let mut command = Vec::new();
+///     loop {
+///         command.clear();
+///         let seen = observer.see(&mut command).await?;
+///         println!("#{}: {}", seen.seq, String::from_utf8_lossy(&command));
+///     }
+/// }
+/// ```
+pub struct AnyObserver {
+    observer: Box<dyn ByteObserver>,
+}
+
+impl AnyObserver {
+    /// Waits for the next value, and appends its bytes to `out`.
+    ///
+    /// # Errors
+    ///
+    /// [`AccessError::Closed`] when the record is closed and everything has been seen, and [`AccessError::Encode`] for a
+    /// value without an encoding: the next call goes on behind it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no value.
+    pub fn see<'o>(&'o mut self, out: &'o mut Vec<u8>) -> SeeBytes<'o> {
+        SeeBytes { observer: self, out }
+    }
+
+    /// [`see`](Self::see), without waiting: `None` if there is no value yet.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`see`](Self::see).
+    pub fn try_see(&mut self, out: &mut Vec<u8>) -> Result<Option<Seen>, AccessError> {
+        self.observer.try_see(out)
+    }
+
+    /// [`see`](Self::see) by polling. After a poll that was pending, a caller that polls no more calls
+    /// [`cancel_wait`](Self::cancel_wait).
+    pub fn poll_see(
+        &mut self,
+        out: &mut Vec<u8>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Seen, AccessError>> {
+        self.observer.poll_see(out, cx)
+    }
+
+    /// Ends the wait of a poll that was pending.
+    pub fn cancel_wait(&mut self) {
+        self.observer.cancel_wait();
+    }
+
+    /// The number of values that this observer has missed, up to the one seen last.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        self.observer.missed()
+    }
+}
+
+impl fmt::Debug for AnyObserver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnyObserver").finish_non_exhaustive()
+    }
+}
+
+/// The future of [`AnyObserver::see`].
+#[must_use = "nothing is seen until the future is awaited"]
+#[derive(Debug)]
+pub struct SeeBytes<'o> {
+    observer: &'o mut AnyObserver,
+    out: &'o mut Vec<u8>,
+}
+
+impl Future for SeeBytes<'_> {
+    type Output = Result<Seen, AccessError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { observer, out } = &mut *self;
+        observer.poll_see(out, cx)
+    }
+}
+
+impl Drop for SeeBytes<'_> {
+    fn drop(&mut self) {
+        self.observer.cancel_wait();
     }
 }

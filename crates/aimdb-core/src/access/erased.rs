@@ -6,6 +6,7 @@ use core::task::{Context, Poll};
 
 use super::error::AccessError;
 use crate::buffer::event::Event;
+use crate::clock::Instant;
 use crate::sync::Arc;
 
 /// What an exposed record can do with bytes.
@@ -17,6 +18,7 @@ pub(crate) trait ByteAccess: Send + Sync {
     /// Appends the newest value held, and returns its number. `None` if none is held.
     fn latest(&self, out: &mut Vec<u8>) -> Result<Option<u64>, AccessError>;
     fn subscribe(&self, name: Arc<str>) -> Result<Box<dyn ByteReader>, AccessError>;
+    fn observe(&self, name: &str) -> Result<Box<dyn ByteObserver>, AccessError>;
     fn write(&self, bytes: &[u8]) -> Result<(), AccessError>;
 }
 
@@ -32,4 +34,37 @@ pub(crate) trait ByteReader: Send + Sync {
     fn cancel_wait(&mut self);
     fn lagged(&self) -> u64;
     fn pending(&self) -> u64;
+}
+
+/// An observer of an exposed record. A value is appended to `out`.
+pub(crate) trait ByteObserver: Send + Sync {
+    /// `None` if there is no value yet.
+    fn try_see(&mut self, out: &mut Vec<u8>) -> Result<Option<Seen>, AccessError>;
+    fn poll_see(
+        &mut self,
+        out: &mut Vec<u8>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Seen, AccessError>>;
+    fn cancel_wait(&mut self);
+    fn missed(&self) -> u64;
+}
+
+/// Which value an observer saw, and what it missed before.
+///
+/// ```
+/// use aimdb_core::access::Seen;
+///
+/// fn print(seen: Seen, value: &[u8]) {
+///     println!("#{} (after {} missed): {}", seen.seq, seen.missed, String::from_utf8_lossy(value));
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Seen {
+    /// The number of the value among those that the record accepted, from one.
+    pub seq: u64,
+    /// The time of the writer's call, by the runtime's clock.
+    pub at: Instant,
+    /// Values between this one and the one before that the observer did not see, or since it came.
+    pub missed: u64,
 }

@@ -61,6 +61,13 @@ pub enum AccessError {
         /// The name of the taker.
         taker: String,
     },
+    /// There is no memory for the values that the record's observers may be behind.
+    NoMemory {
+        /// The record's key.
+        key: String,
+        /// The size of those values.
+        bytes: usize,
+    },
 }
 
 impl AccessError {
@@ -74,7 +81,8 @@ impl AccessError {
             | Self::Decode { key, .. }
             | Self::Full { key }
             | Self::Closed { key }
-            | Self::Taken { key, .. } => key,
+            | Self::Taken { key, .. }
+            | Self::NoMemory { key, .. } => key,
         }
     }
 }
@@ -104,6 +112,11 @@ impl fmt::Display for AccessError {
             Self::Closed { .. } => {
                 write!(f, "record `{key}` is closed: the database has been shut down")
             }
+            Self::NoMemory { bytes, .. } => write!(
+                f,
+                "record `{key}` cannot be observed: there is no memory for {bytes} bytes of values\n  help: give the \
+                 allocator more memory"
+            ),
             Self::Taken { taker, .. } => write!(
                 f,
                 "record `{key}` is a mailbox, and `{taker}` takes its commands\n  help: declare it `.shared()`"
@@ -125,6 +138,7 @@ impl From<SubscribeError> for AccessError {
         match error {
             SubscribeError::Closed { key } => Self::Closed { key },
             SubscribeError::Taken { key, taker } => Self::Taken { key, taker },
+            SubscribeError::NoMemory { key, bytes } => Self::NoMemory { key, bytes },
         }
     }
 }

@@ -2,13 +2,16 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::task::{Context, Poll};
+use core::borrow::Borrow;
+use core::task::{Context, Poll, ready};
 
-use super::erased::{ByteAccess, ByteReader};
+use super::erased::{ByteAccess, ByteObserver, ByteReader, Seen};
 use super::error::AccessError;
 use crate::buffer::Subscription;
 use crate::buffer::error::{TryProduceError, TryRecvError};
 use crate::buffer::event::Event;
+use crate::buffer::observe::newest_observed;
+use crate::handle::observer::{Observed, Observer};
 use crate::key::Record;
 use crate::link::codec::{CodecError, Decode, Encode, Incoming};
 use crate::panic::catch;
@@ -64,17 +67,17 @@ where
 
 /// Appends the encoding of the value that `read` returns to `out`, which is unchanged if there is
 /// none, and returns what else `read` returned.
-fn encode<T, C: Encode<T> + Clone, O>(
+fn encode<T, V: Borrow<T>, C: Encode<T> + Clone, O>(
     codec: &C,
     key: &str,
     out: &mut Vec<u8>,
-    read: impl FnOnce() -> Option<(O, T)>,
+    read: impl FnOnce() -> Option<(O, V)>,
 ) -> Result<Option<O>, AccessError> {
     // A codec may expect an empty vector, and one that fails midway leaves its bytes.
     let mut bytes = if out.is_empty() { core::mem::take(out) } else { Vec::new() };
     let encoded = catch(|| {
         let Some((read, value)) = read() else { return Ok(None) };
-        codec.clone().encode(&value, &mut bytes).map(|()| Some(read))
+        codec.clone().encode(value.borrow(), &mut bytes).map(|()| Some(read))
     });
     let encoded = encoded.map_err(CodecError::new).flatten();
     if encoded.is_err() {
@@ -112,13 +115,31 @@ where
     }
 
     fn latest(&self, out: &mut Vec<u8>) -> Result<Option<u64>, AccessError> {
-        encode(&*self.codec, &self.record.key, out, || self.record.buffer.latest_numbered())
+        let (record, codec) = (&self.record, &*self.codec);
+        // What was taken already may still be in the mirror of the record's observers.
+        let newest = newest_observed(&record.buffer);
+        let held = encode(codec, &record.key, out, || {
+            let held = record.buffer.latest_numbered();
+            held.filter(|(number, _)| newest.as_ref().is_none_or(|newest| newest.seq <= *number))
+        })?;
+        match (held, newest) {
+            (None, Some(newest)) => {
+                encode(codec, &record.key, out, || Some((newest.seq, newest.value)))
+            }
+            (held, _) => Ok(held),
+        }
     }
 
     fn subscribe(&self, name: Arc<str>) -> Result<Box<dyn ByteReader>, AccessError> {
         let subscription = self.record.subscribe(name, false, None)?;
         let (key, codec) = (Arc::clone(&self.record.key), Arc::clone(&self.codec));
         Ok(Box::new(ExposedReader { subscription, key, codec }))
+    }
+
+    fn observe(&self, name: &str) -> Result<Box<dyn ByteObserver>, AccessError> {
+        let observer = Observer::new(&self.record, name.into())?;
+        let (key, codec) = (Arc::clone(&self.record.key), Arc::clone(&self.codec));
+        Ok(Box::new(ExposedObserver { observer, key, codec }))
     }
 
     fn write(&self, bytes: &[u8]) -> Result<(), AccessError> {
@@ -217,5 +238,61 @@ where
 
     fn pending(&self) -> u64 {
         self.subscription.pending()
+    }
+}
+
+/// An observer of an exposed record.
+struct ExposedObserver<T: Record, C> {
+    observer: Observer<T>,
+    key: Arc<str>,
+    codec: Arc<C>,
+}
+
+impl<T, C> ExposedObserver<T, C>
+where
+    T: Record,
+    C: Encode<T> + Clone + Sync,
+{
+    fn encoded(&self, observed: Observed<T>, out: &mut Vec<u8>) -> Result<Seen, AccessError> {
+        let Observed { seq, at, missed, value } = observed;
+        encode(&*self.codec, &self.key, out, || Some(((), value)))?;
+        Ok(Seen { seq, at, missed })
+    }
+
+    fn closed(&self) -> AccessError {
+        AccessError::Closed { key: self.key.as_ref().into() }
+    }
+}
+
+impl<T, C> ByteObserver for ExposedObserver<T, C>
+where
+    T: Record,
+    C: Encode<T> + Clone + Sync,
+{
+    fn try_see(&mut self, out: &mut Vec<u8>) -> Result<Option<Seen>, AccessError> {
+        match self.observer.try_see() {
+            Ok(observed) => self.encoded(observed, out).map(Some),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Closed) => Err(self.closed()),
+        }
+    }
+
+    fn poll_see(
+        &mut self,
+        out: &mut Vec<u8>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Seen, AccessError>> {
+        Poll::Ready(match ready!(self.observer.poll_see(cx)) {
+            Ok(observed) => self.encoded(observed, out),
+            Err(_closed) => Err(self.closed()),
+        })
+    }
+
+    fn cancel_wait(&mut self) {
+        self.observer.cancel_wait();
+    }
+
+    fn missed(&self) -> u64 {
+        self.observer.missed()
     }
 }

@@ -8,6 +8,7 @@
 //!   builder.configure::<Limits>(key, |reg| { reg.buffer(…).expose(Json).settable(); })
 //!                                                     │
 //!   db.record(key) → AnyRecord ── latest(out) ────────┤ newest value, nothing consumed
+//!                              ── observe(name) ──────┤ AnyObserver: sees values, is no reader
 //!                              ── subscribe(name) ────┤ AnyReader: a real reader of that name
 //!                              ── write(bytes) ───────┘ as a producer would, if it is settable
 //! ```
@@ -16,6 +17,7 @@
 //! |---|---|
 //! | [`AnyRecord::latest`] | as [`Consumer::latest`](crate::Consumer::latest): changes nothing |
 //! | [`AnyRecord::subscribe`] | as [`Consumer::subscribe`](crate::Consumer::subscribe): a queue waits for the reader, a mailbox gives it commands |
+//! | [`AnyRecord::observe`] | changes nothing, and takes nothing |
 //! | [`AnyRecord::write`] | as [`Producer::try_produce`](crate::Producer::try_produce) |
 //!
 //! A record that is not exposed is found by key too, with its type's name, its buffer and its counters; its values are not
@@ -32,5 +34,6 @@ pub(crate) mod erased;
 pub(crate) mod error;
 pub(crate) mod exposed;
 
-pub use any::{AnyReader, AnyRecord, NextBytes, Stamp};
+pub use any::{AnyObserver, AnyReader, AnyRecord, NextBytes, SeeBytes, Stamp};
+pub use erased::Seen;
 pub use error::AccessError;

@@ -51,18 +51,19 @@ use super::kind::{
 };
 use super::latest::Latest;
 use super::mailbox::Mailbox;
+use super::mirror::{Mirror, Observation};
 use super::queue::Queue;
 use super::ring::Ring;
 use super::start::Start;
 use super::stash::Stash;
 use super::subscribers::flags::{
-    DRAIN_AWAITED, EACH_NOTED, NO_READERS, READERS_WAIT, STAGES_ENDED, WRITERS_WAIT,
+    DRAIN_AWAITED, EACH_NOTED, NO_READERS, OBSERVED, READERS_WAIT, STAGES_ENDED, WRITERS_WAIT,
 };
 use super::subscribers::{STAMP_EVERY, Subscribers};
 use super::waiters::WaitTicket;
 use crate::clock::Clock;
 use crate::panic::catch;
-use crate::sync::{Arc, CriticalSection, Spin};
+use crate::sync::{Arc, CriticalSection, Lock, Spin};
 use crate::wait::CancelWait;
 
 /// The storage of one of the four kinds. An enum and no trait object, so that each operation is
@@ -91,11 +92,13 @@ macro_rules! each {
 ///
 /// Handles and stages share it through an [`Arc`]. It is open from its creation until
 /// [`close`](Self::close), and never opens again.
-pub(crate) struct Buffer<T> {
+pub(crate) struct Buffer<T: Clone> {
     /// The values. It has no lock of its own: the words of the kind guard them.
     storage: Storage<T>,
     /// The readers and the waiters.
     coordinator: Coordinator,
+    /// The mirror for the observers.
+    observation: Lock<Observation<T, Self>>,
 }
 
 impl<T: Clone> Buffer<T> {
@@ -112,7 +115,8 @@ impl<T: Clone> Buffer<T> {
             BufferCfg::SingleLatest => Storage::Latest(Latest::new()),
             BufferCfg::Mailbox => Storage::Mailbox(Mailbox::new()),
         };
-        Ok(Arc::new(Self { storage, coordinator: Coordinator::new(cfg, clock) }))
+        let coordinator = Coordinator::new(cfg, clock);
+        Ok(Arc::new(Self { storage, coordinator, observation: Lock::new(Observation::none()) }))
     }
 
     /// The kind of the buffer, and its capacity.
@@ -144,6 +148,9 @@ impl<T: Clone> Buffer<T> {
     /// [`close`](Self::close).
     #[cfg_attr(feature = "std", inline)]
     pub(crate) fn try_produce(&self, value: T) -> Result<(), TryProduceError<T>> {
+        if self.is_observed() {
+            return self.try_produce_observed(value);
+        }
         let Written { evicted, produced } = {
             let section = CriticalSection::enter();
             // The value moves from the caller straight to its slot: see DESIGN.md, "Values move in
@@ -162,6 +169,93 @@ impl<T: Clone> Buffer<T> {
         self.notify_readers(produced, 1);
         drop(evicted);
         Ok(())
+    }
+
+    /// Whether a writer must ask for the mirror.
+    #[inline(always)]
+    fn is_observed(&self) -> bool {
+        self.coordinator.has_flag(OBSERVED)
+    }
+
+    /// The mirror, if the record has observers.
+    fn mirror(&self) -> Option<Arc<dyn Mirror<T, Self>>> {
+        self.observation.with(|observation| observation.mirror.clone())
+    }
+
+    /// [`try_produce`](Self::try_produce) where observers see the value.
+    #[cold]
+    #[inline(never)]
+    fn try_produce_observed(&self, value: T) -> Result<(), TryProduceError<T>> {
+        match self.mirror() {
+            Some(mirror) => mirror.produce(self, value),
+            None => self.try_produce_contended(value),
+        }
+    }
+
+    /// [`try_produce`](Self::try_produce), which calls `number` with the number of the value while it
+    /// has the permit. `number` must run no user code.
+    pub(super) fn try_produce_numbered(
+        &self,
+        value: T,
+        number: impl FnOnce(u64),
+    ) -> Result<(), TryProduceError<T>> {
+        let Written { evicted, produced } = {
+            let _section = CriticalSection::enter();
+            each!(&self.storage, kind => match kind.reserve(|| self.coordinator.slowest()) {
+                Ok(permit) => {
+                    number(permit.number());
+                    permit.write(|| value)
+                }
+                Err(ReserveError::Full) => return Err(TryProduceError::Full(value)),
+                Err(ReserveError::Closed) => return Err(TryProduceError::Closed(value)),
+            })
+        };
+        self.notify_readers(produced, 1);
+        drop(evicted);
+        Ok(())
+    }
+
+    /// [`try_produce_with`](Self::try_produce_with), which calls `make` with the number of the value.
+    pub(super) fn try_make_numbered(
+        &self,
+        make: impl FnOnce(u64) -> T,
+    ) -> Result<(), TryProduceError<()>> {
+        let Written { evicted, produced } = {
+            let _section = CriticalSection::enter();
+            each!(&self.storage, kind => match kind.reserve(|| self.coordinator.slowest()) {
+                Ok(permit) => {
+                    let number = permit.number();
+                    permit.write(|| make(number))
+                }
+                Err(ReserveError::Full) => return Err(TryProduceError::Full(())),
+                Err(ReserveError::Closed) => return Err(TryProduceError::Closed(())),
+            })
+        };
+        self.notify_readers(produced, 1);
+        drop(evicted);
+        Ok(())
+    }
+
+    /// For a mirror: stores a copy if its slot is free at this moment. The caller is the only writer,
+    /// and wakes the readers later by [`finish_put`](Self::finish_put).
+    pub(super) fn try_put(&self, value: T) -> Put<T> {
+        each!(&self.storage, kind => match kind.try_reserve() {
+            Some(permit) => {
+                let Written { evicted, produced } = permit.write(|| value);
+                Put { dropped: evicted, produced: Some(produced) }
+            }
+            None => Put { dropped: Some(value), produced: None },
+        })
+    }
+
+    /// After a [`try_put`](Self::try_put), without the permit of the record: wakes the observers and
+    /// drops what is no longer needed.
+    pub(super) fn finish_put(&self, put: Option<Put<T>>) {
+        let Some(Put { dropped, produced }) = put else { return };
+        if let Some(produced) = produced {
+            self.notify_readers(produced, 1);
+        }
+        drop(dropped);
     }
 
     /// [`try_produce`](Self::try_produce) while other writers are active, or the queue looks full,
@@ -194,6 +288,12 @@ impl<T: Clone> Buffer<T> {
         &self,
         make: impl FnOnce() -> T,
     ) -> Result<(), TryProduceError<()>> {
+        if self.is_observed()
+            && let Some(mirror) = self.mirror()
+        {
+            let mut make = Some(make);
+            return mirror.produce_with(self, &mut || make.take().expect("it is called once")());
+        }
         let Written { evicted, produced } = {
             let _section = CriticalSection::enter();
             each!(&self.storage, kind => {
@@ -264,6 +364,9 @@ impl<T: Clone> Buffer<T> {
         &self,
         batch: &mut ArrayVec<T, N>,
     ) -> Result<(), Closed> {
+        if self.is_observed() {
+            return self.try_produce_batch_observed(batch);
+        }
         // Declared first, so that its values are dropped last, after the notification.
         let mut evicted = ArrayVec::<T, N>::new();
         let offered = batch.len() as u64;
@@ -283,6 +386,26 @@ impl<T: Clone> Buffer<T> {
             Err(ReserveError::Full) => {}
             // Values written before the refusal need no notification: the close wakes all readers.
             Err(ReserveError::Closed) => return Err(Closed),
+        }
+        Ok(())
+    }
+
+    /// [`try_produce_batch`](Self::try_produce_batch) where observers see the values: one by one.
+    #[cold]
+    fn try_produce_batch_observed<const N: usize>(
+        &self,
+        batch: &mut ArrayVec<T, N>,
+    ) -> Result<(), Closed> {
+        let mut values = core::mem::take(batch).into_iter();
+        while let Some(value) = values.next() {
+            let (back, closed) = match self.try_produce_observed(value) {
+                Ok(()) => continue,
+                Err(TryProduceError::Full(back)) => (back, false),
+                Err(TryProduceError::Closed(back)) => (back, true),
+            };
+            batch.push(back);
+            batch.extend(values);
+            return if closed { Err(Closed) } else { Ok(()) };
         }
         Ok(())
     }
@@ -859,6 +982,15 @@ impl<T: Clone> Buffer<T> {
         }
         // After the mark, and outside of the section: this wakes all waiters.
         self.coordinator.close();
+        // Every accepted value is in the mirror. An observer that comes later finds the record closed.
+        if let Some(mirror) = self.mirror() {
+            mirror.close();
+        }
+    }
+
+    /// Calls `work` with the mirror under its lock.
+    pub(super) fn observation<O>(&self, work: impl FnOnce(&mut Observation<T, Self>) -> O) -> O {
+        self.observation.with(work)
     }
 
     /// Whether the record is closed. A caller that receives `true` sees every value that was
@@ -885,7 +1017,7 @@ impl<T: Clone> Buffer<T> {
     }
 
     /// The number of values accepted.
-    fn produced(&self) -> u64 {
+    pub(super) fn produced(&self) -> u64 {
         let _section = CriticalSection::enter();
         each!(&self.storage, kind => kind.produced())
     }
@@ -900,6 +1032,14 @@ impl<T: Clone> Buffer<T> {
     pub(super) fn lagged(&self, cursor: &Cursor) -> u64 {
         Coordinator::lagged(self.state(), cursor)
     }
+}
+
+/// The result of [`Buffer::try_put`].
+pub(super) struct Put<T> {
+    /// The value that was pushed out, or the copy that was left out.
+    dropped: Option<T>,
+    /// The number of copies so far, if this one is among them.
+    produced: Option<u64>,
 }
 
 /// The wait of a writer for room.

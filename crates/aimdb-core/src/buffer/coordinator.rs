@@ -164,6 +164,16 @@ impl Coordinator {
         })
     }
 
+    /// The clock of the runtime.
+    pub(super) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+
+    /// Sets whether the record has observers.
+    pub(super) fn set_observed(&self, observed: bool) {
+        self.subscribers(|subscribers| subscribers.set_observed(observed));
+    }
+
     /// Declares that several threads may wait through one reader.
     pub(super) fn share(&self) {
         self.subscribers.with(Subscribers::share);

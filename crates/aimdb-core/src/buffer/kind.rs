@@ -174,6 +174,9 @@ pub(super) trait Kind<T: Clone>: BufferState {
 /// record is active, so it exists for a few instructions, and across no user code but the closure of
 /// a writer that asked for [`Producer::produce_with`](crate::Producer::produce_with).
 pub(super) trait WritePermit<T> {
+    /// The number of the value that this permit writes among those that the record accepts, from one.
+    fn number(&self) -> u64;
+
     /// Stores the value that `make` returns, publishes it, and ends the permit. Infallible, because
     /// the permit is the proof that the value fits. If `make` panics, the permit is dropped unused.
     fn write(self, make: impl FnOnce() -> T) -> Written<T>;

@@ -86,6 +86,10 @@ pub(super) struct LatestPermit<'l, T> {
 }
 
 impl<T> WritePermit<T> for LatestPermit<'_, T> {
+    fn number(&self) -> u64 {
+        self.claim.state().written() + 1
+    }
+
     #[inline(always)]
     fn write(self, make: impl FnOnce() -> T) -> Written<T> {
         let Self { latest, mut claim } = self;

@@ -102,6 +102,10 @@ pub(super) struct MailboxPermit<'m, T> {
 }
 
 impl<T> WritePermit<T> for MailboxPermit<'_, T> {
+    fn number(&self) -> u64 {
+        self.claim.state().written() + 1
+    }
+
     #[inline(always)]
     fn write(self, make: impl FnOnce() -> T) -> Written<T> {
         let Self { mailbox, mut claim } = self;

@@ -170,8 +170,10 @@ mod gate;
 pub(crate) mod kind;
 mod latest;
 mod mailbox;
+pub(crate) mod mirror;
 #[cfg(all(test, aimdb_loom))]
 mod models;
+pub(crate) mod observe;
 mod queue;
 mod ring;
 mod slot;

@@ -47,6 +47,7 @@ use super::cfg::BufferCfg;
 use super::cursor::Cursor;
 use super::error::{Closed, TryRecvError};
 use super::event::Event;
+use super::observe::{observe, unobserve};
 use super::{SharedSubscription, Subscription, WaitTicket};
 use crate::clock::{Clock, Instant};
 use crate::metrics::RecordMetrics;
@@ -232,6 +233,43 @@ fn a_look_meets_a_clone_and_a_write() {
                     assert!(values == &[2] || values == &[1, 2], "{values:?}");
                 }),
             }
+        });
+    }
+}
+
+/// An observer comes and leaves while values are produced. It sees them in order and with their
+/// numbers, and each one that is produced after it came; the reader receives what it would without.
+#[test]
+fn an_observer_comes_while_values_are_produced() {
+    for cfg in [RING(2), QUEUE(2), LATEST, MAILBOX] {
+        model(move || {
+            let record = record(cfg);
+            let mut reader = subscribe(&record);
+            let writer = thread::spawn({
+                let record = Arc::clone(&record);
+                move || assert!(produce(&record, 1) && produce(&record, 2))
+            });
+            let Ok((mut observer, mut last)) = observe(&record, "page".into(), 2) else {
+                unreachable!("the record is open")
+            };
+            writer.join().unwrap();
+            let mut received = drain(&mut reader);
+            assert!(produce(&record, 3));
+            received.extend(drain(&mut reader));
+            let expected: &[u64] = match cfg {
+                BufferCfg::SingleLatest | BufferCfg::Mailbox => &[2, 3],
+                _ => &[1, 2, 3],
+            };
+            assert_eq!(received, expected);
+            while let Ok(seen) = observer.try_value() {
+                assert!(seen.seq > last, "in order");
+                assert_eq!(**seen.value, seen.seq);
+                last = seen.seq;
+            }
+            assert_eq!(last, 3, "it was produced after the observer came");
+            drop(observer);
+            unobserve(&record);
+            assert!(produce(&record, 4));
         });
     }
 }

@@ -456,6 +456,10 @@ impl<T> Drop for HeadGuard<'_, T> {
 }
 
 impl<T> WritePermit<T> for HeadGuard<'_, T> {
+    fn number(&self) -> u64 {
+        self.position() + 1
+    }
+
     /// Advances the head by the drop of the guard, after the cell.
     #[inline(always)]
     fn write(mut self, make: impl FnOnce() -> T) -> Written<T> {

@@ -273,6 +273,10 @@ pub(super) struct RingPermit<'r, T> {
 }
 
 impl<T> WritePermit<T> for RingPermit<'_, T> {
+    fn number(&self) -> u64 {
+        self.head + 1
+    }
+
     #[inline(always)]
     fn write(self, make: impl FnOnce() -> T) -> Written<T> {
         let Self { ring, mut claim, head } = self;

@@ -95,11 +95,13 @@ pub(super) mod flags {
     /// Values come seldom enough that the writer notes the time of each. Loaded by a writer after
     /// its write.
     pub(in super::super) const EACH_NOTED: usize = 16;
+    /// The record has observers. Loaded by a writer before it produces.
+    pub(in super::super) const OBSERVED: usize = 128;
     /// All flags.
     pub(in super::super) const ALL_FLAGS: usize = EMPTIED - 1;
     /// The unit of the number above the flags: how often the last waiting reader was notified or
     /// left. A reader that registered before that is not in the FIFO.
-    pub(in super::super) const EMPTIED: usize = 128;
+    pub(in super::super) const EMPTIED: usize = 256;
     /// The flags that change while readers wait and are notified.
     pub(in super::super) const READER_FLAGS: usize = READERS_WAIT | SEVERAL_WAIT | EACH_NOTED;
 }
@@ -212,6 +214,8 @@ pub(super) struct Subscribers {
     closed: bool,
     /// Set by [`end_stages`](Self::end_stages).
     stages_ended: bool,
+    /// The record has observers.
+    observed: bool,
     /// The last taker that left a mailbox: a command that is pending without takers is its backlog.
     last_taker: Option<Arc<str>>,
     /// The sums of the readers that have left.
@@ -243,6 +247,7 @@ impl Subscribers {
             drain_waiters: WaitList::new(),
             closed: false,
             stages_ended: false,
+            observed: false,
             last_taker: None,
             backlog: Vec::new(),
             departed: DepartedReaders::default(),
@@ -269,6 +274,9 @@ impl Subscribers {
         }
         if self.stages_ended {
             flags |= flags::STAGES_ENDED;
+        }
+        if self.observed {
+            flags |= flags::OBSERVED;
         }
         flags
     }
@@ -353,6 +361,11 @@ impl Subscribers {
             merge_backlog(&mut self.backlog, &cursor.name, received, 0);
         }
         refused
+    }
+
+    /// Whether the record has observers.
+    pub(super) fn set_observed(&mut self, observed: bool) {
+        self.observed = observed;
     }
 
     /// From now on several threads may wait through one reader.

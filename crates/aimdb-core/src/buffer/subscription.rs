@@ -99,6 +99,14 @@ impl<T: Clone> Subscription<T> {
         }
     }
 
+    /// Subscribes an observer to a mirror, open or closed.
+    pub(super) fn of_observer(buffer: &Arc<Buffer<T>>, name: Arc<str>) -> Self {
+        match SubscribedReader::enter(buffer, name, false, None, |_| Ok::<(), Infallible>(())) {
+            Ok(reader) => Self::new(reader),
+            Err(never) => match never {},
+        }
+    }
+
     /// Subscribes a reader if the record is open and, when it is `exclusive`, has no reader.
     ///
     /// # Errors

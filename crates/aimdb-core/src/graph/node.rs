@@ -304,7 +304,7 @@ pub enum StageRole {
     Processor,
     /// A connector: serves all links that name it.
     Connector,
-    /// A service: runs beside the graph.
+    /// A service: runs alongside the graph.
     Service,
 }
 

@@ -3,6 +3,7 @@
 use core::fmt;
 use core::marker::PhantomData;
 
+use super::observer::Observer;
 use super::reader::{InitialReader, Reader};
 use crate::buffer::Subscription;
 use crate::buffer::start::Start;
@@ -126,6 +127,17 @@ impl<T: Record, R> Consumer<T, R> {
         let set = if self.initial.is_of_stage() { None } else { self.name.clone() };
         let name = set.unwrap_or_else(|| self.initial.name());
         self.record.subscribe(name, self.initial.is_of_stage(), start)
+    }
+
+    /// Returns an observer: it sees the values that are produced from now on, and is no reader. Where `name` is shown, it is
+    /// that of the observer.
+    ///
+    /// # Errors
+    ///
+    /// [`SubscribeError::Closed`] if the record is closed, and [`SubscribeError::NoMemory`] if there is no memory for the
+    /// values that observers may be behind.
+    pub fn observe(&self, name: &str) -> Result<Observer<T>, SubscribeError> {
+        Observer::new(&self.record, name.into())
     }
 
     /// The newest value the buffer holds, without consuming it. `None` if there was none yet, and on a queue or a

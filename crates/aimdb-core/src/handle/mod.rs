@@ -2,8 +2,10 @@
 
 pub(crate) mod budget;
 pub(crate) mod consumer;
+pub(crate) mod observer;
 pub(crate) mod producer;
 pub(crate) mod reader;
 
+pub use observer::See;
 pub use producer::{Produce, ProduceMany, ProduceWith};
 pub use reader::{NextEvent, Recv, RecvMany, RecvWith};
