@@ -597,7 +597,7 @@ fn start_connectors<R: Runtime>(
     })
 }
 
-/// Before the stages: a service may look at their first values.
+/// Before the stages: where tasks run in the order in which they were spawned, a service sees their first values.
 fn start_services<R: Runtime>(
     services: Vec<(Box<dyn ServiceDraft<R>>, Location)>,
     db: &WeakAimDb<R>,

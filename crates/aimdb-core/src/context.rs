@@ -63,13 +63,13 @@ impl<R: Runtime> RuntimeContext<R> {
         Time::new(Arc::clone(&self.runtime))
     }
 
-    /// The runtime's log, with the stage's record or connector as the origin of each line.
+    /// The runtime's log, with the stage's record, connector or service as the origin of each line.
     #[must_use]
     pub fn log(&self) -> Log<R> {
         Log { runtime: Arc::clone(&self.runtime), cell: Arc::clone(&self.cell) }
     }
 
-    /// The key of the record that the stage belongs to, or the connector's name.
+    /// The key of the record that the stage belongs to, or the name of the connector or service.
     #[must_use]
     pub fn record(&self) -> &str {
         self.cell.owner.name()

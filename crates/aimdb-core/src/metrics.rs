@@ -74,6 +74,8 @@ pub struct RecordMetrics {
     pub last_update: Option<Instant>,
     /// The record's present readers.
     pub readers: Vec<ReaderMetrics>,
+    /// The names of those who [observe](crate::Consumer::observe) the record at present. They are no readers.
+    pub observers: Vec<String>,
     /// The readers that have left.
     pub departed: DepartedReaders,
     /// The writers that wait for room, if there are any.

@@ -62,6 +62,8 @@ pub(crate) trait ErasedRecord: Send + Sync {
     fn state(&self) -> &dyn BufferState;
     fn coordinator(&self) -> &Coordinator;
     fn filtered(&self) -> u64;
+    /// The names of the observers.
+    fn observers(&self) -> Vec<String>;
     fn cloned(&self) -> Box<dyn ErasedRecord>;
     /// The `Arc<RecordCell<T>>` itself, for a downcast.
     fn typed(&self) -> &dyn Any;
@@ -84,6 +86,10 @@ impl<T: Record> ErasedRecord for Arc<RecordCell<T>> {
         self.filtered.with(|filtered| *filtered)
     }
 
+    fn observers(&self) -> Vec<String> {
+        self.buffer.observers().iter().map(|name| name.as_ref().into()).collect()
+    }
+
     fn cloned(&self) -> Box<dyn ErasedRecord> {
         Box::new(Self::clone(self))
     }
@@ -96,7 +102,7 @@ impl<T: Record> ErasedRecord for Arc<RecordCell<T>> {
 impl dyn ErasedRecord {
     pub(crate) fn metrics(&self, key: &str) -> RecordMetrics {
         let counted = self.coordinator().metrics(self.state(), key);
-        RecordMetrics { filtered: self.filtered(), ..counted }
+        RecordMetrics { filtered: self.filtered(), observers: self.observers(), ..counted }
     }
 }
 

@@ -19,14 +19,16 @@ use crate::runtime::adapter::Runtime;
 ///
 /// # From start to end
 ///
-/// - The build calls [`check`](Self::check) and then [`run`](Self::run). The future is polled when the database starts; its
-///   task is spawned before those of the stages.
+/// - The build calls [`check`](Self::check), with the graph as it is without services, and then [`run`](Self::run). The
+///   future is polled when the database starts; its task is spawned before those of the stages.
 /// - [`WeakAimDb::upgrade`] gives the database as long as it lives. A service that keeps an upgraded handle over an await
 ///   keeps the database alive meanwhile.
 /// - A shutdown ends a service last, so that it can show the drain: [`RuntimeContext::stopping`] completes for a service once
 ///   all records are closed and drained and all stages have ended, or when the deadline has passed. The shutdown then waits
 ///   for the service until its deadline, and for half a second if that has passed. A service that wants to know of the
 ///   beginning listens to [`AimDb::events`](crate::AimDb::events).
+/// - A service ends the database by [`RuntimeContext::shutdown`]. If it awaits [`AimDb::shutdown`](crate::AimDb::shutdown)
+///   itself, it waits for its own end, until the deadline.
 /// - A database that is dropped without a shutdown ends its services at their next await.
 ///
 /// # Example

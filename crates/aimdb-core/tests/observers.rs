@@ -147,6 +147,75 @@ fn a_value_is_cloned_once_for_all_observers_and_not_at_all_without() {
 }
 
 #[test]
+fn a_writer_that_is_refused_makes_no_copy() {
+    let instances = InstanceCounter::new();
+    let (db, producer, consumer) = open::<Counted>(QUEUE);
+    let _slow = consumer.subscribe().unwrap();
+    let _observer = consumer.observe("page").unwrap();
+    (1..=4).for_each(|n| assert!(producer.try_produce(instances.value(n)).is_ok()));
+    let before = instances.cloned();
+    (0..100).for_each(|n| assert!(producer.try_produce(instances.value(n)).is_err()));
+    close(&db);
+    assert!(producer.try_produce(instances.value(5)).is_err());
+    assert_eq!(instances.cloned(), before);
+}
+
+#[test]
+fn a_batch_wakes_as_without_observers() {
+    for observed in [false, true] {
+        let (_db, producer, consumer) = open::<u64>(MAILBOX);
+        let observer = observed.then(|| consumer.observe("page").unwrap());
+        let takers: Vec<_> =
+            (0..3).map(|_| consumer.subscription().unwrap().into_shared()).collect();
+        let mut waiters: Vec<_> = (0..3).map(|_| Waiter::default()).collect();
+        for (waiter, taker) in waiters.iter_mut().zip(&takers) {
+            assert!(waiter.read(taker).is_pending());
+        }
+        let polled = poll_once(producer.produce_many([1, 2, 3]), Waker::noop());
+        assert_eq!(polled, Poll::Ready(Ok(3)));
+        assert_eq!(take_wakes(&waiters), [1, 0, 0], "observed: {observed}");
+        drop(observer);
+    }
+}
+
+#[test]
+fn an_observers_waker_that_panics_is_not_the_writers_concern() {
+    for cfg in KINDS {
+        let (_db, producer, consumer) = open::<u64>(cfg);
+        let mut reader = consumer.subscribe().unwrap();
+        let mut observer = consumer.observe("page").unwrap();
+        let waker = Waker::from(Arc::new(Panics));
+        let mut see = pin!(observer.see());
+        assert!(see.as_mut().poll(&mut Context::from_waker(&waker)).is_pending(), "{cfg}");
+        assert_eq!(producer.try_produce(1), Ok(()), "{cfg}");
+        assert_eq!(reader.try_recv(), Ok(1), "{cfg}");
+    }
+}
+
+struct Panics;
+
+impl std::task::Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("no task");
+    }
+}
+
+#[test]
+fn what_an_observer_could_not_see_is_counted_at_the_end_and_its_name_is_shown() {
+    let instances = InstanceCounter::new();
+    let (db, producer, consumer) = open::<Counted>(RING);
+    let mut observer = consumer.observe("page").unwrap();
+    assert_eq!(db.metrics().record("record").unwrap().observers, ["page"]);
+    instances.panic_in_clone(1);
+    assert!(producer.try_produce(instances.value(1)).is_ok());
+    close(&db);
+    assert_eq!(observer.try_see().unwrap_err(), TryRecvError::Closed);
+    assert_eq!(observer.missed(), 1);
+    drop(observer);
+    assert!(db.metrics().record("record").unwrap().observers.is_empty());
+}
+
+#[test]
 fn a_clone_that_panics_is_not_the_writers_concern() {
     for cfg in KINDS {
         let instances = InstanceCounter::new();

@@ -63,7 +63,7 @@ pub(crate) trait ByteObserver: Send + Sync {
 pub struct Seen {
     /// The number of the value among those that the record accepted, from one.
     pub seq: u64,
-    /// The time of the writer's call, by the runtime's clock.
+    /// The time at which its writer made the copy, by the runtime's clock: just before the record accepted the value.
     pub at: Instant,
     /// Values between this one and the one before that the observer did not see, or since it came.
     pub missed: u64,

@@ -3,6 +3,7 @@
 use alloc::string::String;
 use core::fmt;
 
+use crate::buffer::error::Closed;
 use crate::error::SubscribeError;
 use crate::link::codec::CodecError;
 
@@ -131,7 +132,12 @@ impl fmt::Debug for AccessError {
     }
 }
 
-impl core::error::Error for AccessError {}
+/// The source of a closed record is [`Closed`]: a stage that returns it has ended in order.
+impl core::error::Error for AccessError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        matches!(self, Self::Closed { .. }).then_some(&Closed as _)
+    }
+}
 
 impl From<SubscribeError> for AccessError {
     fn from(error: SubscribeError) -> Self {

@@ -15,7 +15,7 @@
 //!
 //! | operation | on the record |
 //! |---|---|
-//! | [`AnyRecord::latest`] | as [`Consumer::latest`](crate::Consumer::latest): changes nothing |
+//! | [`AnyRecord::latest`] | changes nothing. As [`Consumer::latest`](crate::Consumer::latest); while the record is observed, also what was taken already |
 //! | [`AnyRecord::subscribe`] | as [`Consumer::subscribe`](crate::Consumer::subscribe): a queue waits for the reader, a mailbox gives it commands |
 //! | [`AnyRecord::observe`] | changes nothing, and takes nothing |
 //! | [`AnyRecord::write`] | as [`Producer::try_produce`](crate::Producer::try_produce) |

@@ -186,54 +186,38 @@ impl<T: Clone> Buffer<T> {
     #[cold]
     #[inline(never)]
     fn try_produce_observed(&self, value: T) -> Result<(), TryProduceError<T>> {
-        match self.mirror() {
-            Some(mirror) => mirror.produce(self, value),
-            None => self.try_produce_contended(value),
-        }
-    }
-
-    /// [`try_produce`](Self::try_produce), which calls `number` with the number of the value while it
-    /// has the permit. `number` must run no user code.
-    pub(super) fn try_produce_numbered(
-        &self,
-        value: T,
-        number: impl FnOnce(u64),
-    ) -> Result<(), TryProduceError<T>> {
-        let Written { evicted, produced } = {
-            let _section = CriticalSection::enter();
-            each!(&self.storage, kind => match kind.reserve(|| self.coordinator.slowest()) {
-                Ok(permit) => {
-                    number(permit.number());
-                    permit.write(|| value)
-                }
-                Err(ReserveError::Full) => return Err(TryProduceError::Full(value)),
-                Err(ReserveError::Closed) => return Err(TryProduceError::Closed(value)),
-            })
-        };
+        let Some(mirror) = self.mirror() else { return self.try_produce_contended(value) };
+        let Written { evicted, produced } = mirror.put(self, value)?;
         self.notify_readers(produced, 1);
         drop(evicted);
         Ok(())
     }
 
-    /// [`try_produce_with`](Self::try_produce_with), which calls `make` with the number of the value.
-    pub(super) fn try_make_numbered(
+    /// For a mirror: whether a write would be refused now, before a copy is made for it.
+    pub(super) fn refusal(&self) -> Option<ReserveError> {
+        if self.is_closed() {
+            return Some(ReserveError::Closed);
+        }
+        let full = matches!(self.storage, Storage::Queue(_)) && {
+            let slowest = self.coordinator.slowest_reader();
+            let _section = CriticalSection::enter();
+            self.state().room(slowest) == 0
+        };
+        full.then_some(ReserveError::Full)
+    }
+
+    /// For a mirror: writes the value that `make` returns. `make` receives its number, and runs while
+    /// the caller has the permit. The caller notifies the readers.
+    pub(super) fn put_numbered(
         &self,
         make: impl FnOnce(u64) -> T,
-    ) -> Result<(), TryProduceError<()>> {
-        let Written { evicted, produced } = {
-            let _section = CriticalSection::enter();
-            each!(&self.storage, kind => match kind.reserve(|| self.coordinator.slowest()) {
-                Ok(permit) => {
-                    let number = permit.number();
-                    permit.write(|| make(number))
-                }
-                Err(ReserveError::Full) => return Err(TryProduceError::Full(())),
-                Err(ReserveError::Closed) => return Err(TryProduceError::Closed(())),
-            })
-        };
-        self.notify_readers(produced, 1);
-        drop(evicted);
-        Ok(())
+    ) -> Result<Written<T>, ReserveError> {
+        let _section = CriticalSection::enter();
+        each!(&self.storage, kind => {
+            let permit = kind.reserve(|| self.coordinator.slowest())?;
+            let number = permit.number();
+            Ok(permit.write(|| make(number)))
+        })
     }
 
     /// For a mirror: stores a copy if its slot is free at this moment. The caller is the only writer,
@@ -252,10 +236,11 @@ impl<T: Clone> Buffer<T> {
     /// drops what is no longer needed.
     pub(super) fn finish_put(&self, put: Option<Put<T>>) {
         let Some(Put { dropped, produced }) = put else { return };
+        // What an observer's waker or a copy's `Drop` does is not the writer's concern.
         if let Some(produced) = produced {
-            self.notify_readers(produced, 1);
+            let _panicked = catch(|| self.notify_readers(produced, 1));
         }
-        drop(dropped);
+        let _panicked = catch(|| drop(dropped));
     }
 
     /// [`try_produce`](Self::try_produce) while other writers are active, or the queue looks full,
@@ -292,7 +277,15 @@ impl<T: Clone> Buffer<T> {
             && let Some(mirror) = self.mirror()
         {
             let mut make = Some(make);
-            return mirror.produce_with(self, &mut || make.take().expect("it is called once")());
+            let written = mirror.put_with(self, &mut || make.take().expect("it is called once")());
+            let Written { evicted, produced } = match written {
+                Ok(written) => written,
+                Err(ReserveError::Full) => return Err(TryProduceError::Full(())),
+                Err(ReserveError::Closed) => return Err(TryProduceError::Closed(())),
+            };
+            self.notify_readers(produced, 1);
+            drop(evicted);
+            return Ok(());
         }
         let Written { evicted, produced } = {
             let _section = CriticalSection::enter();
@@ -364,8 +357,10 @@ impl<T: Clone> Buffer<T> {
         &self,
         batch: &mut ArrayVec<T, N>,
     ) -> Result<(), Closed> {
-        if self.is_observed() {
-            return self.try_produce_batch_observed(batch);
+        if self.is_observed()
+            && let Some(mirror) = self.mirror()
+        {
+            return self.try_produce_batch_observed(batch, &*mirror);
         }
         // Declared first, so that its values are dropped last, after the notification.
         let mut evicted = ArrayVec::<T, N>::new();
@@ -390,24 +385,38 @@ impl<T: Clone> Buffer<T> {
         Ok(())
     }
 
-    /// [`try_produce_batch`](Self::try_produce_batch) where observers see the values: one by one.
+    /// [`try_produce_batch`](Self::try_produce_batch) where observers see the values: each with a
+    /// permit of its own, and one notification.
     #[cold]
     fn try_produce_batch_observed<const N: usize>(
         &self,
         batch: &mut ArrayVec<T, N>,
+        mirror: &dyn Mirror<T, Self>,
     ) -> Result<(), Closed> {
+        // Dropped last, after the notification.
+        let mut evicted = ArrayVec::<T, N>::new();
+        let (mut written, mut newest, mut outcome) = (0, 0, Ok(()));
         let mut values = core::mem::take(batch).into_iter();
-        while let Some(value) = values.next() {
-            let (back, closed) = match self.try_produce_observed(value) {
-                Ok(()) => continue,
-                Err(TryProduceError::Full(back)) => (back, false),
-                Err(TryProduceError::Closed(back)) => (back, true),
-            };
-            batch.push(back);
-            batch.extend(values);
-            return if closed { Err(Closed) } else { Ok(()) };
+        for value in values.by_ref() {
+            match mirror.put(self, value) {
+                Ok(one) => {
+                    evicted.extend(one.evicted);
+                    (written, newest) = (written + 1, one.produced);
+                    continue;
+                }
+                Err(TryProduceError::Full(back)) => batch.push(back),
+                Err(TryProduceError::Closed(back)) => {
+                    batch.push(back);
+                    outcome = Err(Closed);
+                }
+            }
+            break;
         }
-        Ok(())
+        batch.extend(values);
+        if written > 0 {
+            self.notify_readers(newest, written);
+        }
+        outcome
     }
 
     /// After `written` values: wakes the readers that wait for them, and notes the time if no
@@ -980,12 +989,15 @@ impl<T: Clone> Buffer<T> {
             let _section = CriticalSection::enter();
             each!(&self.storage, kind => kind.close());
         }
+        // Every accepted value is in the mirror. An observer that comes later finds the record closed.
+        let _mirror = CloseOnDrop(self.mirror());
         // After the mark, and outside of the section: this wakes all waiters.
         self.coordinator.close();
-        // Every accepted value is in the mirror. An observer that comes later finds the record closed.
-        if let Some(mirror) = self.mirror() {
-            mirror.close();
-        }
+    }
+
+    /// The names of the observers.
+    pub(crate) fn observers(&self) -> Vec<Arc<str>> {
+        self.mirror().map_or_else(Vec::new, |mirror| mirror.observers())
     }
 
     /// Calls `work` with the mirror under its lock.
@@ -1017,7 +1029,7 @@ impl<T: Clone> Buffer<T> {
     }
 
     /// The number of values accepted.
-    pub(super) fn produced(&self) -> u64 {
+    pub(crate) fn produced(&self) -> u64 {
         let _section = CriticalSection::enter();
         each!(&self.storage, kind => kind.produced())
     }
@@ -1031,6 +1043,17 @@ impl<T: Clone> Buffer<T> {
     /// The number of values that the reader of `cursor` has lost.
     pub(super) fn lagged(&self, cursor: &Cursor) -> u64 {
         Coordinator::lagged(self.state(), cursor)
+    }
+}
+
+/// A mirror that closes also if a waker of a reader panics.
+struct CloseOnDrop<T: Clone>(Option<Arc<dyn Mirror<T, Buffer<T>>>>);
+
+impl<T: Clone> Drop for CloseOnDrop<T> {
+    fn drop(&mut self) {
+        if let Some(mirror) = &self.0 {
+            mirror.close();
+        }
     }
 }
 

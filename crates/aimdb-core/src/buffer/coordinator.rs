@@ -169,6 +169,18 @@ impl Coordinator {
         Arc::clone(&self.clock)
     }
 
+    /// The position of the slowest reader, if there is one.
+    pub(super) fn slowest_reader(&self) -> Option<u64> {
+        self.subscribers.with(|subscribers| subscribers.slowest())
+    }
+
+    /// The names of the readers.
+    pub(super) fn reader_names(&self) -> Vec<Arc<str>> {
+        self.subscribers.with(|subscribers| {
+            subscribers.cursors().map(|cursor| Arc::clone(&cursor.name)).collect()
+        })
+    }
+
     /// Sets whether the record has observers.
     pub(super) fn set_observed(&self, observed: bool) {
         self.subscribers(|subscribers| subscribers.set_observed(observed));
@@ -463,6 +475,7 @@ impl Coordinator {
             produced: cursors.iter().map(|cursor| cursor.next()).fold(state.produced(), u64::max),
             // The record counts them.
             filtered: 0,
+            observers: Vec::new(),
             last_update,
             departed,
             blocked: blocked.and_then(|(since, writers)| {

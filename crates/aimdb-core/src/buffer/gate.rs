@@ -103,8 +103,8 @@ impl WriteGate {
     ///
     /// `is_being_written` must read the state of the writer's slot with
     /// [`load_seq_cst`](super::slot::Slot::load_seq_cst). The wait is short: a writer's claim
-    /// contains no user code, unless it makes its value in place. Several threads may close at the same time, and a second close
-    /// changes nothing.
+    /// contains no user code, unless it makes its value in place (and copies it, if the record is
+    /// observed). Several threads may close at the same time, and a second close changes nothing.
     pub(super) fn close(&self, is_being_written: impl Fn() -> bool) {
         // Pairs with the `SeqCst` load in `is_open`. The mark precedes the loads of the slot below;
         // in the other order a writer could claim, find the gate open and write after the closer

@@ -16,19 +16,25 @@
 //!
 //! - **Order.** A copy enters the mirror under the record's write permit, so the mirror's order is the record's, also with
 //!   several writers.
-//! - **No wait.** A writer makes one attempt. If an observer is at the slot at this moment, the copy is left out.
+//! - **No wait for a look.** A writer makes one attempt to store the copy. If an observer is at that slot at this moment, the
+//!   copy is left out. What a writer shares with observers besides is two locks, each for a few steps: that of the mirror's
+//!   place, and that of the mirror's waiters, if one waits.
 //! - **Exact.** Each copy has the number of its value in the record. The gap to the one before is what the observer missed,
 //!   for whatever reason.
 //! - **Nothing without observers.** Producing a value loads the word of the flags once more and branches. The code of the
-//!   mirror is reached through a trait object that only [`Buffer::observe`] makes: a program that observes nothing does not
-//!   contain it.
+//!   mirror is reached through a trait object that only [`observe`](super::observe::observe) makes: a program whose records
+//!   are neither observed nor exposed does not contain it.
+//! - **The writer's business only.** A `Clone`, a `Drop` or an observer's waker that panics is caught: the copy is left out,
+//!   and the write is as without observers. A batch is written value by value, so other writers may come between.
 //!
 //! The flag is set under the lock of the subscribers. A writer that begins after `observe` has returned, in the order of any
 //! synchronization between the two, sees it. A writer that finds the flag and no mirror any more writes as ever.
 
+use alloc::vec::Vec;
 use core::any::Any;
 
 use super::error::TryProduceError;
+use super::kind::{ReserveError, Written};
 use crate::clock::Instant;
 use crate::sync::Arc;
 
@@ -51,15 +57,15 @@ impl<T> Clone for Seen<T> {
 /// The mirror of a record of `T` whose buffer is a `B`. A trait object, so that a buffer does not contain the type of its
 /// mirror's buffer, which would contain the next one.
 pub(super) trait Mirror<T, B: ?Sized>: Send + Sync {
-    /// Produces a value, and a copy of it.
-    fn produce(&self, record: &B, value: T) -> Result<(), TryProduceError<T>>;
+    /// Writes a value, and a copy of it. The caller notifies the record's readers.
+    fn put(&self, record: &B, value: T) -> Result<Written<T>, TryProduceError<T>>;
 
-    /// Produces the value that `make` returns, and a copy of it. `make` is called at most once.
-    fn produce_with(
-        &self,
-        record: &B,
-        make: &mut dyn FnMut() -> T,
-    ) -> Result<(), TryProduceError<()>>;
+    /// Writes the value that `make` returns, and a copy of it. `make` is called at most once.
+    fn put_with(&self, record: &B, make: &mut dyn FnMut() -> T)
+    -> Result<Written<T>, ReserveError>;
+
+    /// The names of the observers.
+    fn observers(&self) -> Vec<Arc<str>>;
 
     /// Ends the observers once they have seen everything.
     fn close(&self);

@@ -1,12 +1,13 @@
 //! Observers come and go; the mirror that they read.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::any::Any;
 
 use super::buffer::{Buffer, Put};
 use super::cfg::BufferCfg;
 use super::error::TryProduceError;
-use super::kind::NoMemory;
+use super::kind::{NoMemory, ReserveError, Written};
 use super::mirror::{Mirror, Seen};
 use super::subscription::Subscription;
 use crate::panic::catch;
@@ -30,8 +31,7 @@ fn copy<T: Clone>(value: &T) -> Option<Arc<T>> {
     catch(|| value.clone()).ok().map(Arc::new)
 }
 
-/// A copy in the mirror, whose observers are woken by the drop: after the permit of the record, and also if a reader's waker
-/// panics.
+/// A copy in the mirror, whose observers are woken by the drop: after the permit of the record.
 struct Copied<'c, T: Clone> {
     copies: &'c Buffer<Seen<T>>,
     put: Option<Put<Seen<T>>>,
@@ -54,31 +54,35 @@ pub(crate) fn observe<T: Clone + Send + Sync + 'static>(
     name: Arc<str>,
     capacity: usize,
 ) -> Result<(Subscription<Seen<T>>, u64), ObserveRefused> {
-    record.observation(|observation| {
-        // Under the lock, which the close takes after its mark.
-        if record.is_closed() {
-            return Err(ObserveRefused::Closed);
-        }
-        let existing = observation.mirror.as_ref().and_then(|mirror| copies(mirror.as_any()));
-        let copies = match existing {
-            Some(copies) => copies,
-            None => {
-                let clock = record.coordinator().clock();
-                let copies = Buffer::new(BufferCfg::SpmcRing { capacity }, clock)
-                    .map_err(ObserveRefused::NoMemory)?;
-                let mirror: Box<dyn Mirror<T, Buffer<T>>> =
-                    Box::new(Copies { copies: Arc::clone(&copies) });
-                observation.mirror = Some(mirror.into());
-                copies
+    let mut made = None;
+    loop {
+        let entered = record.observation(|observation| {
+            // Under the lock, which the close takes after its mark.
+            if record.is_closed() {
+                return Some(Err(ObserveRefused::Closed));
             }
-        };
-        // Before the flag: the values that follow it are for this observer.
-        let subscription = Subscription::of_observer(&copies, name);
-        let before = record.produced();
-        observation.observers += 1;
-        record.coordinator().set_observed(true);
-        Ok((subscription, before))
-    })
+            if observation.mirror.is_none() {
+                observation.mirror = made.take();
+            }
+            // None: it is made without the lock, which writers take.
+            let mirror = observation.mirror.as_ref()?;
+            let copies = copies(mirror.as_any())?;
+            // Before the flag: the values that follow it are for this observer.
+            let subscription = Subscription::of_observer(&copies, Arc::clone(&name));
+            let before = record.produced();
+            observation.observers += 1;
+            record.coordinator().set_observed(true);
+            Some(Ok((subscription, before)))
+        });
+        if let Some(entered) = entered {
+            return entered;
+        }
+        let clock = record.coordinator().clock();
+        let copies = Buffer::new(BufferCfg::SpmcRing { capacity }, clock)
+            .map_err(ObserveRefused::NoMemory)?;
+        let mirror: Box<dyn Mirror<T, Buffer<T>>> = Box::new(Copies { copies });
+        made = Some(mirror.into());
+    }
 }
 
 /// An observer has left, whose subscription has been dropped. The last one takes the mirror along.
@@ -106,28 +110,48 @@ fn copies<T: Clone + 'static>(mirror: &dyn Any) -> Option<Arc<Buffer<Seen<T>>>> 
 }
 
 impl<T: Clone + Send + Sync + 'static> Mirror<T, Buffer<T>> for Copies<T> {
-    fn produce(&self, record: &Buffer<T>, value: T) -> Result<(), TryProduceError<T>> {
-        let at = record.coordinator().clock().now();
-        let mut copied = Copied { copies: &self.copies, put: None };
-        let copy = copy(&value);
-        record.try_produce_numbered(value, |seq| {
-            copied.put = copy.map(|value| self.copies.try_put(Seen { seq, at, value }));
+    fn put(&self, record: &Buffer<T>, value: T) -> Result<Written<T>, TryProduceError<T>> {
+        // First: a writer that polls a full queue makes no copy for each attempt.
+        let refused = match record.refusal() {
+            Some(refused) => Err(refused),
+            None => Ok(()),
+        };
+        let mut offered = Some(value);
+        let written = refused.and_then(|()| {
+            let at = record.coordinator().clock().now();
+            let mut copied = Copied { copies: &self.copies, put: None };
+            let copy = offered.as_ref().and_then(copy);
+            record.put_numbered(|seq| {
+                copied.put = copy.map(|value| self.copies.try_put(Seen { seq, at, value }));
+                offered.take().expect("it is made once")
+            })
+        });
+        written.map_err(|refused| {
+            let back = offered.take().expect("it was not made");
+            match refused {
+                ReserveError::Full => TryProduceError::Full(back),
+                ReserveError::Closed => TryProduceError::Closed(back),
+            }
         })
     }
 
-    fn produce_with(
+    fn put_with(
         &self,
         record: &Buffer<T>,
         make: &mut dyn FnMut() -> T,
-    ) -> Result<(), TryProduceError<()>> {
+    ) -> Result<Written<T>, ReserveError> {
         let at = record.coordinator().clock().now();
         let mut copied = Copied { copies: &self.copies, put: None };
-        record.try_make_numbered(|seq| {
+        record.put_numbered(|seq| {
             let value = make();
             // User code under the permit, as `make` is.
             copied.put = copy(&value).map(|value| self.copies.try_put(Seen { seq, at, value }));
             value
         })
+    }
+
+    fn observers(&self) -> Vec<Arc<str>> {
+        self.copies.coordinator().reader_names()
     }
 
     fn close(&self) {

@@ -151,8 +151,9 @@ impl<R: Runtime> AimDb<R> {
     /// Shuts the database down in order and returns the report.
     ///
     /// Sources and inbound links stop. Records close, upstream first, so that every accepted value flows through
-    /// transforms, taps and outbound links. Then the stages end. The engine aborts the stages that have not ended after
-    /// `deadline`, counted from this call, and reports them.
+    /// transforms, taps and outbound links. Then the stages end, and after them the [services](crate::service). The engine
+    /// aborts the stages that have not ended after `deadline`, counted from this call, and reports them. It waits half a second
+    /// for their end, and if the drain took the whole deadline, half a second before that for the services.
     ///
     /// A further call, from any clone, joins the shutdown in progress: it moves the deadline to its own, earlier or
     /// later, and all calls return the same report. The deadline of the latest call is therefore in force. The

@@ -37,6 +37,8 @@ enum NextAction {
     /// The services end.
     Finish,
     Abort,
+    /// The services have not ended within the grace of the abort.
+    StopServices,
     Report,
     Return(ShutdownReport),
 }
@@ -51,6 +53,7 @@ pub(crate) async fn shutdown<R: Runtime>(db: &DbInner<R>, deadline: Deadline) ->
             NextAction::LogProgress => log_progress(db),
             NextAction::Finish => db.engine.begin_finish(),
             NextAction::Abort => abort(db),
+            NextAction::StopServices => stop_services(db),
             NextAction::Report => report(db),
             NextAction::Wait { until, version } => {
                 let changed = || {
@@ -118,8 +121,13 @@ fn next_action<R: Runtime>(db: &DbInner<R>) -> NextAction {
         None if is_drained(db) && !db.engine.is_finishing() => NextAction::Finish,
         None if now >= progress => NextAction::LogProgress,
         None => NextAction::Wait { until: deadline.min(progress), version },
-        Some(abort) if !reporting && (now >= abort.grace_ends || all_ended(&abort.stages)) => {
-            NextAction::Report
+        Some(abort) if !reporting && all_ended(&abort.stages) => NextAction::Report,
+        Some(abort) if !reporting && now >= abort.grace_ends => {
+            if abort.services_stopped {
+                NextAction::Report
+            } else {
+                NextAction::StopServices
+            }
         }
         Some(abort) => NextAction::Wait { until: abort.grace_ends, version },
     }
@@ -139,7 +147,7 @@ fn log_progress<R: Runtime>(db: &DbInner<R>) {
     let mut waits_for = Vec::new();
     // Services wait for the stages, until it is their turn.
     let is_awaited = |cell: &&Arc<StageCell>| {
-        !cell.has_ended() && (cell.role != StageRole::Service || db.engine.is_finishing())
+        !cell.has_ended() && (!is_service(cell) || db.engine.is_finishing())
     };
     for cell in db.cells.iter().filter(is_awaited) {
         waits_for.push(alloc::format!("{} `{}`", cell.role, cell.id()));
@@ -160,20 +168,26 @@ fn report<R: Runtime>(db: &DbInner<R>) {
         (state.baseline, state.abort.clone().filter(|_| first))
     });
     let (Some(baseline), Some(abort)) = (baseline, abort) else { return };
-    abort.stages.iter().for_each(|cell| cell.stop());
     // An unresponsive stage that goes on later takes nothing that the report counts as undelivered.
     db.records.iter().for_each(|record| record.end_stages());
-    let id = |cell: &Arc<StageCell>| cell.id();
     // `abort.stages` also has stages that ended by themselves while the abort was in progress: they have finished. If
     // the database never started, it has stages that never ran. Neither kind was aborted.
     let started = db.engine.is_started();
-    let was_aborted = |cell: &&Arc<StageCell>| started && cell.state() == StageState::Stopped;
+    let (mut aborted, mut unresponsive) = (Vec::new(), Vec::new());
+    for cell in abort.stages.iter() {
+        // One look at each: a stage that ends meanwhile is in one of the lists.
+        if !cell.has_ended() {
+            unresponsive.push(cell.id());
+        } else if started && cell.state() == StageState::Stopped {
+            aborted.push(cell.id());
+        }
+    }
     let report = ShutdownReport {
         elapsed: db.runtime.now() - baseline.at,
         drained: delivered(db) - baseline.delivered,
         undelivered: undelivered(db),
-        aborted: abort.stages.iter().filter(was_aborted).map(id).collect(),
-        unresponsive: abort.stages.iter().filter(|cell| !cell.has_ended()).map(id).collect(),
+        aborted,
+        unresponsive,
         failures: db.cells.iter().filter_map(|cell| cell.failure()).collect(),
     };
     let level = if report.is_clean() { LogLevel::Info } else { LogLevel::Warn };
@@ -223,7 +237,7 @@ fn may_close<R: Runtime>(db: &DbInner<R>, at: usize) -> bool {
 
 /// Whether all records are closed and all stages have ended. Services end after that.
 fn is_drained<R: Runtime>(db: &DbInner<R>) -> bool {
-    let mut stages = db.cells.iter().filter(|cell| cell.role != StageRole::Service);
+    let mut stages = db.cells.iter().filter(|cell| !is_service(cell));
     db.records.iter().all(|record| record.is_closed()) && stages.all(|cell| cell.has_ended())
 }
 
@@ -235,18 +249,47 @@ fn all_ended(cells: &[Arc<StageCell>]) -> bool {
 fn abort<R: Runtime>(db: &DbInner<R>) {
     db.records.iter().for_each(|record| record.close());
     let stages: Vec<_> = db.cells.iter().filter(|cell| !cell.has_ended()).cloned().collect();
-    let abort = Abort { grace_ends: db.runtime.now() + ABORT_GRACE, stages: stages.into() };
-    let (first, stages) = db.shutdown.with(|state| {
+    // Those whose turn had come had the rest of the deadline. The others see the abort, and have its grace.
+    let services_stopped = db.engine.is_finishing() || !stages.iter().any(is_service);
+    let grace_ends = db.runtime.now() + ABORT_GRACE;
+    let abort = Abort { grace_ends, stages: stages.into(), services_stopped };
+    let (first, abort) = db.shutdown.with(|state| {
         state.version += 1;
-        (state.abort.is_none(), Arc::clone(&state.abort.get_or_insert(abort).stages))
+        let first = state.abort.is_none();
+        (first, state.abort.get_or_insert(abort).clone())
     });
-    if first && !stages.is_empty() {
-        let ids = || stages.iter().map(|cell| cell.id()).collect();
+    let Abort { stages, services_stopped, .. } = abort;
+    let aborted = || stages.iter().filter(|cell| services_stopped || !is_service(cell));
+    if first && aborted().next().is_some() {
+        let ids = || aborted().map(|cell| cell.id()).collect();
         db.engine.events.emit(|| DbEventKind::ShutdownAborts { stages: ids() });
     }
-    // Services see the abort, and end by themselves within the grace.
-    stages.iter().filter(|cell| cell.role != StageRole::Service).for_each(|cell| cell.stop());
+    aborted().for_each(|cell| cell.stop());
     db.engine.begin_finish();
+}
+
+/// Stops the services that have not ended by themselves, unless another caller has.
+fn stop_services<R: Runtime>(db: &DbInner<R>) {
+    let now = db.runtime.now();
+    let abort = db.shutdown.with(|state| {
+        let abort = state.abort.as_mut().filter(|abort| !abort.services_stopped)?;
+        state.version += 1;
+        abort.services_stopped = true;
+        abort.grace_ends = now + ABORT_GRACE;
+        Some(abort.clone())
+    });
+    let Some(abort) = abort else { return };
+    let services = || abort.stages.iter().filter(|cell| is_service(cell) && !cell.has_ended());
+    let ids = || services().map(|cell| cell.id()).collect();
+    if services().next().is_some() {
+        db.engine.events.emit(|| DbEventKind::ShutdownAborts { stages: ids() });
+    }
+    services().for_each(|cell| cell.stop());
+    db.engine.changed.notify();
+}
+
+fn is_service(cell: &Arc<StageCell>) -> bool {
+    cell.role == StageRole::Service
 }
 
 /// The values that stages and links have not processed, by record and stage.

@@ -40,6 +40,9 @@ pub(super) struct Baseline {
 pub(super) struct Abort {
     pub(super) grace_ends: Instant,
     pub(super) stages: Arc<[Arc<StageCell>]>,
+    /// The services among them have been stopped, too: at once if they had the rest of the deadline, or else after a grace
+    /// of their own.
+    pub(super) services_stopped: bool,
 }
 
 /// The time that a caller allows for a shutdown.

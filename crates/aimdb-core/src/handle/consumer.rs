@@ -129,8 +129,8 @@ impl<T: Record, R> Consumer<T, R> {
         self.record.subscribe(name, self.initial.is_of_stage(), start)
     }
 
-    /// Returns an observer: it sees the values that are produced from now on, and is no reader. Where `name` is shown, it is
-    /// that of the observer.
+    /// Returns an observer: it sees the values that are produced from now on, and is no reader. The metrics show
+    /// it under `name`, apart from the readers.
     ///
     /// # Errors
     ///

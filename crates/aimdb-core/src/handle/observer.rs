@@ -36,7 +36,8 @@ const OBSERVED_VALUES: usize = 64;
 pub struct Observed<T> {
     /// The number of the value among those that the record accepted, from one.
     pub seq: u64,
-    /// The time of the writer's call, by the runtime's clock.
+    /// The time at which its writer made the copy, by the runtime's clock: just before the record accepted the value. That
+    /// of another writer's next value may be a little earlier.
     pub at: Instant,
     /// Values between this one and the one before that this observer did not see, or since it came.
     pub missed: u64,
@@ -52,9 +53,8 @@ pub struct Observed<T> {
 /// # Cost
 ///
 /// A record without observers has none of this but one look at a flag for each value. With observers, however many, the
-/// writer clones each value once, outside of the record's locks (under the permit for
-/// [`produce_with`](crate::Producer::produce_with)), reads the clock, allocates, and stores the copy for all of them. The
-/// record keeps the last 64 copies.
+/// writer clones each value once before it writes it (for [`produce_with`](crate::Producer::produce_with) while it writes),
+/// reads the clock, allocates, and stores the copy for all of them. The record keeps the last 64 copies.
 ///
 /// ```
 /// use aimdb_core::{Consumer, Runtime};
@@ -116,8 +116,14 @@ impl<T: Record> Observer<T> {
     ///
     /// [`TryRecvError::Empty`] and [`TryRecvError::Closed`].
     pub fn try_see(&mut self) -> Result<Observed<T>, TryRecvError> {
-        let seen = self.subscription().try_value()?;
-        Ok(self.count(seen))
+        match self.subscription().try_value() {
+            Ok(seen) => Ok(self.count(seen)),
+            Err(TryRecvError::Closed) => {
+                self.count_rest();
+                Err(TryRecvError::Closed)
+            }
+            Err(empty) => Err(empty),
+        }
     }
 
     /// [`see`](Self::see) by polling. After a poll that was pending, a caller that polls no more calls
@@ -130,7 +136,13 @@ impl<T: Record> Observer<T> {
         }
         let seen = self.subscription().poll_value(cx);
         self.spent = if seen.is_ready() { self.spent + 1 } else { 0 };
-        seen.map(|seen| seen.map(|seen| self.count(seen)))
+        seen.map(|seen| match seen {
+            Ok(seen) => Ok(self.count(seen)),
+            Err(closed) => {
+                self.count_rest();
+                Err(closed)
+            }
+        })
     }
 
     /// Ends the wait of a poll that was pending.
@@ -138,10 +150,17 @@ impl<T: Record> Observer<T> {
         self.subscription().cancel_wait();
     }
 
-    /// The number of values that this observer has missed, up to the one seen last.
+    /// The number of values that this observer has missed, up to the one seen last; after the end, all of them.
     #[must_use]
     pub fn missed(&self) -> u64 {
         self.missed
+    }
+
+    /// The record is closed, and the mirror seen to its end: what is not in it was missed.
+    fn count_rest(&mut self) {
+        let produced = self.record.buffer.produced();
+        self.missed += produced.saturating_sub(self.last);
+        self.last = self.last.max(produced);
     }
 
     fn count(&mut self, seen: Seen<T>) -> Observed<T> {
@@ -153,11 +172,20 @@ impl<T: Record> Observer<T> {
     }
 }
 
+/// Leaves the record, also if the subscription's drop panics.
+struct Leaves<'o, T: Record>(&'o RecordCell<T>);
+
+impl<T: Record> Drop for Leaves<'_, T> {
+    fn drop(&mut self) {
+        unobserve(&self.0.buffer);
+    }
+}
+
 impl<T: Record> Drop for Observer<T> {
     fn drop(&mut self) {
+        let _left = Leaves(&self.record);
         // Before the mirror goes, which may go with it.
         drop(self.subscription.take());
-        unobserve(&self.record.buffer);
     }
 }
 
