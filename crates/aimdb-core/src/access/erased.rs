@@ -9,7 +9,7 @@ use crate::buffer::event::Event;
 use crate::clock::Instant;
 use crate::sync::Arc;
 
-/// What an exposed record can do with bytes.
+/// The access to an exposed record as bytes.
 pub(crate) trait ByteAccess: Send + Sync {
     fn cloned(&self) -> Box<dyn ByteAccess>;
     /// The media type of the encoding.

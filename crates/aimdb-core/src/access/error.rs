@@ -35,14 +35,14 @@ pub enum AccessError {
     Encode {
         /// The record's key.
         key: String,
-        /// What the codec reported.
+        /// The codec's report.
         error: CodecError,
     },
     /// The bytes are no value of the record, or the codec panicked.
     Decode {
         /// The record's key.
         key: String,
-        /// What the codec reported.
+        /// The codec's report.
         error: CodecError,
     },
     /// The record is a queue without room. Temporary.

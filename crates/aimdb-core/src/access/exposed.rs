@@ -116,7 +116,7 @@ where
 
     fn latest(&self, out: &mut Vec<u8>) -> Result<Option<u64>, AccessError> {
         let (record, codec) = (&self.record, &*self.codec);
-        // What was taken already may still be in the mirror of the record's observers.
+        // A value that was taken already may still be in the mirror of the record's observers.
         let newest = newest_observed(&record.buffer);
         let held = encode(codec, &record.key, out, || {
             let held = record.buffer.latest_numbered();

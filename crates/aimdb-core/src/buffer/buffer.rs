@@ -236,7 +236,7 @@ impl<T: Clone> Buffer<T> {
     /// drops what is no longer needed.
     pub(super) fn finish_put(&self, put: Option<Put<T>>) {
         let Some(Put { dropped, produced }) = put else { return };
-        // What an observer's waker or a copy's `Drop` does is not the writer's concern.
+        // A panic of an observer's waker or of a copy's `Drop` is not the writer's concern.
         if let Some(produced) = produced {
             let _panicked = catch(|| self.notify_readers(produced, 1));
         }
