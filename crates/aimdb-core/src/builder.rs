@@ -656,8 +656,8 @@ impl<R: Runtime + Spawn<S::Run>, S: Service<R>> ServiceDraft<R> for S {
     }
 
     fn start(self: Box<Self>, db: WeakAimDb<R>, wiring: &mut Wiring<'_, R>) -> Result<(), Finding> {
-        let name: String = self.name().into();
-        wiring.service(&name, |context| self.run(db, context))
+        let owner = Owner::Service(self.name().into());
+        wiring.service(owner, |context| self.run(db, context))
     }
 }
 

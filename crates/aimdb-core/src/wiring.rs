@@ -236,14 +236,13 @@ impl<'b, R: Runtime> Wiring<'b, R> {
     /// Spawns a service.
     pub(crate) fn service<F>(
         &mut self,
-        name: &str,
+        owner: Owner,
         run: impl FnOnce(RuntimeContext<R>) -> F,
     ) -> Result<(), Finding>
     where
         F: Future<Output: StageResult>,
         R: Spawn<F>,
     {
-        let owner = Owner::Service(name.into());
         let cell =
             StageCell::new("service".into(), owner, StageRole::Service, Arc::clone(self.engine));
         self.wired.cells.push(Arc::clone(&cell));
