@@ -12,7 +12,7 @@ use super::error::AccessError;
 use crate::buffer::cfg::BufferCfg;
 use crate::buffer::event::Event;
 use crate::clock::Instant;
-use crate::handle::budget::BUDGET;
+use crate::handle::budget::paced;
 use crate::metrics::RecordMetrics;
 use crate::record::{ErasedRecord, RecordEntry};
 use crate::sync::Arc;
@@ -245,14 +245,8 @@ impl AnyReader {
         out: &mut Vec<u8>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Event<()>, AccessError>> {
-        if self.spent >= BUDGET {
-            self.spent = 0;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let event = self.reader.poll_next(out, cx);
-        self.spent = if event.is_ready() { self.spent + 1 } else { 0 };
-        event
+        let Self { reader, spent } = self;
+        paced(spent, cx, |cx| reader.poll_next(out, cx))
     }
 
     /// Ends the wait of a poll that was pending. An unused wake-up passes to the next waiter.

@@ -253,8 +253,7 @@ impl<T: Clone> Buffer<T> {
             each!(&self.storage, kind => match kind.reserve(|| self.coordinator.slowest()) {
                 Ok(permit) => permit.write(|| value),
                 // No permit, so the value has not moved and returns to the caller.
-                Err(ReserveError::Full) => return Err(TryProduceError::Full(value)),
-                Err(ReserveError::Closed) => return Err(TryProduceError::Closed(value)),
+                Err(refused) => return Err(refused.refuse(value)),
             })
         };
         self.notify_readers(produced, 1);
@@ -278,11 +277,7 @@ impl<T: Clone> Buffer<T> {
         {
             let mut make = Some(make);
             let written = mirror.put_with(self, &mut || make.take().expect("it is called once")());
-            let Written { evicted, produced } = match written {
-                Ok(written) => written,
-                Err(ReserveError::Full) => return Err(TryProduceError::Full(())),
-                Err(ReserveError::Closed) => return Err(TryProduceError::Closed(())),
-            };
+            let Written { evicted, produced } = written.map_err(|refused| refused.refuse(()))?;
             self.notify_readers(produced, 1);
             drop(evicted);
             return Ok(());
@@ -296,8 +291,7 @@ impl<T: Clone> Buffer<T> {
                 );
                 match permit {
                     Ok(permit) => permit.write(make),
-                    Err(ReserveError::Full) => return Err(TryProduceError::Full(())),
-                    Err(ReserveError::Closed) => return Err(TryProduceError::Closed(())),
+                    Err(refused) => return Err(refused.refuse(())),
                 }
             })
         };

@@ -204,7 +204,7 @@ impl Coordinator {
     /// head of the queue, which has readers, and readers enter and leave under that lock.
     #[cold]
     pub(super) fn slowest(&self) -> u64 {
-        self.subscribers.with(|subscribers| subscribers.slowest().unwrap_or(0))
+        self.slowest_reader().unwrap_or(0)
     }
 
     /// The cursor of a reader that has not received a value before `head`; an unlocked one, if
@@ -441,10 +441,7 @@ impl Coordinator {
         // Before the lock: `Instant`'s difference is zero for a writer that begins to wait
         // afterwards.
         let now = self.clock.now();
-        let produced = {
-            let _section = CriticalSection::enter();
-            state.produced()
-        };
+        let produced = produced(state);
         let (cursors, last_update, blocked, departed) = self.subscribers(|subscribers| {
             subscribers.note_each(produced, now);
             // Clones of the `Arc`s, so that the lock is not held while the numbers are taken.
@@ -488,10 +485,7 @@ impl Coordinator {
     /// The time of the newest value. It is exact from the first value after this call on.
     pub(crate) fn last_update(&self, state: &dyn BufferState) -> Option<Instant> {
         let now = self.clock.now();
-        let produced = {
-            let _section = CriticalSection::enter();
-            state.produced()
-        };
+        let produced = produced(state);
         self.subscribers(|subscribers| {
             subscribers.note_each(produced, now);
             subscribers.updated()
@@ -507,6 +501,12 @@ impl Coordinator {
     pub(crate) fn delivered_to_stages(&self) -> u64 {
         self.subscribers.with(|subscribers| subscribers.delivered_to_stages())
     }
+}
+
+/// The number of values accepted.
+pub(super) fn produced(state: &dyn BufferState) -> u64 {
+    let _section = CriticalSection::enter();
+    state.produced()
 }
 
 /// The number of values that the reader of `cursor` can receive, the value in its stash not

@@ -38,6 +38,7 @@ use alloc::vec::Vec;
 use core::task::Poll;
 
 use super::cursor::{Access, Cursor, CursorGuard};
+use super::error::TryProduceError;
 use super::slot::Claim;
 use super::start::Start;
 
@@ -79,8 +80,9 @@ pub(crate) trait BufferState {
 /// How values enter and leave a buffer. Many threads may call all methods at once.
 ///
 /// User code runs only in [`try_read`](Self::try_read) and [`read`](Self::read): `Clone`, or the
-/// closure of a reader that reads by reference; the closure of [`WritePermit::write`] besides. It may panic: then the value stays, and the cursor
-/// stays at its position, with the lag before it counted. `Drop` of a value runs in no method.
+/// closure of a reader that reads by reference; the closure of [`WritePermit::write`] besides. It
+/// may panic: then the value stays, and the cursor stays at its position, with the lag before it
+/// counted. `Drop` of a value runs in no method.
 pub(super) trait Kind<T: Clone>: BufferState {
     /// Writers wait for readers, so writers load cursors. Then every read locks its cursor by the
     /// lock bit: that read-modify-write is the one that [`Cursor::revalidate`] of a writer about to
@@ -199,6 +201,17 @@ pub(super) enum ReserveError {
     Full,
     /// The record accepts no more values. Final.
     Closed,
+}
+
+impl ReserveError {
+    /// The refusal of a writer, with the value that it offered.
+    #[inline]
+    pub(super) fn refuse<T>(self, value: T) -> TryProduceError<T> {
+        match self {
+            Self::Full => TryProduceError::Full(value),
+            Self::Closed => TryProduceError::Closed(value),
+        }
+    }
 }
 
 /// The place where a read puts its value.

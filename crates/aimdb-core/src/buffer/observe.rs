@@ -112,27 +112,18 @@ fn copies<T: Clone + 'static>(mirror: &dyn Any) -> Option<Arc<Buffer<Seen<T>>>> 
 impl<T: Clone + Send + Sync + 'static> Mirror<T, Buffer<T>> for Copies<T> {
     fn put(&self, record: &Buffer<T>, value: T) -> Result<Written<T>, TryProduceError<T>> {
         // First: a writer that polls a full queue makes no copy for each attempt.
-        let refused = match record.refusal() {
-            Some(refused) => Err(refused),
-            None => Ok(()),
-        };
+        if let Some(refused) = record.refusal() {
+            return Err(refused.refuse(value));
+        }
+        let at = record.coordinator().clock().now();
+        let mut copied = Copied { copies: &self.copies, put: None };
+        let copy = copy(&value);
         let mut offered = Some(value);
-        let written = refused.and_then(|()| {
-            let at = record.coordinator().clock().now();
-            let mut copied = Copied { copies: &self.copies, put: None };
-            let copy = offered.as_ref().and_then(copy);
-            record.put_numbered(|seq| {
-                copied.put = copy.map(|value| self.copies.try_put(Seen { seq, at, value }));
-                offered.take().expect("it is made once")
-            })
+        let written = record.put_numbered(|seq| {
+            copied.put = copy.map(|value| self.copies.try_put(Seen { seq, at, value }));
+            offered.take().expect("it is made once")
         });
-        written.map_err(|refused| {
-            let back = offered.take().expect("it was not made");
-            match refused {
-                ReserveError::Full => TryProduceError::Full(back),
-                ReserveError::Closed => TryProduceError::Closed(back),
-            }
-        })
+        written.map_err(|refused| refused.refuse(offered.take().expect("it was not made")))
     }
 
     fn put_with(

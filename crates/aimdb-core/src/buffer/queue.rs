@@ -311,8 +311,8 @@ impl<T: Clone> Queue<T> {
         freed
     }
 
-    /// A clone of the newest value and its number, if any reader has not received it. `behind` returns the cursor
-    /// of a reader before a position, an unlocked one if it can.
+    /// A clone of the newest value and its number, if any reader has not received it. `behind`
+    /// returns the cursor of a reader before a position, an unlocked one if it can.
     ///
     /// The caller waits for that reader, whose `Clone` may take long, only after it has unlocked
     /// the head: writers continue meanwhile. While the caller clones, it has that cursor locked:

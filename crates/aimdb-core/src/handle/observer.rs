@@ -5,7 +5,7 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
-use super::budget::BUDGET;
+use super::budget::paced;
 use crate::buffer::Subscription;
 use crate::buffer::error::{Closed, TryRecvError};
 use crate::buffer::mirror::Seen;
@@ -129,13 +129,9 @@ impl<T: Record> Observer<T> {
     /// [`see`](Self::see) by polling. After a poll that was pending, a caller that polls no more calls
     /// [`cancel_wait`](Self::cancel_wait).
     pub fn poll_see(&mut self, cx: &mut Context<'_>) -> Poll<Result<Observed<T>, Closed>> {
-        if self.spent >= BUDGET {
-            self.spent = 0;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let seen = self.subscription().poll_value(cx);
-        self.spent = if seen.is_ready() { self.spent + 1 } else { 0 };
+        let Self { subscription, spent, .. } = self;
+        let subscription = subscription.as_mut().expect(SUBSCRIBED);
+        let seen = paced(spent, cx, |cx| subscription.poll_value(cx));
         seen.map(|seen| match seen {
             Ok(seen) => Ok(self.count(seen)),
             Err(closed) => {
