@@ -221,7 +221,7 @@ fn aimdb_in(runtime: &Runtime, broker: &impl Broker, operations: u64, qos: QoS) 
             },
         );
     })));
-    let dropped = || db.metrics().links[0].dropped;
+    let dropped = || db.metrics().links[0].dropped();
     let start = Instant::now();
     // At QoS 0 the last message may be dropped, and then the tap never finishes: count handled and dropped messages.
     let arrived = async {

@@ -50,6 +50,7 @@ pub mod graph;
 pub mod handle;
 mod key;
 pub mod link;
+pub mod loss;
 pub mod metrics;
 mod owner;
 mod panic;

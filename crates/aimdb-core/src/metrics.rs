@@ -15,6 +15,7 @@ use core::time::Duration;
 use crate::address::Direction;
 use crate::buffer::cfg::BufferCfg;
 use crate::clock::{Instant, UnixTime};
+use crate::loss::{Loss, Losses};
 
 /// A snapshot of all counters of a database.
 ///
@@ -101,12 +102,16 @@ pub struct RecordMetrics {
 pub struct DepartedReaders {
     /// The number of readers that have left.
     pub readers: u64,
+    /// Values that they were to have.
+    pub entered: u64,
     /// Values that they took.
     pub delivered: u64,
     /// Values that they lost.
     pub lagged: u64,
     /// Values that they could have taken when they left. A command that was pending in a mailbox is none of them.
     pub unread: u64,
+    /// The part of `unread` that is of a closed record, and of stages that a shutdown ended.
+    pub unread_at_end: u64,
 }
 
 /// The counters of one reader.
@@ -125,6 +130,9 @@ pub struct DepartedReaders {
 pub struct ReaderMetrics {
     /// The name of the stage that reads, or `"outside"` for a reader of a handle outside the graph.
     pub name: String,
+    /// Values that the reader was to have: those that the record accepted since the reader began, and the values of the past
+    /// with which it began. In a mailbox, the commands that it took.
+    pub entered: u64,
     /// Values that the reader took.
     pub delivered: u64,
     /// Values that this reader lost.
@@ -168,10 +176,9 @@ pub struct BlockedWriter {
 ///
 /// fn print_loss<R: Runtime>(db: &AimDb<R>) {
 ///     for link in &db.metrics().links {
-///         let lost = link.dropped + link.decode_errors + link.encode_errors;
-///         if lost > 0 {
+///         if link.lost.total() > 0 {
 ///             let error = link.last_error.as_deref().unwrap_or("no error");
-///             println!("{} lost {lost} messages: {error}", link.address);
+///             println!("{} lost {}: {error}", link.address, link.lost);
 ///         }
 ///     }
 /// }
@@ -190,18 +197,19 @@ pub struct LinkMetrics {
     pub direction: Direction,
     /// Whether the connector has a connection that serves this link.
     pub connected: bool,
+    /// Outbound values that the link took from the record, including those that it takes again to send them anew.
+    pub taken: u64,
     /// Outbound messages that the connector sent and, where the protocol acknowledges, the broker acknowledged.
     pub sent: u64,
     /// Inbound messages that the connector received, including those that did not decode.
     pub received: u64,
-    /// Payloads that did not decode.
-    pub decode_errors: u64,
-    /// Values that did not encode, or whose computed topic was not valid.
-    pub encode_errors: u64,
-    /// Messages lost at this link: inbound ones of a quality of service without acknowledgement that arrived while the
-    /// record could not accept them; outbound ones of such a quality that were in flight when the connection broke; and
-    /// messages that are too large for the broker or that the broker refused.
-    pub dropped: u64,
+    /// Inbound values that the record accepted.
+    pub delivered: u64,
+    /// Outbound values that are under way. Inbound ones that are neither in the record nor lost: one that waits for room,
+    /// and those that the peer keeps because they were not acknowledged.
+    pub held: u64,
+    /// Values that were lost at this link, by cause.
+    pub lost: Losses,
     /// Values that the link's [filter](crate::link::only_if) left out. They are no loss.
     pub filtered: u64,
     /// Connections after the first one.
@@ -212,6 +220,40 @@ pub struct LinkMetrics {
     pub last_error_at: Option<Instant>,
     /// Whether a connection was made or a message went through since the last error. `true` without an error.
     pub last_error_is_over: bool,
+}
+
+impl DepartedReaders {
+    /// Adds the numbers of others.
+    pub(crate) fn add(&mut self, others: &Self) {
+        self.readers += others.readers;
+        self.entered += others.entered;
+        self.delivered += others.delivered;
+        self.lagged += others.lagged;
+        self.unread += others.unread;
+        self.unread_at_end += others.unread_at_end;
+    }
+}
+
+impl LinkMetrics {
+    /// Payloads that did not decode.
+    #[must_use]
+    pub fn decode_errors(&self) -> u64 {
+        self.lost.of(Loss::DecodeError)
+    }
+
+    /// Values that did not encode, or whose computed topic was not valid.
+    #[must_use]
+    pub fn encode_errors(&self) -> u64 {
+        self.lost.of(Loss::EncodeError)
+    }
+
+    /// Messages that were lost for another reason than their encoding: inbound ones of a quality of service without
+    /// acknowledgement that arrived while the record could not accept them; outbound ones of such a quality that were in
+    /// flight when the connection broke; and messages that are too large for the broker or that the broker refused.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.lost.total() - self.decode_errors() - self.encode_errors()
+    }
 }
 
 impl RecordMetrics {
@@ -301,9 +343,9 @@ impl fmt::Display for LinkMetrics {
             self.address,
             self.sent,
             self.received,
-            self.encode_errors,
-            self.decode_errors,
-            self.dropped,
+            self.encode_errors(),
+            self.decode_errors(),
+            self.dropped(),
             self.reconnects
         )
     }

@@ -85,7 +85,7 @@ fn a_message_that_does_not_decode_is_accepted_and_holds_no_value() {
     let (_runtime, db, mut link) = queue_of_one();
     assert_eq!(accept(&mut link, b"no number"), Poll::Ready(Ok(())));
     assert!(!link.has_pending());
-    assert_eq!(db.metrics().links[0].decode_errors, 1);
+    assert_eq!(db.metrics().links[0].decode_errors(), 1);
 }
 
 #[test]

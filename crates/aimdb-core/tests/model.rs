@@ -840,6 +840,10 @@ impl Harness {
         readers.sort_unstable();
         expected.sort_unstable();
         assert_eq!(readers, expected);
+        // What each reader was to have is delivered, held or lost.
+        for account in self.db.metrics().accounts() {
+            assert!(account.is_balanced(), "{account}");
+        }
         for (at, reader) in self.readers.iter().enumerate() {
             if let ReaderState::Idle(reader) = reader {
                 assert_eq!(

@@ -175,7 +175,7 @@ fn records_reach_a_broker_over_embassy_net_before_and_after_an_outage() {
             db.producer::<u64>("out1").unwrap().produce(7).await.unwrap();
             assert_eq!(probe.number().await, 7);
             shut_down(&db).await;
-            assert!(db.metrics().links.iter().all(|link| link.dropped == 0));
+            assert!(db.metrics().links.iter().all(|link| link.dropped() == 0));
         };
         let network = race(runner.run(), forward_port(stack, port));
         assert!(matches!(race(case, network).await, Either::First(())));

@@ -8,6 +8,7 @@ use core::time::Duration;
 
 use aimdb_core::link::driver::{Failure, OutboundLinks};
 use aimdb_core::link::{Links, OutboundLink};
+use aimdb_core::loss::Loss;
 use aimdb_core::{Instant, Runtime, RuntimeContext};
 use embedded_io_async::Write;
 
@@ -167,7 +168,7 @@ impl<R: Runtime> Sender<R> {
             // Every peer with the same limit would discard its frame.
             let reason =
                 format_args!("its {size} bytes are over the limit of {limit}, see `max_payload`");
-            links.dropped(index, None, reason);
+            links.lost(index, None, Loss::TooLarge, reason);
             self.status.cells().oversized.add(1);
             return Ok(());
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use aimdb_core::health::StageState;
 use aimdb_core::link::{InboundLink, LinkRequest, Links};
+use aimdb_core::loss::Loss;
 use aimdb_core::race::{Either, race};
 use aimdb_core::{
     AimDb, AimDbBuilder, BufferCfg, Connector, Finding, Incoming, Restart, RuntimeContext,
@@ -136,7 +137,8 @@ fn an_attempt_that_panics_costs_an_outbound_link_the_value_in_flight_and_no_othe
     assert_eq!(*peer.sent.lock().unwrap(), [1, 2, 4, 5]);
     let metrics = db.metrics();
     let link = metrics.link("out", "unlucky://out").unwrap();
-    assert_eq!((link.sent, link.dropped, link.reconnects), (4, 1, 1), "{link}");
+    assert_eq!((link.sent, link.dropped(), link.reconnects), (4, 1, 1), "{link}");
+    assert_eq!(link.lost.of(Loss::Abandoned), 1, "{}", link.lost);
     assert!(link.connected, "{link}");
     let health = db.health();
     let connector = health.connector("unlucky").unwrap();
@@ -166,7 +168,7 @@ fn an_inbound_link_delivers_after_a_restart_what_waited_for_room() {
     runtime.advance(Duration::from_secs(10));
     assert_eq!(reader.try_recv(), Ok(5));
     let link = db.metrics().link("in", "unlucky://in").unwrap().clone();
-    assert_eq!((link.received, link.dropped), (4, 0), "{link}");
+    assert_eq!((link.received, link.dropped()), (4, 0), "{link}");
     assert!(runtime.block_on(db.shutdown(Duration::from_secs(5))).is_clean());
 }
 
@@ -284,7 +286,7 @@ fn a_message_that_a_connector_had_and_lost_is_counted_though_it_counts_only_what
     produce(&db, &[1, UNLUCKY, 3, UNLUCKY]);
     runtime.advance(Duration::from_secs(20));
     let link = db.metrics().links[0].clone();
-    assert_eq!((link.sent, link.dropped), (2, 1), "the panic lost one");
+    assert_eq!((link.sent, link.dropped()), (2, 1), "the panic lost one");
     let report = runtime.block_on(db.shutdown(Duration::from_secs(5)));
     assert_eq!(report.undelivered.len(), 1, "{report}");
     assert_eq!((report.undelivered[0].unread, report.undelivered[0].interrupted), (0, 1));

@@ -87,5 +87,5 @@ fn a_filtered_link_sends_the_wanted_values_in_order_and_counts_the_others() {
     assert!(report.is_clean(), "{report}");
     assert_eq!(peer.received("even"), [[4], [8]]);
     let link = &db.metrics().links[0];
-    assert_eq!((link.sent, link.filtered, link.encode_errors), (2, 7, 1), "{link:?}");
+    assert_eq!((link.sent, link.filtered, link.encode_errors()), (2, 7, 1), "{link:?}");
 }

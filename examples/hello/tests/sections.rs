@@ -105,7 +105,7 @@ fn a_payload_that_does_not_decode_is_a_dead_letter() -> Outcome {
     db.start();
     runtime.advance(Duration::from_secs(1));
     assert_eq!(*letters.lock().unwrap(), ["temp.celsius on temp"]);
-    assert_eq!(db.metrics().link("temp.celsius", "memory://temp").unwrap().decode_errors, 1);
+    assert_eq!(db.metrics().link("temp.celsius", "memory://temp").unwrap().decode_errors(), 1);
     Ok(())
 }
 

@@ -59,7 +59,7 @@ fn render(db: &AimDb<TokioAdapter>) -> DbResult<String> {
         };
         let Some(record) = metrics.record(key.as_str()) else { continue };
         let link = metrics.links.iter().find(|link| link.key == key.as_str());
-        let (sent, lost) = link.map_or((0, 0), |link| (link.sent, link.dropped));
+        let (sent, lost) = link.map_or((0, 0), |link| (link.sent, link.dropped()));
         let now = celsius.map_or_else(|| "–".into(), |celsius| in_unit(unit, celsius));
         _ = writeln!(
             out,

@@ -448,11 +448,14 @@ impl Coordinator {
             let cursors: Vec<_> = subscribers.cursors().cloned().collect();
             (cursors, subscribers.updated(), subscribers.blocked(), subscribers.departed())
         });
+        let is_mailbox = matches!(self.cfg, BufferCfg::Mailbox);
         let mut readers = Vec::new();
         for cursor in &cursors {
             let (snapshot, missed) = snapshot_with_missed(state, cursor);
             readers.push(ReaderMetrics {
                 name: cursor.name.as_ref().into(),
+                // For the other kinds the number of produced values follows.
+                entered: if is_mailbox { snapshot.delivered } else { 0 },
                 delivered: snapshot.delivered,
                 lagged: snapshot.lagged + missed,
                 pending: readable_at(state, snapshot.next) + snapshot.stashed,
@@ -462,14 +465,20 @@ impl Coordinator {
         // After the readers' numbers: a value that is accepted meanwhile makes `produced` larger,
         // not smaller.
         let slowest = cursors.iter().min_by_key(|cursor| cursor.next());
+        // A reader may have received a value whose writer has not incremented the head yet.
+        let produced = cursors.iter().map(|cursor| cursor.next()).fold(state.produced(), u64::max);
+        if !is_mailbox {
+            for (reader, cursor) in readers.iter_mut().zip(&cursors) {
+                reader.entered = produced - cursor.start;
+            }
+        }
         RecordMetrics {
             key: key.into(),
             buffer: self.cfg,
             readers,
             depth: state.depth(slowest.map(|cursor| cursor.next())),
             overwritten: state.overwritten(),
-            // A reader may have received a value whose writer has not incremented the head yet.
-            produced: cursors.iter().map(|cursor| cursor.next()).fold(state.produced(), u64::max),
+            produced,
             // The record counts them.
             filtered: 0,
             observers: Vec::new(),

@@ -83,6 +83,8 @@ pub(super) struct Cursor {
     pub(super) name: Arc<str>,
     /// The reader belongs to a stage of the graph: a shutdown reports its undelivered values.
     pub(super) of_stage: bool,
+    /// The first position of the reader.
+    pub(super) start: u64,
     /// Several threads read through this cursor, so a remaining value must wake another one of
     /// them.
     shared: AtomicBool,
@@ -145,6 +147,7 @@ impl Cursor {
         Self {
             name,
             of_stage,
+            start: next,
             shared: AtomicBool::new(false),
             delegates_accounting: AtomicBool::new(false),
             state: CursorState {

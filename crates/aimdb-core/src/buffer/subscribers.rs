@@ -220,6 +220,8 @@ pub(super) struct Subscribers {
     last_taker: Option<Arc<str>>,
     /// The sums of the readers that have left.
     departed: DepartedReaders,
+    /// Values that present readers of stages were refused.
+    refused: u64,
     /// The backlog of stages whose readers have left.
     backlog: Vec<Backlog>,
     /// Values delivered to readers of stages that have left.
@@ -251,6 +253,7 @@ impl Subscribers {
             last_taker: None,
             backlog: Vec::new(),
             departed: DepartedReaders::default(),
+            refused: 0,
             delivered_before: 0,
             full_since: None,
             recency: Recency { each: MAY_NOTE_EACH, ..Recency::default() },
@@ -325,11 +328,22 @@ impl Subscribers {
         // From here on no writer waits for this reader.
         let Entry { cursor, .. } = self.entries.remove(reader);
         let snapshot = cursor.snapshot();
-        self.departed.readers += 1;
-        self.departed.delivered += snapshot.delivered;
-        self.departed.lagged += snapshot.lagged + missed;
+        // The values that a stage was refused count as delivered in its cursor.
+        let refused = if cursor.of_stage { core::mem::take(&mut self.refused) } else { 0 };
+        let refused = refused.min(snapshot.delivered);
         // A pending command belongs to no taker before it is taken.
-        self.departed.unread += if self.takers_compete { 0 } else { unread };
+        let left = refused + if self.takers_compete { 0 } else { unread };
+        self.departed.add(&DepartedReaders {
+            readers: 1,
+            entered: match self.takers_compete {
+                true => snapshot.delivered,
+                false => snapshot.delivered + snapshot.lagged + missed + unread,
+            },
+            delivered: snapshot.delivered - refused,
+            lagged: snapshot.lagged + missed,
+            unread: left,
+            unread_at_end: if self.closed || self.stages_ended { left } else { 0 },
+        });
         if !cursor.of_stage {
             return;
         }
@@ -359,6 +373,7 @@ impl Subscribers {
                 cursor.finish();
             }
             merge_backlog(&mut self.backlog, &cursor.name, received, 0);
+            self.refused += received;
         }
         refused
     }

@@ -143,7 +143,13 @@ impl InboundLink {
     ///
     /// [`Closed`] if the record is closed: a pending value is lost.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
-        self.messages.as_mut().map_or(Poll::Ready(Err(Closed)), |messages| messages.poll_flush(cx))
+        let Some(messages) = &mut self.messages else { return Poll::Ready(Err(Closed)) };
+        let has_value = messages.has_pending();
+        let outcome = messages.poll_flush(cx);
+        if has_value && matches!(outcome, Poll::Ready(Ok(()))) {
+            self.info.status.count_delivered();
+        }
+        outcome
     }
 
     /// Whether a decoded value waits for room in the record.

@@ -15,6 +15,7 @@
 //!
 //! ```
 //! use aimdb_core::link::{LinkRequest, Links};
+//! use aimdb_core::loss::Loss;
 //! use aimdb_core::race::{Either, race};
 //! use aimdb_core::{Connector, Finding, Incoming, Rule, Runtime, RuntimeContext};
 //! use std::future::Future;
@@ -67,7 +68,7 @@
 //!             // outbound link is drained.
 //!             drop(inbound);
 //!             while outbound.next(&mut payload).await.is_ok() {
-//!                 outbound.status().count_dropped();
+//!                 outbound.status().count_lost(Loss::Shutdown);
 //!             }
 //!         })
 //!     }

@@ -244,6 +244,7 @@ impl<T: Record, R: Runtime, C: Encode<T>> OutboundQueue<T, R, C> {
         payload: &mut Vec<u8>,
     ) -> Option<Outgoing> {
         payload.clear();
+        info.status.count_taken();
         match self.encode(value, payload) {
             Ok(Some(outgoing)) => return Some(outgoing),
             Ok(None) => info.status.count_filtered(),

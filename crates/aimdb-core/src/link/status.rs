@@ -11,6 +11,7 @@ use crate::clock::Instant;
 use crate::engine::events::{DbEventKind, LinkId};
 use crate::engine::health::LinkHealth;
 use crate::engine::lifecycle::Engine;
+use crate::loss::{CAUSES, Loss, Losses};
 use crate::metrics::LinkMetrics;
 use crate::owner::{Owner, StageId};
 use crate::sync::{Arc, Lock};
@@ -42,9 +43,9 @@ pub struct LinkStatus {
     connections: AtomicU64,
     sent: AtomicU64,
     received: AtomicU64,
-    decode_errors: AtomicU64,
-    encode_errors: AtomicU64,
-    dropped: AtomicU64,
+    taken: AtomicU64,
+    delivered: AtomicU64,
+    lost: [AtomicU64; CAUSES],
     filtered: AtomicU64,
     in_flight: AtomicU64,
     /// The connector has taken a message since it counted one, or asked for one, for the last time.
@@ -72,9 +73,9 @@ impl LinkStatus {
             connections: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
-            decode_errors: AtomicU64::new(0),
-            encode_errors: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
+            delivered: AtomicU64::new(0),
+            lost: [const { AtomicU64::new(0) }; CAUSES],
             filtered: AtomicU64::new(0),
             in_flight: AtomicU64::new(0),
             has_message: AtomicBool::new(false),
@@ -117,10 +118,14 @@ impl LinkStatus {
         self.received.fetch_add(1, Relaxed);
     }
 
-    /// Counts a message that was lost at this link.
-    pub fn count_dropped(&self) {
+    /// Counts a message that was lost at this link, by its cause.
+    pub fn count_lost(&self, cause: Loss) {
         self.set_has_message(false);
-        self.dropped.fetch_add(1, Relaxed);
+        self.add_lost(cause, 1);
+    }
+
+    fn add_lost(&self, cause: Loss, values: u64) {
+        self.lost[cause as usize].fetch_add(values, Relaxed);
     }
 
     /// Sets the number of messages that the connector has taken from the record and not finished.
@@ -166,7 +171,7 @@ impl LinkStatus {
 
     /// Counts and announces a payload that did not decode.
     pub(crate) fn count_decode_error(&self, topic: &str, reason: &str) {
-        self.decode_errors.fetch_add(1, Relaxed);
+        self.add_lost(Loss::DecodeError, 1);
         self.keep_error(alloc::format!("a payload on `{topic}` did not decode: {reason}"));
         self.emit(|link| DbEventKind::DeadLetter {
             link,
@@ -180,7 +185,28 @@ impl LinkStatus {
     }
 
     pub(crate) fn count_encode_error(&self) {
-        self.encode_errors.fetch_add(1, Relaxed);
+        self.add_lost(Loss::EncodeError, 1);
+    }
+
+    /// Counts a value that an outbound link took from its record.
+    pub(crate) fn count_taken(&self) {
+        self.taken.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a value of an inbound link that its record accepted.
+    pub(crate) fn count_delivered(&self) {
+        self.delivered.fetch_add(1, Relaxed);
+    }
+
+    /// The values that are neither delivered nor lost.
+    fn held(&self, lost: &Losses) -> u64 {
+        match self.direction {
+            Direction::Outbound => self.in_flight(),
+            Direction::Inbound => {
+                let settled = self.delivered.load(Relaxed) + lost.total();
+                self.received.load(Relaxed).saturating_sub(settled)
+            }
+        }
     }
 
     /// The connector has dropped the link. During a shutdown that is its orderly end and no event.
@@ -203,7 +229,7 @@ impl LinkStatus {
         let lost = self.in_flight();
         self.in_flight.store(0, Relaxed);
         self.set_has_message(false);
-        self.dropped.fetch_add(lost, Relaxed);
+        self.add_lost(Loss::Abandoned, lost);
         self.set_disconnected();
     }
 
@@ -248,6 +274,7 @@ impl LinkInfo {
     pub(crate) fn metrics(&self) -> LinkMetrics {
         let status = &*self.status;
         let last_error = status.last_error.with(|last| last.clone());
+        let lost = Losses::from_counts(status.lost.each_ref().map(|lost| lost.load(Relaxed)));
         LinkMetrics {
             key: self.key.as_ref().into(),
             stage: self.stage.as_ref().into(),
@@ -256,9 +283,10 @@ impl LinkInfo {
             connected: status.connected.load(Relaxed),
             sent: status.sent.load(Relaxed),
             received: status.received.load(Relaxed),
-            decode_errors: status.decode_errors.load(Relaxed),
-            encode_errors: status.encode_errors.load(Relaxed),
-            dropped: status.dropped.load(Relaxed),
+            taken: status.taken.load(Relaxed),
+            delivered: status.delivered.load(Relaxed),
+            held: status.held(&lost),
+            lost,
             filtered: status.filtered.load(Relaxed),
             reconnects: status.connections.load(Relaxed).saturating_sub(1),
             last_error_at: last_error.as_ref().map(|error| error.at),

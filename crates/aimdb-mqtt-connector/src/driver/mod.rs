@@ -30,6 +30,7 @@ use core::time::Duration;
 
 use aimdb_core::link::Links;
 use aimdb_core::link::driver::{self, Failure, LinkIo, Reading, Suspects, Transport};
+use aimdb_core::loss::Loss;
 use aimdb_core::{Instant, Runtime, RuntimeContext};
 use aimdb_mqtt_protocol::{Error, Event, Reason, Receipt, Session, Token, Unsent};
 
@@ -771,7 +772,7 @@ fn drop_oversized<R: Runtime>(io: &Io<R>, links: &[usize], topic: &str, size: us
     for &link in links {
         let status = io.inbound.status(link);
         status.count_received();
-        status.count_dropped();
+        status.count_lost(Loss::TooLarge);
         status.set_error(&reason);
     }
     io.context().log().warn(reason);

@@ -8,6 +8,7 @@ use aimdb_core::Instant;
 use aimdb_core::Runtime;
 use aimdb_core::link::OutboundLink;
 use aimdb_core::link::driver::{OutboundLinks, Suspects, Taken};
+use aimdb_core::loss::Loss;
 use aimdb_mqtt_protocol::{Lost, Message, QoS, Session, Token, Unsent};
 
 use super::moment::{Moment, Suspect};
@@ -94,7 +95,7 @@ impl Publishers {
             && let Some(Sent { token, link, topic }) = self.sent.remove(index)
         {
             session.forget(token);
-            outbound.dropped(link, topic.as_deref(), RESTS);
+            outbound.lost(link, topic.as_deref(), Loss::Shutdown, RESTS);
         }
     }
 
@@ -124,7 +125,7 @@ impl Publishers {
             };
             let Taken { link, topic, .. } = taken;
             if suspects.rests(Suspect::Link(link), now) {
-                outbound.dropped(link, topic.as_deref(), RESTS);
+                outbound.lost(link, topic.as_deref(), Loss::Shutdown, RESTS);
                 continue;
             }
             match self.publish(session, settings, link, topic.as_deref()) {
@@ -132,7 +133,7 @@ impl Publishers {
                     suspects.sent(Suspect::Link(link));
                     self.sent.push_back(Sent { token, link, topic });
                 }
-                Err(reason) => outbound.dropped(link, topic.as_deref(), reason),
+                Err((cause, reason)) => outbound.lost(link, topic.as_deref(), cause, reason),
             }
         }
     }
@@ -143,22 +144,25 @@ impl Publishers {
         settings: &Settings,
         link: usize,
         topic: Option<&str>,
-    ) -> Result<Token, String> {
+    ) -> Result<Token, (Loss, String)> {
         let options = &self.options[link];
         let (size, limit) = (self.payload.len(), settings.max_payload);
         if size > limit {
-            return Err(alloc::format!(
-                "its payload of {size} bytes is over the limit of {limit}, see `max_payload`"
+            return Err((
+                Loss::TooLarge,
+                alloc::format!(
+                    "its payload of {size} bytes is over the limit of {limit}, see `max_payload`"
+                ),
             ));
         }
         if let Some(fault) = topic.and_then(topic_fault) {
-            return Err(alloc::format!("its topic {fault}"));
+            return Err((Loss::EncodeError, alloc::format!("its topic {fault}")));
         }
         let message = Message::new(topic.unwrap_or(&options.topic), &self.payload)
             .qos(options.qos)
             .retain(options.retain)
             .properties(&options.properties);
-        session.publish(&message).map_err(|unsent| reason(unsent, options.qos))
+        session.publish(&message).map_err(|unsent| (cause(unsent), reason(unsent, options.qos)))
     }
 
     fn remove(&mut self, token: Token) -> Option<Sent> {
@@ -190,9 +194,15 @@ impl Publishers {
                 outbound.sent(link);
             }
             Err(Lost::Unsent(unsent)) => {
-                outbound.dropped(link, topic.as_deref(), reason(unsent, qos));
+                outbound.lost(link, topic.as_deref(), cause(unsent), reason(unsent, qos));
             }
-            Err(lost) => outbound.dropped(link, topic.as_deref(), lost),
+            Err(lost) => {
+                let cause = match lost {
+                    Lost::Disconnected => Loss::Disconnected,
+                    _ => Loss::Refused,
+                };
+                outbound.lost(link, topic.as_deref(), cause, lost);
+            }
         }
     }
 
@@ -221,8 +231,17 @@ impl Publishers {
         if session.forget(token)
             && let Some(Sent { link, topic, .. }) = self.remove(token)
         {
-            outbound.dropped(link, topic.as_deref(), reason);
+            outbound.lost(link, topic.as_deref(), Loss::Refused, reason);
         }
+    }
+}
+
+/// The cause of the loss of a message that cannot be sent on this connection.
+fn cause(unsent: Unsent) -> Loss {
+    match unsent {
+        Unsent::TooLarge { .. } => Loss::TooLarge,
+        Unsent::Topic => Loss::EncodeError,
+        _ => Loss::Refused,
     }
 }
 

@@ -47,7 +47,7 @@ pub async fn values_reach_another_client_at_the_lower_qos<S: Subject>(subject: S
         shut_down(&db).await;
         for link in db.metrics().links {
             assert_eq!(
-                (link.sent, link.dropped, link.reconnects),
+                (link.sent, link.dropped(), link.reconnects),
                 (VALUES, 0, 0),
                 "{name}: {link}"
             );
@@ -81,7 +81,7 @@ pub async fn values_of_another_client_arrive_at_the_lower_qos<S: Subject>(subjec
         }
         shut_down(&db).await;
         for link in db.metrics().links {
-            let counts = (link.received, link.dropped, link.reconnects);
+            let counts = (link.received, link.dropped(), link.reconnects);
             assert_eq!(counts, (VALUES, 0, 0), "{name}: {link}");
         }
     })

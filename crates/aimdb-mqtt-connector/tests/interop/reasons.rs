@@ -107,7 +107,7 @@ pub async fn each_reason_of_a_puback_or_pubrec_concerns_its_message_alone<S: Sub
         let link = link_of(&db, &format!("{}/{code}", qos as u8));
         let refused = code >= 0x80;
         let dropped = u64::from(refused);
-        assert_eq!((link.sent, link.dropped), (3 - dropped, dropped), "{qos:?}: {code:#04x}");
+        assert_eq!((link.sent, link.dropped()), (3 - dropped, dropped), "{qos:?}: {code:#04x}");
         let error = link.last_error.unwrap_or_default();
         let expected = format!("was dropped: the broker refused it: {text}");
         assert!(error.is_empty() != refused, "{error}");
@@ -140,7 +140,7 @@ pub async fn each_reason_of_a_pubrel_or_pubcomp_leaves_the_connection<S: Subject
         produce(&both.db, "out2", [n]).await;
         let refused = code >= 0x80 && code != 0x92;
         *if refused { &mut dropped } else { &mut sent } += 1;
-        let counts = || (link_of(&both.db, "out2").sent, link_of(&both.db, "out2").dropped);
+        let counts = || (link_of(&both.db, "out2").sent, link_of(&both.db, "out2").dropped());
         let case = format!("a PUBCOMP with {code:#04x} is counted");
         eventually(&case, counts, |counts| *counts == (sent, dropped)).await;
         let error = link_of(&both.db, "out2").last_error.unwrap_or_default();

@@ -104,7 +104,7 @@ impl<R: Runtime> Behind<R> {
         self.pass(3, missed, case).await;
         shut_down(&self.db).await;
         for link in self.db.metrics().links {
-            assert_eq!((link.dropped, link.decode_errors), (0, 0), "{case}: {link}");
+            assert_eq!((link.dropped(), link.decode_errors()), (0, 0), "{case}: {link}");
         }
     }
 }
@@ -282,7 +282,7 @@ pub async fn messages_under_way_survive_cuts_of_a_kept_session<S: Subject>(subje
         let distinct = |arrived: &Vec<u64>| arrived.iter().collect::<BTreeSet<_>>().len() as u64;
         let counts = || ["out/0", "out/1", "out/2"].map(|key| link_of(db, key));
         let done = |links: &[LinkMetrics; 3]| {
-            links.iter().all(|link| link.sent + link.dropped == VALUES + 1)
+            links.iter().all(|link| link.sent + link.dropped() == VALUES + 1)
         };
         eventually("each value is sent or counted", counts, done).await;
         let mut sent: [Vec<u64>; 3] = Default::default();

@@ -313,7 +313,7 @@ async fn pass<S: Subject>(
         }
         shut_down(&db).await;
         for link in db.metrics().links {
-            assert_eq!((link.dropped, link.reconnects), (0, 0), "{name}: {:?}", link.last_error);
+            assert_eq!((link.dropped(), link.reconnects), (0, 0), "{name}: {:?}", link.last_error);
         }
     })
     .await;

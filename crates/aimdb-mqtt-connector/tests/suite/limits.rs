@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aimdb_core::DeadLetter;
+use aimdb_core::loss::Loss;
 use aimdb_core::{BufferCfg, Json};
 use aimdb_mqtt_connector::{MqttVersion, QoS, mqtt};
 
@@ -51,12 +52,15 @@ pub async fn empty_and_largest_payloads_pass_both_ways_and_a_larger_one_is_dropp
     shut_down(&db).await;
     let metrics = db.metrics().links;
     for out in metrics.iter().filter(|link| link.direction.is_outbound()) {
-        assert_eq!((out.sent, out.dropped, out.reconnects), (3, 1, 0), "{out}");
+        assert_eq!((out.sent, out.dropped(), out.reconnects), (3, 1, 0), "{out}");
+        assert_eq!(out.lost.of(Loss::TooLarge), 1, "{out:?}");
         assert!(out.last_error.as_deref().unwrap().contains(" is over the "), "{out:?}");
     }
     // A broker that knows the limit does not send a larger payload.
     let inbound = metrics.iter().filter(|link| !link.direction.is_outbound());
-    assert!(inbound.clone().all(|link| link.received - link.dropped == 3 && link.reconnects == 0));
+    assert!(
+        inbound.clone().all(|link| link.received - link.dropped() == 3 && link.reconnects == 0)
+    );
 }
 
 pub async fn a_packet_over_the_brokers_limit_is_dropped_and_counted<S: Subject>(subject: S) {
@@ -85,7 +89,7 @@ pub async fn a_packet_over_the_brokers_limit_is_dropped_and_counted<S: Subject>(
         }
         eventually("both are sent", || link(&db, at), |link| link.sent == 2).await;
         let link = link(&db, at);
-        assert_eq!((link.dropped, link.reconnects), (2, 0), "{link}");
+        assert_eq!((link.dropped(), link.reconnects), (2, 0), "{link}");
         let error = link.last_error.unwrap();
         assert!(error.contains("bytes is over the broker's limit"), "{error}");
     }
@@ -116,7 +120,8 @@ pub async fn a_message_that_the_broker_refuses_is_dropped_and_counted<S: Subject
         // At QoS 0 there is no acknowledgement, and an acknowledgement of MQTT 3.1.1 cannot refuse.
         let reported = S::VERSION == MqttVersion::V5 && qos > QoS::AtMostOnce;
         let (sent, dropped) = if reported { (3, 3) } else { (6, 0) };
-        assert_eq!((link.sent, link.dropped, link.reconnects), (sent, dropped, 0), "{link}");
+        assert_eq!((link.sent, link.dropped(), link.reconnects), (sent, dropped, 0), "{link}");
+        assert_eq!(link.lost.of(Loss::Refused), dropped, "{link:?}");
         let start = "a message of `out` to `t` was dropped: the broker refused it: ";
         assert_eq!(link.last_error.is_some_and(|error| error.starts_with(start)), reported);
         probe.receives_nothing().await;
@@ -161,7 +166,7 @@ pub async fn a_bad_payload_is_counted_and_kept_as_a_dead_letter_and_the_next_goo
     probe.publish("no/link/subscribes", "x", QoS::AtLeastOnce).await;
     shut_down(&db).await;
     let link = link(&db, 0);
-    assert_eq!((link.received, link.decode_errors, link.dropped), (10, 5, 0), "{link}");
+    assert_eq!((link.received, link.decode_errors(), link.dropped()), (10, 5, 0), "{link}");
     assert_eq!(link.reconnects, 0);
 }
 
@@ -220,7 +225,7 @@ pub async fn a_full_record_holds_back_its_own_messages_and_loses_none<S: Subject
         shut_down(&db).await;
         let counted = db.metrics().links;
         assert!(
-            counted.iter().all(|link| link.dropped == 0 && link.reconnects == 0),
+            counted.iter().all(|link| link.dropped() == 0 && link.reconnects == 0),
             "{counted:?}"
         );
         assert_eq!(counted[0].received, 200);
@@ -242,7 +247,7 @@ pub async fn a_broker_that_exceeds_the_receive_maximum_is_held_back<S: Subject>(
         served.expect_puback(n).await;
     }
     tokio::join!(shut_down(&db), async { drop(served) });
-    assert_eq!((link(&db, 0).received, link(&db, 0).dropped), (200, 0));
+    assert_eq!((link(&db, 0).received, link(&db, 0).dropped()), (200, 0));
 }
 
 /// Memory is bounded: the connector stops reading from a broker that ignores the receive maximum.
@@ -288,7 +293,7 @@ pub async fn a_full_record_does_not_break_the_connection<S: Subject>(subject: S)
         assert_eq!(value(&mut reader).await, n);
     }
     shut_down(&db).await;
-    assert_eq!((link(&db, 0).reconnects, link(&db, 0).dropped), (0, 0));
+    assert_eq!((link(&db, 0).reconnects, link(&db, 0).dropped()), (0, 0));
 }
 
 pub async fn messages_without_room_at_qos_0_are_dropped_and_counted<S: Subject>(subject: S) {
@@ -306,11 +311,11 @@ pub async fn messages_without_room_at_qos_0_are_dropped_and_counted<S: Subject>(
         probe.publish("in", n.to_string(), QoS::AtMostOnce).await;
     }
     // Messages that wait are not counted yet; no connector lets more than a thousand wait.
-    eventually("some are dropped", || link(&db, 0), |link| link.dropped > 900).await;
+    eventually("some are dropped", || link(&db, 0), |link| link.dropped() > 900).await;
     probe.publish("in", "2000", QoS::AtMostOnce).await;
     let (mut arrived, mut last) = (0, None);
     let reading = async {
-        while arrived + link(&db, 0).dropped < 2001 {
+        while arrived + link(&db, 0).dropped() < 2001 {
             if let Ok(Ok(n)) = tokio::time::timeout(QUIET_TIME, reader.recv()).await {
                 assert!(last < Some(n), "{n} after {last:?}");
                 (arrived, last) = (arrived + 1, Some(n));
@@ -321,7 +326,12 @@ pub async fn messages_without_room_at_qos_0_are_dropped_and_counted<S: Subject>(
     assert!(arrived >= 3, "{arrived}");
     shut_down(&db).await;
     let link = link(&db, 0);
-    assert_eq!((link.received, link.dropped, link.reconnects), (2001, 2001 - arrived, 0), "{link}");
+    assert_eq!(
+        (link.received, link.dropped(), link.reconnects),
+        (2001, 2001 - arrived, 0),
+        "{link}"
+    );
+    assert_eq!(link.lost.of(Loss::FullRecord), 2001 - arrived, "{link:?}");
 }
 
 pub async fn a_wrong_password_is_reported_and_the_right_one_connects<S: Subject>(subject: S) {

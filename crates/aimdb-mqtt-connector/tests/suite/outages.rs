@@ -55,7 +55,7 @@ pub async fn both_directions_recover_after_an_outage_and_no_taken_message_is_los
         assert_eq!(link(&db, 2).reconnects, round);
     }
     shut_down(&db).await;
-    assert!((0..3).all(|at| link(&db, at).dropped == 0));
+    assert!((0..3).all(|at| link(&db, at).dropped() == 0));
 }
 
 pub async fn an_outage_loses_only_the_values_that_a_buffer_overwrites<S: Subject>(subject: S) {
@@ -252,7 +252,7 @@ pub async fn messages_that_wait_for_a_full_record_survive_broken_connections<S: 
         }
         assert_eq!(arrived, (0..50).collect::<Vec<_>>(), "{qos:?}");
         shut_down(&db).await;
-        assert_eq!(link(&db, 0).dropped, 0);
+        assert_eq!(link(&db, 0).dropped(), 0);
     }
 }
 

@@ -399,4 +399,7 @@ pub fn link<R: Runtime>(db: &AimDb<R>, index: usize) -> LinkMetrics {
 pub async fn shut_down<R: Runtime>(db: &AimDb<R>) {
     let report = db.shutdown(TIMEOUT).await;
     assert!(report.is_clean() && report.failures.is_empty(), "{report}");
+    for account in db.metrics().accounts() {
+        assert!(account.is_balanced(), "{account}");
+    }
 }

@@ -248,10 +248,13 @@ impl<S: Subject> Bench<S> {
         self.runtime.sleep_until(self.runtime.now() + pause).await;
     }
 
-    /// Shuts down, and asserts that every value was delivered and nothing has failed.
+    /// Shuts down, and asserts that every value was delivered or counted and nothing has failed.
     pub(super) async fn shut_down(&self) -> ShutdownReport {
         let report = self.db.shutdown(LIMIT).await;
         assert!(report.is_clean() && report.failures.is_empty(), "{report}");
+        for account in self.db.metrics().accounts() {
+            assert!(account.is_balanced(), "{account}");
+        }
         report
     }
 }

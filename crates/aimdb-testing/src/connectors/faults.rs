@@ -23,7 +23,7 @@ pub async fn rubbish_costs_at_most_the_connection<S: Subject>(runtime: Arc<S::Ru
         let traces = || {
             let metrics = bench.db.metrics();
             let counted: u64 =
-                metrics.links.iter().map(|link| link.dropped + link.decode_errors).sum();
+                metrics.links.iter().map(|link| link.dropped() + link.decode_errors()).sum();
             let named = metrics.links.iter().filter_map(|link| link.last_error_at).max();
             (counted + (bench.faults)(), named)
         };
@@ -75,7 +75,7 @@ async fn repeat_messages<S: Subject>(runtime: Arc<S::Runtime>, most: usize) {
     }
     assert!(bench.in_time(QUIET, reader.recv()).await.is_none(), "something follows the last one");
     assert!(counts.iter().all(|count| (1..=most).contains(count)), "{counts:?}");
-    assert_eq!(bench.link("in").dropped, 0);
+    assert_eq!(bench.link("in").dropped(), 0);
     bench.shut_down().await;
 }
 
@@ -99,7 +99,7 @@ pub async fn an_undecodable_payload_is_a_dead_letter_and_the_link_goes_on<S: Sub
         bench.exchange(&mut reader, "in", number).await;
     }
     let link = bench.link("in");
-    assert_eq!((link.received, link.decode_errors, link.dropped), (20, 10, 0), "{link}");
+    assert_eq!((link.received, link.decode_errors(), link.dropped()), (20, 10, 0), "{link}");
     assert_eq!(letters.load(SeqCst), 10);
     assert!(link.last_error.is_some_and(|error| error.contains("not a number")));
     assert_eq!(link.reconnects, 0, "a payload does not cost the connection");

@@ -22,7 +22,7 @@ pub async fn values_arrive_in_order_on_each_link<S: Subject>(runtime: Arc<S::Run
     }
     for key in keys {
         bench.peer_receives(key, 0..200).await;
-        assert_eq!((bench.link(key).sent, bench.link(key).dropped), (200, 0), "`{key}`");
+        assert_eq!((bench.link(key).sent, bench.link(key).dropped()), (200, 0), "`{key}`");
     }
     bench.shut_down().await;
 }
@@ -48,7 +48,7 @@ pub async fn messages_fill_their_records_in_order<S: Subject>(runtime: Arc<S::Ru
         }
     }
     for key in keys {
-        assert_eq!((bench.link(key).received, bench.link(key).dropped), (200, 0), "`{key}`");
+        assert_eq!((bench.link(key).received, bench.link(key).dropped()), (200, 0), "`{key}`");
     }
     bench.shut_down().await;
 }

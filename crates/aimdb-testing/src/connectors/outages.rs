@@ -4,6 +4,7 @@ use core::cell::Cell;
 use core::time::Duration;
 use std::collections::BTreeSet;
 
+use aimdb_core::loss::Loss;
 use aimdb_core::{Arc, BufferCfg, Runtime};
 
 use super::bench::{Bench, LIMIT, LOOK, QUIET, ROOMY, join};
@@ -58,7 +59,7 @@ pub async fn a_queue_holds_its_writers_while_the_peer_is_down<S: Subject>(
     .await;
     let () = waiting;
     bench.peer_receives("out", 0..20).await;
-    assert_eq!(bench.link("out").dropped, 0);
+    assert_eq!(bench.link("out").dropped(), 0);
     bench.shut_down().await;
 }
 
@@ -77,7 +78,7 @@ pub async fn a_ring_overwrites_and_counts_while_the_peer_is_down<S: Subject>(
     bench.peer_receives("out", 92..100).await;
     bench.sleep(QUIET).await;
     bench.peer_receives("out", 92..100).await;
-    assert_eq!((bench.record("out").readers[0].lagged, bench.link("out").dropped), (92, 0));
+    assert_eq!((bench.record("out").readers[0].lagged, bench.link("out").dropped()), (92, 0));
     bench.shut_down().await;
 }
 
@@ -144,7 +145,7 @@ pub async fn every_value_arrives_over_twenty_breaks<S: Subject>(runtime: Arc<S::
         distinct.len(),
         (0..produced).filter(|number| !distinct.contains(number)).take(10).collect::<Vec<_>>()
     );
-    assert_eq!(bench.link("out").dropped, 0);
+    assert_eq!(bench.link("out").dropped(), 0);
     if S::PROMISES.delivery == Delivery::ExactlyOnce {
         assert_eq!(received.len(), distinct.len(), "values arrived twice");
     }
@@ -163,13 +164,15 @@ pub async fn each_value_arrives_or_is_counted_over_twenty_breaks<S: Subject>(
     let produced = send_over_breaks(&bench, |peer| peer.hang_up()).await;
     let counted = || {
         let link = bench.link("out");
-        (link.sent + link.dropped, bench.received("out").len() as u64 + link.dropped)
+        (link.sent + link.dropped(), bench.received("out").len() as u64 + link.dropped())
     };
     bench
         .eventually("produced = sent + dropped = arrived + dropped", counted, |counted| {
             *counted == (produced, produced)
         })
         .await;
+    let lost = bench.link("out").lost;
+    assert_eq!(lost.of(Loss::Disconnected), lost.total(), "{lost}");
     let received = bench.received("out");
     assert!(received.is_sorted_by(|a, b| a < b), "out of order or doubled");
     bench.shut_down().await;
@@ -210,7 +213,7 @@ pub async fn an_unacknowledged_message_is_received_after_a_break<S: Subject>(
     if S::PROMISES.delivery == Delivery::ExactlyOnce {
         assert_eq!(received.len(), 30, "messages arrived twice: {received:?}");
     }
-    assert_eq!(bench.link("in").dropped, 0);
+    assert_eq!(bench.link("in").dropped(), 0);
     bench.shut_down().await;
 }
 
@@ -285,7 +288,7 @@ pub async fn every_message_reaches_its_record_over_twenty_breaks<S: Subject>(
         .await;
     let arrived: BTreeSet<u64> = bench.received("out").into_iter().collect();
     assert!(arrived.into_iter().eq(0..produced));
-    assert_eq!((bench.link("in").dropped, bench.link("out").dropped), (0, 0));
+    assert_eq!((bench.link("in").dropped(), bench.link("out").dropped()), (0, 0));
     bench.shut_down().await;
 }
 

@@ -43,7 +43,7 @@ pub async fn a_slow_peer_holds_queue_writers_back_and_loses_nothing<S: Subject>(
         }
     }
     bench.peer_receives("out", 0..written).await;
-    assert_eq!(bench.link("out").dropped, 0);
+    assert_eq!(bench.link("out").dropped(), 0);
     bench.shut_down().await;
 }
 
@@ -68,7 +68,7 @@ pub async fn a_full_record_holds_back_only_itself<S: Subject>(runtime: Arc<S::Ru
     assert_eq!(bench.record("full").depth, 2, "nobody has read it meanwhile");
     let kept = drain(&bench, &mut full).await;
     assert!(kept.is_sorted_by(|a, b| a < b), "{kept:?}");
-    assert_eq!(kept.len() as u64 + bench.link("full").dropped, 4, "{kept:?}");
+    assert_eq!(kept.len() as u64 + bench.link("full").dropped(), 4, "{kept:?}");
     bench.exchange(&mut full, "full", 4).await;
     bench.shut_down().await;
 }
@@ -88,7 +88,7 @@ pub async fn a_full_record_loses_no_message<S: Subject>(runtime: Arc<S::Runtime>
     for number in 0..100 {
         assert_eq!(bench.value(&mut reader).await, number);
     }
-    assert_eq!((bench.link("in").received, bench.link("in").dropped), (100, 0));
+    assert_eq!((bench.link("in").received, bench.link("in").dropped()), (100, 0));
     assert_eq!(bench.reconnects(), 0, "a full record breaks no connection");
     bench.shut_down().await;
 }
@@ -104,10 +104,10 @@ pub async fn a_full_record_counts_what_it_drops<S: Subject>(runtime: Arc<S::Runt
     for number in 0..ALL {
         bench.peer.send("in", number.to_string().as_bytes());
     }
-    bench.eventually("drops are counted", || bench.link("in"), |link| link.dropped > 0).await;
+    bench.eventually("drops are counted", || bench.link("in"), |link| link.dropped() > 0).await;
     let kept = drain(&bench, &mut reader).await;
     let link = bench.link("in");
-    assert_eq!((link.received, kept.len() as u64 + link.dropped), (ALL, ALL), "{link}");
+    assert_eq!((link.received, kept.len() as u64 + link.dropped()), (ALL, ALL), "{link}");
     assert!(kept.is_sorted_by(|a, b| a < b), "{kept:?}");
     assert_eq!(bench.reconnects(), 0, "a full record breaks no connection");
     bench.shut_down().await;

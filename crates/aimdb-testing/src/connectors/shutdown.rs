@@ -20,7 +20,7 @@ pub async fn a_shutdown_delivers_what_was_produced_before_it<S: Subject>(runtime
     bench.shut_down().await;
     for key in ["a", "b"] {
         bench.peer_receives(key, 0..500).await;
-        assert_eq!((bench.link(key).sent, bench.link(key).dropped), (500, 0), "`{key}`");
+        assert_eq!((bench.link(key).sent, bench.link(key).dropped()), (500, 0), "`{key}`");
     }
 }
 

@@ -71,7 +71,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!(
         "{} sent, {} dropped, {} undelivered",
         link.sent,
-        link.dropped,
+        link.dropped(),
         report.total_undelivered()
     );
     Ok(())

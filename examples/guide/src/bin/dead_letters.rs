@@ -25,6 +25,6 @@ fn main() -> DbResult<()> {
     println!("{} unacknowledged", peer.unacknowledged("room/temp"));
     let metrics = db.metrics();
     let link = metrics.link("temp", "memory://room/temp").expect("the graph has this link");
-    println!("{} received, {} did not decode", link.received, link.decode_errors);
+    println!("{} received, {} did not decode", link.received, link.decode_errors());
     Ok(())
 }

@@ -35,7 +35,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     db.producer::<f32>("temp")?.produce(21.5).await?;
     db.shutdown(Duration::from_secs(5)).await;
     let link = &db.metrics().links[0];
-    println!("{} sent, {} dropped, {} reconnects", link.sent, link.dropped, link.reconnects);
+    println!("{} sent, {} dropped, {} reconnects", link.sent, link.dropped(), link.reconnects);
     broker.stop().await;
     Ok(())
 }

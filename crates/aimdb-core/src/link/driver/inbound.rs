@@ -11,6 +11,7 @@ use crate::buffer::error::Closed;
 use crate::clock::Instant;
 use crate::link::inbound::InboundLink;
 use crate::link::status::LinkStatus;
+use crate::loss::Loss;
 use crate::sync::Arc;
 
 /// A message that a link can decode.
@@ -204,7 +205,8 @@ impl<M: Deliver, K> InboundLinks<M, K> {
         let mut held = None;
         for &index in links {
             let Some(state) = self.links.get_mut(index) else {
-                self.count_lost(index, "its record is closed");
+                self.statuses[index].count_received();
+                self.refuse(index, receipt.is_some());
                 is_lost = true;
                 continue;
             };
@@ -218,7 +220,7 @@ impl<M: Deliver, K> InboundLinks<M, K> {
                     }
                     Poll::Ready(Ok(())) => continue,
                     Poll::Ready(Err(Closed)) => {
-                        self.count_lost(index, "its record is closed");
+                        self.refuse(index, receipt.is_some());
                         is_lost = true;
                         continue;
                     }
@@ -228,7 +230,7 @@ impl<M: Deliver, K> InboundLinks<M, K> {
             if ticket.is_none() && state.unacknowledged >= self.limits.unacknowledged {
                 if state.blocked {
                     self.statuses[index].count_received();
-                    self.count_lost(index, "its record is full");
+                    self.count_lost(index, Loss::FullRecord, "its record is full");
                     continue;
                 }
                 self.grace = Some((index, now + self.limits.grace));
@@ -253,7 +255,7 @@ impl<M: Deliver, K> InboundLinks<M, K> {
         while let Some(&index) = self.busy.get(position) {
             while let Some((ticket, outcome)) = self.links[index].poll_next(cx) {
                 if outcome.is_err() {
-                    self.count_lost(index, "its record is closed");
+                    self.refuse(index, self.is_kept(ticket));
                 }
                 self.finish(ticket, outcome.is_ok());
             }
@@ -314,7 +316,7 @@ impl<M: Deliver, K> InboundLinks<M, K> {
             state.queue.remove(newest);
             state.unacknowledged -= 1;
             self.statuses[index].count_received();
-            self.count_lost(index, "its record is full");
+            self.count_lost(index, Loss::FullRecord, "its record is full");
         }
     }
 
@@ -339,14 +341,35 @@ impl<M: Deliver, K> InboundLinks<M, K> {
             self.delivered.extend(slot.receipt);
         }
     }
+}
 
-    /// Counts a message that one link did not take.
-    fn count_lost(&self, index: usize, reason: &str) {
+impl<M, K> InboundLinks<M, K> {
+    /// Whether the peer keeps the message of this ticket: it is to be acknowledged and was not.
+    fn is_kept(&self, ticket: Ticket) -> bool {
+        let slot = self.slots.iter().find(|(number, _)| Some(*number) == ticket);
+        slot.is_some_and(|(_, slot)| slot.receipt.is_some())
+    }
+
+    /// The closed record of a link did not take a message, which is lost unless the peer keeps it.
+    fn refuse(&self, index: usize, is_kept: bool) {
+        if is_kept {
+            self.report_refused();
+        } else {
+            self.count_lost(index, Loss::Shutdown, "its record is closed");
+        }
+    }
+
+    fn report_refused(&self) {
         if let Some(on_lost) = &self.on_lost {
             on_lost();
         }
+    }
+
+    /// Counts a message that one link did not take.
+    fn count_lost(&self, index: usize, cause: Loss, reason: &str) {
+        self.report_refused();
         if let Some(status) = self.statuses.get(index) {
-            status.count_dropped();
+            status.count_lost(cause);
             status.set_error(format_args!("a message was dropped: {reason}"));
         }
     }
@@ -378,23 +401,15 @@ impl<M: Deliver> State<M> {
 /// Counts the messages that are lost when a shutdown's deadline aborts the connector: those that the peer does not keep.
 impl<M, K> Drop for InboundLinks<M, K> {
     fn drop(&mut self) {
-        let kept = |ticket: &Ticket| {
-            let slot = self.slots.iter().find(|(number, _)| Some(*number) == *ticket);
-            slot.is_some_and(|(_, slot)| slot.receipt.is_some())
-        };
-        for (state, status) in self.links.iter().zip(&self.statuses) {
-            let lose = || {
-                if let Some(on_lost) = &self.on_lost {
-                    on_lost();
-                }
-                status.count_dropped();
-                status.set_error("a message was dropped: the shutdown's deadline is over");
-            };
+        const REASON: &str = "the shutdown's deadline is over";
+        for (index, state) in self.links.iter().enumerate() {
             // The link has counted the message whose value it holds as received.
-            state.pending.iter().filter(|ticket| !kept(ticket)).for_each(|_| lose());
-            for _ in state.queue.iter().filter(|(_, ticket)| !kept(ticket)) {
-                status.count_received();
-                lose();
+            for _ in state.pending.iter().filter(|ticket| !self.is_kept(**ticket)) {
+                self.count_lost(index, Loss::Shutdown, REASON);
+            }
+            for _ in state.queue.iter().filter(|(_, ticket)| !self.is_kept(*ticket)) {
+                self.statuses[index].count_received();
+                self.count_lost(index, Loss::Shutdown, REASON);
             }
         }
     }

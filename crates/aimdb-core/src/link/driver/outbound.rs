@@ -8,12 +8,13 @@ use core::task::{Context, Poll};
 use crate::context::RuntimeContext;
 use crate::link::outbound::OutboundLink;
 use crate::link::status::LinkStatus;
+use crate::loss::Loss;
 use crate::runtime::adapter::Runtime;
 use crate::sync::Arc;
 
 /// The outbound links of a connector.
 ///
-/// A message is in flight from [`poll_take`](Self::poll_take) to [`sent`](Self::sent) or [`dropped`](Self::dropped).
+/// A message is in flight from [`poll_take`](Self::poll_take) to [`sent`](Self::sent) or [`lost`](Self::lost).
 ///
 /// ```
 /// use aimdb_core::Runtime;
@@ -177,13 +178,20 @@ impl<R: Runtime> OutboundLinks<R> {
         }
     }
 
-    /// A message of this link is lost. It is counted, and the reason is the link's last error and a line of the log.
-    pub fn dropped(&mut self, link: usize, topic: Option<&str>, reason: impl fmt::Display) {
+    /// A message of this link is lost. It is counted by its cause, and the reason is the link's last error and a line of
+    /// the log.
+    pub fn lost(
+        &mut self,
+        link: usize,
+        topic: Option<&str>,
+        cause: Loss,
+        reason: impl fmt::Display,
+    ) {
         let Some(state) = self.finish(link) else { return };
         let topic = topic.unwrap_or(&state.link.address().topic);
         let record = state.link.record();
         let text = alloc::format!("a message of `{record}` to `{topic}` was dropped: {reason}");
-        state.link.status().count_dropped();
+        state.link.status().count_lost(cause);
         state.link.status().set_error(&text);
         self.context.log().warn(text);
     }
