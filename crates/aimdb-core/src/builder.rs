@@ -244,6 +244,8 @@ impl<R> AimDbBuilder<R> {
                 initial: None,
                 rules: FurtherRules::default(),
                 access: None,
+                #[cfg(feature = "schema")]
+                schema: None,
             });
         }
         let draft = &mut self.drafts[at];
@@ -621,6 +623,10 @@ fn make_records<R>(
         match (draft.make)(node.key.as_str().into(), cfg, Arc::clone(clock), exclusive) {
             Ok(mut record) => {
                 record.access = draft.access.take().and_then(|make| make(&record));
+                #[cfg(feature = "schema")]
+                {
+                    record.schema = draft.schema.take();
+                }
                 records.push(record);
             }
             Err(NoMemory { bytes }) => {

@@ -7,6 +7,8 @@ use alloc::vec::Vec;
 use core::any::Any;
 
 use crate::access::erased::ByteAccess;
+#[cfg(feature = "schema")]
+use crate::access::schema::MakeSchema;
 use crate::buffer::Subscription;
 use crate::buffer::buffer::Buffer;
 use crate::buffer::coordinator::Coordinator;
@@ -117,6 +119,9 @@ pub(crate) struct RecordEntry {
     pub(crate) inbound: Vec<LinkInfo>,
     /// Reads and writes the record as bytes, if it is exposed.
     pub(crate) access: Option<Box<dyn ByteAccess>>,
+    /// Makes the JSON Schema of the record's type, if it is shown.
+    #[cfg(feature = "schema")]
+    pub(crate) schema: Option<MakeSchema>,
 }
 
 impl RecordEntry {
@@ -128,6 +133,8 @@ impl RecordEntry {
             writers: Vec::new(),
             inbound: Vec::new(),
             access: None,
+            #[cfg(feature = "schema")]
+            schema: None,
         }
     }
 

@@ -8,6 +8,8 @@ use core::future::Future;
 use core::marker::PhantomData;
 
 use crate::access::exposed::{MakeAccess, readable, settable};
+#[cfg(feature = "schema")]
+use crate::access::schema::MakeSchema;
 use crate::buffer::buffer::Buffer;
 use crate::buffer::cfg::BufferCfg;
 use crate::buffer::kind::NoMemory;
@@ -54,6 +56,9 @@ pub(crate) struct Draft<R> {
     pub(crate) rules: FurtherRules,
     /// Makes the access as bytes, if the record is exposed.
     pub(crate) access: Option<MakeAccess>,
+    /// Makes the JSON Schema of the record's type, if it is shown.
+    #[cfg(feature = "schema")]
+    pub(crate) schema: Option<MakeSchema>,
 }
 
 type MakeRecord = fn(Arc<str>, BufferCfg, Arc<dyn Clock>, bool) -> Result<RecordEntry, NoMemory>;
@@ -1025,6 +1030,27 @@ pub struct Exposing<'r, 'b, T, R, C> {
 }
 
 impl<'r, 'b, T: Record, R: Runtime, C> Exposing<'r, 'b, T, R, C> {
+    /// Shows the JSON Schema of the record's type, too: [`AnyRecord::schema`](crate::access::AnyRecord::schema). A command
+    /// line or a page checks a value by it before it sends it.
+    ///
+    /// ```
+    /// use aimdb_core::{AimDbBuilder, BufferCfg, Json, Runtime};
+    ///
+    /// fn declare<R: Runtime>(builder: &mut AimDbBuilder<R>) {
+    ///     builder.configure::<u32>("pump.limit", |reg| {
+    ///         reg.buffer(BufferCfg::latest()).expose(Json).with_schema().settable();
+    ///     });
+    /// }
+    /// ```
+    #[cfg(feature = "schema")]
+    pub fn with_schema(self) -> Self
+    where
+        T: schemars::JsonSchema,
+    {
+        self.registrar.draft.schema = Some(crate::access::schema::of::<T>);
+        self
+    }
+
     /// Lets code that knows the record's key alone write it, too, through the same codec:
     /// [`AnyRecord::write`](crate::access::AnyRecord::write). The graph shows the record as written from outside.
     ///

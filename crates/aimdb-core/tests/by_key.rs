@@ -353,3 +353,20 @@ fn consumers_from_outside_have_names() {
     let names: Vec<_> = metrics.record("record").unwrap().readers.iter().map(|r| &r.name).collect();
     assert_eq!(names, ["outside", "page", "page"]);
 }
+
+#[cfg(feature = "schema")]
+#[test]
+fn a_record_shows_the_schema_of_its_type_if_it_declares_it() {
+    let (_, mut builder) = builder();
+    builder.configure::<Vec<u8>>("with", |reg| {
+        reg.buffer(LATEST).expose(Json).with_schema().settable();
+    });
+    builder.configure::<u8>("without", |reg| {
+        reg.buffer(LATEST).expose(Json).settable();
+    });
+    let db = builder.build().unwrap();
+    let schema = db.record("with").unwrap().schema().unwrap();
+    assert!(schema.contains(r#""type":"array""#) && schema.contains(r#""uint8""#), "{schema}");
+    assert!(db.record("with").unwrap().is_settable());
+    assert_eq!(db.record("without").unwrap().schema(), None);
+}

@@ -60,6 +60,7 @@
 //! | `serial` | `EmbeddedSerialConnector` with `Uart` and `Port`; together with `tokio` also `SerialConnector` |
 //! | `serial-tty` | `SerialConnector::tty`: serial devices and ptys |
 //! | `sync` | the sync API: `Attach`, `SyncHandle`, `SyncProducer`, `SyncConsumer`, `BlockingHandles`, `blocking_source`, `WaitLimit`, `CancelToken`, `wait_any` |
+//! | `schema` | the JSON Schemas of exposed records: `Exposing::with_schema` |
 //! | `serde` | `serde::Serialize` for the graph, metrics, health and reports |
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]

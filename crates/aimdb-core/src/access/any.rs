@@ -9,6 +9,8 @@ use core::task::{Context, Poll};
 
 use super::erased::{ByteAccess, ByteObserver, ByteReader, Seen};
 use super::error::AccessError;
+#[cfg(feature = "schema")]
+use super::schema::MakeSchema;
 use crate::buffer::cfg::BufferCfg;
 use crate::buffer::event::Event;
 use crate::clock::Instant;
@@ -44,6 +46,8 @@ pub struct AnyRecord {
     record: Box<dyn ErasedRecord>,
     /// Present if the record is exposed.
     access: Option<Box<dyn ByteAccess>>,
+    #[cfg(feature = "schema")]
+    schema: Option<MakeSchema>,
 }
 
 /// Which value was read, and when it was written.
@@ -74,6 +78,8 @@ impl AnyRecord {
             type_name: entry.value.name,
             record: entry.erased(),
             access: entry.access.as_ref().map(|access| access.cloned()),
+            #[cfg(feature = "schema")]
+            schema: entry.schema,
         }
     }
 
@@ -100,6 +106,14 @@ impl AnyRecord {
     #[must_use]
     pub fn encoding(&self) -> Option<&'static str> {
         self.access.as_ref().map(|access| access.encoding())
+    }
+
+    /// The JSON Schema of the record's values, as JSON. `None` unless
+    /// [`with_schema`](crate::Exposing::with_schema) shows it.
+    #[cfg(feature = "schema")]
+    #[must_use]
+    pub fn schema(&self) -> Option<alloc::string::String> {
+        self.schema.map(|make| make())
     }
 
     /// Whether [`write`](Self::write) accepts values.
@@ -175,6 +189,8 @@ impl Clone for AnyRecord {
             type_name: self.type_name,
             record: self.record.cloned(),
             access: self.access.as_ref().map(|access| access.cloned()),
+            #[cfg(feature = "schema")]
+            schema: self.schema,
         }
     }
 }

@@ -33,6 +33,8 @@ pub(crate) mod any;
 pub(crate) mod erased;
 pub(crate) mod error;
 pub(crate) mod exposed;
+#[cfg(feature = "schema")]
+pub(crate) mod schema;
 
 pub use any::{AnyObserver, AnyReader, AnyRecord, NextBytes, SeeBytes, Stamp};
 pub use erased::Seen;
