@@ -78,6 +78,65 @@ impl Graph {
         out
     }
 
+    /// The graph in the language of [Graphviz](https://graphviz.org), from sources on the left to taps on the right.
+    ///
+    /// ```
+    /// use aimdb_core::graph::{BufferNode, RecordNode, StageKind, StageNode, TypeNode};
+    /// use aimdb_core::{BufferCfg, Graph};
+    ///
+    /// let mut record = RecordNode::new("temp", TypeNode::of::<f32>());
+    /// record.buffers.push(BufferNode::new(BufferCfg::ring(16)));
+    /// record.stages.push(StageNode::new("sensor", StageKind::Source));
+    /// let mut graph = Graph::default();
+    /// graph.records.push(record);
+    /// assert!(graph.dot().contains("r0s0 -> r0;"));
+    /// ```
+    #[must_use]
+    pub fn dot(&self) -> String {
+        let mut out = String::from("digraph aimdb {\n  rankdir=LR;\n  node [shape=plain];\n");
+        let mut node = |id: &str, shape: &str, label: &str| {
+            out += &format!("  {id} [shape={shape}, label={label:?}];\n");
+        };
+        let mut arrows = Vec::new();
+        for (r, record) in self.records.iter().enumerate() {
+            let value = record.value.short_name();
+            let label = format!("{}\n{value}, {}", record.key, buffer_text(record));
+            node(&format!("r{r}"), "cylinder", &label);
+            if record.is_written_from_outside {
+                node(&format!("r{r}o"), "oval", "outside");
+                arrows.push((format!("r{r}o"), format!("r{r}")));
+            }
+            if record.is_read_from_outside {
+                node(&format!("r{r}i"), "oval", "outside");
+                arrows.push((format!("r{r}"), format!("r{r}i")));
+            }
+            for (s, stage) in record.stages.iter().enumerate() {
+                let id = format!("r{r}s{s}");
+                let (shape, label) = match &stage.kind {
+                    StageKind::LinkTo { address } | StageKind::LinkFrom { address } => {
+                        ("cds", address_text(address))
+                    }
+                    _ => ("box", stage.name.clone()),
+                };
+                node(&id, shape, &label);
+                let to = |records: &[PortNode]| self.positions(records).collect::<Vec<_>>();
+                for from in to(stage.kind.inputs()) {
+                    arrows.push((format!("r{from}"), id.clone()));
+                }
+                for written in to(stage.kind.outputs()) {
+                    arrows.push((id.clone(), format!("r{written}")));
+                }
+                let own = format!("r{r}");
+                arrows.push(if stage.kind.writes() { (id, own) } else { (own, id) });
+            }
+        }
+        for (from, to) in arrows {
+            out += &format!("  {from} -> {to};\n");
+        }
+        out += "}\n";
+        out
+    }
+
     fn mermaid_stage(&self, out: &mut String, r: usize, id: &str, stage: &StageNode) {
         let name = escape(&stage.name);
         match &stage.kind {

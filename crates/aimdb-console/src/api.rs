@@ -1,0 +1,301 @@
+//! Answers that are made at once.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use aimdb_core::access::{AccessError, AnyRecord};
+use aimdb_core::health::DbState;
+use aimdb_core::loss::{Account, Losses};
+use aimdb_core::{Instant, UnixTime};
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+
+use crate::app::{App, Db};
+use crate::guard::Caller;
+use crate::reply::{Refusal, json, with_type};
+use crate::{routes, value, why};
+
+type Answer = Result<Response, Refusal>;
+pub(crate) type AppState = State<Arc<App>>;
+
+pub(crate) async fn info(State(app): AppState, Extension(caller): Extension<Caller>) -> Answer {
+    #[derive(Serialize)]
+    struct Info<'i> {
+        name: &'i str,
+        version: &'static str,
+        pid: u32,
+        state: DbState,
+        records: usize,
+        grants: String,
+        refused: u64,
+    }
+    let db = app.db()?;
+    Ok(json(&Info {
+        name: &app.name,
+        version: env!("CARGO_PKG_VERSION"),
+        pid: std::process::id(),
+        state: db.health().state,
+        records: db.graph().records.len(),
+        grants: caller.0.to_string(),
+        refused: app.refused.load(Relaxed),
+    }))
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Format {
+    format: Option<String>,
+}
+
+pub(crate) async fn graph(State(app): AppState, Query(format): Query<Format>) -> Answer {
+    const TEXT: &str = "text/plain; charset=utf-8";
+    let db = app.db()?;
+    let graph = db.graph();
+    match format.format.as_deref() {
+        None | Some("json") => Ok(json(graph)),
+        Some("text") => Ok(with_type(TEXT, graph.to_string())),
+        Some("mermaid") => Ok(with_type(TEXT, graph.mermaid())),
+        Some("dot") => Ok(with_type(TEXT, graph.dot())),
+        Some(other) => {
+            let help = "use `json`, `text`, `mermaid` or `dot`";
+            Err(Refusal::bad(format!("there is no format `{other}`"), help))
+        }
+    }
+}
+
+pub(crate) async fn health(State(app): AppState) -> Answer {
+    #[derive(Serialize)]
+    struct Answered<'a> {
+        healthy: bool,
+        #[serde(flatten)]
+        health: &'a aimdb_core::health::Health,
+    }
+    let health = app.db()?.health();
+    let healthy = health.is_healthy();
+    let mut response = json(&Answered { healthy, health: &health });
+    if !healthy {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    Ok(response)
+}
+
+pub(crate) async fn metrics(State(app): AppState) -> Answer {
+    Ok(json(&app.db()?.metrics()))
+}
+
+pub(crate) async fn losses(State(app): AppState) -> Answer {
+    #[derive(Serialize)]
+    struct Answered {
+        at: Instant,
+        total: Losses,
+        accounts: Vec<Account>,
+    }
+    let metrics = app.db()?.metrics();
+    let (total, accounts) = (metrics.losses(), metrics.accounts());
+    Ok(json(&Answered { at: metrics.at, total, accounts }))
+}
+
+pub(crate) async fn events(State(app): AppState) -> Answer {
+    let entries = app.journal.entries();
+    let events: Vec<Happened> = entries.events.iter().map(Happened::of).collect();
+    drop(entries);
+    Ok(json(&events))
+}
+
+/// An event with its text.
+#[derive(Serialize)]
+pub(crate) struct Happened {
+    at: Instant,
+    unix_at: Option<UnixTime>,
+    text: String,
+    kind: aimdb_core::events::DbEventKind,
+}
+
+impl Happened {
+    pub(crate) fn of(event: &aimdb_core::events::DbEvent) -> Self {
+        let (at, unix_at) = (event.at, event.unix_at);
+        Self { at, unix_at, text: event.to_string(), kind: event.kind.clone() }
+    }
+}
+
+#[derive(Serialize)]
+struct Listed<'r> {
+    key: &'r str,
+    type_name: &'static str,
+    buffer: aimdb_core::BufferCfg,
+    encoding: Option<&'static str>,
+    readable: bool,
+    settable: bool,
+}
+
+fn listed<'r>(record: &'r AnyRecord, caller: &Caller) -> Listed<'r> {
+    let key = record.key();
+    Listed {
+        key,
+        type_name: record.type_name(),
+        buffer: record.buffer(),
+        encoding: record.encoding(),
+        readable: record.encoding().is_some() && caller.0.may_read(key),
+        settable: record.is_settable() && caller.0.may_set(key),
+    }
+}
+
+pub(crate) async fn records(State(app): AppState, Extension(caller): Extension<Caller>) -> Answer {
+    let records: Vec<AnyRecord> = app.db()?.records().collect();
+    Ok(json(&records.iter().map(|record| listed(record, &caller)).collect::<Vec<_>>()))
+}
+
+pub(crate) async fn record(
+    State(app): AppState,
+    Extension(caller): Extension<Caller>,
+    Path(key): Path<String>,
+) -> Answer {
+    let db = app.db()?;
+    let record = find(&db, &key)?;
+    let mut body = as_json(&listed(&record, &caller));
+    let more = |body: &mut String, name: &str, member: &str| {
+        body.truncate(body.len() - 1);
+        body.push_str(",\"");
+        body.push_str(name);
+        body.push_str("\":");
+        body.push_str(member);
+        body.push('}');
+    };
+    if let Some(schema) = record.schema() {
+        more(&mut body, "schema", &schema);
+    }
+    more(&mut body, "metrics", &as_json(&record.metrics()));
+    if record.encoding().is_some() && caller.0.may_read(&key) {
+        let mut bytes = Vec::new();
+        match record.latest(&mut bytes) {
+            Ok(Some(stamp)) => {
+                let mut latest = format!("{{\"seq\":{},\"at\":{},", stamp.seq, as_json(&stamp.at));
+                value::append(&mut latest, record.encoding().unwrap_or_default(), &bytes);
+                latest.push('}');
+                more(&mut body, "latest", &latest);
+            }
+            Ok(None) => more(&mut body, "latest", "null"),
+            Err(error) => more(&mut body, "error", &as_json(&error.to_string())),
+        }
+    }
+    Ok(with_type("application/json", body))
+}
+
+/// JSON of a value that always serializes.
+fn as_json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
+}
+
+pub(crate) async fn value(
+    State(app): AppState,
+    Extension(caller): Extension<Caller>,
+    Path(key): Path<String>,
+) -> Answer {
+    let db = app.db()?;
+    let record = find(&db, &key)?;
+    may(caller.0.may_read(&key), "read", &key)?;
+    let mut bytes = Vec::new();
+    match record.latest(&mut bytes).map_err(|error| refused(&error))? {
+        Some(_) => Ok(with_type(record.encoding().unwrap_or_default(), bytes)),
+        None => Ok(routes::empty(StatusCode::NO_CONTENT)),
+    }
+}
+
+pub(crate) async fn set(
+    State(app): AppState,
+    Extension(caller): Extension<Caller>,
+    Path(key): Path<String>,
+    body: Body,
+) -> Answer {
+    let db = app.db()?;
+    let record = find(&db, &key)?;
+    // What is not settable is so for everybody: the caller learns that first.
+    if !record.is_settable() {
+        let help = "the program makes it so: `reg.expose(codec).settable()`";
+        return Err(Refusal::new(
+            StatusCode::CONFLICT,
+            format!("the record `{key}` is not settable"),
+            help,
+        ));
+    }
+    may(caller.0.may_set(&key), "set", &key)?;
+    drop(db);
+    let bytes = whole(body, app.limits.body_bytes, app.limits.body).await?;
+    match record.write(&bytes) {
+        Ok(()) => Ok(routes::empty(StatusCode::NO_CONTENT)),
+        Err(error) => Err(refused(&error)),
+    }
+}
+
+/// The whole body of a request.
+async fn whole(body: Body, limit: usize, time: Duration) -> Result<bytes::Bytes, Refusal> {
+    let read = axum::body::to_bytes(body, limit);
+    match tokio::time::timeout(time, read).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(_)) => {
+            let error = format!("the body is incomplete, or has more than {limit} bytes");
+            Err(Refusal::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                error,
+                "send the whole of a smaller one",
+            ))
+        }
+        Err(_) => {
+            let error = format!("the body did not come within {time:?}");
+            Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, error, "send it at once"))
+        }
+    }
+}
+
+pub(crate) async fn why(State(app): AppState, Path(key): Path<String>) -> Answer {
+    let db = app.db()?;
+    find(&db, &key)?;
+    let (metrics, health) = (db.metrics(), db.health());
+    let diagnosis = why::Facts::new(db.graph(), &metrics, &health, &app.journal).explain(&key);
+    Ok(json(&diagnosis))
+}
+
+pub(crate) fn find(db: &Db, key: &str) -> Result<AnyRecord, Refusal> {
+    db.record(key).map_err(|error| {
+        Refusal::not_found(error.to_string(), "`GET /api/v1/records` lists all records")
+    })
+}
+
+pub(crate) fn may(granted: bool, what: &str, key: &str) -> Result<(), Refusal> {
+    if granted {
+        return Ok(());
+    }
+    let help = "the program grants it: `Console::http_grants` or `Console::token`";
+    Err(Refusal::forbidden(format!("this caller may not {what} `{key}`"), help))
+}
+
+/// A failed access as a refusal.
+pub(crate) fn refused(error: &AccessError) -> Refusal {
+    let (status, help) = match error {
+        AccessError::NotExposed { .. } => {
+            (StatusCode::CONFLICT, "the program shows it: `reg.expose(codec)`")
+        }
+        AccessError::NotSettable { .. } => {
+            (StatusCode::CONFLICT, "the program makes it so: `reg.expose(codec).settable()`")
+        }
+        AccessError::Decode { .. } => {
+            (StatusCode::BAD_REQUEST, "`aimdb get`, or the schema, shows the form of a value")
+        }
+        AccessError::Full { .. } => {
+            (StatusCode::SERVICE_UNAVAILABLE, "its readers do not keep up: try again")
+        }
+        AccessError::Closed { .. } => (StatusCode::SERVICE_UNAVAILABLE, "the database shuts down"),
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, "report it to the program's authors"),
+    };
+    Refusal::new(status, error.to_string(), help)
+}
+
+impl From<AccessError> for Refusal {
+    fn from(error: AccessError) -> Self {
+        refused(&error)
+    }
+}

@@ -1,0 +1,268 @@
+//! The console as a service of a database.
+
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+
+use aimdb_core::service::Service;
+use aimdb_core::{BoxError, Finding, Graph, Rule, RuntimeContext, WeakAimDb};
+use aimdb_tokio_adapter::TokioAdapter;
+use tokio::sync::watch;
+
+use crate::app::{App, Limits, Token};
+use crate::grants::Grants;
+use crate::journal::Journal;
+use crate::listen::{self, Addresses, Listeners};
+use crate::{routes, server};
+
+/// A service that shows the database by HTTP, on a Unix socket and, if asked, on loopback.
+///
+/// See the [crate](crate) for what it shows, to whom, and what it costs.
+///
+/// ```
+/// use aimdb_console::{Console, Grants};
+/// use aimdb_core::AimDbBuilder;
+/// use aimdb_tokio_adapter::TokioAdapter;
+///
+/// fn add(builder: &mut AimDbBuilder<TokioAdapter>, secret: String) {
+///     let operator = Grants::read_only().set("config.*");
+///     builder.service(Console::new().name("gateway").http("127.0.0.1:8080").token(secret, operator));
+/// }
+/// ```
+#[must_use = "a console shows nothing until `builder.service(…)` has it"]
+pub struct Console {
+    name: Option<String>,
+    socket: bool,
+    directory: Option<PathBuf>,
+    http: Option<String>,
+    owner_grants: Grants,
+    http_grants: Grants,
+    tokens: Vec<Token>,
+    hosts: Vec<String>,
+    limits: Limits,
+    on_listening: Option<Box<dyn FnOnce(&Addresses) + Send>>,
+}
+
+impl Console {
+    /// A console on a Unix socket, named after the program.
+    pub fn new() -> Self {
+        Self {
+            name: None,
+            socket: true,
+            directory: None,
+            http: None,
+            owner_grants: Grants::all(),
+            http_grants: Grants::read_only(),
+            tokens: Vec::new(),
+            hosts: Vec::new(),
+            limits: Limits::default(),
+            on_listening: None,
+        }
+    }
+
+    /// Sets the name under which command lines find the database: `NAME.sock`. It is the name of the program's file unless
+    /// set. If another process has that socket, the name is `NAME-PID`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Sets the directory of the Unix socket, which is created with mode 0700 if it is missing.
+    ///
+    /// Unless set it is `$XDG_RUNTIME_DIR/aimdb`, or `aimdb-UID` in the directory for temporary files where that variable
+    /// is not set. The command `aimdb` looks there.
+    pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    /// Listens on HTTP alone. Without [`http`](Self::http) that is a finding.
+    pub fn without_socket(mut self) -> Self {
+        self.socket = false;
+        self
+    }
+
+    /// Listens on an address of this machine, too: `127.0.0.1:8080`, or `127.0.0.1:0` for any free port. An address off
+    /// loopback is a finding.
+    pub fn http(mut self, address: impl Into<String>) -> Self {
+        self.http = Some(address.into());
+        self
+    }
+
+    /// Sets what a caller by HTTP without a token may do: unless set, [`Grants::read_only`]. Every program on this machine
+    /// is such a caller.
+    pub fn http_grants(mut self, grants: Grants) -> Self {
+        self.http_grants = grants;
+        self
+    }
+
+    /// Sets what the owner of the process and root may do by the Unix socket: unless set, [`Grants::all`].
+    pub fn owner_grants(mut self, grants: Grants) -> Self {
+        self.owner_grants = grants;
+        self
+    }
+
+    /// Lets callers with this token do what `grants` says: `Authorization: Bearer TOKEN`. Tokens are never shown, logged
+    /// or part of an error. A token of less than 16 bytes is a finding.
+    pub fn token(mut self, secret: impl Into<String>, grants: Grants) -> Self {
+        self.tokens.push(Token { secret: secret.into(), grants });
+        self
+    }
+
+    /// Accepts one more name in the header `Host`, for a proxy or a tunnel. `localhost`, `127.0.0.1` and `[::1]` are
+    /// accepted always; any other name would let a foreign page read this console through a browser.
+    pub fn host(mut self, name: impl Into<String>) -> Self {
+        self.hosts.push(name.into().to_ascii_lowercase());
+        self
+    }
+
+    /// Sets the most connections at a time: unless set, 256. One more is closed at once.
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.limits.connections = connections;
+        self
+    }
+
+    /// Sets the most streams at a time: unless set, 64. One more is refused.
+    pub fn max_streams(mut self, streams: usize) -> Self {
+        self.limits.streams = streams;
+        self
+    }
+
+    /// Sets the longest waits: for the head of a request, 20 s unless set; for its body, 10 s; and for a caller that takes no
+    /// bytes, 30 s. The connection then ends.
+    pub fn timeouts(
+        mut self,
+        head: std::time::Duration,
+        body: std::time::Duration,
+        stalled: std::time::Duration,
+    ) -> Self {
+        (self.limits.head, self.limits.body, self.limits.stalled) = (head, body, stalled);
+        self
+    }
+
+    /// Calls a function once the console listens, for instance to print where to look.
+    pub fn on_listening(mut self, call: impl FnOnce(&Addresses) + Send + 'static) -> Self {
+        self.on_listening = Some(Box::new(call));
+        self
+    }
+
+    fn chosen_name(&self) -> String {
+        self.name.clone().unwrap_or_else(listen::program_name)
+    }
+}
+
+impl Default for Console {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Console {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // No tokens.
+        f.debug_struct("Console")
+            .field("name", &self.name)
+            .field("http", &self.http)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Service<TokioAdapter> for Console {
+    type Run = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
+
+    fn name(&self) -> &str {
+        "console"
+    }
+
+    fn describe(&self) -> String {
+        let socket = self.socket.then(|| format!("Unix socket `{}`", self.chosen_name()));
+        let http = self.http.as_ref().map(|address| format!("http://{address}/"));
+        socket.into_iter().chain(http).collect::<Vec<_>>().join(", ")
+    }
+
+    fn check(&self, _graph: &Graph) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let mut add = |problem: String, help: &str| {
+            findings.push(Finding::new(Rule::BadService, "", problem, help));
+        };
+        if !self.socket && self.http.is_none() {
+            let help = "keep the socket, or add `.http(\"127.0.0.1:0\")`";
+            add("it listens nowhere".into(), help);
+        }
+        if self.socket {
+            let name = self.chosen_name();
+            if let Err(problem) = listen::check_name(&name) {
+                add(problem, "give it a short name of letters, digits, `.`, `-` and `_`");
+            } else if let Err(problem) = listen::check_path(self.directory.as_deref(), &name) {
+                add(problem, "set a shorter `.name(…)` or `.directory(…)`");
+            }
+        }
+        if let Some(address) = &self.http {
+            match address.parse::<SocketAddr>() {
+                Err(_) => add(
+                    format!("`{address}` is no address to listen on"),
+                    "write an IP address and a port: `127.0.0.1:8080`, `[::1]:8080`, `127.0.0.1:0`",
+                ),
+                Ok(parsed) if !parsed.ip().is_loopback() => add(
+                    format!(
+                        "`{address}` can be reached from other machines, and the console has no TLS there"
+                    ),
+                    "listen on 127.0.0.1, and reach it by `ssh -L` or by a proxy that authenticates",
+                ),
+                Ok(_) => {}
+            }
+        }
+        if self.tokens.iter().any(|token| token.secret.len() < 16) {
+            add("a token has less than 16 bytes".into(), "make one of 32 random characters");
+        }
+        findings
+    }
+
+    fn run(self, db: WeakAimDb<TokioAdapter>, ctx: RuntimeContext<TokioAdapter>) -> Self::Run {
+        Box::pin(async move {
+            // The events of the start are part of the story: subscribed before anything is awaited.
+            let events = db.upgrade().map(|db| db.events());
+            let name = self.chosen_name();
+            let http = self.http.as_deref().map(str::parse::<SocketAddr>).transpose()?;
+            let socket = self.socket.then_some((self.directory.as_deref(), &*name));
+            let listeners = Listeners::open(socket, http).await?;
+            let addresses = listeners.addresses().clone();
+            ctx.log().info(format_args!("the console listens: {addresses}"));
+            if let Some(call) = self.on_listening {
+                call(&addresses);
+            }
+            let (end, ends) = watch::channel(false);
+            let app = Arc::new(App {
+                name: addresses.name.clone(),
+                db,
+                tokens: self.tokens,
+                hosts: self.hosts,
+                limits: self.limits,
+                journal: Journal::default(),
+                streams: Arc::new(AtomicUsize::new(0)),
+                refused: AtomicU64::new(0),
+                ends,
+            });
+            let journal = async {
+                if let Some(mut events) = events {
+                    while let Some(event) = events.next().await {
+                        app.journal.add(event);
+                    }
+                }
+                std::future::pending::<()>().await;
+            };
+            let router = routes::router(&app);
+            let grants = (self.owner_grants, self.http_grants);
+            let serve = server::serve(listeners, grants, &app, router, end);
+            tokio::select! {
+                () = serve.until(ctx.stopping()) => {}
+                () = journal => {}
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,198 @@
+//! Who calls, and what they may do.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use subtle::ConstantTimeEq;
+
+use crate::app::App;
+use crate::grants::Grants;
+use crate::reply::Refusal;
+
+/// The other end of a connection.
+#[derive(Clone)]
+pub(crate) struct Peer {
+    /// What it may do without a token.
+    pub(crate) grants: Arc<Grants>,
+    /// It came by the Unix socket.
+    pub(crate) is_owner: bool,
+}
+
+/// What the caller of a request may do.
+#[derive(Clone)]
+pub(crate) struct Caller(pub(crate) Arc<Grants>);
+
+/// Lets a request pass that comes from where it should, with the grants of its caller. Counts the others.
+pub(crate) async fn guard(
+    State(app): State<Arc<App>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match caller(&app, &request) {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            let response = next.run(request).await;
+            if matches!(response.status(), StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS) {
+                app.refused.fetch_add(1, Relaxed);
+            }
+            secured(response)
+        }
+        Err(refusal) => {
+            app.refused.fetch_add(1, Relaxed);
+            secured(refusal.into_response())
+        }
+    }
+}
+
+/// What every answer says to browsers.
+fn secured(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; \
+             img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        ),
+    ] {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn caller(app: &App, request: &Request) -> Result<Caller, Refusal> {
+    let Some(peer) = request.extensions().get::<Peer>() else {
+        return Err(Refusal::forbidden(
+            "the connection has no known peer",
+            "report this as a fault",
+        ));
+    };
+    let headers = request.headers();
+    if !peer.is_owner {
+        check_host(app, headers)?;
+        check_origin(request.method(), headers)?;
+    }
+    let grants = match token(headers)? {
+        Some(presented) => granted(app, presented)?,
+        None if peer.grants.is_none() => {
+            let help = "send `Authorization: Bearer TOKEN`";
+            return Err(Refusal::new(StatusCode::UNAUTHORIZED, "a token is needed here", help));
+        }
+        None => Arc::clone(&peer.grants),
+    };
+    Ok(Caller(grants))
+}
+
+/// A foreign page can give its own name this machine's address, and read the console through the browser. The browser then
+/// sends that name.
+fn check_host(app: &App, headers: &HeaderMap) -> Result<(), Refusal> {
+    let host = single(headers, header::HOST)?.unwrap_or_default().to_ascii_lowercase();
+    let name = host_name(&host);
+    let is_own = |address: IpAddr| address.is_loopback();
+    let is_known = name == "localhost"
+        || name.trim_matches(['[', ']']).parse().is_ok_and(is_own)
+        || app.hosts.iter().any(|known| known == name);
+    if is_known {
+        return Ok(());
+    }
+    let help = "call it by `localhost` or 127.0.0.1; the program can allow a name: `Console::host`";
+    Err(Refusal::forbidden(format!("the header `Host` names `{name}`, not this console"), help))
+}
+
+/// The host of `host:port`, `[v6]:port` or a host alone.
+fn host_name(host: &str) -> &str {
+    let behind_v6 = host.find(']').map_or(0, |at| at + 1);
+    let port = host[behind_v6..].rfind(':').map_or(host.len(), |at| at + behind_v6);
+    &host[..port]
+}
+
+/// A browser says which page a request comes from.
+fn check_origin(method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
+    let help = "open the console's own page";
+    if let Some(origin) = single(headers, header::ORIGIN)? {
+        let host = single(headers, header::HOST)?.unwrap_or_default();
+        let is_own = ["http://", "https://"].iter().any(|scheme| {
+            origin.strip_prefix(scheme).is_some_and(|rest| rest.eq_ignore_ascii_case(host))
+        });
+        if !is_own {
+            return Err(Refusal::forbidden("the request comes from a foreign page", help));
+        }
+    }
+    // Browsers send it with every request; a link on a foreign page may still open this one.
+    let site = headers.get("sec-fetch-site").and_then(|site| site.to_str().ok());
+    let navigates = *method == Method::GET
+        && headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate");
+    if matches!(site, Some("cross-site" | "same-site")) && !navigates {
+        return Err(Refusal::forbidden("the request comes from a foreign page", help));
+    }
+    Ok(())
+}
+
+/// The value of a header that may occur once.
+fn single(headers: &HeaderMap, name: header::HeaderName) -> Result<Option<&str>, Refusal> {
+    let mut values = headers.get_all(&name).iter();
+    let bad = || Refusal::bad(format!("the header `{name}` is not valid"), "send it once, as text");
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(bad());
+    }
+    value.to_str().map(Some).map_err(|_| bad())
+}
+
+/// The token of the header `Authorization`.
+fn token(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+    let Some(value) = single(headers, header::AUTHORIZATION)? else { return Ok(None) };
+    match value.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(Some(token.trim())),
+        _ => {
+            let help = "send `Authorization: Bearer TOKEN`";
+            Err(Refusal::new(
+                StatusCode::UNAUTHORIZED,
+                "the header `Authorization` is not valid",
+                help,
+            ))
+        }
+    }
+}
+
+/// What the token grants. All tokens are compared, in constant time.
+fn granted(app: &App, presented: &str) -> Result<Arc<Grants>, Refusal> {
+    let mut grants = None;
+    for token in &app.tokens {
+        if bool::from(token.secret.as_bytes().ct_eq(presented.as_bytes())) {
+            grants = Some(Arc::new(token.grants.clone()));
+        }
+    }
+    let unknown =
+        || Refusal::new(StatusCode::UNAUTHORIZED, "the token is not known", "check the token");
+    grants.ok_or_else(unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::host_name;
+
+    #[test]
+    fn a_host_is_named_with_or_without_a_port() {
+        for (host, name) in [
+            ("localhost", "localhost"),
+            ("localhost:80", "localhost"),
+            ("127.0.0.1:8080", "127.0.0.1"),
+            ("[::1]:8080", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("evil.example:80", "evil.example"),
+            ("", ""),
+            (":80", ""),
+        ] {
+            assert_eq!(host_name(host), name, "{host}");
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! One stream for a whole page: values of several records, changes of metrics and health, and events.
+
+use std::future::{pending, poll_fn};
+use std::task::Poll;
+use std::time::Duration;
+
+use aimdb_core::access::{AccessError, AnyObserver, AnyRecord, Seen};
+use aimdb_core::events::{DbEvent, DbEvents};
+use aimdb_core::health::Health;
+use aimdb_core::metrics::{LinkMetrics, Metrics, RecordMetrics};
+use aimdb_core::{Instant, UnixTime, WeakAimDb};
+use aimdb_tokio_adapter::TokioAdapter;
+use axum::Extension;
+use axum::extract::{Query, State};
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use crate::api::{AppState, Happened, refused};
+use crate::grants::Pattern;
+use crate::guard::Caller;
+use crate::reply::Refusal;
+use crate::stream::{Frame, Frames, Gone, OBSERVER, Shown, stream, value_event};
+
+/// The least time between two looks, so that no caller asks for a busy loop.
+const LEAST: u64 = 20;
+
+#[derive(Deserialize)]
+pub(crate) struct Wanted {
+    key: Option<String>,
+    #[serde(default)]
+    every: u64,
+    #[serde(default)]
+    metrics: u64,
+}
+
+/// A record of a stream.
+struct Watched {
+    record: AnyRecord,
+    observer: AnyObserver,
+    /// The number of the last value that was sent.
+    seq: u64,
+}
+
+pub(crate) async fn of_database(
+    State(app): AppState,
+    Extension(caller): Extension<Caller>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Response, Refusal> {
+    let db = app.db()?;
+    let mut watched = Vec::new();
+    let keys = wanted.key.unwrap_or_default();
+    for pattern in keys.split(',').filter(|key| !key.is_empty()).map(|key| Pattern(key.into())) {
+        let mut found = false;
+        for record in db.records().filter(|record| pattern.covers(record.key())) {
+            found = true;
+            let is_new = watched.iter().all(|known: &Watched| known.record.key() != record.key());
+            // A pattern is for what there is to see, and leaves out the rest.
+            if is_new && record.encoding().is_some() && caller.0.may_observe(record.key()) {
+                if watched.len() == app.limits.stream_records {
+                    let limit = app.limits.stream_records;
+                    let error = format!("`{keys}` is more than {limit} records");
+                    return Err(Refusal::bad(error, "ask for fewer records in one stream"));
+                }
+                let observer = record.observe(OBSERVER).map_err(|error| refused(&error))?;
+                watched.push(Watched { record, observer, seq: 0 });
+            }
+        }
+        if !found {
+            let help = "`GET /api/v1/records` lists all records";
+            return Err(Refusal::not_found(format!("no record is called `{}`", pattern.0), help));
+        }
+    }
+    let events = db.events();
+    let weak = app.db.clone();
+    drop(db);
+    stream(&app, async move |frames: Frames| {
+        let mut streaming = Streaming {
+            watched,
+            events: Some(events),
+            next: 0,
+            looks: every(wanted.every),
+            snapshots: every(wanted.metrics),
+            known: Known::default(),
+            db: weak,
+        };
+        streaming.begin(&frames).await?;
+        loop {
+            streaming.step(&frames).await?;
+        }
+    })
+}
+
+/// A timer of so many milliseconds; none for zero.
+fn every(millis: u64) -> Option<Interval> {
+    (millis > 0).then(|| {
+        let mut timer = interval(Duration::from_millis(millis.max(LEAST)));
+        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        timer
+    })
+}
+
+async fn tick(timer: &mut Option<Interval>) {
+    match timer {
+        Some(timer) => _ = timer.tick().await,
+        None => pending().await,
+    }
+}
+
+struct Streaming {
+    watched: Vec<Watched>,
+    /// `None` after the last event.
+    events: Option<DbEvents>,
+    /// The record that is polled first.
+    next: usize,
+    looks: Option<Interval>,
+    snapshots: Option<Interval>,
+    known: Known,
+    db: WeakAimDb<TokioAdapter>,
+}
+
+/// What the caller knows of metrics and health.
+#[derive(Default)]
+struct Known {
+    records: Vec<RecordMetrics>,
+    links: Vec<LinkMetrics>,
+    health: Option<Health>,
+}
+
+impl Streaming {
+    /// Sends the newest values that are there. With looks the first one does.
+    async fn begin(&mut self, frames: &Frames) -> Result<(), Gone> {
+        match self.looks {
+            Some(_) => Ok(()),
+            None => self.look(frames).await,
+        }
+    }
+
+    async fn step(&mut self, frames: &Frames) -> Result<(), Gone> {
+        enum Next {
+            Look,
+            Snapshot,
+            Event(Option<DbEvent>),
+            Saw(usize, Result<Seen, AccessError>),
+        }
+        let mut bytes = Vec::new();
+        let each_value = self.looks.is_none();
+        let Self { watched, events, next, looks, snapshots, .. } = &mut *self;
+        let wait = async {
+            tokio::select! {
+                () = tick(looks) => Next::Look,
+                () = tick(snapshots) => Next::Snapshot,
+                event = next_event(events) => Next::Event(event),
+                (at, saw) = any_value(watched, next, &mut bytes), if each_value => Next::Saw(at, saw),
+            }
+        };
+        match frames.or_keep_alive(wait).await? {
+            Next::Look => self.look(frames).await,
+            Next::Snapshot => self.snapshot(frames).await,
+            Next::Event(Some(event)) => {
+                frames
+                    .send(Frame { id: None, event: "event", data: line(&Happened::of(&event)) })
+                    .await
+            }
+            Next::Event(None) => {
+                self.events = None;
+                Ok(())
+            }
+            Next::Saw(at, saw) => self.saw(at, saw, &bytes, frames).await,
+        }
+    }
+
+    /// Sends the newest value of each record that has a new one.
+    async fn look(&mut self, frames: &Frames) -> Result<(), Gone> {
+        let mut bytes = Vec::new();
+        for watched in &mut self.watched {
+            bytes.clear();
+            let (key, encoding) = (watched.record.key(), watched.record.encoding());
+            match watched.record.latest(&mut bytes) {
+                Ok(Some(stamp)) if stamp.seq > watched.seq => {
+                    let missed = if watched.seq == 0 { 0 } else { stamp.seq - watched.seq - 1 };
+                    watched.seq = stamp.seq;
+                    let at = stamp.at.map_or(0, Instant::as_nanos);
+                    let shown = Shown { key, seq: stamp.seq, at, missed };
+                    let data = value_event(shown, encoding.unwrap_or_default(), &bytes);
+                    frames.send(Frame { id: None, event: "value", data }).await?;
+                }
+                Ok(_) => {}
+                Err(error) => frames.send(Frame::error(&error)).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn saw(
+        &mut self,
+        at: usize,
+        saw: Result<Seen, AccessError>,
+        bytes: &[u8],
+        frames: &Frames,
+    ) -> Result<(), Gone> {
+        let watched = &mut self.watched[at];
+        match saw {
+            // It was sent when the stream began.
+            Ok(saw) if saw.seq <= watched.seq => Ok(()),
+            Ok(saw) => {
+                let key = watched.record.key();
+                let missed = match watched.seq {
+                    0 => saw.missed,
+                    last => saw.seq - last - 1,
+                };
+                watched.seq = saw.seq;
+                let shown = Shown { key, seq: saw.seq, at: saw.at.as_nanos(), missed };
+                let encoding = watched.record.encoding().unwrap_or_default();
+                let data = value_event(shown, encoding, bytes);
+                frames.send(Frame { id: None, event: "value", data }).await
+            }
+            Err(error) => {
+                if matches!(error, AccessError::Closed { .. }) {
+                    self.watched.swap_remove(at);
+                }
+                frames.send(Frame::error(&error)).await
+            }
+        }
+    }
+
+    /// Sends what has changed since the last snapshot.
+    async fn snapshot(&mut self, frames: &Frames) -> Result<(), Gone> {
+        let Some(db) = self.db.upgrade() else { return Err(Gone) };
+        let (metrics, health) = (db.metrics(), db.health());
+        drop(db);
+        let data = self.known.changes(metrics, health);
+        frames.send(Frame { id: None, event: "metrics", data }).await
+    }
+}
+
+impl Known {
+    /// The changes as JSON. A record or link that has not changed is left out.
+    fn changes(&mut self, metrics: Metrics, health: Health) -> String {
+        #[derive(Serialize)]
+        struct Changes<'c> {
+            at: Instant,
+            unix_at: Option<UnixTime>,
+            records: Vec<&'c RecordMetrics>,
+            links: Vec<&'c LinkMetrics>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            health: Option<&'c Health>,
+        }
+        let is_new = |at: usize, record: &&RecordMetrics| self.records.get(at) != Some(*record);
+        let records = metrics.records.iter().enumerate().filter(|(at, record)| is_new(*at, record));
+        let is_new = |at: usize, link: &&LinkMetrics| self.links.get(at) != Some(*link);
+        let links = metrics.links.iter().enumerate().filter(|(at, link)| is_new(*at, link));
+        // The time of the snapshot changes always.
+        let changes = Changes {
+            at: metrics.at,
+            unix_at: metrics.unix_at,
+            records: records.map(|(_, record)| record).collect(),
+            links: links.map(|(_, link)| link).collect(),
+            health: (!self.health.as_ref().is_some_and(|known| is_same(known, &health)))
+                .then_some(&health),
+        };
+        let data = line(&changes);
+        (self.records, self.links, self.health) = (metrics.records, metrics.links, Some(health));
+        data
+    }
+}
+
+/// Whether nothing but the time differs.
+fn is_same(known: &Health, health: &Health) -> bool {
+    let parts = |health: &Health| (health.state, health.stages.clone(), health.blocked.clone());
+    parts(known) == parts(health) && known.links == health.links
+}
+
+async fn next_event(events: &mut Option<DbEvents>) -> Option<DbEvent> {
+    match events {
+        Some(events) => events.next().await,
+        None => pending().await,
+    }
+}
+
+/// The next value of any record, in turn.
+async fn any_value(
+    watched: &mut [Watched],
+    next: &mut usize,
+    bytes: &mut Vec<u8>,
+) -> (usize, Result<Seen, AccessError>) {
+    let waits = Waits(watched);
+    poll_fn(|cx| {
+        let records = waits.0.len();
+        for step in 0..records {
+            let at = (*next + step) % records;
+            bytes.clear();
+            if let Poll::Ready(saw) = waits.0[at].observer.poll_see(bytes, cx) {
+                *next = at + 1;
+                return Poll::Ready((at, saw));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Ends the waits of the records that were polled.
+struct Waits<'w>(&'w mut [Watched]);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.iter_mut().for_each(|watched| watched.observer.cancel_wait());
+    }
+}
+
+/// One line of JSON, of data that always serializes.
+fn line(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_else(|_| "{}".to_owned())
+}

@@ -1,0 +1,1 @@
+//! The sentences of `why` for twelve injected faults.
