@@ -269,7 +269,7 @@ impl Walk<'_, '_> {
                 let next = next.unwrap_or_else(|| "soon".to_owned());
                 let text = format!(
                     "The {name} of `{owner}` failed{ago}: {cause}. Attempt {} begins {next}.",
-                    health.restarts + 1
+                    u64::from(health.restarts) + 2
                 );
                 return self.fault(owner, depth, text);
             }
