@@ -80,4 +80,4 @@ pub mod why;
 
 pub use console::Console;
 pub use grants::Grants;
-pub use listen::Addresses;
+pub use listen::{Addresses, socket_directory};

@@ -46,6 +46,17 @@ impl fmt::Display for Addresses {
     }
 }
 
+/// The directory in which command lines look for the sockets of this user: `$XDG_RUNTIME_DIR/aimdb`, or `aimdb-UID` in the
+/// directory for temporary files where that variable is not set.
+///
+/// ```
+/// println!("databases: {}", aimdb_console::socket_directory().display());
+/// ```
+#[must_use]
+pub fn socket_directory() -> PathBuf {
+    directory_of(None)
+}
+
 /// The name of the program's file.
 pub(crate) fn program_name() -> String {
     let program = std::env::current_exe().ok();

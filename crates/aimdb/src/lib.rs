@@ -41,6 +41,7 @@
 //! | links to brokers and devices | [`link`] |
 //! | failures, health, counters, events | [`Restart`], [`health`], [`metrics`], [`events`] |
 //! | records by key, programs alongside the graph | [`access`], [`service`] |
+//! | looking inside from another process (feature `console`) | `Console`, and the command `aimdb` of the crate `aimdb-cli` |
 //! | tests in virtual time | the crate `aimdb-testing` |
 //! | blocking programs (feature `sync`) | `Attach`, `SyncHandle`, `BlockingHandles` |
 //!
@@ -61,11 +62,14 @@
 //! | `serial-tty` | `SerialConnector::tty`: serial devices and ptys |
 //! | `sync` | the sync API: `Attach`, `SyncHandle`, `SyncProducer`, `SyncConsumer`, `BlockingHandles`, `blocking_source`, `WaitLimit`, `CancelToken`, `wait_any` |
 //! | `schema` | the JSON Schemas of exposed records: `Exposing::with_schema` |
+//! | `console` | `Console`: a service that shows the database to `aimdb top`, Prometheus and others |
 //! | `serde` | `serde::Serialize` for the graph, metrics, health and reports |
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "console")]
+pub use aimdb_console::{self as console, Console, Grants};
 pub use aimdb_core::*;
 #[cfg(feature = "embassy")]
 pub use aimdb_embassy_adapter::{self as embassy, EmbassyAdapter};
@@ -107,6 +111,8 @@ pub use aimdb_tokio_adapter::{TokioAdapter, run_until_signalled};
 /// # }
 /// ```
 pub mod prelude {
+    #[cfg(feature = "console")]
+    pub use crate::Console;
     #[cfg(feature = "embassy")]
     pub use crate::EmbassyAdapter;
     #[cfg(feature = "mqtt-embassy")]

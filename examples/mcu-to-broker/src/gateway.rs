@@ -18,17 +18,22 @@ impl Gateway {
         let serial = SerialConnector::listener(line);
         let status = serial.status();
         builder.connector(serial).connector(MqttConnector::new(broker));
+        // `aimdb top --db gateway`.
+        builder.service(Console::new().name("gateway"));
         for sensor in SensorKey::THERMOMETERS {
             builder.configure::<Temperature>(sensor, |reg| {
                 reg.buffer(BufferCfg::SpmcRing { capacity: 64 })
                     .link_from(serial_address(&sensor).as_str(), Postcard)
-                    .link_to(mqtt_address(&sensor), Json);
+                    .link_to(mqtt_address(&sensor), Json)
+                    .expose(Json);
             });
         }
         builder.configure::<SamplingPeriod>(CommandKey::Period, |reg| {
             reg.buffer(BufferCfg::SingleLatest)
                 .link_from(mqtt_address(&CommandKey::Period), Json)
-                .link_to(serial_address(&CommandKey::Period).as_str(), Postcard);
+                .link_to(serial_address(&CommandKey::Period).as_str(), Postcard)
+                .expose(Json)
+                .settable();
         });
         let db = builder.build()?;
         db.start();

@@ -7,11 +7,13 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
+use aimdb::console::Addresses;
 use aimdb::prelude::*;
 use embedded_broker::EmbeddedBroker;
 use sensor_graph::{
     CommandKey, Display, Mean, SamplingPeriod, SensorKey, Settings, Temperature, house,
 };
+use tokio::sync::oneshot;
 
 mod options;
 mod view;
@@ -44,8 +46,13 @@ async fn demo(options: Options) -> Result<(), Box<dyn std::error::Error>> {
         None => Some(EmbeddedBroker::start().await?),
     };
     let url = embedded.as_ref().map(EmbeddedBroker::url).or(options.broker).unwrap_or_default();
-    let db = build(&url)?;
+    let (sender, console) = oneshot::channel();
+    let db = build(&url, sender)?;
+    db.start();
     view::introduce(&db, &url, embedded.is_some());
+    if let Ok(addresses) = console.await {
+        view::introduce_console(&addresses);
+    }
     let view = tokio::spawn(view::show(db.clone(), std::io::stdout().is_terminal()));
     let outcome = db.run_until(stop_request(options.seconds)).await;
     view.abort();
@@ -56,31 +63,35 @@ async fn demo(options: Options) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Declares the whole graph and builds the database.
-fn build(url: &str) -> DbResult<AimDb<TokioAdapter>> {
+/// Declares the whole graph and builds the database. `console` learns where the console listens.
+fn build(url: &str, console: oneshot::Sender<Addresses>) -> DbResult<AimDb<TokioAdapter>> {
     let mut builder = AimDbBuilder::on(TokioAdapter::new()?);
     let broker = MqttConnector::new(url).require_connection(Duration::from_secs(5));
     builder.connector(broker).stop_on_failure();
 
+    let look = Console::new().name("demo").http("127.0.0.1:0");
+    builder.service(look.on_listening(|addresses| _ = console.send(addresses.clone())));
+
     house(&mut builder, &Settings::new(SamplingPeriod { millis: 500 }));
     for sensor in SensorKey::THERMOMETERS {
         builder.configure::<Temperature>(sensor, |reg| {
-            reg.link_to(link(&sensor), Json);
+            reg.link_to(link(&sensor), Json).expose(Json);
         });
     }
     builder.configure::<Mean>(SensorKey::Mean, |reg| {
-        reg.link_to(link(&SensorKey::Mean), Json);
+        reg.link_to(link(&SensorKey::Mean), Json).expose(Json);
     });
     builder.configure::<SamplingPeriod>(CommandKey::Period, |reg| {
-        reg.link_from(link(&CommandKey::Period), Json);
+        reg.link_from(link(&CommandKey::Period), Json).expose(Json).settable();
     });
     builder.configure::<Display>(CommandKey::Display, |reg| {
-        reg.link_from(link(&CommandKey::Display), Json);
+        reg.link_from(link(&CommandKey::Display), Json).expose(Json).settable();
     });
     builder.configure::<Temperature>(view::ECHO, |reg| {
         reg.buffer(BufferCfg::SpmcQueue { capacity: 64 })
             .link_from(mqtt::filter("sensors/temp/+").qos(QoS::AtLeastOnce), view::reading())
-            .tap(view::count_echo);
+            .tap(view::count_echo)
+            .expose(Json);
     });
     builder.build()
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use aimdb::console::Addresses;
 use aimdb::prelude::*;
 use aimdb::{CodecError, Decode, Incoming};
 use sensor_graph::{CommandKey, Display, Mean, SensorKey, Temperature, Unit};
@@ -22,6 +23,20 @@ pub(crate) fn introduce(db: &AimDb<TokioAdapter>, url: &str, embedded: bool) {
     println!(
         "  mosquitto_pub -h {host} -p {port} -t commands/display -m '{{\"unit\":\"fahrenheit\"}}'\n"
     );
+}
+
+/// Prints how to look inside.
+pub(crate) fn introduce_console(addresses: &Addresses) {
+    let name = &addresses.name;
+    println!(
+        "look inside (`cargo install --path crates/aimdb-cli`, or `cargo run -p aimdb-cli --` for `aimdb`):"
+    );
+    println!("  aimdb top --db {name}");
+    println!("  aimdb tail --db {name} 'sensor.*'");
+    println!("  aimdb set --db {name} {} '{{\"millis\":100}}'", CommandKey::Period.as_str());
+    if let Some(http) = addresses.http {
+        println!("  curl http://{http}/metrics\n");
+    }
 }
 
 /// Prints values until the task is aborted.

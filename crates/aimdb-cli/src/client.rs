@@ -1,0 +1,196 @@
+//! The HTTP client of one database.
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper::{Method, Request, Response, header};
+use hyper_util::rt::TokioIo;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::de::DeserializeOwned;
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::Failure;
+use crate::place::Place;
+
+/// The time for an answer. A stream has it for its head.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// What stays as it is in a key.
+const IN_KEY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_').remove(b'*');
+
+/// Talks to the console of one database, with a connection for each request.
+pub(crate) struct Client {
+    place: Place,
+    token: Option<String>,
+}
+
+/// A whole answer.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    /// The console's reason, as it is printed.
+    pub(crate) fn reason(&self) -> String {
+        #[derive(serde::Deserialize)]
+        struct Reason {
+            error: String,
+            help: String,
+        }
+        match serde_json::from_slice::<Reason>(&self.body) {
+            Ok(Reason { error, help }) => format!("{error}\n{help}"),
+            Err(_) => format!("the console answered with status {}", self.status),
+        }
+    }
+
+    pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            Failure::Failed(format!("the console's answer is not as expected: {error}"))
+        })
+    }
+}
+
+/// A key as a part of a path.
+pub(crate) fn key_in_path(key: &str) -> String {
+    utf8_percent_encode(key, IN_KEY).to_string()
+}
+
+impl Client {
+    pub(crate) fn new(place: Place, token: Option<String>) -> Self {
+        Self { place, token }
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The answer to a GET, which has to be a success.
+    pub(crate) async fn get(&self, path: &str) -> Result<Answer, Failure> {
+        let answer = self.request(Method::GET, path, Bytes::new()).await?;
+        if answer.status >= 300 {
+            return Err(Failure::Failed(answer.reason()));
+        }
+        Ok(answer)
+    }
+
+    pub(crate) async fn json<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.get(path).await?.parse()
+    }
+
+    /// The answer to any request, whatever its status.
+    pub(crate) async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Answer, Failure> {
+        let whole = async {
+            let response = self.send(method, path, body).await?;
+            let status = response.status().as_u16();
+            let body = response.into_body().collect().await.map_err(broken)?.to_bytes();
+            Ok(Answer { status, body })
+        };
+        tokio::time::timeout(LIMIT, whole).await.map_err(|_| self.silent())?
+    }
+
+    /// Opens a stream of events.
+    pub(crate) async fn stream(&self, path: &str) -> Result<Events, Failure> {
+        let head = self.send(Method::GET, path, Bytes::new());
+        let response = tokio::time::timeout(LIMIT, head).await.map_err(|_| self.silent())??;
+        let status = response.status().as_u16();
+        if status != 200 {
+            let body = response.into_body().collect().await.map_err(broken)?.to_bytes();
+            return Err(Failure::Failed(Answer { status, body }.reason()));
+        }
+        Ok(Events { body: response.into_body(), text: Vec::new() })
+    }
+
+    fn silent(&self) -> Failure {
+        Failure::Failed(format!("{} has not answered within {LIMIT:?}", self.place))
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, Failure> {
+        let unreachable =
+            |error: std::io::Error| Failure::Failed(format!("{}: {error}", self.place));
+        let host = match &self.place {
+            Place::Http(address) => address.as_str(),
+            Place::Socket { .. } => "localhost",
+        };
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, host);
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request
+            .body(Full::new(body))
+            .map_err(|error| Failure::Failed(format!("`{path}`: {error}")))?;
+        let response = match &self.place {
+            Place::Socket { path, .. } => {
+                let stream = UnixStream::connect(path).await.map_err(unreachable)?;
+                let (mut sender, connection) =
+                    http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+                tokio::spawn(connection);
+                sender.send_request(request).await
+            }
+            Place::Http(address) => {
+                let stream = TcpStream::connect(address).await.map_err(unreachable)?;
+                let (mut sender, connection) =
+                    http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+                tokio::spawn(connection);
+                sender.send_request(request).await
+            }
+        };
+        response.map_err(broken)
+    }
+}
+
+fn broken(error: hyper::Error) -> Failure {
+    Failure::Failed(format!("the connection to the console broke: {error}"))
+}
+
+/// The events of a stream.
+pub(crate) struct Events {
+    body: Incoming,
+    /// Bytes of events that are not complete.
+    text: Vec<u8>,
+}
+
+/// One event.
+pub(crate) struct Event {
+    pub(crate) name: String,
+    pub(crate) data: String,
+}
+
+impl Events {
+    /// The next event. `None` at the end of the stream.
+    pub(crate) async fn next(&mut self) -> Result<Option<Event>, Failure> {
+        loop {
+            let end = self.text.windows(2).position(|two| two == b"\n\n");
+            if let Some(end) = end {
+                let rest = self.text.split_off(end + 2);
+                let text = std::mem::replace(&mut self.text, rest);
+                let text = String::from_utf8_lossy(&text);
+                let field = |name| text.lines().find_map(|line| line.strip_prefix(name));
+                // Without a name it is a comment.
+                let Some(name) = field("event: ") else { continue };
+                let data = field("data: ").unwrap_or_default().to_owned();
+                return Ok(Some(Event { name: name.to_owned(), data }));
+            }
+            match self.body.frame().await {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.text.extend_from_slice(&data);
+                    }
+                }
+                Some(Err(_)) | None => return Ok(None),
+            }
+        }
+    }
+}

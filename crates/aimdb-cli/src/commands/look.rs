@@ -1,0 +1,81 @@
+//! `graph`, `ls` and `get`: what is there.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use serde_json::Value;
+
+use crate::client::{Client, key_in_path};
+use crate::model::{Listed, buffer};
+use crate::table::Table;
+use crate::{Failure, Outcome};
+
+pub(crate) async fn graph(client: &Client, format: &str, out: &mut impl Write) -> Outcome {
+    let answer = client.get(&format!("/api/v1/graph?format={format}")).await?;
+    out.write_all(&answer.body)?;
+    if !answer.body.ends_with(b"\n") {
+        writeln!(out)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn ls(
+    client: &Client,
+    pattern: Option<&str>,
+    json: bool,
+    out: &mut impl Write,
+) -> Outcome {
+    let answer = client.get("/api/v1/records").await?;
+    let all: Vec<Value> = answer.parse()?;
+    let listed: Vec<Listed> = answer.parse()?;
+    let pattern = pattern.unwrap_or("*");
+    let is_chosen = |key: &str| aimdb_console::Grants::none().read(pattern).may_read(key);
+    if json {
+        for (value, _) in all.iter().zip(&listed).filter(|(_, record)| is_chosen(&record.key)) {
+            writeln!(out, "{value}")?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = Table::new(&["KEY", "TYPE", "BUFFER", "ENCODING", "MAY"], &[]);
+    let mut rows = 0;
+    for record in listed.into_iter().filter(|record| is_chosen(&record.key)) {
+        rows += 1;
+        let may = match (record.readable, record.settable) {
+            (true, true) => "get, set",
+            (true, false) => "get",
+            (false, true) => "set",
+            (false, false) => "-",
+        };
+        let encoding = record.encoding.unwrap_or_else(|| "not exposed".to_owned());
+        let short = record.type_name.rsplit("::").next().unwrap_or_default().to_owned();
+        let type_name = if short.contains('>') { record.type_name.clone() } else { short };
+        table.add(vec![record.key, type_name, buffer(&record.buffer), encoding, may.to_owned()]);
+    }
+    if rows == 0 {
+        return Err(Failure::Failed(format!(
+            "no record of {} is called `{pattern}`",
+            client.place()
+        )));
+    }
+    table.lines().iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn get(client: &Client, key: &str, all: bool, out: &mut impl Write) -> Outcome {
+    let path = format!("/api/v1/records/{}", key_in_path(key));
+    if all {
+        let record: Value = client.json(&path).await?;
+        writeln!(out, "{record:#}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let answer = client.get(&format!("{path}/value")).await?;
+    if answer.status == 204 {
+        let help = format!("`aimdb why {key}` says why");
+        return Err(Failure::Failed(format!("`{key}` has no value; {help}")));
+    }
+    out.write_all(&answer.body)?;
+    if !answer.body.ends_with(b"\n") {
+        writeln!(out)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

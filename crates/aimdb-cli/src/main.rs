@@ -1,0 +1,259 @@
+//! The command `aimdb`: looks at the databases that run on this machine.
+//!
+//! ```text
+//!   args ──▶ Place::find ──▶ Client ──▶ one module of `commands` ──▶ stdout
+//!            a socket of       HTTP/1.1   tables, lines, JSON
+//!            this user, or
+//!            --url
+//! ```
+//!
+//! A program shows itself by `builder.service(Console::new())`. Every command but `ps`, `doctor` and `completion` talks to one
+//! database: the only one that runs, or the one that `--db` names.
+//!
+//! | exit status | |
+//! |---|---|
+//! | 0 | it worked; `health`: the database is healthy |
+//! | 1 | `health`: it is not; `set`: it was refused; other commands: an error |
+//! | 2 | the command line is wrong, or there is no such database |
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, clippy::print_stderr)] // A command prints.
+
+mod client;
+mod commands;
+mod model;
+mod place;
+mod table;
+mod top;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+
+use client::Client;
+use place::Place;
+
+/// Looks at running AimDB databases.
+///
+/// A program shows itself with `builder.service(Console::new())`, of the crate aimdb-console.
+#[derive(Parser)]
+#[command(name = "aimdb", version, propagate_version = true)]
+struct Args {
+    /// The name of the database, as `aimdb ps` shows it. Not needed if only one runs
+    #[arg(short, long, global = true, value_name = "NAME")]
+    db: Option<String>,
+    /// The address of a console's HTTP server, instead of a socket of this user: http://127.0.0.1:8080
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "db")]
+    url: Option<String>,
+    /// A file with the token for the console
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<std::path::PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Lists the databases of this user
+    Ps,
+    /// Shows rates, lag and losses of all records, and the links
+    Top(top::Options),
+    /// Prints the graph
+    Graph {
+        /// As a Mermaid flowchart
+        #[arg(long, conflicts_with_all = ["dot", "json"])]
+        mermaid: bool,
+        /// In the language of Graphviz
+        #[arg(long, conflicts_with = "json")]
+        dot: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Lists the records
+    Ls {
+        /// Only these keys; `*` stands for any characters
+        pattern: Option<String>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Prints the newest value of a record
+    Get {
+        /// The record's key
+        key: String,
+        /// With its number, its type, its schema and its counters, as JSON
+        #[arg(long)]
+        all: bool,
+    },
+    /// Prints the values of records as they come
+    Tail {
+        /// Keys, or patterns in which `*` stands for any characters
+        #[arg(required = true)]
+        keys: Vec<String>,
+        /// One JSON object for each value
+        #[arg(long)]
+        json: bool,
+        /// Ends after so many values
+        #[arg(short = 'n', long, value_name = "VALUES")]
+        count: Option<u64>,
+    },
+    /// Measures how often a record is written
+    Hz {
+        /// The record's key
+        key: String,
+        /// Ends after so many seconds
+        #[arg(short = 'n', long, value_name = "SECONDS")]
+        count: Option<u64>,
+    },
+    /// Sets a record
+    Set {
+        /// The record's key
+        key: String,
+        /// The value, as JSON; `-` reads it from the standard input
+        #[arg(allow_hyphen_values = true)]
+        value: String,
+    },
+    /// Says why a record has no new values
+    Why {
+        /// The record's key
+        key: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shows where values were lost, and why
+    Losses {
+        /// The accounts without losses, too
+        #[arg(long)]
+        all: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shows stages and links; ends with 1 if one has failed or is down
+    Health {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Looks for what is wrong, here and in all databases of this user
+    Doctor,
+    /// Prints a script that completes this command in a shell
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What `--sort` sorts by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Order {
+    /// The order of the graph
+    #[default]
+    Graph,
+    /// The key
+    Key,
+    /// Values a second, most first
+    Rate,
+    /// Values that the slowest reader has yet to take, most first
+    Lag,
+    /// Values lost, most first
+    Lost,
+}
+
+/// Why a command has not worked.
+#[derive(Debug)]
+enum Failure {
+    /// The command line, or the choice of a database: exit status 2.
+    Usage(String),
+    /// Everything else: exit status 1.
+    Failed(String),
+    /// The one who reads the output has gone: the command is over.
+    Gone,
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::Gone,
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+type Outcome = Result<ExitCode, Failure>;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let outcome = run(args);
+    // What was printed and not flushed may fail now.
+    let flushed = io::stdout().flush();
+    match outcome {
+        Ok(code) if flushed.is_ok() => code,
+        Ok(_) | Err(Failure::Gone) => ExitCode::SUCCESS,
+        Err(Failure::Usage(text)) => {
+            eprintln!("aimdb: {text}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Failed(text)) => {
+            eprintln!("aimdb: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Args) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let Args { db, url, token_file, command } = args;
+    let token = token_file.map(|path| place::read_token(&path)).transpose()?;
+    match command {
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "aimdb", &mut script);
+            io::stdout().write_all(&script)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Ps => return runtime.block_on(commands::ps::run()),
+        Command::Doctor => return runtime.block_on(commands::doctor::run()),
+        _ => {}
+    }
+    let place = runtime.block_on(Place::find(db.as_deref(), url.as_deref()))?;
+    let client = Client::new(place, token);
+    let mut out = io::stdout().lock();
+    match command {
+        Command::Top(options) => top::run(&runtime, &client, &options, &mut out),
+        Command::Graph { mermaid, dot, json } => {
+            let format = match (mermaid, dot, json) {
+                (true, ..) => "mermaid",
+                (_, true, _) => "dot",
+                (_, _, true) => "json",
+                _ => "text",
+            };
+            runtime.block_on(commands::look::graph(&client, format, &mut out))
+        }
+        Command::Ls { pattern, json } => {
+            runtime.block_on(commands::look::ls(&client, pattern.as_deref(), json, &mut out))
+        }
+        Command::Get { key, all } => {
+            runtime.block_on(commands::look::get(&client, &key, all, &mut out))
+        }
+        Command::Tail { keys, json, count } => {
+            runtime.block_on(commands::tail::run(&client, &keys, json, count, &mut out))
+        }
+        Command::Hz { key, count } => {
+            runtime.block_on(commands::tail::hz(&client, &key, count, &mut out))
+        }
+        Command::Set { key, value } => runtime.block_on(commands::set::run(&client, &key, &value)),
+        Command::Why { key, json } => {
+            runtime.block_on(commands::state::why(&client, &key, json, &mut out))
+        }
+        Command::Losses { all, json } => {
+            runtime.block_on(commands::state::losses(&client, all, json, &mut out))
+        }
+        Command::Health { json } => {
+            runtime.block_on(commands::state::health(&client, json, &mut out))
+        }
+        Command::Ps | Command::Doctor | Command::Completion { .. } => Ok(ExitCode::SUCCESS),
+    }
+}

@@ -1,0 +1,545 @@
+//! `aimdb top`: rates, lag and losses of all records, and the links.
+//!
+//! ```text
+//!   Client ── two snapshots ──▶ View ──┬── table ──▶ stdout      --once
+//!             of the metrics           ├── JSON ───▶ stdout      --once --json
+//!                                      └── draw ───▶ the screen, until `q`
+//! ```
+//!
+//! A rate is the difference of two counters by the difference of the snapshots' times, so that it is exact over the time
+//! between two looks, however fast the values come.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use ratatui::Frame;
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
+use ratatui::layout::{Constraint, Layout};
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::{Line, Text};
+use ratatui::widgets::{Block, Clear, Paragraph, Row, Table as Widget, TableState};
+use serde::Serialize;
+use tokio::runtime::Runtime;
+
+use crate::client::{Client, key_in_path};
+use crate::model::{Diagnosis, Metrics, buffer};
+use crate::table::{Table, causes, printable, rate, span};
+use crate::{Failure, Order, Outcome};
+
+/// What to show, and how.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Prints one table and ends
+    #[arg(long)]
+    once: bool,
+    /// With --once: as JSON
+    #[arg(long, requires = "once")]
+    json: bool,
+    /// The order of the records
+    #[arg(long, value_enum, default_value_t)]
+    sort: Order,
+    /// Only these keys; `*` stands for any characters
+    #[arg(long, value_name = "PATTERN", default_value = "*")]
+    filter: String,
+    /// Milliseconds between two looks
+    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(50..=600_000))]
+    every: u64,
+}
+
+/// What is shown of one moment.
+#[derive(Serialize)]
+struct View {
+    records: Vec<RecordRow>,
+    links: Vec<LinkRow>,
+}
+
+#[derive(Serialize)]
+struct RecordRow {
+    key: String,
+    buffer: String,
+    /// Values a second since the look before.
+    rate: f64,
+    produced: u64,
+    depth: u64,
+    lag: u64,
+    /// The reader that is furthest behind.
+    slowest: Option<String>,
+    lost: u64,
+    observers: usize,
+    /// Nanoseconds since the newest value.
+    age: Option<u64>,
+    /// The reader that its writers wait for.
+    blocked_by: Option<String>,
+}
+
+#[derive(Serialize)]
+struct LinkRow {
+    key: String,
+    address: String,
+    direction: String,
+    connected: bool,
+    rate: f64,
+    messages: u64,
+    lost: std::collections::BTreeMap<String, u64>,
+    error: Option<String>,
+}
+
+impl View {
+    /// What has happened between two snapshots. A database that was started anew in between begins at zero.
+    fn between(before: &Metrics, now: &Metrics, filter: &str, order: Order) -> Self {
+        let chosen = aimdb_console::Grants::none().read(filter);
+        let seconds = now.at.saturating_sub(before.at) as f64 / 1e9;
+        let per_second = |before: u64, now: u64| {
+            if seconds > 0.0 { now.saturating_sub(before) as f64 / seconds } else { 0.0 }
+        };
+        let mut records: Vec<RecordRow> = Vec::new();
+        for (at, record) in now.records.iter().enumerate() {
+            if !chosen.may_read(&record.key) {
+                continue;
+            }
+            let earlier = before.records.get(at).filter(|earlier| earlier.key == record.key);
+            let slowest = record.readers.iter().max_by_key(|reader| reader.pending);
+            records.push(RecordRow {
+                key: record.key.clone(),
+                buffer: buffer(&record.buffer),
+                rate: per_second(earlier.map_or(0, |it| it.produced), record.produced),
+                produced: record.produced,
+                depth: record.depth,
+                lag: record.lag(),
+                slowest: slowest.filter(|it| it.pending > 0).map(|it| it.name.clone()),
+                lost: record.lost(),
+                observers: record.observers.len(),
+                age: record.last_update.map(|update| now.at.saturating_sub(update)),
+                blocked_by: record.blocked.as_ref().map(|blocked| blocked.held_back_by.clone()),
+            });
+        }
+        match order {
+            Order::Graph => {}
+            Order::Key => records.sort_by(|a, b| a.key.cmp(&b.key)),
+            Order::Rate => records.sort_by(|a, b| b.rate.total_cmp(&a.rate)),
+            Order::Lag => records.sort_by_key(|record| std::cmp::Reverse(record.lag)),
+            Order::Lost => records.sort_by_key(|record| std::cmp::Reverse(record.lost)),
+        }
+        let mut links = Vec::new();
+        for (at, link) in
+            now.links.iter().enumerate().filter(|(_, link)| chosen.may_read(&link.key))
+        {
+            let earlier = before.links.get(at).map_or(0, |earlier| earlier.messages());
+            links.push(LinkRow {
+                key: link.key.clone(),
+                address: link.address.clone(),
+                direction: link.direction.clone(),
+                connected: link.connected,
+                rate: per_second(earlier, link.messages()),
+                messages: link.messages(),
+                lost: link.lost.clone(),
+                error: link.error().map(str::to_owned),
+            });
+        }
+        Self { records, links }
+    }
+}
+
+const RECORD_HEAD: [&str; 9] =
+    ["RECORD", "BUFFER", "RATE/S", "VALUES", "DEPTH", "LAG", "LOST", "AGE", "NOTE"];
+const LINK_HEAD: [&str; 6] = ["LINK", "STATE", "RATE/S", "MESSAGES", "LOST", "LAST ERROR"];
+
+impl RecordRow {
+    fn cells(&self) -> Vec<String> {
+        let note = match (&self.blocked_by, &self.slowest) {
+            (Some(reader), _) => format!("writers wait for {reader}"),
+            (None, Some(reader)) => format!("slowest: {reader}"),
+            (None, None) => String::new(),
+        };
+        vec![
+            self.key.clone(),
+            self.buffer.clone(),
+            rate(self.rate),
+            self.produced.to_string(),
+            self.depth.to_string(),
+            self.lag.to_string(),
+            self.lost.to_string(),
+            self.age.map_or_else(|| "never".to_owned(), span),
+            note,
+        ]
+    }
+}
+
+impl LinkRow {
+    fn cells(&self) -> Vec<String> {
+        let arrow = if self.direction == "inbound" { '←' } else { '→' };
+        vec![
+            format!("{} {arrow} {}", self.key, self.address),
+            if self.connected { "up" } else { "DOWN" }.to_owned(),
+            rate(self.rate),
+            self.messages.to_string(),
+            causes(&self.lost),
+            self.error.clone().unwrap_or_default(),
+        ]
+    }
+}
+
+pub(crate) fn run(
+    runtime: &Runtime,
+    client: &Client,
+    options: &Options,
+    out: &mut impl Write,
+) -> Outcome {
+    let fetch = || runtime.block_on(client.json::<Metrics>("/api/v1/metrics"));
+    if !options.once && !std::io::stdout().is_terminal() {
+        return Err(Failure::Usage(
+            "this is no terminal: `aimdb top --once` prints a table".into(),
+        ));
+    }
+    if !options.once {
+        return live(runtime, client, options);
+    }
+    let before = fetch()?;
+    std::thread::sleep(Duration::from_millis(options.every));
+    let view = View::between(&before, &fetch()?, &options.filter, options.sort);
+    if options.json {
+        let json = serde_json::to_string_pretty(&view)
+            .map_err(|error| Failure::Failed(error.to_string()))?;
+        writeln!(out, "{json}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = Table::new(&RECORD_HEAD, &[2, 3, 4, 5, 6, 7]);
+    view.records.iter().for_each(|record| table.add(record.cells()));
+    table.lines().iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    if !view.links.is_empty() {
+        writeln!(out)?;
+        let mut table = Table::new(&LINK_HEAD, &[2, 3]);
+        view.links.iter().for_each(|link| table.add(link.cells()));
+        table.lines().iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The state of the screen.
+struct Screen {
+    title: String,
+    before: Metrics,
+    now: Metrics,
+    order: Order,
+    filter: String,
+    /// The filter is being typed.
+    types: bool,
+    selected: TableState,
+    /// What `why` says of the selected record.
+    why: Option<String>,
+    /// Why there is no news.
+    trouble: Option<String>,
+}
+
+/// What a key does.
+enum Step {
+    Stay,
+    End,
+    /// Asks why the selected record has no new values.
+    Ask(String),
+}
+
+impl Screen {
+    fn view(&self) -> View {
+        let filter = if self.filter.is_empty() { "*" } else { &self.filter };
+        View::between(&self.before, &self.now, filter, self.order)
+    }
+
+    fn key(&mut self, code: KeyCode, records: &[RecordRow]) -> Step {
+        if self.why.take().is_some() {
+            return Step::Stay;
+        }
+        if self.types {
+            match code {
+                KeyCode::Enter | KeyCode::Esc => self.types = false,
+                KeyCode::Backspace => _ = self.filter.pop(),
+                KeyCode::Char(c) => self.filter.push(c),
+                _ => {}
+            }
+            return Step::Stay;
+        }
+        let last = records.len().saturating_sub(1);
+        let at = self.selected.selected().unwrap_or(0).min(last);
+        match code {
+            KeyCode::Char('q') | KeyCode::Esc => return Step::End,
+            KeyCode::Char('s') => {
+                self.order = match self.order {
+                    Order::Graph => Order::Key,
+                    Order::Key => Order::Rate,
+                    Order::Rate => Order::Lag,
+                    Order::Lag => Order::Lost,
+                    Order::Lost => Order::Graph,
+                };
+            }
+            KeyCode::Char('/') => {
+                self.filter = self.filter.trim_matches('*').to_owned();
+                self.types = true;
+            }
+            KeyCode::Down | KeyCode::Char('j') => self.selected.select(Some((at + 1).min(last))),
+            KeyCode::Up | KeyCode::Char('k') => self.selected.select(Some(at.saturating_sub(1))),
+            KeyCode::PageDown => self.selected.select(Some((at + 20).min(last))),
+            KeyCode::PageUp => self.selected.select(Some(at.saturating_sub(20))),
+            KeyCode::Home => self.selected.select(Some(0)),
+            KeyCode::End => self.selected.select(Some(last)),
+            KeyCode::Enter | KeyCode::Char('w') => {
+                if let Some(record) = records.get(at) {
+                    return Step::Ask(record.key.clone());
+                }
+            }
+            _ => {}
+        }
+        Step::Stay
+    }
+
+    fn draw(&mut self, frame: &mut Frame<'_>) {
+        let view = self.view();
+        let links = if view.links.is_empty() { 0 } else { view.links.len().min(12) as u16 + 2 };
+        let [top, records, links, bottom] = Layout::vertical([
+            Constraint::Length(1),
+            Constraint::Min(4),
+            Constraint::Length(links),
+            Constraint::Length(1),
+        ])
+        .areas(frame.area());
+        let order = format!("{:?}", self.order).to_lowercase();
+        let title = format!("{}   {} records   order: {order}", self.title, view.records.len());
+        let bold = Style::new().add_modifier(Modifier::BOLD);
+        frame.render_widget(Line::styled(title, bold), top);
+
+        let rows = view.records.iter().map(|record| {
+            let color = match record {
+                RecordRow { blocked_by: Some(_), .. } => Some(Color::Red),
+                RecordRow { lost: 1.., .. } => Some(Color::Yellow),
+                RecordRow { age: None, .. } => Some(Color::DarkGray),
+                _ => None,
+            };
+            let cells = record.cells().into_iter().map(|cell| printable(&cell));
+            Row::new(cells).style(color.map_or(Style::new(), |color| Style::new().fg(color)))
+        });
+        let head = Row::new(RECORD_HEAD).style(bold);
+        let widths = [
+            Constraint::Fill(3),
+            Constraint::Length(13),
+            Constraint::Length(8),
+            Constraint::Length(9),
+            Constraint::Length(5),
+            Constraint::Length(5),
+            Constraint::Length(7),
+            Constraint::Length(6),
+            Constraint::Fill(2),
+        ];
+        let reversed = Style::new().add_modifier(Modifier::REVERSED);
+        let table = Widget::new(rows, widths).header(head).row_highlight_style(reversed);
+        frame.render_stateful_widget(table, records, &mut self.selected);
+
+        let rows = view.links.iter().map(|link| {
+            let style = if link.connected { Style::new() } else { Style::new().fg(Color::Red) };
+            Row::new(link.cells().into_iter().map(|cell| printable(&cell))).style(style)
+        });
+        let widths = [
+            Constraint::Fill(3),
+            Constraint::Length(6),
+            Constraint::Length(8),
+            Constraint::Length(10),
+            Constraint::Fill(1),
+            Constraint::Fill(3),
+        ];
+        let block = Block::new().borders(ratatui::widgets::Borders::TOP);
+        let table = Widget::new(rows, widths).header(Row::new(LINK_HEAD).style(bold)).block(block);
+        frame.render_widget(table, links);
+
+        let text = match (&self.trouble, self.types) {
+            (Some(trouble), _) => Line::styled(printable(trouble), Style::new().fg(Color::Red)),
+            (None, true) => Line::from(format!("filter: {}▏", printable(&self.filter))),
+            (None, false) => Line::from("q quit   s sort   / filter   ↑↓ choose   ⏎ why"),
+        };
+        frame.render_widget(text, bottom);
+
+        if let Some(why) = &self.why {
+            let lines = why.lines().count() as u16;
+            let [_, area, _] = Layout::vertical([
+                Constraint::Fill(1),
+                Constraint::Length(lines + 4),
+                Constraint::Fill(1),
+            ])
+            .areas(frame.area());
+            let block = Block::bordered().title(" why (any key closes) ");
+            let wrap = ratatui::widgets::Wrap { trim: false };
+            frame.render_widget(Clear, area);
+            frame.render_widget(Paragraph::new(Text::raw(why)).wrap(wrap).block(block), area);
+        }
+    }
+}
+
+/// The lines of an answer to `why`.
+fn answer(diagnosis: &Diagnosis) -> String {
+    let mut text = printable(&diagnosis.state);
+    for step in &diagnosis.steps {
+        let mark = if step.is_fault { '✗' } else { '·' };
+        text +=
+            &format!("\n{:indent$}{mark} {}", "", printable(&step.text), indent = 2 * step.depth);
+    }
+    if !diagnosis.at_fault {
+        text += "\nNo fault was found upstream.";
+    }
+    text
+}
+
+fn live(runtime: &Runtime, client: &Client, options: &Options) -> Outcome {
+    let fetch = || runtime.block_on(client.json::<Metrics>("/api/v1/metrics"));
+    let now = fetch()?;
+    let mut screen = Screen {
+        title: client.place().to_string(),
+        before: now.clone(),
+        now,
+        order: options.sort,
+        filter: if options.filter == "*" { String::new() } else { options.filter.clone() },
+        types: false,
+        selected: TableState::default(),
+        why: None,
+        trouble: None,
+    };
+    let every = Duration::from_millis(options.every);
+    // Restores the terminal also when the program panics.
+    ratatui::run(|terminal| {
+        let mut next = Instant::now() + every.min(Duration::from_millis(250));
+        loop {
+            terminal.draw(|frame| screen.draw(frame))?;
+            if event::poll(next.saturating_duration_since(Instant::now()))? {
+                let Event::Key(key) = event::read()? else { continue };
+                if key.kind == KeyEventKind::Release {
+                    continue;
+                }
+                let control = key.modifiers.contains(KeyModifiers::CONTROL);
+                if control && key.code == KeyCode::Char('c') {
+                    return Ok(ExitCode::SUCCESS);
+                }
+                let records = screen.view().records;
+                match screen.key(key.code, &records) {
+                    Step::Stay => {}
+                    Step::End => return Ok(ExitCode::SUCCESS),
+                    Step::Ask(key) => {
+                        let path = format!("/api/v1/why/{}", key_in_path(&key));
+                        let why = runtime.block_on(client.json::<Diagnosis>(&path));
+                        screen.why = Some(why.map_or_else(reason, |why| answer(&why)));
+                    }
+                }
+            } else {
+                match fetch() {
+                    Ok(now) => {
+                        screen.before = std::mem::replace(&mut screen.now, now);
+                        screen.trouble = None;
+                    }
+                    Err(failure) => screen.trouble = Some(reason(failure)),
+                }
+                next = Instant::now() + every;
+            }
+        }
+    })
+}
+
+fn reason(failure: Failure) -> String {
+    match failure {
+        Failure::Usage(text) | Failure::Failed(text) => text,
+        Failure::Gone => "the connection has ended".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+    use serde_json::json;
+
+    fn metrics(at: u64, produced: u64, connected: bool) -> Metrics {
+        let record = |key: &str, produced: u64, pending: u64| {
+            json!({
+                "key": key, "buffer": { "SpmcRing": { "capacity": 16 } }, "produced": produced, "overwritten": 0,
+                "depth": 3, "last_update": at - 500_000_000,
+                "readers": [{ "name": "logger", "lagged": 2, "pending": pending }], "observers": [],
+                "departed": { "lagged": 0, "unread": 0 }, "blocked": null,
+            })
+        };
+        let link = json!({
+            "key": "temp", "address": "mqtt://a/b", "direction": "outbound", "connected": connected,
+            "sent": produced, "received": 0, "lost": { "refused": 4 }, "last_error": "the port is closed",
+            "last_error_is_over": connected,
+        });
+        let records = [record("temp", produced, 1), record("speed", 10 * produced, 9)];
+        serde_json::from_value(json!({ "at": at, "records": records, "links": [link] })).unwrap()
+    }
+
+    fn screen(connected: bool) -> Screen {
+        Screen {
+            title: "database `demo`".into(),
+            before: metrics(1_000_000_000, 0, connected),
+            now: metrics(3_000_000_000, 50, connected),
+            order: Order::Graph,
+            filter: String::new(),
+            types: false,
+            selected: TableState::default(),
+            why: None,
+            trouble: None,
+        }
+    }
+
+    fn drawn(screen: &mut Screen) -> String {
+        let mut terminal = Terminal::new(TestBackend::new(100, 14)).unwrap();
+        terminal.draw(|frame| screen.draw(frame)).unwrap();
+        let lines = terminal.backend().to_string();
+        lines.lines().map(|line| line.trim_matches('"').trim_end()).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn the_screen_shows_rates_lag_losses_and_links() {
+        let text = drawn(&mut screen(false));
+        for part in [
+            "database `demo`   2 records   order: graph",
+            "temp                    ring of 16    25       50        3     1     2       500ms  slowest: logger",
+            "temp → mqtt://a/b",
+            "DOWN",
+            "the port is closed",
+            "q quit",
+        ] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn keys_sort_filter_choose_and_ask() {
+        let mut screen = screen(true);
+        let records = screen.view().records;
+        for _ in 0..2 {
+            screen.key(KeyCode::Char('s'), &records);
+        }
+        assert_eq!(screen.order, Order::Rate);
+        assert_eq!(screen.view().records[0].key, "speed");
+        screen.key(KeyCode::Char('/'), &records);
+        "t*".chars().for_each(|c| _ = screen.key(KeyCode::Char(c), &records));
+        assert!(drawn(&mut screen).contains("filter: t*"));
+        screen.key(KeyCode::Enter, &records);
+        let records = screen.view().records;
+        assert_eq!(records.len(), 1);
+        let Step::Ask(key) = screen.key(KeyCode::Enter, &records) else { panic!("it asks") };
+        assert_eq!(key, "temp");
+        screen.why = Some("`temp` has had no value yet.".into());
+        assert!(drawn(&mut screen).contains("why (any key closes)"));
+        screen.key(KeyCode::Char('q'), &records);
+        assert!(matches!(screen.key(KeyCode::Char('q'), &records), Step::End));
+    }
+
+    #[test]
+    fn a_database_that_was_started_anew_shows_no_negative_rates() {
+        let view = View::between(
+            &metrics(9_000_000_000, 50, true),
+            &metrics(1_000_000_000, 5, true),
+            "*",
+            Order::Key,
+        );
+        assert!(view.records.iter().all(|record| record.rate == 0.0));
+        assert_eq!(view.records[0].key, "speed");
+    }
+}
