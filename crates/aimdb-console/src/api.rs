@@ -5,8 +5,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use aimdb_core::access::{AccessError, AnyRecord};
-use aimdb_core::health::DbState;
+use aimdb_core::events::{DbEvent, DbEventKind};
+use aimdb_core::health::{DbState, Health};
 use aimdb_core::loss::{Account, Losses};
+use aimdb_core::metrics::Metrics;
 use aimdb_core::{Instant, UnixTime};
 use axum::Extension;
 use axum::body::Body;
@@ -16,7 +18,7 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
 use crate::app::{App, Db};
-use crate::guard::Caller;
+use crate::guard::{Caller, HIDDEN};
 use crate::reply::{Refusal, json, with_type};
 use crate::{routes, value, why};
 
@@ -41,7 +43,7 @@ pub(crate) async fn info(State(app): AppState, Extension(caller): Extension<Call
         pid: std::process::id(),
         state: db.health().state,
         records: db.graph().records.len(),
-        grants: caller.0.to_string(),
+        grants: caller.grants.to_string(),
         refused: app.refused.load(Relaxed),
     }))
 }
@@ -67,14 +69,14 @@ pub(crate) async fn graph(State(app): AppState, Query(format): Query<Format>) ->
     }
 }
 
-pub(crate) async fn health(State(app): AppState) -> Answer {
+pub(crate) async fn health(State(app): AppState, Extension(caller): Extension<Caller>) -> Answer {
     #[derive(Serialize)]
     struct Answered<'a> {
         healthy: bool,
         #[serde(flatten)]
         health: &'a aimdb_core::health::Health,
     }
-    let health = app.db()?.health();
+    let (_, health) = snapshot(&app, &caller)?;
     let healthy = health.is_healthy();
     let mut response = json(&Answered { healthy, health: &health });
     if !healthy {
@@ -83,8 +85,16 @@ pub(crate) async fn health(State(app): AppState) -> Answer {
     Ok(response)
 }
 
-pub(crate) async fn metrics(State(app): AppState) -> Answer {
-    Ok(json(&app.db()?.metrics()))
+pub(crate) async fn metrics(State(app): AppState, Extension(caller): Extension<Caller>) -> Answer {
+    Ok(json(&snapshot(&app, &caller)?.0))
+}
+
+/// Metrics and health as the caller may see them.
+fn snapshot(app: &App, caller: &Caller) -> Result<(Metrics, Health), Refusal> {
+    let db = app.db()?;
+    let (mut metrics, mut health) = (db.metrics(), db.health());
+    caller.hide(&mut metrics, &mut health);
+    Ok((metrics, health))
 }
 
 pub(crate) async fn losses(State(app): AppState) -> Answer {
@@ -99,9 +109,10 @@ pub(crate) async fn losses(State(app): AppState) -> Answer {
     Ok(json(&Answered { at: metrics.at, total, accounts }))
 }
 
-pub(crate) async fn events(State(app): AppState) -> Answer {
+pub(crate) async fn events(State(app): AppState, Extension(caller): Extension<Caller>) -> Answer {
     let entries = app.journal.entries();
-    let events: Vec<Happened> = entries.events.iter().map(Happened::of).collect();
+    let events: Vec<Happened> =
+        entries.events.iter().map(|event| Happened::of(event, &caller)).collect();
     drop(entries);
     Ok(json(&events))
 }
@@ -112,13 +123,25 @@ pub(crate) struct Happened {
     at: Instant,
     unix_at: Option<UnixTime>,
     text: String,
-    kind: aimdb_core::events::DbEventKind,
+    kind: DbEventKind,
 }
 
 impl Happened {
-    pub(crate) fn of(event: &aimdb_core::events::DbEvent) -> Self {
-        let (at, unix_at) = (event.at, event.unix_at);
-        Self { at, unix_at, text: event.to_string(), kind: event.kind.clone() }
+    /// The event as the caller may see it: errors of links may quote values.
+    pub(crate) fn of(event: &DbEvent, caller: &Caller) -> Self {
+        let mut event = event.clone();
+        match &mut event.kind {
+            DbEventKind::LinkError { link, reason, .. }
+            | DbEventKind::DeadLetter { link, reason, .. }
+                if !caller.grants.may_read(link.record()) =>
+            {
+                *reason = HIDDEN.to_owned();
+            }
+            _ => {}
+        }
+        let text = event.to_string();
+        let DbEvent { at, unix_at, kind, .. } = event;
+        Self { at, unix_at, text, kind }
     }
 }
 
@@ -139,8 +162,8 @@ fn listed<'r>(record: &'r AnyRecord, caller: &Caller) -> Listed<'r> {
         type_name: record.type_name(),
         buffer: record.buffer(),
         encoding: record.encoding(),
-        readable: record.encoding().is_some() && caller.0.may_read(key),
-        settable: record.is_settable() && caller.0.may_set(key),
+        readable: record.encoding().is_some() && caller.grants.may_read(key),
+        settable: record.is_settable() && caller.grants.may_set(key),
     }
 }
 
@@ -169,7 +192,7 @@ pub(crate) async fn record(
         more(&mut body, "schema", &schema);
     }
     more(&mut body, "metrics", &as_json(&record.metrics()));
-    if record.encoding().is_some() && caller.0.may_read(&key) {
+    if record.encoding().is_some() && caller.grants.may_read(&key) {
         let mut bytes = Vec::new();
         match record.latest(&mut bytes) {
             Ok(Some(stamp)) => {
@@ -197,7 +220,7 @@ pub(crate) async fn value(
 ) -> Answer {
     let db = app.db()?;
     let record = find(&db, &key)?;
-    may(caller.0.may_read(&key), "read", &key)?;
+    may(caller.grants.may_read(&key), "read", &key)?;
     let mut bytes = Vec::new();
     match record.latest(&mut bytes).map_err(|error| refused(&error))? {
         Some(_) => Ok(with_type(record.encoding().unwrap_or_default(), bytes)),
@@ -222,7 +245,7 @@ pub(crate) async fn set(
             help,
         ));
     }
-    may(caller.0.may_set(&key), "set", &key)?;
+    may(caller.grants.may_set(&key), "set", &key)?;
     drop(db);
     let bytes = whole(body, app.limits.body_bytes, app.limits.body).await?;
     match record.write(&bytes) {
@@ -251,17 +274,23 @@ async fn whole(body: Body, limit: usize, time: Duration) -> Result<bytes::Bytes,
     }
 }
 
-pub(crate) async fn why(State(app): AppState, Path(key): Path<String>) -> Answer {
+pub(crate) async fn why(
+    State(app): AppState,
+    Extension(caller): Extension<Caller>,
+    Path(key): Path<String>,
+) -> Answer {
     let db = app.db()?;
     find(&db, &key)?;
-    let (metrics, health) = (db.metrics(), db.health());
+    let (metrics, health) = snapshot(&app, &caller)?;
     let diagnosis = why::Facts::new(db.graph(), &metrics, &health, &app.journal).explain(&key);
     Ok(json(&diagnosis))
 }
 
 pub(crate) fn find(db: &Db, key: &str) -> Result<AnyRecord, Refusal> {
     db.record(key).map_err(|error| {
-        Refusal::not_found(error.to_string(), "`GET /api/v1/records` lists all records")
+        let text = error.to_string();
+        let (error, help) = text.split_once("\n  help: ").unwrap_or((&text, "see /api/v1/records"));
+        Refusal::not_found(error, help)
     })
 }
 

@@ -9,6 +9,7 @@ use aimdb_tokio_adapter::TokioAdapter;
 use tokio::sync::watch;
 
 use crate::grants::Grants;
+use crate::guard::Caller;
 use crate::journal::Journal;
 use crate::reply::Refusal;
 
@@ -61,7 +62,8 @@ pub(crate) struct App {
     pub(crate) hosts: Vec<String>,
     pub(crate) limits: Limits,
     pub(crate) journal: Journal,
-    pub(crate) streams: Arc<AtomicUsize>,
+    /// The streams of callers by HTTP, and those of the owner: neither takes the other's places.
+    pub(crate) streams: [Arc<AtomicUsize>; 2],
     /// Refused requests, since the start.
     pub(crate) refused: AtomicU64,
     /// Becomes `true` when streams and connections are to end.
@@ -75,11 +77,12 @@ impl App {
     }
 
     /// Takes a place for a stream, which its guard gives back.
-    pub(crate) fn take_stream(&self) -> Result<StreamPlace, Refusal> {
+    pub(crate) fn take_stream(&self, caller: &Caller) -> Result<StreamPlace, Refusal> {
         let limit = self.limits.streams;
+        let streams = &self.streams[usize::from(caller.is_owner)];
         // Taken first: two requests never share the last place.
-        let place = StreamPlace(Arc::clone(&self.streams));
-        if self.streams.fetch_add(1, Relaxed) < limit {
+        let place = StreamPlace(Arc::clone(streams));
+        if streams.fetch_add(1, Relaxed) < limit {
             Ok(place)
         } else {
             drop(place);

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::app::{App, Limits, Token};
 use crate::grants::Grants;
+use crate::guard::host_name;
 use crate::journal::Journal;
 use crate::listen::{self, Addresses, Listeners};
 use crate::{routes, server};
@@ -113,10 +114,11 @@ impl Console {
         self
     }
 
-    /// Accepts one more name in the header `Host`, for a proxy or a tunnel. `localhost`, `127.0.0.1` and `[::1]` are
+    /// Accepts one more name in the header `Host`, with any port, for a proxy or a tunnel. `localhost`, `127.0.0.1` and `[::1]` are
     /// accepted always; any other name would let a foreign page read this console through a browser.
     pub fn host(mut self, name: impl Into<String>) -> Self {
-        self.hosts.push(name.into().to_ascii_lowercase());
+        let name = name.into().to_ascii_lowercase();
+        self.hosts.push(host_name(&name).to_owned());
         self
     }
 
@@ -216,6 +218,11 @@ impl Service<TokioAdapter> for Console {
                 Ok(_) => {}
             }
         }
+        let is_fine = |token: &Token| token.secret.bytes().all(|byte| byte.is_ascii_graphic());
+        if !self.tokens.iter().all(is_fine) {
+            let problem = "a token has spaces, line breaks or other bytes that no header can have";
+            add(problem.into(), "trim what was read from a file, and use ASCII characters");
+        }
         if self.tokens.iter().any(|token| token.secret.len() < 16) {
             add("a token has less than 16 bytes".into(), "make one of 32 random characters");
         }
@@ -228,8 +235,8 @@ impl Service<TokioAdapter> for Console {
             let events = db.upgrade().map(|db| db.events());
             let name = self.chosen_name();
             let http = self.http.as_deref().map(str::parse::<SocketAddr>).transpose()?;
-            let socket = self.socket.then_some((self.directory.as_deref(), &*name));
-            let listeners = Listeners::open(socket, http).await?;
+            let socket = self.socket.then_some(self.directory.as_deref());
+            let listeners = Listeners::open(socket, http, &name).await?;
             let addresses = listeners.addresses().clone();
             ctx.log().info(format_args!("the console listens: {addresses}"));
             if let Some(call) = self.on_listening {
@@ -243,7 +250,7 @@ impl Service<TokioAdapter> for Console {
                 hosts: self.hosts,
                 limits: self.limits,
                 journal: Journal::default(),
-                streams: Arc::new(AtomicUsize::new(0)),
+                streams: [(); 2].map(|()| Arc::new(AtomicUsize::new(0))),
                 refused: AtomicU64::new(0),
                 ends,
             });

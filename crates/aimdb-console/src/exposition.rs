@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use aimdb_core::health::{Health, StageState};
+use aimdb_core::Owner;
+use aimdb_core::health::{Health, StageHealth, StageState};
 use aimdb_core::loss::{Account, Losses, Party};
 use aimdb_core::metrics::{LinkMetrics, Metrics};
 use axum::extract::State;
@@ -115,6 +116,18 @@ impl Collector for Snapshot {
             }),
         )?;
         accounts(&mut all, &merged(&metrics.accounts()))?;
+        let readers = readers(metrics);
+        let reader_labels = |(record, reader)| [("record", record), ("reader", reader)];
+        all.gauges(
+            ("aimdb_reader_pending", None),
+            "Values that a present reader has yet to take",
+            readers.iter().map(|(names, sums)| (reader_labels(*names), sums.0 as f64)),
+        )?;
+        all.gauges(
+            ("aimdb_reader_lagged", None),
+            "Values that a present reader lost because they left the buffer first",
+            readers.iter().map(|(names, sums)| (reader_labels(*names), sums.1 as f64)),
+        )?;
         all.gauges(
             ("aimdb_link_connected", None),
             "Whether a connection serves the link",
@@ -129,29 +142,37 @@ impl Collector for Snapshot {
             ("aimdb_stage_failed", None),
             "Whether the stage has failed for good",
             health.stages.iter().map(|stage| {
-                let labels = [("owner", stage.owner.name()), ("stage", stage.stage.as_str())];
-                (labels, f64::from(u8::from(stage.state == StageState::Failed)))
+                (stage_labels(stage), f64::from(u8::from(stage.state == StageState::Failed)))
             }),
         )?;
         all.counters(
             "aimdb_stage_restarts",
             "Restarts of the stage",
-            health.stages.iter().map(|stage| {
-                let labels = [("owner", stage.owner.name()), ("stage", stage.stage.as_str())];
-                (labels, u64::from(stage.restarts))
-            }),
+            health.stages.iter().map(|stage| (stage_labels(stage), u64::from(stage.restarts))),
         )
     }
+}
+
+fn stage_labels(stage: &StageHealth) -> [(&'static str, &str); 3] {
+    let kind = match stage.owner {
+        Owner::Record(_) => "record",
+        Owner::Connector(_) => "connector",
+        _ => "service",
+    };
+    [("kind", kind), ("owner", stage.owner.name()), ("stage", &stage.stage)]
 }
 
 fn link_labels(link: &LinkMetrics) -> [(&'static str, &str); 3] {
     [("record", &link.key), ("link", &link.stage), ("address", &link.address)]
 }
 
-/// The record, the kind of the party, and its name.
+/// The record, the kind of the party, and for a link its name.
 type AccountLabels<'a> = [(&'static str, &'a str); 3];
 
-/// The numbers of all accounts with the same labels: two readers may have the same name, and a series has one sample.
+/// The numbers of all accounts with the same labels.
+///
+/// A counter must not fall: the readers of a record, those that have left included, are one party. A reader's own numbers
+/// end with it, so they are gauges.
 #[derive(Default)]
 struct Sums {
     entered: u64,
@@ -192,21 +213,32 @@ fn accounts(all: &mut Family<'_, '_>, accounts: &BTreeMap<AccountLabels<'_>, Sum
     all.counters(
         "aimdb_account_lost",
         "Values that the party lost, by cause",
-        accounts.iter().flat_map(|(&[record, kind, party], sums)| {
+        accounts.iter().flat_map(|(&[record, kind, link], sums)| {
             sums.lost
                 .iter()
-                .map(move |(cause, lost)| ([record, kind, party, ("cause", cause.name())], lost))
+                .map(move |(cause, lost)| ([record, kind, link, ("cause", cause.name())], lost))
         }),
     )
 }
 
 fn labels(account: &Account) -> AccountLabels<'_> {
-    let (kind, party) = match &account.party {
-        Party::Record => ("record", ""),
-        Party::Reader { name } => ("reader", name.as_str()),
-        Party::DepartedReaders => ("departed_readers", ""),
-        Party::Link { address, .. } => ("link", address.as_str()),
-        _ => ("other", ""),
+    let (kind, link) = match &account.party {
+        Party::Link { stage, .. } => ("link", stage.as_str()),
+        // A mailbox has one account for all its takers, and a record nobody has read one for its values.
+        _ => ("readers", ""),
     };
-    [("record", account.record.as_str()), ("kind", kind), ("party", party)]
+    [("record", account.record.as_str()), ("kind", kind), ("link", link)]
+}
+
+/// The present readers of one name: what they have yet to take, and what they lost.
+fn readers(metrics: &Metrics) -> BTreeMap<(&str, &str), (u64, u64)> {
+    let mut all = BTreeMap::<_, (u64, u64)>::new();
+    for record in &metrics.records {
+        for reader in &record.readers {
+            let sums = all.entry((record.key.as_str(), reader.name.as_str())).or_default();
+            sums.0 += reader.pending;
+            sums.1 += reader.lagged;
+        }
+    }
+    all
 }

@@ -48,7 +48,7 @@ impl Grants {
         self
     }
 
-    /// Adds: to stream the values of the records that `pattern` covers. The writers of an observed record pay for its
+    /// Adds: to stream the values of the records that `pattern` covers, the present one first. The writers of an observed record pay for its
     /// observers.
     #[must_use]
     pub fn observe(mut self, pattern: impl Into<String>) -> Self {

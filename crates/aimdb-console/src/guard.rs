@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use aimdb_core::health::Health;
+use aimdb_core::metrics::Metrics;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -25,7 +27,26 @@ pub(crate) struct Peer {
 
 /// What the caller of a request may do.
 #[derive(Clone)]
-pub(crate) struct Caller(pub(crate) Arc<Grants>);
+pub(crate) struct Caller {
+    pub(crate) grants: Arc<Grants>,
+    /// It came by the Unix socket.
+    pub(crate) is_owner: bool,
+}
+
+/// What is shown in the place of an error that may quote a value.
+pub(crate) const HIDDEN: &str = "(shown to who may read the record)";
+
+impl Caller {
+    /// Hides the errors of links that may quote values which the caller may not read.
+    pub(crate) fn hide(&self, metrics: &mut Metrics, health: &mut Health) {
+        for link in metrics.links.iter_mut().filter(|link| !self.grants.may_read(&link.key)) {
+            link.last_error = link.last_error.as_ref().map(|_| HIDDEN.to_owned());
+        }
+        for link in health.links.iter_mut().filter(|link| !self.grants.may_read(&link.key)) {
+            link.last_error = link.last_error.as_ref().map(|_| HIDDEN.to_owned());
+        }
+    }
+}
 
 /// Lets a request pass that comes from where it should, with the grants of its caller. Counts the others.
 pub(crate) async fn guard(
@@ -88,7 +109,7 @@ fn caller(app: &App, request: &Request) -> Result<Caller, Refusal> {
         }
         None => Arc::clone(&peer.grants),
     };
-    Ok(Caller(grants))
+    Ok(Caller { grants, is_owner: peer.is_owner })
 }
 
 /// A foreign page can give its own name this machine's address, and read the console through the browser. The browser then
@@ -108,7 +129,7 @@ fn check_host(app: &App, headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// The host of `host:port`, `[v6]:port` or a host alone.
-fn host_name(host: &str) -> &str {
+pub(crate) fn host_name(host: &str) -> &str {
     let behind_v6 = host.find(']').map_or(0, |at| at + 1);
     let port = host[behind_v6..].rfind(':').map_or(host.len(), |at| at + behind_v6);
     &host[..port]

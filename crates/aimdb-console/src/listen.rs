@@ -12,6 +12,9 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 /// The longest path of a Unix socket on Linux, without its final NUL; macOS has four bytes less.
 const LONGEST_PATH: usize = 103;
 
+/// The pause between two attempts to lock the directory.
+const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
+
 /// Where a console listens.
 ///
 /// [`Console::on_listening`](crate::Console::on_listening) receives it.
@@ -61,7 +64,9 @@ pub fn socket_directory() -> PathBuf {
 pub(crate) fn program_name() -> String {
     let program = std::env::current_exe().ok();
     let stem = program.as_deref().and_then(Path::file_stem).map(|stem| stem.to_string_lossy());
-    stem.map_or_else(|| "aimdb".to_owned(), |stem| stem.into_owned())
+    let stem = stem.as_deref().unwrap_or("aimdb").trim_start_matches('.');
+    let is_fine = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
+    stem.chars().take(60).map(|c| if is_fine(c) { c } else { '_' }).collect()
 }
 
 /// Why a name cannot be a file's.
@@ -75,7 +80,8 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
 
 /// Why the socket's path cannot be used: it is longer than the system allows.
 pub(crate) fn check_path(directory: Option<&Path>, name: &str) -> Result<(), String> {
-    let path = directory_of(directory).join(format!("{name}.sock"));
+    // The name of a second process has its number in it.
+    let path = directory_of(directory).join(format!("{name}-{}.sock", std::process::id()));
     let length = path.as_os_str().len();
     if length > LONGEST_PATH {
         let path = path.display();
@@ -129,10 +135,11 @@ impl Drop for Socket {
 
 impl Listeners {
     pub(crate) async fn open(
-        socket: Option<(Option<&Path>, &str)>,
+        socket: Option<Option<&Path>>,
         http: Option<SocketAddr>,
+        name: &str,
     ) -> Result<Self, BoxError> {
-        let mut addresses = Addresses { name: program_name(), socket: None, http: None };
+        let mut addresses = Addresses { name: name.to_owned(), socket: None, http: None };
         let http = match http {
             Some(address) => {
                 let listener = TcpListener::bind(address).await.map_err(|error| {
@@ -146,7 +153,7 @@ impl Listeners {
             None => None,
         };
         let socket = match socket {
-            Some((directory, name)) => {
+            Some(directory) => {
                 let (socket, name) = open_socket(&directory_of(directory), name).await?;
                 addresses.name = name;
                 addresses.socket = Some(socket.path.clone());
@@ -165,6 +172,7 @@ impl Listeners {
 /// Opens `NAME.sock`, or `NAME-PID.sock` if another process listens there.
 async fn open_socket(directory: &Path, name: &str) -> Result<(Socket, String), BoxError> {
     make_directory(directory)?;
+    let _lock = lock(directory).await?;
     let with_id = format!("{name}-{}", std::process::id());
     for name in [name, &with_id] {
         let path = directory.join(format!("{name}.sock"));
@@ -181,6 +189,23 @@ async fn open_socket(directory: &Path, name: &str) -> Result<(Socket, String), B
         return Ok((Socket { listener, owner, path, inode }, name.to_owned()));
     }
     Err(format!("`{name}` and `{with_id}` are in use in {}", directory.display()).into())
+}
+
+/// Locks the directory while a socket is looked for and made: two programs that start together would each remove what the
+/// other has just made. The lock ends with the file's handle.
+async fn lock(directory: &Path) -> Result<std::fs::File, BoxError> {
+    let path = directory.join(".lock");
+    let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
+    for _ in 0..200 {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(std::fs::TryLockError::WouldBlock) => tokio::time::sleep(LOCK_PAUSE).await,
+            Err(std::fs::TryLockError::Error(error)) => {
+                return Err(format!("{}: {error}", path.display()).into());
+            }
+        }
+    }
+    Err(format!("another program holds {}", path.display()).into())
 }
 
 /// Makes the directory, and refuses one that other users can enter or own.

@@ -52,7 +52,9 @@ pub(crate) fn serve<'a>(
 impl Server<'_> {
     /// Serves connections until `end` completes, and lets those that are open end.
     pub(crate) async fn until(self, end: impl Future<Output = ()>) {
-        let places = Arc::new(Semaphore::new(self.app.limits.connections));
+        // Callers by HTTP cannot take the owner's places.
+        let limit = self.app.limits.connections.min(Semaphore::MAX_PERMITS);
+        let places = [(); 2].map(|()| Arc::new(Semaphore::new(limit)));
         let mut connections = JoinSet::new();
         let mut end = pin!(end);
         loop {
@@ -61,7 +63,8 @@ impl Server<'_> {
                 accepted = self.accept() => match accepted {
                     Ok(Some((stream, peer))) => {
                         // Without a place the connection is closed.
-                        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+                        let places = &places[usize::from(peer.is_owner)];
+                        let Ok(place) = Arc::clone(places).try_acquire_owned() else { continue };
                         let connection =
                             connection(stream, peer, self.router.clone(), Arc::clone(self.app));
                         connections.spawn(async move {

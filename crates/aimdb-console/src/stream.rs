@@ -23,7 +23,7 @@ use futures_core::Stream;
 use tokio::sync::mpsc;
 
 use crate::api::{AppState, find, may, refused};
-use crate::app::App;
+use crate::app::{App, StreamPlace};
 use crate::guard::Caller;
 use crate::reply::{Refusal, with_type};
 use crate::server::ended;
@@ -48,19 +48,23 @@ pub(crate) async fn of_record(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let record = find(&app.db()?, &key)?;
-    may(caller.0.may_observe(&key), "observe", &key)?;
+    may(caller.grants.may_observe(&key), "observe", &key)?;
+    let place = app.take_stream(&caller)?;
     let observer = record.observe(OBSERVER).map_err(|error| refused(&error))?;
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse::<u64>().ok());
     let encoding = record.encoding().unwrap_or_default();
-    stream(&app, async move |frames: Frames| {
+    stream(&app, place, async move |frames: Frames| {
         let mut observer = observer;
         let mut bytes = Vec::new();
         // The last number that the caller has. A value that was there before is sent at once.
+        // One that the record has not reached is from an earlier run of the program.
+        let produced = record.metrics().produced;
+        let seen = seen.filter(|seen| *seen <= produced);
         let mut last = seen;
         if let Ok(Some(stamp)) = record.latest(&mut bytes)
-            && seen.is_none_or(|seen| seen != stamp.seq)
+            && seen.is_none_or(|seen| seen < stamp.seq)
         {
-            let missed = seen.map_or(0, |seen| stamp.seq.saturating_sub(seen + 1));
+            let missed = seen.map_or(0, |seen| stamp.seq - seen - 1);
             let at = stamp.at.map_or(0, aimdb_core::Instant::as_nanos);
             let text =
                 value_event(Shown { key: &key, seq: stamp.seq, at, missed }, encoding, &bytes);
@@ -166,12 +170,12 @@ impl Frames {
 /// An answer whose frames `make` makes, until the caller goes or the console ends.
 pub(crate) fn stream<Fut>(
     app: &Arc<App>,
+    place: StreamPlace,
     make: impl FnOnce(Frames) -> Fut,
 ) -> Result<Response, Refusal>
 where
     Fut: Future<Output = Result<std::convert::Infallible, Gone>> + Send + 'static,
 {
-    let place = app.take_stream()?;
     let (sender, frames) = mpsc::channel(1);
     let goodbye = sender.clone();
     let made = make(Frames(sender));

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::api::{AppState, Happened, refused};
+use crate::app::Db;
 use crate::grants::Pattern;
 use crate::guard::Caller;
 use crate::reply::Refusal;
@@ -24,6 +25,9 @@ use crate::stream::{Frame, Frames, Gone, OBSERVER, Shown, stream, value_event};
 
 /// The least time between two looks, so that no caller asks for a busy loop.
 const LEAST: u64 = 20;
+
+/// The most keys and patterns of one stream.
+const MOST_PATTERNS: usize = 64;
 
 #[derive(Deserialize)]
 pub(crate) struct Wanted {
@@ -47,34 +51,16 @@ pub(crate) async fn of_database(
     Extension(caller): Extension<Caller>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Refusal> {
+    let place = app.take_stream(&caller)?;
     let db = app.db()?;
-    let mut watched = Vec::new();
-    let keys = wanted.key.unwrap_or_default();
-    for pattern in keys.split(',').filter(|key| !key.is_empty()).map(|key| Pattern(key.into())) {
-        let mut found = false;
-        for record in db.records().filter(|record| pattern.covers(record.key())) {
-            found = true;
-            let is_new = watched.iter().all(|known: &Watched| known.record.key() != record.key());
-            // A pattern is for what there is to see, and leaves out the rest.
-            if is_new && record.encoding().is_some() && caller.0.may_observe(record.key()) {
-                if watched.len() == app.limits.stream_records {
-                    let limit = app.limits.stream_records;
-                    let error = format!("`{keys}` is more than {limit} records");
-                    return Err(Refusal::bad(error, "ask for fewer records in one stream"));
-                }
-                let observer = record.observe(OBSERVER).map_err(|error| refused(&error))?;
-                watched.push(Watched { record, observer, seq: 0 });
-            }
-        }
-        if !found {
-            let help = "`GET /api/v1/records` lists all records";
-            return Err(Refusal::not_found(format!("no record is called `{}`", pattern.0), help));
-        }
-    }
+    let watched = match &wanted.key {
+        Some(keys) => watch(&db, keys, &caller, app.limits.stream_records)?,
+        None => Vec::new(),
+    };
     let events = db.events();
     let weak = app.db.clone();
     drop(db);
-    stream(&app, async move |frames: Frames| {
+    stream(&app, place, async move |frames: Frames| {
         let mut streaming = Streaming {
             watched,
             events: Some(events),
@@ -82,6 +68,7 @@ pub(crate) async fn of_database(
             looks: every(wanted.every),
             snapshots: every(wanted.metrics),
             known: Known::default(),
+            caller,
             db: weak,
         };
         streaming.begin(&frames).await?;
@@ -89,6 +76,47 @@ pub(crate) async fn of_database(
             streaming.step(&frames).await?;
         }
     })
+}
+
+/// Observes the records that one of the keys or patterns covers.
+fn watch(db: &Db, keys: &str, caller: &Caller, limit: usize) -> Result<Vec<Watched>, Refusal> {
+    let mut patterns: Vec<(Pattern, bool)> = Vec::new();
+    for key in keys.split(',').filter(|key| !key.is_empty()) {
+        if patterns.iter().any(|(known, _)| known.0 == key) {
+            continue;
+        }
+        if patterns.len() == MOST_PATTERNS {
+            let error = format!("there are more than {MOST_PATTERNS} keys or patterns");
+            return Err(Refusal::bad(error, "use fewer patterns, or more streams"));
+        }
+        patterns.push((Pattern(key.to_owned()), false));
+    }
+    let mut chosen = Vec::new();
+    for record in db.records() {
+        let mut is_covered = false;
+        for (pattern, found) in &mut patterns {
+            let covers = pattern.covers(record.key());
+            *found |= covers;
+            is_covered |= covers;
+        }
+        // A pattern is for what there is to see, and leaves out the rest.
+        if is_covered && record.encoding().is_some() && caller.grants.may_observe(record.key()) {
+            chosen.push(record);
+        }
+    }
+    if let Some((Pattern(key), _)) = patterns.iter().find(|(_, found)| !found) {
+        let help = "`GET /api/v1/records` lists all records";
+        return Err(Refusal::not_found(format!("no record is called `{key}`"), help));
+    }
+    if chosen.len() > limit {
+        let error = format!("`{keys}` is {} records, and {limit} are possible", chosen.len());
+        return Err(Refusal::bad(error, "ask for fewer records in one stream"));
+    }
+    let observe = |record: AnyRecord| {
+        let observer = record.observe(OBSERVER).map_err(|error| refused(&error))?;
+        Ok(Watched { record, observer, seq: 0 })
+    };
+    chosen.into_iter().map(observe).collect()
 }
 
 /// A timer of so many milliseconds; none for zero.
@@ -116,6 +144,7 @@ struct Streaming {
     looks: Option<Interval>,
     snapshots: Option<Interval>,
     known: Known,
+    caller: Caller,
     db: WeakAimDb<TokioAdapter>,
 }
 
@@ -159,7 +188,11 @@ impl Streaming {
             Next::Snapshot => self.snapshot(frames).await,
             Next::Event(Some(event)) => {
                 frames
-                    .send(Frame { id: None, event: "event", data: line(&Happened::of(&event)) })
+                    .send(Frame {
+                        id: None,
+                        event: "event",
+                        data: line(&Happened::of(&event, &self.caller)),
+                    })
                     .await
             }
             Next::Event(None) => {
@@ -227,8 +260,9 @@ impl Streaming {
     /// Sends what has changed since the last snapshot.
     async fn snapshot(&mut self, frames: &Frames) -> Result<(), Gone> {
         let Some(db) = self.db.upgrade() else { return Err(Gone) };
-        let (metrics, health) = (db.metrics(), db.health());
+        let (mut metrics, mut health) = (db.metrics(), db.health());
         drop(db);
+        self.caller.hide(&mut metrics, &mut health);
         let data = self.known.changes(metrics, health);
         frames.send(Frame { id: None, event: "metrics", data }).await
     }

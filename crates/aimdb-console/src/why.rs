@@ -15,7 +15,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
-use aimdb_core::graph::{RecordNode, StageKind, StageNode};
+use aimdb_core::graph::{PortNode, RecordNode, StageKind, StageNode};
 use aimdb_core::health::{DbState, Health, StageHealth, StageState};
 use aimdb_core::loss::Loss;
 use aimdb_core::metrics::{LinkMetrics, Metrics, RecordMetrics};
@@ -63,6 +63,9 @@ impl fmt::Display for Diagnosis {
     }
 }
 
+/// How long a stage may leave a value unread before that is a fault.
+const IDLE: Duration = Duration::from_secs(2);
+
 /// What is known of a database at one moment.
 pub(crate) struct Facts<'f> {
     graph: &'f Graph,
@@ -85,16 +88,15 @@ impl<'f> Facts<'f> {
     pub(crate) fn explain(&self, key: &str) -> Diagnosis {
         let mut walk = Walk { facts: self, seen: HashSet::new(), steps: Vec::new() };
         match self.health.state {
+            DbState::Running => walk.record(key, 0),
             DbState::Built => {
-                walk.fault(key, 0, "The database has not started: `run()` or `start()` starts it.")
+                walk.fault(key, 0, "The database has not started: `run()` or `start()` starts it.");
             }
             DbState::Stopping => {
-                walk.fault(key, 0, "The database shuts down: its sources have stopped.")
+                walk.fault(key, 0, "The database shuts down: its sources have stopped.");
             }
-            DbState::Stopped => walk.fault(key, 0, "The database has shut down."),
-            _ => {}
+            _ => walk.fault(key, 0, "The database has shut down."),
         }
-        walk.record(key, 0);
         let steps = walk.steps;
         let at_fault = steps.iter().any(|step| step.is_fault);
         Diagnosis { record: key.to_owned(), state: self.state(key), at_fault, steps }
@@ -267,15 +269,23 @@ impl Walk<'_, '_> {
             }
             StageState::Restarting => {
                 let next = next.unwrap_or_else(|| "soon".to_owned());
-                let text = format!(
-                    "The {name} of `{owner}` failed{ago}: {cause}. Attempt {} begins {next}.",
-                    u64::from(health.restarts) + 2
-                );
-                return self.fault(owner, depth, text);
+                let attempt = u64::from(health.restarts) + 2;
+                let returned = cause == "returned";
+                let ended = if returned {
+                    format!("returned{ago}")
+                } else {
+                    format!("failed{ago}: {cause}")
+                };
+                let text =
+                    format!("The {name} of `{owner}` {ended}. Attempt {attempt} begins {next}.");
+                return self.add(owner, depth, !returned, text);
             }
             StageState::Finished => {
                 let text = format!("The {name} of `{owner}` has returned{ago}: it writes no more.");
-                return self.fault(owner, depth, text);
+                // A source that wrote what it had, and a record that others write, is as it should be.
+                let is_fault =
+                    metrics.produced == 0 || depth == 0 && self.writers(&metrics.key) == 1;
+                return self.add(owner, depth, is_fault, text);
             }
             StageState::Stopped => {
                 return self.fault(owner, depth, format!("The {name} of `{owner}` was stopped."));
@@ -298,51 +308,80 @@ impl Walk<'_, '_> {
             };
             return self.note(owner, depth, format!("The {name} of `{owner}` runs, {wrote}."));
         }
-        self.filtered(owner, depth, &name, metrics, inputs.iter().map(|port| &*port.key));
-        let silent: Vec<&str> = inputs
-            .iter()
-            .map(|port| &*port.key)
-            .filter(|key| facts.metrics.record(key).is_some_and(|input| input.produced == 0))
-            .collect();
-        for key in &silent {
-            let needs = if inputs.len() > 1 {
-                "needs a value of each input, and waits for"
+        self.filtered(owner, depth, &name, metrics, inputs);
+        let (mut silent, mut others) = (Vec::new(), Vec::new());
+        for port in inputs {
+            let Some(input) = facts.metrics.record(&port.key) else { continue };
+            if input.produced == 0 {
+                let text = match inputs.len() {
+                    1 => format!(
+                        "The {name} of `{owner}` waits for `{}`, which has had none.",
+                        port.key
+                    ),
+                    _ => format!("The {name} of `{owner}` has had no value of `{}` yet.", port.key),
+                };
+                self.note(owner, depth, text);
+                silent.push(port.key.clone());
             } else {
-                "waits for"
-            };
-            self.note(
-                owner,
-                depth,
-                format!("The {name} of `{owner}` {needs} `{key}`, which has had none."),
-            );
+                self.idle(owner, depth, stage, &name, input);
+                others.push(port.key.clone());
+            }
         }
         // An input that is silent explains more than the others.
-        let upstream: Vec<String> = match silent.is_empty() {
-            true => inputs.iter().map(|port| port.key.clone()).collect(),
-            false => silent.iter().map(|key| (*key).to_owned()).collect(),
-        };
-        for key in upstream {
-            self.record(&key, depth + 1);
+        silent.into_iter().chain(others).for_each(|key| self.record(&key, depth + 1));
+    }
+
+    /// A stage that runs and does not take the values that it has had for some time.
+    fn idle(
+        &mut self,
+        owner: &str,
+        depth: usize,
+        stage: &StageNode,
+        name: &str,
+        input: &RecordMetrics,
+    ) {
+        let reader = format!("{owner}/{}", stage.name);
+        let pending = input.readers.iter().find(|it| it.name == reader).map_or(0, |it| it.pending);
+        let age = input.age(self.facts.metrics.at).unwrap_or_default();
+        if pending > 0 && age > IDLE {
+            let (noun, key) = (if pending == 1 { "value" } else { "values" }, &input.key);
+            let text = format!(
+                "The {name} of `{owner}` has {pending} {noun} of `{key}` and takes none: the newest came {} ago.",
+                Span(age)
+            );
+            self.fault(owner, depth, text);
         }
     }
 
-    fn filtered<'k>(
+    /// The number of those that write the record.
+    fn writers(&self, key: &str) -> usize {
+        let Some(node) = self.facts.node(key) else { return 0 };
+        let outputs = |stage: &StageNode| stage.kind.outputs().iter().any(|port| port.key == key);
+        let records = self.facts.graph.records.iter();
+        let processors = records.flat_map(|other| &other.stages).filter(|stage| outputs(stage));
+        node.writers().count() + processors.count() + usize::from(node.is_written_from_outside)
+    }
+
+    fn filtered(
         &mut self,
         owner: &str,
         depth: usize,
         name: &str,
         metrics: &RecordMetrics,
-        mut inputs: impl Iterator<Item = &'k str>,
+        inputs: &[PortNode],
     ) {
         let all = metrics.filtered + metrics.produced;
         if metrics.filtered == 0 || metrics.key != owner {
             return;
         }
-        let of = inputs.next().unwrap_or_default();
-        let text = format!(
-            "The {name} of `{owner}` left out {} of {all} values of `{of}`.",
-            metrics.filtered
-        );
+        let left = metrics.filtered;
+        let text = match inputs {
+            [input] => format!(
+                "The {name} of `{owner}` left out {left} of {all} values of `{}`.",
+                input.key
+            ),
+            _ => format!("The {name} of `{owner}` left out {left} of {all} values."),
+        };
         self.add(owner, depth, metrics.produced == 0, text);
     }
 

@@ -305,6 +305,8 @@ fn add_record(record: &RecordMetrics, accounts: &mut Vec<Account>) {
         let apart: u64 = readers.iter().map(|reader| reader.pending.saturating_sub(depth)).sum();
         account.held = depth + apart;
         account.lost.add(Loss::Overwritten, record.overwritten);
+        // A taker that a shutdown has refused the command that it took.
+        account.lost.add(Loss::Shutdown, departed.unread);
         accounts.push(account);
         return;
     }

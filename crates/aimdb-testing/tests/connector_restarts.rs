@@ -168,7 +168,7 @@ fn an_inbound_link_delivers_after_a_restart_what_waited_for_room() {
     runtime.advance(Duration::from_secs(10));
     assert_eq!(reader.try_recv(), Ok(5));
     let link = db.metrics().link("in", "unlucky://in").unwrap().clone();
-    assert_eq!((link.received, link.dropped()), (4, 0), "{link}");
+    assert_eq!((link.received, link.delivered, link.dropped()), (4, 4, 0), "{link}");
     assert!(runtime.block_on(db.shutdown(Duration::from_secs(5))).is_clean());
 }
 

@@ -139,7 +139,7 @@ async fn database<O: Write>(
         report.problem(&text, link.last_error.as_deref().unwrap_or("see `aimdb losses`"))?;
     }
     if report.problems == before {
-        report.fine(&format!("`{name}` is healthy, and nothing was lost"))?;
+        report.fine(&format!("`{name}` is healthy"))?;
     }
     Ok(())
 }

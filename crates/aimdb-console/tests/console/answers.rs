@@ -128,9 +128,11 @@ async fn prometheus_finds_the_same_figures_and_one_sample_for_each_series() {
     let text = answer.text();
     assert!(text.ends_with("# EOF\n"), "{text}");
     assert!(text.contains("aimdb_record_produced_total{record=\"count\"} 100\n"), "{text}");
-    // Two readers of one name are one series.
-    let lost = "aimdb_account_lost_total{record=\"count\",kind=\"reader\",party=\"page \\\"1\\\"\",cause=\"lagged\"} 72\n";
+    // The readers of a record are one party, whose counters never fall; those of one name are one series.
+    let lost = "aimdb_account_lost_total{record=\"count\",kind=\"readers\",link=\"\",cause=\"lagged\"} 72\n";
     assert!(text.contains(lost), "{text}");
+    let pending = "aimdb_reader_pending{record=\"count\",reader=\"page \\\"1\\\"\"} 128.0\n";
+    assert!(text.contains(pending), "{text}");
     assert!(text.contains("# UNIT aimdb_record_age_seconds seconds\n"), "{text}");
     let mut series: Vec<&str> = text
         .lines()
@@ -143,6 +145,8 @@ async fn prometheus_finds_the_same_figures_and_one_sample_for_each_series() {
     series.dedup();
     assert_eq!(series.len(), all, "{text}");
     drop(readers);
+    let after = fixture.get("/metrics").await.text();
+    assert!(after.contains(lost), "readers that leave take nothing away: {after}");
     fixture.shut_down().await;
 }
 

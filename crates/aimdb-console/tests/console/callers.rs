@@ -1,6 +1,7 @@
 //! Who may what.
 
 use aimdb_console::Grants;
+use aimdb_core::{BufferCfg, Json};
 
 use crate::support::*;
 
@@ -88,6 +89,46 @@ async fn a_foreign_page_gets_nothing() {
         assert!(head.contains(line), "{head}");
     }
     assert!(!head.contains("access-control-allow-origin"), "{head}");
+    fixture.shut_down().await;
+}
+
+#[tokio::test]
+async fn errors_that_quote_a_value_are_shown_to_who_may_read_it_and_are_short() {
+    let peer = aimdb_testing::MemoryPeer::new();
+    let secret = "S3CRET".repeat(10_000);
+    peer.publish("in", format!("\"{secret}\""));
+    let fixture = start(
+        |builder| {
+            builder.connector(peer.connector());
+            builder.configure::<u32>("dose", |reg| {
+                reg.buffer(BufferCfg::latest()).read_from_outside().link_from("memory://in", Json);
+            });
+        },
+        |console| console.http_grants(Grants::none().read("other")),
+    )
+    .await;
+    let undecoded = || fixture.db.metrics().links[0].decode_errors() == 1;
+    eventually("it does not decode", undecoded).await;
+    for path in ["events", "health", "metrics", "why/dose"] {
+        let path = format!("/api/v1/{path}");
+        let (hidden, shown) = (fixture.get(&path).await, fixture.owner("GET", &path, b"").await);
+        assert!(!hidden.text().contains("S3CRET"), "{path}: {}", hidden.text());
+        // A health without errors that are not over has none to show.
+        assert!(
+            shown.text().contains("S3CRET") && shown.body.len() < 4000,
+            "{path}: {}",
+            shown.text()
+        );
+    }
+    fixture.shut_down().await;
+}
+
+#[tokio::test]
+async fn callers_by_http_do_not_take_the_places_of_the_owner() {
+    let fixture = start(three, |console| console.max_connections(3).max_streams(1)).await;
+    let _stream = fixture.stream("/api/v1/stream", "").await;
+    let (_one, _two) = (fixture.tcp().await, fixture.tcp().await);
+    assert_eq!(fixture.owner("GET", "/api/v1/info", b"").await.status, 200);
     fixture.shut_down().await;
 }
 

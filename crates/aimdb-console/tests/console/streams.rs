@@ -47,6 +47,11 @@ async fn a_caller_that_comes_back_learns_what_it_missed() {
     fixture.produce(10..11);
     let first = events.next_of("value").await;
     assert_eq!((&first["seq"], &first["missed"]), (&json!(11), &json!(0)));
+    // An id that the record has not reached is from an earlier run of the program.
+    for id in ["1000", "18446744073709551615"] {
+        let mut events = fixture.stream(COUNT, &format!("Last-Event-ID: {id}\r\n")).await;
+        assert_eq!(events.next_of("value").await["seq"], 11, "{id}");
+    }
     let mut events = fixture.stream(COUNT, "Last-Event-ID: rubbish\r\n").await;
     assert_eq!(events.next_of("value").await["seq"], 11);
     fixture.shut_down().await;

@@ -290,7 +290,50 @@ async fn a_join_whose_second_input_comes_from_a_source_that_failed() {
     };
     assert_eq!(
         why("text", configure, act, |db| !db.health().is_healthy()).await,
-        "`text` has had no value yet.\n  · The transform of `text` waits for `mean`, which has had none.\n    · The join of `mean` needs a value of each input, and waits for `b`, which has had none.\n      ✗ The source of `b` failed T ago: broken wire. Nothing restarts it."
+        "`text` has had no value yet.\n  · The transform of `text` waits for `mean`, which has had none.\n    · The join of `mean` has had no value of `b` yet.\n      ✗ The source of `b` failed T ago: broken wire. Nothing restarts it.\n      · `a` is written by code outside of the graph."
+    );
+}
+
+#[tokio::test]
+async fn a_source_that_wrote_what_it_had_is_no_fault_of_the_records_behind_it() {
+    let configure = |builder: &mut Builder| {
+        builder.configure::<u64>("config", |reg| {
+            reg.buffer(BufferCfg::latest()).source(|_ctx, config| async move {
+                config.produce(7).await.unwrap();
+            });
+        });
+        builder.configure::<u64>("scaled", |reg| {
+            reg.buffer(RING).read_from_outside().transform(input("config"), |n: u64| 2 * n);
+        });
+    };
+    assert_eq!(
+        why("scaled", configure, nothing, |db| produced(db, "scaled") == 1).await,
+        "`scaled` has had 1 value, the newest T ago.\n    · The source of `config` has returned T ago: it writes no more."
+    );
+}
+
+#[tokio::test]
+async fn a_processor_that_hangs() {
+    let configure = |builder: &mut Builder| {
+        builder.configure::<u64>("raw", |reg| {
+            reg.buffer(RING).written_from_outside();
+        });
+        builder.configure::<u64>("done", |reg| {
+            reg.buffer(RING).read_from_outside();
+            reg.processor(input::<u64>("raw"), |ctx, raw, done| async move {
+                let _unused = (raw, done);
+                ctx.stopping().await;
+            });
+        });
+    };
+    let act = async |fixture: &Fixture| {
+        fixture.db.producer::<u64>("raw").unwrap().produce(1).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(2200)).await;
+    };
+    let answer = why("done", configure, act, |_| true).await;
+    assert!(
+        answer.contains("has 1 value of `raw` and takes none: the newest came T ago."),
+        "{answer}"
     );
 }
 

@@ -329,8 +329,8 @@ impl Subscribers {
         let Entry { cursor, .. } = self.entries.remove(reader);
         let snapshot = cursor.snapshot();
         // The values that a stage was refused count as delivered in its cursor.
-        let refused = if cursor.of_stage { core::mem::take(&mut self.refused) } else { 0 };
-        let refused = refused.min(snapshot.delivered);
+        let refused = if cursor.of_stage { self.refused.min(snapshot.delivered) } else { 0 };
+        self.refused -= refused;
         // A pending command belongs to no taker before it is taken.
         let left = refused + if self.takers_compete { 0 } else { unread };
         self.departed.add(&DepartedReaders {

@@ -12,7 +12,7 @@ use crate::buffer::error::Closed;
 use crate::engine::stage::StageCell;
 use crate::handle::producer::Producer;
 use crate::key::Record;
-use crate::link::status::{LinkInfo, LinkStatus};
+use crate::link::status::{LinkInfo, LinkStatus, shortened};
 use crate::panic::catch;
 use crate::runtime::adapter::{LogLevel, Runtime, log};
 use crate::wait::WaitGuard;
@@ -160,6 +160,16 @@ impl InboundLink {
         self.messages.as_ref().is_some_and(|messages| messages.has_pending())
     }
 
+    /// Whether the drop of the link loses no value, because the next attempt of the connector has the link.
+    pub(crate) fn outlives_its_drop(&self) -> bool {
+        !self.is_stopping() && self.messages.as_ref().is_some_and(|messages| messages.is_pooled())
+    }
+
+    /// Whether a shutdown has begun.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.connector.engine().is_stopping()
+    }
+
     /// The record's key.
     #[must_use]
     pub fn record(&self) -> &str {
@@ -203,6 +213,11 @@ pub(crate) trait MessageSink: Send {
 
     /// Ends the wait of the last poll: nobody polls for a while.
     fn cancel_wait(&mut self);
+
+    /// Whether they return to a pool when the link is dropped.
+    fn is_pooled(&self) -> bool {
+        false
+    }
 
     /// Called once, by the drop of the link: lets a shutdown close the record.
     fn end(&mut self, info: &LinkInfo, connector: &Arc<StageCell>) {
@@ -255,12 +270,13 @@ impl<T: Record, R: Runtime, C> InboundQueue<T, R, C> {
         let LinkInfo { key, address, status, .. } = info;
         status.count_decode_error(message.topic, reason);
         let (topic, bytes) = (message.topic, message.payload.len());
+        let short = shortened(reason.into());
         log(
             &*self.runtime,
             LogLevel::Warn,
             key,
             format_args!(
-                "link from `{address}`: {bytes} bytes on `{topic}` did not decode: {reason}"
+                "link from `{address}`: {bytes} bytes on `{topic}` did not decode: {short}"
             ),
         );
         if let Some(hook) = &self.dead_letters {

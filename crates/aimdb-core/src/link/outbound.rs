@@ -137,7 +137,11 @@ impl OutboundLink {
     /// A connector uses it where the peer may have lost the value: a retained message of a broker without persistence.
     /// `None` if the record has another buffer or no value yet, or if the value does not encode.
     pub fn newest(&mut self, payload: &mut Vec<u8>) -> Option<Outgoing> {
-        self.messages.as_mut()?.newest(&self.info, payload)
+        let newest = self.messages.as_mut()?.newest(&self.info, payload);
+        if newest.is_some() {
+            self.info.status.set_has_message(true);
+        }
+        newest
     }
 
     /// The record's key.

@@ -173,6 +173,10 @@ impl MessageSink for Pooled<dyn MessageSink> {
         }
     }
 
+    fn is_pooled(&self) -> bool {
+        true
+    }
+
     /// After a shutdown has begun, a connector drops its inbound links to let their records close.
     fn end(&mut self, info: &LinkInfo, connector: &Arc<StageCell>) {
         let Some(mut messages) = self.messages.take() else { return };

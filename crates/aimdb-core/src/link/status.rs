@@ -140,7 +140,7 @@ impl LinkStatus {
 
     /// Sets the link's last error, which remains until the next one.
     pub fn set_error(&self, reason: impl fmt::Display) {
-        let reason = alloc::format!("{reason}");
+        let reason = shortened(alloc::format!("{reason}"));
         self.keep_error(reason.clone());
         let connected = self.connected.load(Relaxed);
         self.emit(|link| DbEventKind::LinkError { link, reason, connected });
@@ -172,12 +172,10 @@ impl LinkStatus {
     /// Counts and announces a payload that did not decode.
     pub(crate) fn count_decode_error(&self, topic: &str, reason: &str) {
         self.add_lost(Loss::DecodeError, 1);
+        // Both may be parts of the message, which has the size that the peer likes.
+        let (topic, reason) = (shortened(topic.into()), shortened(reason.into()));
         self.keep_error(alloc::format!("a payload on `{topic}` did not decode: {reason}"));
-        self.emit(|link| DbEventKind::DeadLetter {
-            link,
-            topic: topic.into(),
-            reason: reason.into(),
-        });
+        self.emit(|link| DbEventKind::DeadLetter { link, topic, reason });
     }
 
     pub(crate) fn count_filtered(&self) {
@@ -215,7 +213,7 @@ impl LinkStatus {
         if self.owner.engine.is_stopping() {
             self.connected.store(false, Relaxed);
         } else {
-            self.set_disconnected();
+            self.abandon();
         }
         self.owner.engine.changed.notify();
     }
@@ -246,6 +244,23 @@ impl LinkStatus {
     }
 }
 
+/// The most bytes of a text that is kept: errors quote what a peer sent.
+const LONGEST_TEXT: usize = 512;
+
+/// The beginning of a text that is too long to be kept.
+pub(crate) fn shortened(mut text: String) -> String {
+    if text.len() > LONGEST_TEXT {
+        let mut end = LONGEST_TEXT;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text.push('…');
+        text.shrink_to_fit();
+    }
+    text
+}
+
 /// The names of a link, for its events.
 pub(crate) struct LinkOwner {
     pub(crate) engine: Arc<Engine>,
@@ -274,7 +289,12 @@ impl LinkInfo {
     pub(crate) fn metrics(&self) -> LinkMetrics {
         let status = &*self.status;
         let last_error = status.last_error.with(|last| last.clone());
-        let lost = Losses::from_counts(status.lost.each_ref().map(|lost| lost.load(Relaxed)));
+        let mut lost = Losses::from_counts(status.lost.each_ref().map(|lost| lost.load(Relaxed)));
+        let mut held = status.held(&lost);
+        if status.direction.is_outbound() && status.has_ended() {
+            // A shutdown has ended the link, and its report counts them: nothing sends them any more.
+            lost.add(Loss::Shutdown, core::mem::take(&mut held));
+        }
         LinkMetrics {
             key: self.key.as_ref().into(),
             stage: self.stage.as_ref().into(),
@@ -285,7 +305,7 @@ impl LinkInfo {
             received: status.received.load(Relaxed),
             taken: status.taken.load(Relaxed),
             delivered: status.delivered.load(Relaxed),
-            held: status.held(&lost),
+            held,
             lost,
             filtered: status.filtered.load(Relaxed),
             reconnects: status.connections.load(Relaxed).saturating_sub(1),

@@ -443,7 +443,14 @@ impl Client {
                         drop_oversized(io, &self.links, message.topic, size, limit);
                         receipt = message.receipt;
                     } else if stopping {
-                        // The broker keeps it, because it receives no acknowledgement.
+                        // The broker keeps it, because it receives no acknowledgement; at QoS 0 it is lost.
+                        if message.receipt.is_none() {
+                            for &link in &self.links {
+                                let status = io.inbound.status(link);
+                                status.count_received();
+                                status.count_lost(Loss::Shutdown);
+                            }
+                        }
                         receipt = None;
                     } else {
                         let borrowed = BorrowedMessage::from(&message);

@@ -148,9 +148,12 @@ struct Slot<K> {
 impl<M: Deliver, K> InboundLinks<M, K> {
     pub(super) fn new(links: Vec<InboundLink>, limits: Limits) -> Self {
         let statuses = links.iter().map(|link| Arc::clone(link.status())).collect();
+        // A link of an attempt before may have a value that waits for room. Its receipt was that attempt's.
+        let holds = |link: &InboundLink| link.has_pending().then_some(None);
+        let busy = (0..links.len()).filter(|at| links[*at].has_pending()).collect();
         let state = |link| State {
+            pending: holds(&link),
             link,
-            pending: None,
             queue: VecDeque::new(),
             unacknowledged: 0,
             blocked: false,
@@ -158,7 +161,7 @@ impl<M: Deliver, K> InboundLinks<M, K> {
         Self {
             links: links.into_iter().map(state).collect(),
             statuses,
-            busy: Vec::new(),
+            busy,
             slots: Vec::new(),
             next: 0,
             delivered: VecDeque::new(),
@@ -365,6 +368,17 @@ impl<M, K> InboundLinks<M, K> {
         }
     }
 
+    /// Counts a message that still waits at the end of the links. Outside of a shutdown the link's last error says why the
+    /// connector has ended.
+    fn count_left(&self, index: usize) {
+        if self.links[index].link.is_stopping() {
+            self.count_lost(index, Loss::Shutdown, "the shutdown's deadline is over");
+        } else {
+            self.report_refused();
+            self.statuses[index].count_lost(Loss::Abandoned);
+        }
+    }
+
     /// Counts a message that one link did not take.
     fn count_lost(&self, index: usize, cause: Loss, reason: &str) {
         self.report_refused();
@@ -401,15 +415,15 @@ impl<M: Deliver> State<M> {
 /// Counts the messages that are lost when a shutdown's deadline aborts the connector: those that the peer does not keep.
 impl<M, K> Drop for InboundLinks<M, K> {
     fn drop(&mut self) {
-        const REASON: &str = "the shutdown's deadline is over";
         for (index, state) in self.links.iter().enumerate() {
-            // The link has counted the message whose value it holds as received.
-            for _ in state.pending.iter().filter(|ticket| !self.is_kept(**ticket)) {
-                self.count_lost(index, Loss::Shutdown, REASON);
+            // The link has counted the message whose value it holds as received, and may keep it for the next attempt.
+            let held = state.pending.iter().filter(|_| !state.link.outlives_its_drop());
+            for _ in held.filter(|ticket| !self.is_kept(**ticket)) {
+                self.count_left(index);
             }
             for _ in state.queue.iter().filter(|(_, ticket)| !self.is_kept(*ticket)) {
                 self.statuses[index].count_received();
-                self.count_lost(index, Loss::Shutdown, REASON);
+                self.count_left(index);
             }
         }
     }
