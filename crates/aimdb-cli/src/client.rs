@@ -17,7 +17,7 @@ use crate::place::Place;
 /// The time for an answer. A stream has it for its head.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// What stays as it is in a key.
+/// The characters of a key that stay as they are.
 const IN_KEY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_').remove(b'*');
 
 /// Talks to the console of one database, with a connection for each request.

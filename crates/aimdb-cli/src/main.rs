@@ -72,7 +72,7 @@ enum Command {
     },
     /// Lists the records
     Ls {
-        /// Only these keys; `*` stands for any characters
+        /// Only keys of this pattern; `*` matches any characters
         pattern: Option<String>,
         /// As JSON
         #[arg(long)]
@@ -88,13 +88,13 @@ enum Command {
     },
     /// Prints the values of records as they come
     Tail {
-        /// Keys, or patterns in which `*` stands for any characters
+        /// Keys, or patterns in which `*` matches any characters
         #[arg(required = true)]
         keys: Vec<String>,
         /// One JSON object for each value
         #[arg(long)]
         json: bool,
-        /// Ends after so many values
+        /// Ends after this number of values
         #[arg(short = 'n', long, value_name = "VALUES")]
         count: Option<u64>,
     },
@@ -102,7 +102,7 @@ enum Command {
     Hz {
         /// The record's key
         key: String,
-        /// Ends after so many seconds
+        /// Ends after this number of seconds
         #[arg(short = 'n', long, value_name = "SECONDS")]
         count: Option<u64>,
     },
@@ -137,7 +137,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Looks for what is wrong, here and in all databases of this user
+    /// Looks for problems, here and in all databases of this user
     Doctor,
     /// Prints a script that completes this command in a shell
     Completion {
@@ -146,7 +146,7 @@ enum Command {
     },
 }
 
-/// What `--sort` sorts by.
+/// The order of the records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Order {
     /// The order of the graph
@@ -162,14 +162,14 @@ enum Order {
     Lost,
 }
 
-/// Why a command has not worked.
+/// The reason why a command failed.
 #[derive(Debug)]
 enum Failure {
     /// The command line, or the choice of a database: exit status 2.
     Usage(String),
     /// Everything else: exit status 1.
     Failed(String),
-    /// The one who reads the output has gone: the command is over.
+    /// The reader of the output has closed it: the command is over.
     Gone,
 }
 
@@ -187,7 +187,7 @@ type Outcome = Result<ExitCode, Failure>;
 fn main() -> ExitCode {
     let args = Args::parse();
     let outcome = run(args);
-    // What was printed and not flushed may fail now.
+    // A write that was buffered may fail now.
     let flushed = io::stdout().flush();
     match outcome {
         Ok(code) if flushed.is_ok() => code,

@@ -160,7 +160,7 @@ impl Record {
         self.readers.iter().map(|reader| reader.pending).max().unwrap_or(0)
     }
 
-    /// The values that its readers lost, or that nobody took.
+    /// The values that its readers lost, or that left the buffer untaken.
     pub(crate) fn lost(&self) -> u64 {
         let lagged: u64 = self.readers.iter().map(|reader| reader.lagged).sum();
         let unread = if self.readers.is_empty() { self.overwritten } else { 0 };

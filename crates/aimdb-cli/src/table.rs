@@ -38,7 +38,7 @@ impl Table {
     }
 }
 
-/// Text without control characters: it comes from elsewhere and goes to a terminal.
+/// Text without control characters: other programs made it, and a terminal would obey them.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

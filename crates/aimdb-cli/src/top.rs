@@ -28,7 +28,7 @@ use crate::model::{Diagnosis, Metrics, buffer};
 use crate::table::{Table, causes, printable, rate, span};
 use crate::{Failure, Order, Outcome};
 
-/// What to show, and how.
+/// Options of `top`.
 #[derive(Args)]
 pub(crate) struct Options {
     /// Prints one table and ends
@@ -40,7 +40,7 @@ pub(crate) struct Options {
     /// The order of the records
     #[arg(long, value_enum, default_value_t)]
     sort: Order,
-    /// Only these keys; `*` stands for any characters
+    /// Only keys of this pattern; `*` matches any characters
     #[arg(long, value_name = "PATTERN", default_value = "*")]
     filter: String,
     /// Milliseconds between two looks
@@ -48,7 +48,7 @@ pub(crate) struct Options {
     every: u64,
 }
 
-/// What is shown of one moment.
+/// The figures of one moment.
 #[derive(Serialize)]
 struct View {
     records: Vec<RecordRow>,
@@ -87,7 +87,7 @@ struct LinkRow {
 }
 
 impl View {
-    /// What has happened between two snapshots. A database that was started anew in between begins at zero.
+    /// The changes between two snapshots. A database that restarted in between begins at zero.
     fn between(before: &Metrics, now: &Metrics, filter: &str, order: Order) -> Self {
         let chosen = aimdb_console::Grants::none().read(filter);
         let seconds = now.at.saturating_sub(before.at) as f64 / 1e9;
@@ -227,13 +227,13 @@ struct Screen {
     /// The filter is being typed.
     types: bool,
     selected: TableState,
-    /// What `why` says of the selected record.
+    /// The answer of `why` for the selected record.
     why: Option<String>,
     /// Why there is no news.
     trouble: Option<String>,
 }
 
-/// What a key does.
+/// The effect of a key.
 enum Step {
     Stay,
     End,

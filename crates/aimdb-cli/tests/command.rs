@@ -155,7 +155,7 @@ async fn tail_shows_values_as_they_come_and_ends_with_its_reader() {
     assert_eq!((&event["seq"], &event["value"]), (&3.into(), &2.5.into()));
     let (code, _, error) = plant.run(&["tail", "nobody*"]).await;
     assert!(code == 1 && error.contains("no record is called `nobody*`"), "{error}");
-    // The reader of its output goes: it ends at the next value, without an error.
+    // The reader closes its output: it ends at the next value, without an error.
     let mut tail = plant
         .command(&["tail", "tank.level"])
         .stdout(Stdio::piped())

@@ -236,7 +236,7 @@ pub(crate) async fn set(
 ) -> Answer {
     let db = app.db()?;
     let record = find(&db, &key)?;
-    // What is not settable is so for everybody: the caller learns that first.
+    // A record that is not settable is so for every caller: this refusal comes first.
     if !record.is_settable() {
         let help = "the program makes it so: `reg.expose(codec).settable()`";
         return Err(Refusal::new(

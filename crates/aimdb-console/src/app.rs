@@ -46,14 +46,14 @@ impl Default for Limits {
     }
 }
 
-/// A token, and what it grants.
+/// A token and its grants.
 #[derive(Clone)]
 pub(crate) struct Token {
     pub(crate) secret: String,
     pub(crate) grants: Grants,
 }
 
-/// What the handlers of all requests share.
+/// The state that the handlers of all requests share.
 pub(crate) struct App {
     /// The name of the database.
     pub(crate) name: String,

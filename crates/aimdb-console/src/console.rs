@@ -45,8 +45,11 @@ pub struct Console {
     tokens: Vec<Token>,
     hosts: Vec<String>,
     limits: Limits,
-    on_listening: Option<Box<dyn FnOnce(&Addresses) + Send>>,
+    on_listening: Option<OnListening>,
 }
+
+/// Called once with the addresses.
+type OnListening = Box<dyn FnOnce(&Addresses) + Send>;
 
 impl Console {
     /// A console on a Unix socket, named after the program.

@@ -224,7 +224,7 @@ fn accounts(all: &mut Family<'_, '_>, accounts: &BTreeMap<AccountLabels<'_>, Sum
 fn labels(account: &Account) -> AccountLabels<'_> {
     let (kind, link) = match &account.party {
         Party::Link { stage, .. } => ("link", stage.as_str()),
-        // A mailbox has one account for all its takers, and a record nobody has read one for its values.
+        // A mailbox has one account for all its takers, and a record without a reader one for its values.
         _ => ("readers", ""),
     };
     [("record", account.record.as_str()), ("kind", kind), ("link", link)]

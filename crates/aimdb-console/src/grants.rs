@@ -1,11 +1,10 @@
-//! What a caller may do.
+//! The rights of callers.
 
 use std::fmt;
 
-/// What a caller may do to the records whose keys a pattern covers.
+/// The rights of a caller, by patterns of keys.
 ///
-/// In a pattern `*` stands for any characters, none included: `sensor.*`, `*.temp`, `*`. Nothing is granted that is not
-/// named.
+/// In a pattern `*` matches any number of characters: `sensor.*`, `*.temp`, `*`. A right that is not named is not granted.
 ///
 /// ```
 /// use aimdb_console::Grants;
@@ -98,7 +97,7 @@ impl fmt::Display for Grants {
     }
 }
 
-/// A key, in which `*` stands for any characters.
+/// A key, in which `*` matches any characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pattern(pub(crate) String);
 

@@ -1,4 +1,4 @@
-//! Who calls, and what they may do.
+//! The callers and their rights.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,13 +19,13 @@ use crate::reply::Refusal;
 /// The other end of a connection.
 #[derive(Clone)]
 pub(crate) struct Peer {
-    /// What it may do without a token.
+    /// Its rights without a token.
     pub(crate) grants: Arc<Grants>,
     /// It came by the Unix socket.
     pub(crate) is_owner: bool,
 }
 
-/// What the caller of a request may do.
+/// The caller of a request, with its rights.
 #[derive(Clone)]
 pub(crate) struct Caller {
     pub(crate) grants: Arc<Grants>,
@@ -33,7 +33,7 @@ pub(crate) struct Caller {
     pub(crate) is_owner: bool,
 }
 
-/// What is shown in the place of an error that may quote a value.
+/// The text in the place of an error that may quote a value.
 pub(crate) const HIDDEN: &str = "(shown to who may read the record)";
 
 impl Caller {
@@ -48,7 +48,7 @@ impl Caller {
     }
 }
 
-/// Lets a request pass that comes from where it should, with the grants of its caller. Counts the others.
+/// Passes a request on with the rights of its caller, or refuses it. Refused requests are counted.
 pub(crate) async fn guard(
     State(app): State<Arc<App>>,
     mut request: Request,
@@ -70,7 +70,7 @@ pub(crate) async fn guard(
     }
 }
 
-/// What every answer says to browsers.
+/// Adds the headers that browsers obey.
 fn secured(mut response: Response) -> Response {
     let headers = response.headers_mut();
     for (name, value) in [
@@ -135,7 +135,7 @@ pub(crate) fn host_name(host: &str) -> &str {
     &host[..port]
 }
 
-/// A browser says which page a request comes from.
+/// A browser names the page that sends a request.
 fn check_origin(method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
     let help = "open the console's own page";
     if let Some(origin) = single(headers, header::ORIGIN)? {
@@ -184,7 +184,7 @@ fn token(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     }
 }
 
-/// What the token grants. All tokens are compared, in constant time.
+/// The grants of the token. All tokens are compared, in constant time.
 fn granted(app: &App, presented: &str) -> Result<Arc<Grants>, Refusal> {
     let mut grants = None;
     for token in &app.tokens {

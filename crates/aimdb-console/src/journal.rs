@@ -1,4 +1,4 @@
-//! What has happened in the database since its start, as far as somebody may ask for it.
+//! The events of the database since its start, as far as they are kept.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -46,14 +46,14 @@
 //!
 //! A record's value is shown if the record is [exposed](aimdb_core::Registrar::expose), and set if it is
 //! [settable](aimdb_core::Exposing::settable) and the caller's [`Grants`] cover its key. Names, counters and errors are shown to
-//! everybody who is let in.
+//! every caller.
 //!
 //! HTTP is for the own machine: an address off loopback is a finding at build. A tunnel (`ssh -L`) or a proxy that
 //! authenticates brings it further.
 //!
 //! # What it costs
 //!
-//! Without callers: two sockets and a task that waits. A record is observed ([`aimdb_core::Observer`]) while somebody
+//! Without callers: two sockets and a task that waits. A record is observed ([`aimdb_core::Observer`]) while a caller
 //! streams it, and only then its writers pay for it. No caller holds a writer back, takes a command from a mailbox, or
 //! keeps the database from ending: streams end with the drain.
 //!

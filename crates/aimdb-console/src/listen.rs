@@ -182,7 +182,7 @@ async fn open_socket(directory: &Path, name: &str) -> Result<(Socket, String), B
         let shown = path.display().to_string();
         let listener = UnixListener::bind(&path)
             .map_err(|error| format!("cannot listen on {shown}: {error}"))?;
-        // Nobody else can enter the directory meanwhile.
+        // Other users cannot enter the directory meanwhile.
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600))?;
         let data = std::fs::symlink_metadata(&path)?;
         let (owner, inode) = (data.uid(), data.ino());

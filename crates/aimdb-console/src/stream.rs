@@ -141,7 +141,7 @@ impl Frame {
     }
 }
 
-/// The caller has gone, or the stream has ended.
+/// The caller has disconnected, or the stream has ended.
 pub(crate) struct Gone;
 
 /// Where a stream's task puts its frames.
@@ -167,7 +167,7 @@ impl Frames {
     }
 }
 
-/// An answer whose frames `make` makes, until the caller goes or the console ends.
+/// An answer whose frames `make` makes, until the caller disconnects or the console ends.
 pub(crate) fn stream<Fut>(
     app: &Arc<App>,
     place: StreamPlace,
@@ -185,7 +185,7 @@ where
         tokio::select! {
             _ = &mut made => {}
             () = ended(&mut ends) => {
-                // What the drain has brought is there already.
+                // The values and events of the drain are there already.
                 _ = tokio::time::timeout(REST, made).await;
                 let end = Frame { id: None, event: "end", data: "{}".to_owned() };
                 // A caller that is slow does not get it.

@@ -23,7 +23,7 @@ use crate::guard::Caller;
 use crate::reply::Refusal;
 use crate::stream::{Frame, Frames, Gone, OBSERVER, Shown, stream, value_event};
 
-/// The least time between two looks, so that no caller asks for a busy loop.
+/// The least time between two looks in milliseconds, so that no caller asks for a busy loop.
 const LEAST: u64 = 20;
 
 /// The most keys and patterns of one stream.
@@ -119,7 +119,7 @@ fn watch(db: &Db, keys: &str, caller: &Caller, limit: usize) -> Result<Vec<Watch
     chosen.into_iter().map(observe).collect()
 }
 
-/// A timer of so many milliseconds; none for zero.
+/// A timer with this period in milliseconds; none for zero.
 fn every(millis: u64) -> Option<Interval> {
     (millis > 0).then(|| {
         let mut timer = interval(Duration::from_millis(millis.max(LEAST)));
@@ -148,7 +148,7 @@ struct Streaming {
     db: WeakAimDb<TokioAdapter>,
 }
 
-/// What the caller knows of metrics and health.
+/// The metrics and the health that the caller knows.
 #[derive(Default)]
 struct Known {
     records: Vec<RecordMetrics>,

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The walk begins at the record and looks at whatever writes it. A writer that is at fault is a [`Step`]; where no writer
-//! is, the walk goes on to the records that the writers read. It ends where nothing upstream is left, or at a record that
+//! is, the walk continues at the records that the writers read. It ends where nothing upstream is left, or at a record that
 //! it has seen: graphs may have circles.
 
 use std::collections::HashSet;
@@ -30,11 +30,11 @@ use crate::journal::Journal;
 pub struct Diagnosis {
     /// The record's key.
     pub record: String,
-    /// What the record has.
+    /// The values that the record has had.
     pub state: String,
     /// Whether a fault was found.
     pub at_fault: bool,
-    /// What was found, from the record upstream.
+    /// The findings, from the record upstream.
     pub steps: Vec<Step>,
 }
 
@@ -66,7 +66,7 @@ impl fmt::Display for Diagnosis {
 /// How long a stage may leave a value unread before that is a fault.
 const IDLE: Duration = Duration::from_secs(2);
 
-/// What is known of a database at one moment.
+/// A database at one moment, with its events.
 pub(crate) struct Facts<'f> {
     graph: &'f Graph,
     metrics: &'f Metrics,
@@ -222,7 +222,7 @@ impl Walk<'_, '_> {
         self.fault(key, depth, text);
     }
 
-    /// A mailbox that nobody empties loses its commands.
+    /// A mailbox without a taker loses its commands.
     fn lost_commands(&mut self, key: &str, depth: usize, metrics: &RecordMetrics) {
         if metrics.buffer == BufferCfg::Mailbox
             && metrics.readers.is_empty()

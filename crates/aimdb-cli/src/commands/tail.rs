@@ -1,4 +1,4 @@
-//! `tail` and `hz`: what comes.
+//! `tail` and `hz`: new values, and how many.
 
 use std::borrow::Cow;
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! What the paths answer.
+//! The answers of the paths.
 
 use std::time::Duration;
 

@@ -12,7 +12,7 @@ use aimdb_tokio_adapter::TokioAdapter;
 
 use crate::support::*;
 
-/// What the build says of a console.
+/// The findings of a build with this console.
 async fn finding(console: Console) -> String {
     let mut builder = AimDbBuilder::on(TokioAdapter);
     three(&mut builder);
