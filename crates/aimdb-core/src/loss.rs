@@ -173,6 +173,19 @@ impl serde::Serialize for Losses {
 }
 
 /// One who takes values, and whose account is kept.
+///
+/// ```
+/// use aimdb_core::loss::{Account, Party};
+///
+/// /// The name of the reader or the address of the link.
+/// fn name(account: &Account) -> &str {
+///     match &account.party {
+///         Party::Reader { name } => name,
+///         Party::Link { address, .. } => address,
+///         _ => "",
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(tag = "kind", rename_all = "snake_case"))]
