@@ -70,6 +70,22 @@ pub(crate) async fn guard(
     }
 }
 
+/// Passes a request for a file of the page on, or refuses it: the files are for every caller of this machine.
+pub(crate) async fn guard_page(
+    State(app): State<Arc<App>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let is_owner = request.extensions().get::<Peer>().is_some_and(|peer| peer.is_owner);
+    match check_host(&app, request.headers()) {
+        Err(refusal) if !is_owner => {
+            app.refused.fetch_add(1, Relaxed);
+            secured(refusal.into_response())
+        }
+        _ => secured(next.run(request).await),
+    }
+}
+
 /// Adds the headers that browsers obey.
 fn secured(mut response: Response) -> Response {
     let headers = response.headers_mut();

@@ -70,6 +70,7 @@ mod grants;
 mod guard;
 mod journal;
 mod listen;
+mod page;
 mod reply;
 mod routes;
 mod server;

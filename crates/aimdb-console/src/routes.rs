@@ -12,9 +12,9 @@ use axum::routing::{MethodRouter, get, put};
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::guard::guard;
+use crate::guard::{guard, guard_page};
 use crate::reply::Refusal;
-use crate::{api, exposition, reply, stream, watch};
+use crate::{api, exposition, page, reply, stream, watch};
 
 /// One method of one path.
 struct Route {
@@ -174,6 +174,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .layer(from_fn(whole_bodies))
         .layer(DefaultBodyLimit::max(app.limits.body_bytes))
         .layer(from_fn_with_state(Arc::clone(app), guard))
+        .merge(page::router().layer(from_fn_with_state(Arc::clone(app), guard_page)))
         .with_state(Arc::clone(app))
 }
 
