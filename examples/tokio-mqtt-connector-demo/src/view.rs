@@ -35,7 +35,7 @@ pub(crate) fn introduce_console(addresses: &Addresses) {
     println!("  aimdb tail --db {name} 'sensor.*'");
     println!("  aimdb set --db {name} {} '{{\"millis\":100}}'", CommandKey::Period.as_str());
     if let Some(http) = addresses.http {
-        println!("  curl http://{http}/metrics\n");
+        println!("  the page: http://{http}/\n");
     }
 }
 

@@ -47,7 +47,7 @@ async function open(url, options) {
     if (!request.url().startsWith(url) && !request.url().startsWith("data:")) faults.push(`a request to ${request.url()}`);
   });
   await page.goto(url);
-  await page.waitForFunction(() => /running/.test(document.getElementById("state").textContent), null, { timeout: 20_000 });
+  await page.waitForFunction(() => /running/.test(document.getElementById("state")?.textContent), null, { timeout: 20_000 });
   return { page, context, faults };
 }
 
@@ -56,7 +56,7 @@ const cases = {
   async "the graph shows faults, a record its value, its plot and its readers"() {
     const { url, stop } = await start();
     const { page, context, faults } = await open(url, { viewport: { width: 1440, height: 900 }, colorScheme: "light" });
-    await page.waitForFunction(() => /1 failed, 1 down, 1 blocked/.test(document.getElementById("state").textContent), null, { timeout: 20_000 });
+    await page.waitForFunction(() => /1 failed, 1 down, 1 blocked/.test(document.getElementById("state")?.textContent), null, { timeout: 20_000 });
     assert.equal(await page.locator("#graph .record").count(), 8);
     assert.equal(await page.locator("#graph .record.failed").count(), 1);
     assert.equal(await page.locator("#graph .record.down").count(), 1);
@@ -69,19 +69,19 @@ const cases = {
     assert.deepEqual(wide, []);
     await page.locator("#graph .record", { hasText: "climate.hall" }).click();
     await page.waitForSelector("#detail canvas");
-    await page.waitForFunction(() => /celsius/.test(document.querySelector("#detail .value").textContent));
-    await page.waitForFunction(() => Number(document.querySelector("#detail .stamp").textContent.replace(/\D/g, "")) > 0);
+    await page.waitForFunction(() => /celsius/.test(document.querySelector("#detail .value")?.textContent));
+    await page.waitForFunction(() => Number((document.querySelector("#detail .stamp")?.textContent ?? "").replace(/\D/g, "")) > 0);
     const before = await page.textContent("#detail .stamp");
-    await page.waitForFunction((old) => document.querySelector("#detail .stamp").textContent !== old, before);
+    await page.waitForFunction((old) => document.querySelector("#detail .stamp")?.textContent !== old, before);
     assert.match(await page.textContent("#detail .readers"), /climate.smooth\/scan/);
     await page.waitForTimeout(2500);
     await shot(page, "light");
     await page.locator("#graph .record", { hasText: "tank.pump" }).click();
     await page.getByRole("button", { name: "Why?" }).click();
-    await page.waitForFunction(() => /does not answer on bus 3/.test(document.querySelector(".why").textContent));
+    await page.waitForFunction(() => /does not answer on bus 3/.test(document.querySelector(".why")?.textContent));
     await shot(page, "failed");
     await page.locator("#graph .record", { hasText: "tank.level" }).click();
-    await page.waitForFunction(() => /archive.*lagged/.test(document.querySelector("#detail").textContent));
+    await page.waitForFunction(() => /archive.*lagged/.test(document.querySelector("#detail")?.textContent));
     assert.deepEqual(faults, []);
     await context.close();
     await stop();
@@ -94,10 +94,10 @@ const cases = {
     const text = page.getByLabel("Set this record (JSON)");
     await text.fill('{"high": 90, "low": 10}');
     await page.getByRole("button", { name: "Set", exact: true }).click();
-    await page.waitForFunction(() => /"high": 90/.test(document.querySelector("#detail .value").textContent));
+    await page.waitForFunction(() => /"high": 90/.test(document.querySelector("#detail .value")?.textContent));
     await text.fill('{"high": "much", "low": 10}');
     await page.getByRole("button", { name: "Set", exact: true }).click();
-    await page.waitForFunction(() => /invalid type: string "much"/.test(document.querySelector("#detail form .fault").textContent));
+    await page.waitForFunction(() => /invalid type: string "much"/.test(document.querySelector("#detail form .fault")?.textContent));
     await shot(page, "dark");
     assert.deepEqual(faults, []);
     await context.close();
@@ -133,7 +133,7 @@ const cases = {
   async "a thousand records are searched and drawn in groups"() {
     const { url, stop } = await start(1000);
     const { page, context, faults } = await open(url, { viewport: { width: 1440, height: 900 }, colorScheme: "light" });
-    await page.waitForFunction(() => /1,008 records/.test(document.getElementById("totals").textContent));
+    await page.waitForFunction(() => /1,008 records/.test(document.getElementById("totals")?.textContent));
     assert.ok(await page.locator("#graph .record").count() <= 60);
     await page.getByLabel("Search records").fill("line7*02");
     await page.waitForFunction(() => document.querySelectorAll("nav li button").length === 11, null, { timeout: 5000 }).catch(async () => {
@@ -151,7 +151,7 @@ const cases = {
     const { url, stop } = await start();
     const { page, context, faults } = await open(url, { viewport: { width: 1280, height: 800 } });
     await stop();
-    await page.waitForFunction(() => /offline/.test(document.getElementById("state").textContent), null, { timeout: 20_000 });
+    await page.waitForFunction(() => /offline/.test(document.getElementById("state")?.textContent), null, { timeout: 20_000 });
     assert.deepEqual(faults.filter((fault) => !/ERR_CONNECTION|ERR_INCOMPLETE|net::/.test(fault)), []);
     await context.close();
   },
