@@ -11,7 +11,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::Failure;
+use crate::outcome::Failure;
 use crate::place::Place;
 
 /// The time for an answer. A stream has it for its head.

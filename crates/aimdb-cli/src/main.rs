@@ -21,6 +21,7 @@
 mod client;
 mod commands;
 mod model;
+mod outcome;
 mod place;
 mod table;
 mod top;
@@ -28,9 +29,10 @@ mod top;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use client::Client;
+use outcome::{Failure, Outcome};
 use place::Place;
 
 /// Looks at running AimDB databases.
@@ -145,44 +147,6 @@ enum Command {
         shell: clap_complete::Shell,
     },
 }
-
-/// The order of the records.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Order {
-    /// The order of the graph
-    #[default]
-    Graph,
-    /// The key
-    Key,
-    /// Values a second, most first
-    Rate,
-    /// Values that the slowest reader has yet to take, most first
-    Lag,
-    /// Values lost, most first
-    Lost,
-}
-
-/// The reason why a command failed.
-#[derive(Debug)]
-enum Failure {
-    /// The command line, or the choice of a database: exit status 2.
-    Usage(String),
-    /// Everything else: exit status 1.
-    Failed(String),
-    /// The reader of the output has closed it: the command is over.
-    Gone,
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::BrokenPipe => Self::Gone,
-            _ => Self::Failed(error.to_string()),
-        }
-    }
-}
-
-type Outcome = Result<ExitCode, Failure>;
 
 fn main() -> ExitCode {
     let args = Args::parse();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::UnixStream;
 
-use crate::Failure;
+use crate::outcome::Failure;
 
 /// Where one database is.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use ratatui::Frame;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use ratatui::layout::{Constraint, Layout};
@@ -25,8 +25,24 @@ use tokio::runtime::Runtime;
 
 use crate::client::{Client, key_in_path};
 use crate::model::{Diagnosis, Metrics, buffer};
+use crate::outcome::{Failure, Outcome};
 use crate::table::{Table, causes, printable, rate, span};
-use crate::{Failure, Order, Outcome};
+
+/// The order of the records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Order {
+    /// The order of the graph
+    #[default]
+    Graph,
+    /// The key
+    Key,
+    /// Values a second, most first
+    Rate,
+    /// Values that the slowest reader has yet to take, most first
+    Lag,
+    /// Values lost, most first
+    Lost,
+}
 
 /// Options of `top`.
 #[derive(Args)]

@@ -1,7 +1,7 @@
 //! A plant with everything that can go wrong, to look at: `cargo run -p aimdb-console --example plant -- [RECORDS]`.
 //!
 //! It prints the address of its page. A source has failed, a link is down, a queue is full, a ring is lossy, one record is
-//! silent. With a number it has so many records more.
+//! silent. With a number it has that many records more.
 #![allow(clippy::print_stdout)] // An example prints.
 
 use std::time::Duration;
@@ -94,7 +94,7 @@ fn climate(builder: &mut AimDbBuilder<TokioAdapter>) {
     });
 }
 
-/// A level with a lossy reader, a link, settable limits, a pump that has failed, and jobs that nobody finishes.
+/// A level with a lossy reader, a link, settable limits, a pump that has failed, and jobs that are never done.
 fn tank(builder: &mut AimDbBuilder<TokioAdapter>, broker: &MemoryPeer) {
     builder.configure::<f32>("tank.level", |reg| {
         reg.buffer(BufferCfg::ring(8)).expose(Json);

@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use aimdb_core::access::{AccessError, AnyRecord};
+use aimdb_core::account::Account;
 use aimdb_core::events::{DbEvent, DbEventKind};
 use aimdb_core::health::{DbState, Health};
-use aimdb_core::loss::{Account, Losses};
+use aimdb_core::loss::Losses;
 use aimdb_core::metrics::Metrics;
 use aimdb_core::{Instant, UnixTime};
 use axum::Extension;
@@ -18,9 +19,9 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
 use crate::app::{App, Db};
-use crate::guard::{Caller, HIDDEN};
-use crate::reply::{Refusal, json, with_type};
-use crate::{routes, value, why};
+use crate::caller::{Caller, HIDDEN};
+use crate::reply::{Refusal, empty, json, with_type};
+use crate::{value, why};
 
 type Answer = Result<Response, Refusal>;
 pub(crate) type AppState = State<Arc<App>>;
@@ -224,7 +225,7 @@ pub(crate) async fn value(
     let mut bytes = Vec::new();
     match record.latest(&mut bytes).map_err(|error| refused(&error))? {
         Some(_) => Ok(with_type(record.encoding().unwrap_or_default(), bytes)),
-        None => Ok(routes::empty(StatusCode::NO_CONTENT)),
+        None => Ok(empty(StatusCode::NO_CONTENT)),
     }
 }
 
@@ -249,7 +250,7 @@ pub(crate) async fn set(
     drop(db);
     let bytes = whole(body, app.limits.body_bytes, app.limits.body).await?;
     match record.write(&bytes) {
-        Ok(()) => Ok(routes::empty(StatusCode::NO_CONTENT)),
+        Ok(()) => Ok(empty(StatusCode::NO_CONTENT)),
         Err(error) => Err(refused(&error)),
     }
 }

@@ -8,8 +8,8 @@ use aimdb_core::{AimDb, WeakAimDb};
 use aimdb_tokio_adapter::TokioAdapter;
 use tokio::sync::watch;
 
+use crate::caller::Caller;
 use crate::grants::Grants;
-use crate::guard::Caller;
 use crate::journal::Journal;
 use crate::reply::Refusal;
 

@@ -14,8 +14,8 @@ use aimdb_tokio_adapter::TokioAdapter;
 use tokio::sync::watch;
 
 use crate::app::{App, Limits, Token};
+use crate::caller::host_name;
 use crate::grants::Grants;
-use crate::guard::host_name;
 use crate::journal::Journal;
 use crate::listen::{self, Addresses, Listeners};
 use crate::{routes, server};

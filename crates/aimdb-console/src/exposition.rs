@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use aimdb_core::Owner;
+use aimdb_core::account::{Account, Party};
 use aimdb_core::health::{Health, StageHealth, StageState};
-use aimdb_core::loss::{Account, Losses, Party};
+use aimdb_core::loss::Losses;
 use aimdb_core::metrics::{LinkMetrics, Metrics};
 use axum::extract::State;
 use axum::response::Response;

@@ -4,8 +4,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use aimdb_core::health::Health;
-use aimdb_core::metrics::Metrics;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -13,40 +11,9 @@ use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
 
 use crate::app::App;
+use crate::caller::{Caller, Peer, host_name};
 use crate::grants::Grants;
 use crate::reply::Refusal;
-
-/// The other end of a connection.
-#[derive(Clone)]
-pub(crate) struct Peer {
-    /// Its rights without a token.
-    pub(crate) grants: Arc<Grants>,
-    /// It came by the Unix socket.
-    pub(crate) is_owner: bool,
-}
-
-/// The caller of a request, with its rights.
-#[derive(Clone)]
-pub(crate) struct Caller {
-    pub(crate) grants: Arc<Grants>,
-    /// It came by the Unix socket.
-    pub(crate) is_owner: bool,
-}
-
-/// The text in the place of an error that may quote a value.
-pub(crate) const HIDDEN: &str = "(shown to who may read the record)";
-
-impl Caller {
-    /// Hides the errors of links that may quote values which the caller may not read.
-    pub(crate) fn hide(&self, metrics: &mut Metrics, health: &mut Health) {
-        for link in metrics.links.iter_mut().filter(|link| !self.grants.may_read(&link.key)) {
-            link.last_error = link.last_error.as_ref().map(|_| HIDDEN.to_owned());
-        }
-        for link in health.links.iter_mut().filter(|link| !self.grants.may_read(&link.key)) {
-            link.last_error = link.last_error.as_ref().map(|_| HIDDEN.to_owned());
-        }
-    }
-}
 
 /// Passes a request on with the rights of its caller, or refuses it. Refused requests are counted.
 pub(crate) async fn guard(
@@ -144,13 +111,6 @@ fn check_host(app: &App, headers: &HeaderMap) -> Result<(), Refusal> {
     Err(Refusal::forbidden(format!("the header `Host` names `{name}`, not this console"), help))
 }
 
-/// The host of `host:port`, `[v6]:port` or a host alone.
-pub(crate) fn host_name(host: &str) -> &str {
-    let behind_v6 = host.find(']').map_or(0, |at| at + 1);
-    let port = host[behind_v6..].rfind(':').map_or(host.len(), |at| at + behind_v6);
-    &host[..port]
-}
-
 /// A browser names the page that sends a request.
 fn check_origin(method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
     let help = "open the console's own page";
@@ -211,25 +171,4 @@ fn granted(app: &App, presented: &str) -> Result<Arc<Grants>, Refusal> {
     let unknown =
         || Refusal::new(StatusCode::UNAUTHORIZED, "the token is not known", "check the token");
     grants.ok_or_else(unknown)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::host_name;
-
-    #[test]
-    fn a_host_is_named_with_or_without_a_port() {
-        for (host, name) in [
-            ("localhost", "localhost"),
-            ("localhost:80", "localhost"),
-            ("127.0.0.1:8080", "127.0.0.1"),
-            ("[::1]:8080", "[::1]"),
-            ("[::1]", "[::1]"),
-            ("evil.example:80", "evil.example"),
-            ("", ""),
-            (":80", ""),
-        ] {
-            assert_eq!(host_name(host), name, "{host}");
-        }
-    }
 }

@@ -64,6 +64,7 @@
 
 mod api;
 mod app;
+mod caller;
 mod console;
 mod exposition;
 mod grants;

@@ -75,3 +75,10 @@ pub(crate) fn with_type(media_type: &'static str, body: impl Into<Body>) -> Resp
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     response
 }
+
+/// An empty answer.
+pub(crate) fn empty(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}

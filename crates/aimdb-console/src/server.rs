@@ -19,8 +19,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
 
 use crate::app::App;
+use crate::caller::Peer;
 use crate::grants::Grants;
-use crate::guard::Peer;
 use crate::listen::Listeners;
 
 /// The time that a connection has for its last answer once the console ends.

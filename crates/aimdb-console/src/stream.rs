@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 
 use crate::api::{AppState, find, may, refused};
 use crate::app::{App, StreamPlace};
-use crate::guard::Caller;
+use crate::caller::Caller;
 use crate::reply::{Refusal, with_type};
 use crate::server::ended;
 use crate::value;

@@ -18,8 +18,8 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::api::{AppState, Happened, refused};
 use crate::app::Db;
+use crate::caller::Caller;
 use crate::grants::Pattern;
-use crate::guard::Caller;
 use crate::reply::Refusal;
 use crate::stream::{Frame, Frames, Gone, OBSERVER, Shown, stream, value_event};
 

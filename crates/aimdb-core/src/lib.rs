@@ -39,6 +39,7 @@
 extern crate alloc;
 
 pub mod access;
+pub mod account;
 mod address;
 pub mod buffer;
 mod builder;

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aimdb_core::account::{Account, Party};
 use aimdb_core::link::only_if;
-use aimdb_core::loss::{Account, Loss, Party};
+use aimdb_core::loss::Loss;
 use aimdb_core::{AimDb, AimDbBuilder, BufferCfg, Consumer, Incoming, decode_with, encode_with};
 use aimdb_testing::{MemoryPeer, TestRuntime};
 

@@ -9,9 +9,9 @@ use hyper::Method;
 use super::ps::client;
 use crate::client::{Client, key_in_path};
 use crate::model::{Diagnosis, Health, Metrics, buffer};
+use crate::outcome::{Failure, Outcome};
 use crate::place::sockets;
 use crate::table::{causes, printable};
-use crate::{Failure, Outcome};
 
 pub(crate) async fn run() -> Outcome {
     let directory = aimdb_console::socket_directory();

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::client::{Client, key_in_path};
 use crate::model::{Listed, buffer};
+use crate::outcome::{Failure, Outcome};
 use crate::table::Table;
-use crate::{Failure, Outcome};
 
 pub(crate) async fn graph(client: &Client, format: &str, out: &mut impl Write) -> Outcome {
     let answer = client.get(&format!("/api/v1/graph?format={format}")).await?;

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use crate::client::Client;
 use crate::model::{Health, Info};
+use crate::outcome::{Failure, Outcome};
 use crate::place::{Found, Place, sockets};
 use crate::table::Table;
-use crate::{Failure, Outcome};
 
 pub(crate) async fn run() -> Outcome {
     let directory = aimdb_console::socket_directory();

@@ -8,7 +8,7 @@ use hyper::body::Bytes;
 use serde_json::Value;
 
 use crate::client::{Client, key_in_path};
-use crate::{Failure, Outcome};
+use crate::outcome::{Failure, Outcome};
 
 pub(crate) async fn run(client: &Client, key: &str, value: &str) -> Outcome {
     let path = format!("/api/v1/records/{}", key_in_path(key));

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use crate::client::{Answer, Client, key_in_path};
 use crate::model::{Account, Diagnosis, Health, Losses, Party};
+use crate::outcome::{Failure, Outcome};
 use crate::table::{Table, causes, printable};
-use crate::{Failure, Outcome};
 
 pub(crate) async fn why(client: &Client, key: &str, json: bool, out: &mut impl Write) -> Outcome {
     let answer = client.get(&format!("/api/v1/why/{}", key_in_path(key))).await?;

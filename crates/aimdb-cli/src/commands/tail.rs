@@ -11,8 +11,8 @@ use serde_json::value::RawValue;
 
 use crate::client::{Client, key_in_path};
 use crate::model::Record;
+use crate::outcome::{Failure, Outcome};
 use crate::table::{printable, rate, span};
-use crate::{Failure, Outcome};
 
 pub(crate) async fn run(
     client: &Client,
