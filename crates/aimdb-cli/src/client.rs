@@ -42,13 +42,13 @@ impl Answer {
         }
         match serde_json::from_slice::<Reason>(&self.body) {
             Ok(Reason { error, help }) => format!("{error}\n{help}"),
-            Err(_) => format!("the console answered with status {}", self.status),
+            Err(_) => format!("it answered with status {}: is this an AimDB console?", self.status),
         }
     }
 
     pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         serde_json::from_slice(&self.body).map_err(|error| {
-            Failure::Failed(format!("the console's answer is not as expected: {error}"))
+            Failure::Failed(format!("the console's answer is not as expected: {error}; are program and command of one version?"))
         })
     }
 }
@@ -109,7 +109,10 @@ impl Client {
     }
 
     fn silent(&self) -> Failure {
-        Failure::Failed(format!("{} has not answered within {LIMIT:?}", self.place))
+        Failure::Failed(format!(
+            "{} has not answered within {LIMIT:?}: is its process stopped, or does a stage block its thread?",
+            self.place
+        ))
     }
 
     async fn send(

@@ -10,11 +10,7 @@
 //! A program shows itself by `builder.service(Console::new())`. Every command but `ps`, `doctor` and `completion` talks to one
 //! database: the only one that runs, or the one that `--db` names.
 //!
-//! | exit status | |
-//! |---|---|
-//! | 0 | it worked; `health`: the database is healthy |
-//! | 1 | `health`: it is not; `set`: it was refused; other commands: an error |
-//! | 2 | the command line is wrong, or there is no such database |
+//! The exit statuses are in [`STATUSES`], which the help prints.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr)] // A command prints.
 
@@ -35,11 +31,19 @@ use client::Client;
 use outcome::{Failure, Outcome};
 use place::Place;
 
+/// The exit statuses, for the help.
+const STATUSES: &str = "\
+Exit status:
+  0  it worked; health: the database is healthy; doctor: no problem
+  1  an error; set: the value was refused; health: a stage has failed or is between two
+     attempts, or a link is down; doctor: a problem
+  2  the command line is wrong, or there is no such database";
+
 /// Looks at running AimDB databases.
 ///
-/// A program shows itself with `builder.service(Console::new())`, of the crate aimdb-console.
+/// A program shows itself with `builder.service(Console::new())`, feature `console` of the crate aimdb.
 #[derive(Parser)]
-#[command(name = "aimdb", version, propagate_version = true)]
+#[command(name = "aimdb", version, propagate_version = true, after_help = STATUSES)]
 struct Args {
     /// The name of the database, as `aimdb ps` shows it. Not needed if only one runs
     #[arg(short, long, global = true, value_name = "NAME")]
@@ -47,6 +51,9 @@ struct Args {
     /// The address of a console's HTTP server, instead of a socket of this user: http://127.0.0.1:8080
     #[arg(long, global = true, value_name = "URL", conflicts_with = "db")]
     url: Option<String>,
+    /// The Unix socket of a database in another directory than this user's
+    #[arg(long, global = true, value_name = "PATH", conflicts_with_all = ["db", "url"])]
+    socket: Option<std::path::PathBuf>,
     /// A file with the token for the console
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<std::path::PathBuf>,
@@ -58,7 +65,7 @@ struct Args {
 enum Command {
     /// Lists the databases of this user
     Ps,
-    /// Shows rates, lag and losses of all records, and the links
+    /// Shows rates, waiting values and losses of all records, and the links
     Top(top::Options),
     /// Prints the graph
     Graph {
@@ -133,7 +140,13 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Shows stages and links; ends with 1 if one has failed or is down
+    /// Shows what has happened: failures, restarts, links, payloads that did not decode
+    Events {
+        /// One JSON object for each event
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shows stages, links and writers that wait; ends with 1 if a stage has failed or a link is down
     Health {
         /// As JSON
         #[arg(long)]
@@ -169,7 +182,12 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let Args { db, url, token_file, command } = args;
+    let Args { db, url, socket, token_file, command } = args;
+    let names_one = db.is_some() || url.is_some() || socket.is_some() || token_file.is_some();
+    if names_one && matches!(command, Command::Ps | Command::Doctor | Command::Completion { .. }) {
+        let text = "this command is about all databases of this user: leave --db, --url, --socket and --token-file away";
+        return Err(Failure::Usage(text.to_owned()));
+    }
     let token = token_file.map(|path| place::read_token(&path)).transpose()?;
     match command {
         Command::Completion { shell } => {
@@ -182,7 +200,7 @@ fn run(args: Args) -> Outcome {
         Command::Doctor => return runtime.block_on(commands::doctor::run()),
         _ => {}
     }
-    let place = runtime.block_on(Place::find(db.as_deref(), url.as_deref()))?;
+    let place = runtime.block_on(Place::find(db.as_deref(), url.as_deref(), socket))?;
     let client = Client::new(place, token);
     let mut out = io::stdout().lock();
     match command {
@@ -214,6 +232,9 @@ fn run(args: Args) -> Outcome {
         }
         Command::Losses { all, json } => {
             runtime.block_on(commands::state::losses(&client, all, json, &mut out))
+        }
+        Command::Events { json } => {
+            runtime.block_on(commands::state::events(&client, json, &mut out))
         }
         Command::Health { json } => {
             runtime.block_on(commands::state::health(&client, json, &mut out))

@@ -67,6 +67,8 @@ pub(crate) struct Link {
 #[derive(Deserialize)]
 pub(crate) struct Losses {
     pub(crate) total: BTreeMap<String, u64>,
+    /// The meaning of each cause.
+    pub(crate) causes: BTreeMap<String, String>,
     pub(crate) accounts: Vec<Account>,
 }
 
@@ -103,6 +105,20 @@ pub(crate) struct Health {
     pub(crate) state: String,
     pub(crate) stages: Vec<Stage>,
     pub(crate) links: Vec<LinkHealth>,
+    pub(crate) blocked: Vec<BlockedRecord>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct BlockedRecord {
+    pub(crate) key: String,
+    pub(crate) blocked: Blocked,
+}
+
+/// An event with its text.
+#[derive(Deserialize)]
+pub(crate) struct Happened {
+    pub(crate) at: u64,
+    pub(crate) text: String,
 }
 
 #[derive(Deserialize)]
@@ -156,12 +172,19 @@ pub(crate) struct Step {
 
 impl Record {
     /// The values that the slowest reader has yet to take.
-    pub(crate) fn lag(&self) -> u64 {
+    pub(crate) fn behind(&self) -> u64 {
         self.readers.iter().map(|reader| reader.pending).max().unwrap_or(0)
     }
 
     /// The values that its readers lost, or that left the buffer untaken.
-    pub(crate) fn lost(&self) -> u64 {
+    ///
+    /// `None` for a latest record and a mailbox with readers, who get the newest value by design.
+    pub(crate) fn lost(&self) -> Option<u64> {
+        let keeps_all = buffer(&self.buffer).contains(" of ");
+        (keeps_all || self.readers.is_empty()).then(|| self.count_lost())
+    }
+
+    fn count_lost(&self) -> u64 {
         let lagged: u64 = self.readers.iter().map(|reader| reader.lagged).sum();
         let unread = if self.readers.is_empty() { self.overwritten } else { 0 };
         lagged + self.departed.lagged + self.departed.unread + unread

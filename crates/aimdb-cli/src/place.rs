@@ -37,9 +37,18 @@ pub(crate) struct Found {
 
 impl Place {
     /// The database that the command line names, or the only one that runs.
-    pub(crate) async fn find(db: Option<&str>, url: Option<&str>) -> Result<Self, Failure> {
+    pub(crate) async fn find(
+        db: Option<&str>,
+        url: Option<&str>,
+        socket: Option<PathBuf>,
+    ) -> Result<Self, Failure> {
         if let Some(url) = url {
             return http(url);
+        }
+        if let Some(path) = socket {
+            let stem = path.file_stem().unwrap_or(path.as_os_str());
+            let name = stem.to_string_lossy().into_owned();
+            return Ok(Self::Socket { name, path });
         }
         let directory = aimdb_console::socket_directory();
         let found = sockets(&directory).await?;
@@ -68,13 +77,17 @@ impl Place {
 fn nothing(directory: &Path) -> Failure {
     Failure::Usage(format!(
         "no database of this user shows itself (looked in {})\n\
-         A program does with `builder.service(aimdb_console::Console::new())`; one that has only HTTP is found by `--url`.",
+         A program does with `builder.service(Console::new())`, feature `console` of aimdb. One with another \
+         XDG_RUNTIME_DIR, as services of the system have, is found by `--socket PATH`: its log has the path. One that has \
+         only HTTP is found by `--url`.",
         directory.display()
     ))
 }
 
 fn http(url: &str) -> Result<Place, Failure> {
-    let bad = |why: &str| Failure::Usage(format!("`{url}` {why}: write http://127.0.0.1:8080"));
+    let bad = |why: &str| {
+        Failure::Usage(format!("`{url}` {why}: write http://127.0.0.1:8080 (no https)"))
+    };
     let Some(rest) = url.strip_prefix("http://") else {
         return Err(bad("is no address of a console"));
     };
@@ -112,7 +125,10 @@ pub(crate) fn read_token(path: &Path) -> Result<String, Failure> {
         .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
     let token = text.trim();
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(Failure::Usage(format!("{} holds no token", path.display())));
+        return Err(Failure::Usage(format!(
+            "{} holds no token: it is one line of ASCII without spaces",
+            path.display()
+        )));
     }
     Ok(token.to_owned())
 }

@@ -1,4 +1,4 @@
-//! `aimdb top`: rates, lag and losses of all records, and the links.
+//! `aimdb top`: rates, waiting values and losses of all records, and the links.
 //!
 //! ```text
 //!   Client ── two snapshots ──▶ View ──┬── table ──▶ stdout      --once
@@ -39,7 +39,7 @@ enum Order {
     /// Values a second, most first
     Rate,
     /// Values that the slowest reader has yet to take, most first
-    Lag,
+    Behind,
     /// Values lost, most first
     Lost,
 }
@@ -79,10 +79,12 @@ struct RecordRow {
     rate: f64,
     produced: u64,
     depth: u64,
-    lag: u64,
+    /// Values that the slowest reader has yet to take.
+    behind: u64,
     /// The reader that is furthest behind.
     slowest: Option<String>,
-    lost: u64,
+    /// Without a value where readers get the newest value by design.
+    lost: Option<u64>,
     observers: usize,
     /// Nanoseconds since the newest value.
     age: Option<u64>,
@@ -123,7 +125,7 @@ impl View {
                 rate: per_second(earlier.map_or(0, |it| it.produced), record.produced),
                 produced: record.produced,
                 depth: record.depth,
-                lag: record.lag(),
+                behind: record.behind(),
                 slowest: slowest.filter(|it| it.pending > 0).map(|it| it.name.clone()),
                 lost: record.lost(),
                 observers: record.observers.len(),
@@ -135,7 +137,7 @@ impl View {
             Order::Graph => {}
             Order::Key => records.sort_by(|a, b| a.key.cmp(&b.key)),
             Order::Rate => records.sort_by(|a, b| b.rate.total_cmp(&a.rate)),
-            Order::Lag => records.sort_by_key(|record| std::cmp::Reverse(record.lag)),
+            Order::Behind => records.sort_by_key(|record| std::cmp::Reverse(record.behind)),
             Order::Lost => records.sort_by_key(|record| std::cmp::Reverse(record.lost)),
         }
         let mut links = Vec::new();
@@ -159,7 +161,7 @@ impl View {
 }
 
 const RECORD_HEAD: [&str; 9] =
-    ["RECORD", "BUFFER", "RATE/S", "VALUES", "DEPTH", "LAG", "LOST", "AGE", "NOTE"];
+    ["RECORD", "BUFFER", "RATE/S", "VALUES", "DEPTH", "BEHIND", "LOST", "AGE", "NOTE"];
 const LINK_HEAD: [&str; 6] = ["LINK", "STATE", "RATE/S", "MESSAGES", "LOST", "LAST ERROR"];
 
 impl RecordRow {
@@ -175,8 +177,8 @@ impl RecordRow {
             rate(self.rate),
             self.produced.to_string(),
             self.depth.to_string(),
-            self.lag.to_string(),
-            self.lost.to_string(),
+            self.behind.to_string(),
+            self.lost.map_or_else(|| "-".to_owned(), |lost| lost.to_string()),
             self.age.map_or_else(|| "never".to_owned(), span),
             note,
         ]
@@ -284,8 +286,8 @@ impl Screen {
                 self.order = match self.order {
                     Order::Graph => Order::Key,
                     Order::Key => Order::Rate,
-                    Order::Rate => Order::Lag,
-                    Order::Lag => Order::Lost,
+                    Order::Rate => Order::Behind,
+                    Order::Behind => Order::Lost,
                     Order::Lost => Order::Graph,
                 };
             }
@@ -327,7 +329,7 @@ impl Screen {
         let rows = view.records.iter().map(|record| {
             let color = match record {
                 RecordRow { blocked_by: Some(_), .. } => Some(Color::Red),
-                RecordRow { lost: 1.., .. } => Some(Color::Yellow),
+                RecordRow { lost: Some(1..), .. } => Some(Color::Yellow),
                 RecordRow { age: None, .. } => Some(Color::DarkGray),
                 _ => None,
             };
@@ -341,7 +343,7 @@ impl Screen {
             Constraint::Length(8),
             Constraint::Length(9),
             Constraint::Length(5),
-            Constraint::Length(5),
+            Constraint::Length(6),
             Constraint::Length(7),
             Constraint::Length(6),
             Constraint::Fill(2),
@@ -514,7 +516,7 @@ mod tests {
         let text = drawn(&mut screen(false));
         for part in [
             "database `demo`   2 records   order: graph",
-            "temp                    ring of 16    25       50        3     1     2       500ms  slowest: logger",
+            "temp                   ring of 16    25       50        3     1      2       500ms  slowest: logger",
             "temp → mqtt://a/b",
             "DOWN",
             "the port is closed",

@@ -78,7 +78,7 @@ async fn values_are_read_set_and_refused() {
     let (code, _, error) = plant.run(&["get", "config.limit"]).await;
     assert_eq!(
         (code, &*error),
-        (1, "aimdb: `config.limit` has no value; `aimdb why config.limit` says why\n")
+        (1, "aimdb: `config.limit` has had no value yet; `aimdb why config.limit` says why\n")
     );
     assert_eq!(plant.run(&["set", "config.limit", "12"]).await, (0, String::new(), String::new()));
     assert_eq!(plant.run(&["get", "config.limit"]).await.1, "12\n");
@@ -116,7 +116,15 @@ async fn tables_answer_what_is_there_and_how_it_is() {
     assert_eq!(code, 1, "a stage has failed");
     assert!(out.contains("NOT healthy") && out.contains("no such device"), "{out}");
     let (_, out, _) = plant.run(&["losses"]).await;
-    assert!(out.contains("tank.level") && out.ends_with("lost: 1 overwritten\n"), "{out}");
+    assert!(
+        out.contains("tank.level")
+            && out.ends_with(
+                "overwritten: it left the buffer before anybody took it\nlost: 1 overwritten\n"
+            ),
+        "{out}"
+    );
+    let (_, out, _) = plant.run(&["events"]).await;
+    assert!(out.contains(" ago  stage `broken/source` failed: no such device"), "{out}");
     let (_, out, _) = plant.run(&["why", "report"]).await;
     assert!(
         out.contains("\n    ✗ The source of `broken` failed") && out.contains("no such device"),
@@ -197,7 +205,7 @@ async fn a_database_is_chosen_by_its_name_and_its_absence_is_explained() {
     plant.db.shutdown(Duration::from_secs(10)).await;
     let (code, _, error) = plant.run(&["ls"]).await;
     assert!(code == 2 && error.contains("no database of this user shows itself"), "{error}");
-    assert!(error.contains("builder.service(aimdb_console::Console::new())"), "{error}");
+    assert!(error.contains("builder.service(Console::new())"), "{error}");
     let (code, _, error) = plant.run(&["--url", "http://127.0.0.1:1", "ls"]).await;
     assert!(code == 1 && error.contains("Connection refused"), "{error}");
     let (code, out, _) = plant.run(&["completion", "bash"]).await;

@@ -1,4 +1,4 @@
-//! A plant with everything that can go wrong, to look at: `cargo run -p aimdb-console --example plant -- [RECORDS]`.
+//! A plant with everything that can go wrong, to look at: `cargo run -p aimdb-console --example plant -- [RECORDS [PORT]]`.
 //!
 //! It prints the address of its page. A source has failed, a link is down, a queue is full, a ring is lossy, one record is
 //! silent. With a number it has that many records more.
@@ -29,10 +29,12 @@ struct Limits {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> DbResult<()> {
-    let records = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(0_usize);
+    let argument = |nth| std::env::args().nth(nth).and_then(|text| text.parse::<u16>().ok());
+    let (records, port) = (argument(1).unwrap_or(0), argument(2).unwrap_or(0));
     TokioAdapter::silence();
     let mut builder = AimDbBuilder::on(TokioAdapter::new()?);
-    let console = Console::new().name("plant").http("127.0.0.1:0").http_grants(Grants::all());
+    let console =
+        Console::new().name("plant").http(format!("127.0.0.1:{port}")).http_grants(Grants::all());
     builder.service(console.on_listening(|at| {
         if let Some(http) = at.http {
             println!("http://{http}/");

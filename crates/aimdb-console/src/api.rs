@@ -1,5 +1,6 @@
 //! Answers that are made at once.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -103,11 +104,14 @@ pub(crate) async fn losses(State(app): AppState) -> Answer {
     struct Answered {
         at: Instant,
         total: Losses,
+        /// The meaning of each cause of `total`.
+        causes: BTreeMap<&'static str, &'static str>,
         accounts: Vec<Account>,
     }
     let metrics = app.db()?.metrics();
     let (total, accounts) = (metrics.losses(), metrics.accounts());
-    Ok(json(&Answered { at: metrics.at, total, accounts }))
+    let causes = total.iter().map(|(cause, _)| (cause.name(), cause.text())).collect();
+    Ok(json(&Answered { at: metrics.at, total, causes, accounts }))
 }
 
 pub(crate) async fn events(State(app): AppState, Extension(caller): Extension<Caller>) -> Answer {
@@ -299,7 +303,8 @@ pub(crate) fn may(granted: bool, what: &str, key: &str) -> Result<(), Refusal> {
     if granted {
         return Ok(());
     }
-    let help = "the program grants it: `Console::http_grants` or `Console::token`";
+    let help = "the owner of the Unix socket may, unless `Console::owner_grants` says less; the program grants it to others \
+                by `Console::http_grants` or `Console::token`";
     Err(Refusal::forbidden(format!("this caller may not {what} `{key}`"), help))
 }
 
@@ -307,21 +312,31 @@ pub(crate) fn may(granted: bool, what: &str, key: &str) -> Result<(), Refusal> {
 pub(crate) fn refused(error: &AccessError) -> Refusal {
     let (status, help) = match error {
         AccessError::NotExposed { .. } => {
-            (StatusCode::CONFLICT, "the program shows it: `reg.expose(codec)`")
+            (StatusCode::CONFLICT, "the program shows it: `reg.expose(Json)`")
         }
         AccessError::NotSettable { .. } => {
             (StatusCode::CONFLICT, "the program makes it so: `reg.expose(codec).settable()`")
         }
-        AccessError::Decode { .. } => {
-            (StatusCode::BAD_REQUEST, "`aimdb get`, or the schema, shows the form of a value")
-        }
+        AccessError::Decode { .. } => (
+            StatusCode::BAD_REQUEST,
+            "`aimdb get --all` shows the present value and, if the program has `.with_schema()`, the form of all",
+        ),
         AccessError::Full { .. } => {
             (StatusCode::SERVICE_UNAVAILABLE, "its readers do not keep up: try again")
         }
         AccessError::Closed { .. } => (StatusCode::SERVICE_UNAVAILABLE, "the database shuts down"),
-        _ => (StatusCode::INTERNAL_SERVER_ERROR, "report it to the program's authors"),
+        AccessError::Encode { .. } => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the codec of `reg.expose(…)` does not encode this value",
+        ),
+        _ => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "give the process more memory, or observe fewer records",
+        ),
     };
-    Refusal::new(status, error.to_string(), help)
+    // The error's own remedy is for the program's text, and so is this one.
+    let text = error.to_string();
+    Refusal::new(status, text.split_once("\n  help: ").map_or(&*text, |(error, _)| error), help)
 }
 
 impl From<AccessError> for Refusal {

@@ -86,7 +86,10 @@ impl App {
             Ok(place)
         } else {
             drop(place);
-            Err(Refusal::busy(format!("there are {limit} streams already"), "end one of them"))
+            Err(Refusal::busy(
+                format!("there are {limit} streams already"),
+                "close a page or end a `tail`; the program can allow more: `Console::max_streams`",
+            ))
         }
     }
 }

@@ -78,7 +78,7 @@ impl Console {
     /// Sets the directory of the Unix socket, which is created with mode 0700 if it is missing.
     ///
     /// Unless set it is `$XDG_RUNTIME_DIR/aimdb`, or `aimdb-UID` in the directory for temporary files where that variable
-    /// is not set. The command `aimdb` looks there.
+    /// is not set. The command `aimdb` looks there; for another directory it has `--socket PATH`.
     pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
         self
@@ -92,6 +92,9 @@ impl Console {
 
     /// Listens on an address of this machine, too: `127.0.0.1:8080`, or `127.0.0.1:0` for any free port. An address off
     /// loopback is a finding.
+    ///
+    /// If the port is taken there is no console at all: the service fails, which is an error in the log and in the health,
+    /// and the database runs on.
     pub fn http(mut self, address: impl Into<String>) -> Self {
         self.http = Some(address.into());
         self

@@ -87,7 +87,7 @@ fn caller(app: &App, request: &Request) -> Result<Caller, Refusal> {
     let grants = match token(headers)? {
         Some(presented) => granted(app, presented)?,
         None if peer.grants.is_none() => {
-            let help = "send `Authorization: Bearer TOKEN`";
+            let help = TOKEN_HELP;
             return Err(Refusal::new(StatusCode::UNAUTHORIZED, "a token is needed here", help));
         }
         None => Arc::clone(&peer.grants),
@@ -144,13 +144,17 @@ fn single(headers: &HeaderMap, name: header::HeaderName) -> Result<Option<&str>,
     value.to_str().map(Some).map_err(|_| bad())
 }
 
+/// How the callers that there are send a token.
+const TOKEN_HELP: &str = "give a token of the program's `Console::token`: `aimdb --token-file FILE`; the page at `/#token=TOKEN`; \
+                          others send `Authorization: Bearer TOKEN`";
+
 /// The token of the header `Authorization`.
 fn token(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     let Some(value) = single(headers, header::AUTHORIZATION)? else { return Ok(None) };
     match value.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(Some(token.trim())),
         _ => {
-            let help = "send `Authorization: Bearer TOKEN`";
+            let help = TOKEN_HELP;
             Err(Refusal::new(
                 StatusCode::UNAUTHORIZED,
                 "the header `Authorization` is not valid",
@@ -168,7 +172,6 @@ fn granted(app: &App, presented: &str) -> Result<Arc<Grants>, Refusal> {
             grants = Some(Arc::new(token.grants.clone()));
         }
     }
-    let unknown =
-        || Refusal::new(StatusCode::UNAUTHORIZED, "the token is not known", "check the token");
+    let unknown = || Refusal::new(StatusCode::UNAUTHORIZED, "the token is not known", TOKEN_HELP);
     grants.ok_or_else(unknown)
 }

@@ -62,6 +62,11 @@
 //! `GET /api/openapi.json` describes them all. A refusal and an error are JSON: `{"error": "…", "help": "…"}`.
 #![forbid(unsafe_code)]
 
+#[cfg(not(unix))]
+compile_error!(
+    "aimdb-console needs Unix sockets: build without the feature `console` on this system"
+);
+
 mod api;
 mod app;
 mod caller;

@@ -24,7 +24,7 @@ const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 ///
 /// let console = Console::new().http("127.0.0.1:0").on_listening(|at| {
 ///     if let Some(address) = at.http {
-///         println!("look at http://{address}/, or run `aimdb top {}`", at.name);
+///         println!("look at http://{address}/, or run `aimdb top --db {}`", at.name);
 ///     }
 /// });
 /// # let _ = console;
@@ -188,7 +188,11 @@ async fn open_socket(directory: &Path, name: &str) -> Result<(Socket, String), B
         let (owner, inode) = (data.uid(), data.ino());
         return Ok((Socket { listener, owner, path, inode }, name.to_owned()));
     }
-    Err(format!("`{name}` and `{with_id}` are in use in {}", directory.display()).into())
+    Err(format!(
+        "`{name}` and `{with_id}` are in use in {}: set another `.name(…)`",
+        directory.display()
+    )
+    .into())
 }
 
 /// Locks the directory while a socket is looked for and made: two programs that start together would each remove what the
@@ -205,7 +209,8 @@ async fn lock(directory: &Path) -> Result<std::fs::File, BoxError> {
             }
         }
     }
-    Err(format!("another program holds {}", path.display()).into())
+    Err(format!("another program holds {} locked: end it, or remove the file", path.display())
+        .into())
 }
 
 /// Makes the directory, and refuses one that other users can enter or own.
@@ -215,16 +220,16 @@ fn make_directory(directory: &Path) -> Result<(), BoxError> {
         .recursive(true)
         .mode(0o700)
         .create(directory)
-        .map_err(|error| format!("cannot make the directory of the socket, {shown}: {error}"))?;
+        .map_err(|error| format!("cannot make the directory of the socket, {shown}: {error}; set XDG_RUNTIME_DIR or `.directory(…)`"))?;
     let data = std::fs::symlink_metadata(directory)?;
     if !data.is_dir() {
-        return Err(format!("{shown} is no directory").into());
+        return Err(format!("{shown} is no directory: remove it, or set XDG_RUNTIME_DIR").into());
     }
     if data.uid() != own_user() {
-        return Err(format!("{shown} belongs to another user; set `.directory(…)`").into());
+        return Err(format!("{shown} belongs to another user: remove it, or set XDG_RUNTIME_DIR to a directory of this one").into());
     }
     if data.mode() & 0o077 != 0 {
-        let help = format!("`chmod 700 {shown}`, or set `.directory(…)`");
+        let help = format!("`chmod 700 {shown}`");
         return Err(format!("other users can enter {shown}: {help}").into());
     }
     Ok(())
@@ -238,7 +243,11 @@ async fn is_in_use(path: &Path) -> Result<bool, BoxError> {
         Err(error) => return Err(format!("{}: {error}", path.display()).into()),
     };
     if !data.file_type().is_socket() {
-        return Err(format!("{} is there, and is no socket", path.display()).into());
+        return Err(format!(
+            "{} is there, and is no socket: remove it, or set another `.name(…)`",
+            path.display()
+        )
+        .into());
     }
     match UnixStream::connect(path).await {
         Ok(_) => Ok(true),

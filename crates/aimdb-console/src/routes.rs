@@ -123,7 +123,7 @@ const ROUTES: &[Route] = &[
         method: "get",
         summary: "The values of several records, changes of metrics and health, and events",
         query: &[
-            ("key", "keys or patterns of records, separated by commas"),
+            ("key", "keys or patterns of records, separated by commas; a comma in a key is `%2C`"),
             (
                 "every",
                 "milliseconds between two looks at each value; 0, the default, for every value",

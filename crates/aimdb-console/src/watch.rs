@@ -11,12 +11,13 @@ use aimdb_core::metrics::{LinkMetrics, Metrics, RecordMetrics};
 use aimdb_core::{Instant, UnixTime, WeakAimDb};
 use aimdb_tokio_adapter::TokioAdapter;
 use axum::Extension;
-use axum::extract::{Query, State};
+use axum::extract::{RawQuery, State};
 use axum::response::Response;
-use serde::{Deserialize, Serialize};
+use percent_encoding::percent_decode_str;
+use serde::Serialize;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use crate::api::{AppState, Happened, refused};
+use crate::api::{AppState, Happened, may, refused};
 use crate::app::Db;
 use crate::caller::Caller;
 use crate::grants::Pattern;
@@ -29,13 +30,41 @@ const LEAST: u64 = 20;
 /// The most keys and patterns of one stream.
 const MOST_PATTERNS: usize = 64;
 
-#[derive(Deserialize)]
-pub(crate) struct Wanted {
-    key: Option<String>,
-    #[serde(default)]
+/// The parameters of a stream.
+#[derive(Default)]
+struct Wanted {
+    keys: Vec<String>,
     every: u64,
-    #[serde(default)]
     metrics: u64,
+}
+
+impl Wanted {
+    /// Parses the query. A comma divides keys; one inside of a key is written `%2C`.
+    fn parse(query: &str) -> Result<Self, Refusal> {
+        const HELP: &str = "see /api/openapi.json for the parameters";
+        let mut wanted = Self::default();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let number = || {
+                let error =
+                    |_| Refusal::bad(format!("`{name}` is no number of milliseconds"), HELP);
+                value.parse::<u64>().map_err(error)
+            };
+            match name {
+                "key" => {
+                    for key in value.split(',').filter(|key| !key.is_empty()) {
+                        let key = percent_decode_str(key).decode_utf8();
+                        let key = key.map_err(|_| Refusal::bad("a key is no UTF-8", HELP))?;
+                        wanted.keys.push(key.into_owned());
+                    }
+                }
+                "every" => wanted.every = number()?,
+                "metrics" => wanted.metrics = number()?,
+                _ => return Err(Refusal::bad(format!("there is no parameter `{name}`"), HELP)),
+            }
+        }
+        Ok(wanted)
+    }
 }
 
 /// A record of a stream.
@@ -49,14 +78,12 @@ struct Watched {
 pub(crate) async fn of_database(
     State(app): AppState,
     Extension(caller): Extension<Caller>,
-    Query(wanted): Query<Wanted>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, Refusal> {
     let place = app.take_stream(&caller)?;
     let db = app.db()?;
-    let watched = match &wanted.key {
-        Some(keys) => watch(&db, keys, &caller, app.limits.stream_records)?,
-        None => Vec::new(),
-    };
+    let wanted = Wanted::parse(&query.unwrap_or_default())?;
+    let watched = watch(&db, &wanted.keys, &caller, app.limits.stream_records)?;
     let events = db.events();
     let weak = app.db.clone();
     drop(db);
@@ -79,17 +106,17 @@ pub(crate) async fn of_database(
 }
 
 /// Observes the records that one of the keys or patterns covers.
-fn watch(db: &Db, keys: &str, caller: &Caller, limit: usize) -> Result<Vec<Watched>, Refusal> {
+fn watch(db: &Db, keys: &[String], caller: &Caller, limit: usize) -> Result<Vec<Watched>, Refusal> {
     let mut patterns: Vec<(Pattern, bool)> = Vec::new();
-    for key in keys.split(',').filter(|key| !key.is_empty()) {
-        if patterns.iter().any(|(known, _)| known.0 == key) {
+    for key in keys {
+        if patterns.iter().any(|(known, _)| known.0 == *key) {
             continue;
         }
         if patterns.len() == MOST_PATTERNS {
             let error = format!("there are more than {MOST_PATTERNS} keys or patterns");
             return Err(Refusal::bad(error, "use fewer patterns, or more streams"));
         }
-        patterns.push((Pattern(key.to_owned()), false));
+        patterns.push((Pattern(key.clone()), false));
     }
     let mut chosen = Vec::new();
     for record in db.records() {
@@ -99,17 +126,28 @@ fn watch(db: &Db, keys: &str, caller: &Caller, limit: usize) -> Result<Vec<Watch
             *found |= covers;
             is_covered |= covers;
         }
-        // A pattern is for what there is to see, and leaves out the rest.
+        // A pattern leaves out the records that cannot be seen; a key names one, and the answer is why it cannot.
+        if patterns.iter().any(|(pattern, _)| pattern.0 == record.key()) {
+            may(caller.grants.may_observe(record.key()), "observe", record.key())?;
+            if record.encoding().is_none() {
+                return Err(refused(&AccessError::NotExposed { key: record.key().to_owned() }));
+            }
+        }
         if is_covered && record.encoding().is_some() && caller.grants.may_observe(record.key()) {
             chosen.push(record);
         }
     }
     if let Some((Pattern(key), _)) = patterns.iter().find(|(_, found)| !found) {
-        let help = "`GET /api/v1/records` lists all records";
+        let help = "`aimdb ls` lists all records";
         return Err(Refusal::not_found(format!("no record is called `{key}`"), help));
     }
+    if chosen.is_empty() && !patterns.is_empty() {
+        let error = format!("no record of `{}` is exposed to this caller", keys.join(","));
+        return Err(Refusal::bad(error, "the program shows records by `reg.expose(Json)`"));
+    }
     if chosen.len() > limit {
-        let error = format!("`{keys}` is {} records, and {limit} are possible", chosen.len());
+        let error =
+            format!("`{}` is {} records, and {limit} are possible", keys.join(","), chosen.len());
         return Err(Refusal::bad(error, "ask for fewer records in one stream"));
     }
     let observe = |record: AnyRecord| {

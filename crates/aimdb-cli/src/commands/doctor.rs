@@ -21,7 +21,7 @@ pub(crate) async fn run() -> Outcome {
         Err(_) => {
             report.problem(
                 &format!("there is no directory {shown}: no program has shown itself"),
-                "`builder.service(aimdb_console::Console::new())`",
+                "`builder.service(Console::new())`, feature `console` of aimdb",
             )?;
         }
         Ok(data) if data.mode() & 0o077 != 0 => {
@@ -113,7 +113,10 @@ async fn database<O: Write>(
         if let Some(blocked) = &record.blocked {
             let text =
                 format!("`{name}`: writers of `{key}` wait for reader `{}`", blocked.held_back_by);
-            report.problem(&text, "make the reader faster, or the buffer a ring")?;
+            report.problem(
+                &text,
+                "make the reader faster, or the buffer a ring, which loses values instead",
+            )?;
         }
         // A reader of a latest record or a mailbox has the newest value by design.
         let keeps = buffer(&record.buffer).contains(" of ");

@@ -53,7 +53,7 @@ pub(crate) async fn ls(
     }
     if rows == 0 {
         return Err(Failure::Failed(format!(
-            "no record of {} is called `{pattern}`",
+            "no record of {} is called `{pattern}`: `aimdb ls` lists them",
             client.place()
         )));
     }
@@ -70,8 +70,14 @@ pub(crate) async fn get(client: &Client, key: &str, all: bool, out: &mut impl Wr
     }
     let answer = client.get(&format!("{path}/value")).await?;
     if answer.status == 204 {
-        let help = format!("`aimdb why {key}` says why");
-        return Err(Failure::Failed(format!("`{key}` has no value; {help}")));
+        let record: Value = client.json(&path).await?;
+        let text = match record["metrics"]["produced"].as_u64() {
+            Some(0) | None => format!("`{key}` has had no value yet; `aimdb why {key}` says why"),
+            Some(produced) => format!(
+                "`{key}` holds no value: its readers have taken all {produced}; `aimdb tail {key}` shows the next one"
+            ),
+        };
+        return Err(Failure::Failed(text));
     }
     out.write_all(&answer.body)?;
     if !answer.body.ends_with(b"\n") {

@@ -7,9 +7,9 @@ use hyper::Method;
 use serde_json::Value;
 
 use crate::client::{Answer, Client, key_in_path};
-use crate::model::{Account, Diagnosis, Health, Losses, Party};
+use crate::model::{Account, Diagnosis, Happened, Health, Losses, Metrics, Party};
 use crate::outcome::{Failure, Outcome};
-use crate::table::{Table, causes, printable};
+use crate::table::{Table, causes, printable, span};
 
 pub(crate) async fn why(client: &Client, key: &str, json: bool, out: &mut impl Write) -> Outcome {
     let answer = client.get(&format!("/api/v1/why/{}", key_in_path(key))).await?;
@@ -39,7 +39,7 @@ pub(crate) async fn losses(
     if json {
         return pretty(&answer, out);
     }
-    let Losses { total, accounts } = answer.parse()?;
+    let Losses { total, causes: meanings, accounts } = answer.parse()?;
     let head = ["RECORD", "PARTY", "ENTERED", "DELIVERED", "HELD", "FILTERED", "LOST"];
     let mut table = Table::new(&head, &[2, 3, 4, 5]);
     let mut rows = 0;
@@ -49,6 +49,10 @@ pub(crate) async fn losses(
     }
     if rows > 0 {
         table.lines().iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    }
+    for cause in total.keys() {
+        let text = meanings.get(cause).map_or("", String::as_str);
+        writeln!(out, "{cause}: {}", printable(text))?;
     }
     let sum = if total.is_empty() {
         "nothing was lost".to_owned()
@@ -114,8 +118,34 @@ pub(crate) async fn health(client: &Client, json: bool, out: &mut impl Write) ->
             error.unwrap_or_default(),
         ]);
     }
+    for record in &health.blocked {
+        table.add(vec![
+            "waiting".to_owned(),
+            format!("writers of {}", record.key),
+            String::new(),
+            format!("reader {} does not keep up", record.blocked.held_back_by),
+        ]);
+    }
     table.lines().iter().try_for_each(|line| writeln!(out, "{line}"))?;
     Ok(code)
+}
+
+pub(crate) async fn events(client: &Client, json: bool, out: &mut impl Write) -> Outcome {
+    let answer = client.get("/api/v1/events").await?;
+    if json {
+        for event in answer.parse::<Vec<Value>>()? {
+            writeln!(out, "{event}")?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let events: Vec<Happened> = answer.parse()?;
+    // Not every runtime has a calendar; the age of an event needs none.
+    let now = client.json::<Metrics>("/api/v1/metrics").await?.at;
+    for event in events {
+        let age = span(now.saturating_sub(event.at));
+        writeln!(out, "{age:>6} ago  {}", printable(&event.text))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn pretty(answer: &Answer, out: &mut impl Write) -> Outcome {

@@ -31,13 +31,18 @@ pub(crate) async fn run(
     let mut values = 0;
     while count.is_none_or(|count| values < count) {
         let Some(event) = events.next().await? else {
-            return Err(Failure::Failed(format!("the stream of {} broke", client.place())));
+            return Err(Failure::Failed(format!(
+                "the stream of {} broke: has the program ended? `aimdb ps` shows those that run",
+                client.place()
+            )));
         };
         match &*event.name {
             "value" => values += 1,
             "end" => return Ok(ExitCode::SUCCESS),
             "error" => {
-                eprintln!("aimdb: {}", printable(&event.data));
+                let trouble = serde_json::from_str::<Trouble>(&event.data);
+                let text = trouble.map_or(event.data, |trouble| trouble.error);
+                eprintln!("aimdb: {}", printable(&text));
                 continue;
             }
             _ => continue,
@@ -51,6 +56,12 @@ pub(crate) async fn run(
         out.flush()?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// An error in a stream.
+#[derive(Deserialize)]
+struct Trouble {
+    error: String,
 }
 
 /// A value as the stream shows it.

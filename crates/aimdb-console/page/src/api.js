@@ -1,12 +1,16 @@
 // The console: requests, and its stream.
 
-// The token comes behind `#token=`, which no server sees and no log has.
+// The part behind `#` stays in the browser: `#token=…` gives a token, `#record=…` the selected record.
 const TOKEN = "aimdb-token";
-const given = new URLSearchParams(location.hash.slice(1)).get("token");
+const fragment = () => new URLSearchParams(location.hash.slice(1));
+const given = fragment().get("token");
 if (given) {
   sessionStorage.setItem(TOKEN, given);
   history.replaceState(null, "", location.pathname);
 }
+
+export const remembered = () => fragment().get("record");
+export const remember = (key) => history.replaceState(null, "", `#record=${encodeURIComponent(key)}`);
 
 function headers() {
   const token = sessionStorage.getItem(TOKEN);
@@ -19,6 +23,12 @@ export async function get(path) {
   // An unhealthy database answers with 503 and its health.
   if (!response.ok && !("healthy" in body)) throw new Error(`${body.error} (${body.help})`);
   return body;
+}
+
+/** The newest value of a record as its text: numbers beyond 2^53 stay as they are. */
+export async function text(key) {
+  const response = await fetch(`api/v1/records/${encodeURIComponent(key)}/value`, { headers: headers() });
+  return response.status === 200 ? response.text() : "";
 }
 
 export async function put(path, body) {
@@ -68,5 +78,5 @@ function dispatch(frame, handlers) {
     if (line.startsWith("event: ")) name = line.slice(7);
     else if (line.startsWith("data: ")) data = line.slice(6);
   }
-  if (name) handlers[name]?.(JSON.parse(data));
+  if (name) handlers[name]?.(JSON.parse(data), data);
 }

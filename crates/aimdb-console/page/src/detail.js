@@ -1,6 +1,6 @@
 // The selected record: value, plot, readers, losses, schema, and why.
 import uPlot from "uplot";
-import { get, put } from "./api.js";
+import { get, put, text as newest } from "./api.js";
 import { bufferText, el, number, rateText, spanText } from "./dom.js";
 import { Model, TROUBLE } from "./model.js";
 
@@ -8,14 +8,21 @@ import { Model, TROUBLE } from "./model.js";
 const KEPT = 600;
 const COLOURS = ["#2a9d6f", "#d1495b", "#3d6fd1", "#c58b12", "#8a4fbf", "#4aa3b5"];
 
-/** The numeric fields of a value, by their paths. */
-export function numbers(value, path = "", found = {}) {
+/** The numeric fields of a value, by their paths: as many as have colours. */
+export function numbers(value, path = "", found = {}, depth = 0) {
+  if (Object.keys(found).length >= COLOURS.length) return found;
   if (typeof value === "number") found[path || "value"] = value;
   else if (typeof value === "boolean") found[path || "value"] = Number(value);
-  else if (value && typeof value === "object") {
-    for (const [name, inner] of Object.entries(value).slice(0, 24)) numbers(inner, path ? `${path}.${name}` : name, found);
+  else if (value && typeof value === "object" && depth < 4) {
+    for (const [name, inner] of Object.entries(value).slice(0, 24)) numbers(inner, path ? `${path}.${name}` : name, found, depth + 1);
   }
   return found;
+}
+
+/** The text of a value in an event: as it was sent where a number is beyond what JavaScript keeps exactly. */
+function valueText(value, event) {
+  if (!/\d{16}/.test(event)) return JSON.stringify(value, null, 2);
+  return event.slice(event.indexOf('"value":') + 8, -1);
 }
 
 export class DetailView {
@@ -23,10 +30,12 @@ export class DetailView {
     this.model = model;
     this.host = host;
     this.key = null;
+    this.shows = 0;
   }
 
   async show(key) {
     this.key = key;
+    const show = ++this.shows;
     this.seq = 0;
     this.times = [];
     this.series = {};
@@ -58,28 +67,33 @@ export class DetailView {
       this.stamp.textContent = error.message;
       return;
     }
-    if (this.key !== key) return;
+    if (this.shows !== show) return;
     if (!details.encoding) this.stamp.textContent = "not exposed: the program shows its values with reg.expose(…)";
     else if (!details.readable) this.stamp.textContent = "this caller may not read it";
-    else if (details.latest) this.see({ ...details.latest, missed: 0 });
+    else if (details.latest) this.see({ ...details.latest, missed: 0 }, "");
+    else if (record.metrics?.produced) this.stamp.textContent = "holds no value: its readers have taken all";
     else this.stamp.textContent = "no value yet";
-    if (details.settable) this.more.append(this.form(details));
+    const exposure = record.node.exposures[0];
+    if (details.settable) this.more.append(await this.form(details));
+    else if (exposure?.settable) this.more.append(el("p", { class: "type", text: "Settable, but not by this caller: the program grants it by Console::http_grants or a token." }));
     if (details.schema) {
       this.more.append(el("details", {}, el("summary", { text: "Schema" }), el("pre", { text: JSON.stringify(details.schema, null, 2) })));
     }
   }
 
   /** A new value of the selected record. */
-  see({ seq, at, missed, value, text, hex }) {
+  see({ seq, at, missed, value, text, hex }, event) {
     // The stream begins with the value that was asked for already.
     if (seq <= this.seq) return;
     this.seq = seq;
-    this.value.textContent = value === undefined ? (text ?? hex) : JSON.stringify(value, null, 2);
+    this.value.textContent = value === undefined ? (text ?? hex) : valueText(value, event);
     this.stamp.textContent = `value ${number(seq)}${missed ? `, ${number(missed)} between were not shown` : ""}`;
     if (value === undefined || !at) return;
     this.times.push(at / 1e9);
     const found = numbers(value);
-    for (const name of Object.keys(found)) this.series[name] ??= new Array(this.times.length - 1).fill(null);
+    for (const name of Object.keys(found)) {
+      if (Object.keys(this.series).length < COLOURS.length) this.series[name] ??= new Array(this.times.length - 1).fill(null);
+    }
     for (const [name, values] of Object.entries(this.series)) values.push(found[name] ?? null);
     if (this.times.length > KEPT) {
       this.times.shift();
@@ -170,26 +184,28 @@ export class DetailView {
     }
   }
 
-  form(details) {
+  async form(details) {
     const { key } = this;
-    const latest = details.latest?.value;
+    const isJson = details.encoding.includes("json");
+    if (!isJson && !details.encoding.startsWith("text/")) {
+      return el("p", { class: "type", text: `Settable with bytes of ${details.encoding}: aimdb set ${key} - < FILE` });
+    }
     const input = el("textarea", { id: "set", rows: 4, spellcheck: "false" });
-    input.value = latest === undefined ? "" : JSON.stringify(latest);
+    input.value = details.readable ? await newest(key) : "";
     const result = el("p", { role: "status" });
-    const form = el("form", {
-      onsubmit: async (event) => {
-        event.preventDefault();
-        try {
-          JSON.parse(input.value);
-          await put(`records/${encodeURIComponent(key)}`, input.value);
-          result.className = "";
-          result.textContent = "set";
-        } catch (error) {
-          result.className = "fault";
-          result.textContent = error.message;
-        }
-      },
-    }, el("label", { for: "set", text: "Set this record (JSON)" }), input, el("button", { text: "Set" }), result);
-    return form;
+    const submit = async (event) => {
+      event.preventDefault();
+      try {
+        if (isJson) JSON.parse(input.value);
+        await put(`records/${encodeURIComponent(key)}`, input.value);
+        result.className = "";
+        result.textContent = "set";
+      } catch (error) {
+        result.className = "fault";
+        result.textContent = error.message;
+      }
+    };
+    const label = el("label", { for: "set", text: isJson ? "Set this record (JSON)" : "Set this record (text)" });
+    return el("form", { onsubmit: submit }, label, input, el("button", { text: "Set" }), result);
   }
 }

@@ -50,9 +50,13 @@ export class ListView {
         list.append(...keys.map((key) => this.row(key)));
         this.refresh();
       };
-      section.addEventListener("toggle", () => {
+      // Not the event `toggle`, which also reports what a search opened.
+      summary.addEventListener("click", () => {
+        if (section.open) return;
+        section.open = true;
         fill();
-        if (section.open) this.selectGroup(name);
+        section.open = false; // the click itself opens it
+        this.selectGroup(name);
       });
       fill();
       this.heads.set(name, { mark, keys });

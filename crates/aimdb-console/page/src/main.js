@@ -1,5 +1,5 @@
 // The page: one stream, and the views of what it brings.
-import { get, stream } from "./api.js";
+import { get, remember, remembered, stream } from "./api.js";
 import { el, number, rateText } from "./dom.js";
 import { DetailView } from "./detail.js";
 import { DRAWN, GraphView } from "./graph.js";
@@ -10,13 +10,15 @@ const byId = (id) => document.getElementById(id);
 const EVENTS = 100;
 
 async function begin() {
-  const [info, graph, events] = await Promise.all([get("info"), get("graph"), get("events")]);
+  const [info, graph] = await Promise.all([get("info"), get("graph")]);
   const model = new Model(graph);
   document.title = `${info.name} · AimDB`;
   byId("name").textContent = info.name;
   let selected = null;
   let shown = [];
-  let controller = new AbortController();
+  // One stream for the whole page, and one for the values of the selected record.
+  let page = new AbortController();
+  let values = new AbortController();
 
   const detail = new DetailView(model, byId("detail"));
   const view = new GraphView(model, byId("graph"), select);
@@ -32,32 +34,53 @@ async function begin() {
     view.refresh(selected);
   }
 
-  function showGroup(name) {
-    if (model.records.size > DRAWN) showKeys([...model.records.keys()].filter((key) => group(key) === name), name);
+  /** Draws a group: the part of a large one that has `key`. */
+  function showGroup(name, key) {
+    if (model.records.size <= DRAWN) return;
+    const keys = [...model.records.keys()].filter((other) => group(other) === name);
+    const at = Math.max(0, keys.indexOf(key));
+    const from = Math.min(Math.max(0, at - DRAWN / 2), Math.max(0, keys.length - DRAWN));
+    const part = keys.length > DRAWN ? `${name}, ${from + 1} to ${Math.min(keys.length, from + DRAWN)} of ${keys.length}` : name;
+    showKeys(keys.slice(from, from + DRAWN), part);
   }
 
   function select(key) {
     selected = key;
-    if (!shown.includes(key)) showGroup(group(key));
+    remember(key);
+    if (!shown.includes(key)) showGroup(group(key), key);
     detail.show(key);
     list.refresh(selected);
     view.refresh(selected);
-    listen();
+    listenToValues();
   }
 
-  /** Opens the one stream of the page anew: the selected record's values are part of it. */
+  function listenToValues() {
+    values.abort();
+    values = new AbortController();
+    if (!selected || document.hidden) return;
+    // A comma divides keys, unless it is encoded.
+    stream(`every=200&key=${encodeURIComponent(selected)}`, values.signal, {
+      value: (value, text) => value.record === selected && detail.see(value, text),
+    });
+  }
+
   function listen() {
-    controller.abort();
-    controller = new AbortController();
-    const query = new URLSearchParams({ metrics: "1000", every: "200" });
-    if (selected) query.set("key", selected);
-    stream(query, controller.signal, {
-      open: () => document.body.classList.remove("offline"),
+    page.abort();
+    page = new AbortController();
+    if (document.hidden) return;
+    stream("metrics=1000", page.signal, {
+      open: async () => {
+        // Another process has another graph, and its counters begin anew.
+        const { pid } = await get("info");
+        if (pid !== info.pid) return location.reload();
+        document.body.classList.remove("offline");
+        byId("events").replaceChildren();
+        (await get("events")).slice(-EVENTS).forEach(addEvent);
+      },
       metrics: (snapshot) => {
         model.update(snapshot);
         refresh();
       },
-      value: (value) => value.record === selected && detail.see(value),
       event: (event) => addEvent(event),
       end: () => offline("the program has ended"),
       broken: (error) => offline(error.message),
@@ -108,10 +131,9 @@ async function begin() {
     while (byId("events").childElementCount > EVENTS) byId("events").lastElementChild.remove();
   }
 
-  events.slice(-EVENTS).forEach(addEvent);
   const keys = [...model.records.keys()];
   if (keys.length <= DRAWN) showKeys(keys, "");
-  else showKeys(keys.filter((key) => group(key) === group(keys[0])), group(keys[0]));
+  else showGroup(group(keys[0]), keys[0]);
   list.draw("", group(keys[0] ?? ""));
   byId("search").addEventListener("input", (event) => {
     const search = event.target.value;
@@ -119,10 +141,28 @@ async function begin() {
     if (keys.length > DRAWN && search) showKeys(keys.filter((key) => matches(key, search)), `matching “${search}”`);
     list.refresh(selected);
   });
+  // A tab that nobody sees holds no connection: browsers have six for a host.
+  document.addEventListener("visibilitychange", () => {
+    listen();
+    listenToValues();
+  });
   listen();
+  const last = remembered();
+  if (last && model.records.has(last)) select(last);
 }
 
-begin().catch((error) => {
-  byId("state").textContent = `offline: ${error.message}`;
-  document.body.classList.add("offline");
-});
+/** Begins, again and again until the program is there. */
+async function start() {
+  for (;;) {
+    try {
+      await begin();
+      return;
+    } catch (error) {
+      byId("state").textContent = `offline: ${error.message}`;
+      document.body.classList.add("offline");
+    }
+    await new Promise((resolve) => setTimeout(resolve, 2000));
+  }
+}
+
+start();

@@ -40,26 +40,27 @@ export class Model {
   /** Takes in what has changed since the last snapshot. */
   update({ at, records, links, health }) {
     const seconds = this.at ? (at - this.at) / 1e9 : 0;
+    const measures = seconds >= 0.3;
     const changed = new Set();
     for (const metrics of records) {
       const record = this.records.get(metrics.key);
       if (!record) continue;
       const before = record.metrics?.produced ?? metrics.produced;
-      record.rate = seconds > 0 ? Math.max(0, metrics.produced - before) / seconds : 0;
+      if (measures) record.rate = Math.max(0, metrics.produced - before) / seconds;
       record.metrics = metrics;
       changed.add(metrics.key);
     }
-    for (const record of this.records.values()) if (!changed.has(record.key)) record.rate = 0;
+    if (measures) for (const record of this.records.values()) if (!changed.has(record.key)) record.rate = 0;
     const seen = new Set();
     for (const link of links) {
       const id = `${link.key}/${link.stage}`;
       const messages = link.sent + link.received;
       const before = this.links.get(id);
-      const rate = before && seconds > 0 ? Math.max(0, messages - before.messages) / seconds : 0;
+      const rate = !before ? 0 : measures ? Math.max(0, messages - before.messages) / seconds : before.rate;
       this.links.set(id, { ...link, messages, rate });
       seen.add(id);
     }
-    for (const [id, link] of this.links) if (!seen.has(id)) link.rate = 0;
+    if (measures) for (const [id, link] of this.links) if (!seen.has(id)) link.rate = 0;
     if (health) {
       this.health = health;
       this.stages = new Map(health.stages.map((stage) => [`${Object.values(stage.owner)[0]}/${stage.stage}`, stage]));

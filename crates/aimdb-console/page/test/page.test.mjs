@@ -20,9 +20,9 @@ const running = new Set();
 process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
 
 /** Starts the plant, and returns its address and how to end it. */
-async function start(records = 0) {
+async function start(records = 0, port = 0) {
   const runtime = mkdtempSync(join(tmpdir(), "aimdb-plant-"));
-  const child = spawn(plant, [String(records)], { env: { ...process.env, XDG_RUNTIME_DIR: runtime }, stdio: ["ignore", "pipe", "inherit"] });
+  const child = spawn(plant, [String(records), String(port)], { env: { ...process.env, XDG_RUNTIME_DIR: runtime }, stdio: ["ignore", "pipe", "inherit"] });
   running.add(child);
   const [line] = await once(createInterface(child.stdout), "line");
   return { url: line.trim(), stop: async () => { child.kill("SIGKILL"); await once(child, "exit"); running.delete(child); } };
@@ -139,21 +139,34 @@ const cases = {
     await page.waitForFunction(() => document.querySelectorAll("nav li button").length === 11, null, { timeout: 5000 }).catch(async () => {
       assert.fail(`${await page.locator("nav li button").count()} records match`);
     });
+    // The graph shows what matches, and a record in the middle of a large group is drawn when it is chosen.
+    await page.waitForFunction(() => document.querySelectorAll("#graph .record").length === 11);
+    assert.match(await page.textContent("#graph-note"), /matching/);
+    await page.getByLabel("Search records").fill("line7.sensor049");
     await page.locator("nav li button").first().click();
-    await page.waitForSelector("#detail canvas");
+    await page.waitForSelector("#graph .record.selected");
+    await page.waitForSelector("#detail canvas", { timeout: 20_000 });
     await shot(page, "thousand");
     assert.deepEqual(faults, []);
     await context.close();
     await stop();
   },
 
-  async "the end of the program is shown, and its return found"() {
+  async "the end of the program is shown, and another one in its place"() {
     const { url, stop } = await start();
     const { page, context, faults } = await open(url, { viewport: { width: 1280, height: 800 } });
+    await page.locator("#graph .record", { hasText: "climate.hall" }).click();
+    await page.waitForSelector("#detail canvas");
     await stop();
     await page.waitForFunction(() => /offline/.test(document.getElementById("state")?.textContent), null, { timeout: 20_000 });
-    assert.deepEqual(faults.filter((fault) => !/ERR_CONNECTION|ERR_INCOMPLETE|net::/.test(fault)), []);
+    // Another process at the same address: its counters begin anew, and the record is still chosen.
+    const again = await start(3, new URL(url).port);
+    await page.waitForFunction(() => /11 records/.test(document.getElementById("totals")?.textContent), null, { timeout: 30_000 });
+    await page.waitForFunction(() => document.querySelector("#detail h2")?.textContent === "climate.hall");
+    await page.waitForFunction(() => /celsius/.test(document.querySelector("#detail .value")?.textContent));
+    assert.deepEqual(faults.filter((fault) => !/ERR_CONNECTION|ERR_INCOMPLETE|net::|status of 503/.test(fault)), []);
     await context.close();
+    await again.stop();
   },
 };
 

@@ -41,6 +41,10 @@ async fn unknown_paths_keys_and_methods_are_answered_with_what_there_is() {
         ("GET", "/api/v1/why/nobody", 404, "count"),
         ("GET", "/api/v1/stream?key=nobody*", 404, "nobody*"),
         ("GET", "/api/v1/stream?every=soon", 400, "every"),
+        ("GET", "/api/v1/stream?evry=5", 400, "evry"),
+        ("GET", "/api/v1/stream?key=%ff", 400, "UTF-8"),
+        ("GET", "/api/v1/stream?key=hidden", 409, "not exposed"),
+        ("GET", "/api/v1/stream?key=hid*", 400, "exposed"),
         (
             "GET",
             "/api/v1/stream?key=a1,a2,a3,a4,a5,a6,a7,a8,a9,b1,b2,b3,b4,b5,b6,b7,b8,b9,c1,c2,c3,c4,c5,c6,c7,c8,c9,d1,d2,d3,d4,d5,d6,d7,d8,d9,e1,e2,e3,e4,e5,e6,e7,e8,e9,f1,f2,f3,f4,f5,f6,f7,f8,f9,g1,g2,g3,g4,g5,g6,g7,g8,g9,h1,h2",
