@@ -17,6 +17,9 @@ use crate::place::Place;
 /// The time for an answer. A stream has it for its head.
 const LIMIT: Duration = Duration::from_secs(10);
 
+/// The longest pause in a stream: the console sends a comment every 15 s.
+const SILENCE: Duration = Duration::from_secs(40);
+
 /// The characters of a key that stay as they are.
 const IN_KEY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_').remove(b'*');
 
@@ -29,6 +32,8 @@ pub(crate) struct Client {
 /// A whole answer.
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    /// Whether the body is JSON.
+    pub(crate) is_json: bool,
     pub(crate) body: Bytes,
 }
 
@@ -90,8 +95,11 @@ impl Client {
         let whole = async {
             let response = self.send(method, path, body).await?;
             let status = response.status().as_u16();
+            let media_type = response.headers().get(header::CONTENT_TYPE);
+            let is_json =
+                media_type.is_some_and(|it| it.to_str().is_ok_and(|it| it.contains("json")));
             let body = response.into_body().collect().await.map_err(broken)?.to_bytes();
-            Ok(Answer { status, body })
+            Ok(Answer { status, is_json, body })
         };
         tokio::time::timeout(LIMIT, whole).await.map_err(|_| self.silent())?
     }
@@ -103,7 +111,7 @@ impl Client {
         let status = response.status().as_u16();
         if status != 200 {
             let body = response.into_body().collect().await.map_err(broken)?.to_bytes();
-            return Err(Failure::Failed(Answer { status, body }.reason()));
+            return Err(Failure::Failed(Answer { status, is_json: true, body }.reason()));
         }
         Ok(Events { body: response.into_body(), text: Vec::new() })
     }
@@ -186,7 +194,13 @@ impl Events {
                 let data = field("data: ").unwrap_or_default().to_owned();
                 return Ok(Some(Event { name: name.to_owned(), data }));
             }
-            match self.body.frame().await {
+            let frame = tokio::time::timeout(SILENCE, self.body.frame()).await;
+            let silent = |_| {
+                Failure::Failed(format!(
+                    "the stream has been silent for {SILENCE:?}: is its process stopped?"
+                ))
+            };
+            match frame.map_err(silent)? {
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
                         self.text.extend_from_slice(&data);

@@ -170,11 +170,11 @@ fn main() -> ExitCode {
         Ok(code) if flushed.is_ok() => code,
         Ok(_) | Err(Failure::Gone) => ExitCode::SUCCESS,
         Err(Failure::Usage(text)) => {
-            eprintln!("aimdb: {text}");
+            eprintln!("aimdb: {}", table::printable_lines(&text));
             ExitCode::from(2)
         }
         Err(Failure::Failed(text)) => {
-            eprintln!("aimdb: {text}");
+            eprintln!("aimdb: {}", table::printable_lines(&text));
             ExitCode::FAILURE
         }
     }

@@ -43,6 +43,11 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
+/// [`printable`], of a text of several lines.
+pub(crate) fn printable_lines(text: &str) -> String {
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
+}
+
 /// Values a second: `0`, `0.3`, `12`, `1.2k`, `3.4M`.
 pub(crate) fn rate(rate: f64) -> String {
     match rate {

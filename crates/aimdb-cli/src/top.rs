@@ -244,7 +244,8 @@ struct Screen {
     filter: String,
     /// The filter is being typed.
     types: bool,
-    selected: TableState,
+    /// The key of the selected record.
+    selected: Option<String>,
     /// The answer of `why` for the selected record.
     why: Option<String>,
     /// Why there is no news.
@@ -261,8 +262,18 @@ enum Step {
 
 impl Screen {
     fn view(&self) -> View {
-        let filter = if self.filter.is_empty() { "*" } else { &self.filter };
-        View::between(&self.before, &self.now, filter, self.order)
+        // A part of a key is enough.
+        let filter = match self.filter.contains('*') {
+            true => self.filter.clone(),
+            false => format!("*{}*", self.filter),
+        };
+        View::between(&self.before, &self.now, &filter, self.order)
+    }
+
+    /// The place of the selected record, which another order or filter moves.
+    fn place(&self, records: &[RecordRow]) -> Option<usize> {
+        let key = self.selected.as_ref()?;
+        records.iter().position(|record| record.key == *key)
     }
 
     fn key(&mut self, code: KeyCode, records: &[RecordRow]) -> Step {
@@ -279,8 +290,8 @@ impl Screen {
             return Step::Stay;
         }
         let last = records.len().saturating_sub(1);
-        let at = self.selected.selected().unwrap_or(0).min(last);
-        match code {
+        let at = self.place(records);
+        let next = match code {
             KeyCode::Char('q') | KeyCode::Esc => return Step::End,
             KeyCode::Char('s') => {
                 self.order = match self.order {
@@ -290,24 +301,25 @@ impl Screen {
                     Order::Behind => Order::Lost,
                     Order::Lost => Order::Graph,
                 };
+                return Step::Stay;
             }
             KeyCode::Char('/') => {
-                self.filter = self.filter.trim_matches('*').to_owned();
                 self.types = true;
+                return Step::Stay;
             }
-            KeyCode::Down | KeyCode::Char('j') => self.selected.select(Some((at + 1).min(last))),
-            KeyCode::Up | KeyCode::Char('k') => self.selected.select(Some(at.saturating_sub(1))),
-            KeyCode::PageDown => self.selected.select(Some((at + 20).min(last))),
-            KeyCode::PageUp => self.selected.select(Some(at.saturating_sub(20))),
-            KeyCode::Home => self.selected.select(Some(0)),
-            KeyCode::End => self.selected.select(Some(last)),
+            KeyCode::Down | KeyCode::Char('j') => at.map_or(0, |at| at + 1),
+            KeyCode::Up | KeyCode::Char('k') => at.unwrap_or(0).saturating_sub(1),
+            KeyCode::PageDown => at.unwrap_or(0) + 20,
+            KeyCode::PageUp => at.unwrap_or(0).saturating_sub(20),
+            KeyCode::Home => 0,
+            KeyCode::End => last,
             KeyCode::Enter | KeyCode::Char('w') => {
-                if let Some(record) = records.get(at) {
-                    return Step::Ask(record.key.clone());
-                }
+                let record = records.get(at.unwrap_or(0));
+                return record.map_or(Step::Stay, |record| Step::Ask(record.key.clone()));
             }
-            _ => {}
-        }
+            _ => return Step::Stay,
+        };
+        self.selected = records.get(next.min(last)).map(|record| record.key.clone());
         Step::Stay
     }
 
@@ -333,39 +345,29 @@ impl Screen {
                 RecordRow { age: None, .. } => Some(Color::DarkGray),
                 _ => None,
             };
-            let cells = record.cells().into_iter().map(|cell| printable(&cell));
-            Row::new(cells).style(color.map_or(Style::new(), |color| Style::new().fg(color)))
+            let style = color.map_or(Style::new(), |color| Style::new().fg(color));
+            row(&record.cells(), &[2, 3, 4, 5, 6, 7]).style(style)
         });
-        let head = Row::new(RECORD_HEAD).style(bold);
-        let widths = [
-            Constraint::Fill(3),
-            Constraint::Length(13),
-            Constraint::Length(8),
-            Constraint::Length(9),
-            Constraint::Length(5),
-            Constraint::Length(6),
-            Constraint::Length(7),
-            Constraint::Length(6),
-            Constraint::Fill(2),
-        ];
+        let cells: Vec<Vec<String>> = view.records.iter().map(RecordRow::cells).collect();
         let reversed = Style::new().add_modifier(Modifier::REVERSED);
-        let table = Widget::new(rows, widths).header(head).row_highlight_style(reversed);
-        frame.render_stateful_widget(table, records, &mut self.selected);
+        let numbers = [2, 3, 4, 5, 6, 7];
+        let table = Widget::new(rows, widths(&RECORD_HEAD, &cells))
+            .header(row(&RECORD_HEAD.map(str::to_owned), &numbers).style(bold))
+            .row_highlight_style(reversed);
+        let mut state = TableState::default().with_selected(self.place(&view.records));
+        frame.render_stateful_widget(table, records, &mut state);
 
-        let rows = view.links.iter().map(|link| {
+        // Links that are down come first: not all may have room.
+        let mut sorted: Vec<&LinkRow> = view.links.iter().collect();
+        sorted.sort_by_key(|link| link.connected);
+        let cells: Vec<Vec<String>> = sorted.iter().map(|link| link.cells()).collect();
+        let rows = sorted.iter().zip(&cells).map(|(link, cells)| {
             let style = if link.connected { Style::new() } else { Style::new().fg(Color::Red) };
-            Row::new(link.cells().into_iter().map(|cell| printable(&cell))).style(style)
+            row(cells, &[2, 3]).style(style)
         });
-        let widths = [
-            Constraint::Fill(3),
-            Constraint::Length(6),
-            Constraint::Length(8),
-            Constraint::Length(10),
-            Constraint::Fill(1),
-            Constraint::Fill(3),
-        ];
         let block = Block::new().borders(ratatui::widgets::Borders::TOP);
-        let table = Widget::new(rows, widths).header(Row::new(LINK_HEAD).style(bold)).block(block);
+        let head = row(&LINK_HEAD.map(str::to_owned), &[2, 3]).style(bold);
+        let table = Widget::new(rows, widths(&LINK_HEAD, &cells)).header(head).block(block);
         frame.render_widget(table, links);
 
         let text = match (&self.trouble, self.types) {
@@ -376,10 +378,12 @@ impl Screen {
         frame.render_widget(text, bottom);
 
         if let Some(why) = &self.why {
-            let lines = why.lines().count() as u16;
+            let width = usize::from(frame.area().width.saturating_sub(2)).max(1);
+            let rows = why.lines().map(|line| line.chars().count() / width + 1).sum::<usize>();
+            let lines = u16::try_from(rows).unwrap_or(u16::MAX - 4);
             let [_, area, _] = Layout::vertical([
                 Constraint::Fill(1),
-                Constraint::Length(lines + 4),
+                Constraint::Length(lines + 2),
                 Constraint::Fill(1),
             ])
             .areas(frame.area());
@@ -389,6 +393,32 @@ impl Screen {
             frame.render_widget(Paragraph::new(Text::raw(why)).wrap(wrap).block(block), area);
         }
     }
+}
+
+/// A row of cells without control characters; the columns of numbers are aligned on the right.
+fn row(cells: &[String], numbers: &[usize]) -> Row<'static> {
+    let cell = |(at, cell): (usize, &String)| {
+        let line = Line::from(printable(cell));
+        if numbers.contains(&at) { line.right_aligned() } else { line }
+    };
+    Row::new(cells.iter().enumerate().map(cell).collect::<Vec<_>>())
+}
+
+/// Columns as wide as their widest cells, so that no number loses a digit. The last
+/// column has the room that is left.
+fn widths(head: &[&str], cells: &[Vec<String>]) -> Vec<Constraint> {
+    let widest = |at: usize| {
+        let cells = cells.iter().map(|row| row[at].chars().count());
+        cells.chain([head[at].chars().count()]).max().unwrap_or(0)
+    };
+    let width = |at: usize| u16::try_from(widest(at)).unwrap_or(u16::MAX);
+    (0..head.len())
+        .map(|at| match at {
+            0 => Constraint::Max(width(0)),
+            _ if at + 1 == head.len() => Constraint::Fill(1),
+            _ => Constraint::Length(width(at)),
+        })
+        .collect()
 }
 
 /// The lines of an answer to `why`.
@@ -405,9 +435,17 @@ fn answer(diagnosis: &Diagnosis) -> String {
     text
 }
 
+/// The time for an answer, in which the screen takes no keys.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
 fn live(runtime: &Runtime, client: &Client, options: &Options) -> Outcome {
-    let fetch = || runtime.block_on(client.json::<Metrics>("/api/v1/metrics"));
-    let now = fetch()?;
+    let fetch = || {
+        let answer = client.json::<Metrics>("/api/v1/metrics");
+        let silent =
+            |_| Failure::Failed("the program does not answer: is its process stopped?".into());
+        runtime.block_on(async { tokio::time::timeout(PATIENCE, answer).await.map_err(silent)? })
+    };
+    let now = runtime.block_on(client.json::<Metrics>("/api/v1/metrics"))?;
     let mut screen = Screen {
         title: client.place().to_string(),
         before: now.clone(),
@@ -415,7 +453,7 @@ fn live(runtime: &Runtime, client: &Client, options: &Options) -> Outcome {
         order: options.sort,
         filter: if options.filter == "*" { String::new() } else { options.filter.clone() },
         types: false,
-        selected: TableState::default(),
+        selected: None,
         why: None,
         trouble: None,
     };
@@ -498,7 +536,7 @@ mod tests {
             order: Order::Graph,
             filter: String::new(),
             types: false,
-            selected: TableState::default(),
+            selected: None,
             why: None,
             trouble: None,
         }
@@ -516,7 +554,7 @@ mod tests {
         let text = drawn(&mut screen(false));
         for part in [
             "database `demo`   2 records   order: graph",
-            "temp                   ring of 16    25       50        3     1      2       500ms  slowest: logger",
+            "temp   ring of 16     25     50     3      1    2 500ms slowest: logger",
             "temp → mqtt://a/b",
             "DOWN",
             "the port is closed",
@@ -536,8 +574,8 @@ mod tests {
         assert_eq!(screen.order, Order::Rate);
         assert_eq!(screen.view().records[0].key, "speed");
         screen.key(KeyCode::Char('/'), &records);
-        "t*".chars().for_each(|c| _ = screen.key(KeyCode::Char(c), &records));
-        assert!(drawn(&mut screen).contains("filter: t*"));
+        "tem".chars().for_each(|c| _ = screen.key(KeyCode::Char(c), &records));
+        assert!(drawn(&mut screen).contains("filter: tem"));
         screen.key(KeyCode::Enter, &records);
         let records = screen.view().records;
         assert_eq!(records.len(), 1);
@@ -547,6 +585,25 @@ mod tests {
         assert!(drawn(&mut screen).contains("why (any key closes)"));
         screen.key(KeyCode::Char('q'), &records);
         assert!(matches!(screen.key(KeyCode::Char('q'), &records), Step::End));
+    }
+
+    #[test]
+    fn a_selected_record_stays_selected_in_another_order_and_large_numbers_are_whole() {
+        let mut screen = screen(true);
+        let records = screen.view().records;
+        screen.key(KeyCode::Down, &records);
+        assert_eq!(screen.selected.as_deref(), Some("temp"));
+        screen.order = Order::Rate;
+        assert_eq!(screen.place(&screen.view().records), Some(1));
+        screen.now = metrics(3_000_000_000, 1_234_567_890, true);
+        let text = drawn(&mut screen);
+        assert!(text.contains(" 1234567890 ") && text.contains(" 12345678900 "), "{text}");
+        // A small screen shows less, and does not panic.
+        for (width, height) in [(1, 1), (20, 3), (40, 6)] {
+            screen.why = Some("x ".repeat(500));
+            let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+            terminal.draw(|frame| screen.draw(frame)).unwrap();
+        }
     }
 
     #[test]

@@ -161,6 +161,8 @@ async fn tail_shows_values_as_they_come_and_ends_with_its_reader() {
     let (_, out, _) = plant.run(&["tail", "tank.level", "--json", "-n", "1"]).await;
     let event: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&event["seq"], &event["value"]), (&3.into(), &2.5.into()));
+    let (code, _, error) = plant.run(&["tail", "broken"]).await;
+    assert!(code == 1 && error.contains("`broken` is not exposed"), "{error}");
     let (code, _, error) = plant.run(&["tail", "nobody*"]).await;
     assert!(code == 1 && error.contains("no record is called `nobody*`"), "{error}");
     // The reader closes its output: it ends at the next value, without an error.
@@ -181,6 +183,9 @@ async fn tail_shows_values_as_they_come_and_ends_with_its_reader() {
     };
     assert!(status.success(), "{status}");
     // A shutdown ends it, too.
+    while !plant.db.metrics().record("tank.level").unwrap().observers.is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let mut tail = plant.command(&["tail", "tank.level"]).stdout(Stdio::null()).spawn().unwrap();
     while plant.db.metrics().record("tank.level").unwrap().observers.is_empty() {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -206,6 +211,8 @@ async fn a_database_is_chosen_by_its_name_and_its_absence_is_explained() {
     let (code, _, error) = plant.run(&["ls"]).await;
     assert!(code == 2 && error.contains("no database of this user shows itself"), "{error}");
     assert!(error.contains("builder.service(Console::new())"), "{error}");
+    let (code, _, error) = plant.run(&["--db", "plant", "doctor"]).await;
+    assert!(code == 2 && error.contains("leave --db"), "{error}");
     let (code, _, error) = plant.run(&["--url", "http://127.0.0.1:1", "ls"]).await;
     assert!(code == 1 && error.contains("Connection refused"), "{error}");
     let (code, out, _) = plant.run(&["completion", "bash"]).await;

@@ -35,7 +35,17 @@ pub(crate) async fn run() -> Outcome {
     let found = sockets(&directory).await?;
     for found in &found {
         if found.is_alive {
-            database(&found.name, &client(found), &mut report).await?;
+            let examined = database(&found.name, &client(found), &mut report).await;
+            match examined {
+                Err(Failure::Usage(text) | Failure::Failed(text)) => {
+                    let text = format!("`{}` could not be examined: {text}", found.name);
+                    report.problem(
+                        &text,
+                        "is it ending, of another version, or without `owner_grants`?",
+                    )?;
+                }
+                other => other?,
+            }
         } else {
             report.problem(
                 &format!("`{}` has ended and left its socket behind", found.name),
@@ -78,7 +88,8 @@ async fn database<O: Write>(
     let before = report.problems;
     let health: Health =
         match client.request(Method::GET, "/api/v1/health", Default::default()).await {
-            Ok(answer) => answer.parse()?,
+            Ok(answer) if matches!(answer.status, 200 | 503) => answer.parse()?,
+            Ok(answer) => return Err(Failure::Failed(answer.reason())),
             Err(_) => {
                 return report
                     .problem(&format!("`{name}` does not answer"), "is its process stopped?");

@@ -1,6 +1,6 @@
 //! `graph`, `ls` and `get`: what is there.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use serde_json::Value;
@@ -8,15 +8,27 @@ use serde_json::Value;
 use crate::client::{Client, key_in_path};
 use crate::model::{Listed, buffer};
 use crate::outcome::{Failure, Outcome};
-use crate::table::Table;
+use crate::table::{Table, printable_lines};
 
 pub(crate) async fn graph(client: &Client, format: &str, out: &mut impl Write) -> Outcome {
     let answer = client.get(&format!("/api/v1/graph?format={format}")).await?;
-    out.write_all(&answer.body)?;
-    if !answer.body.ends_with(b"\n") {
+    show(&answer.body, true, out)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes bytes as they are, and for a person at a terminal without the characters that it would obey. `ends_line`: also
+/// a program that reads them expects lines.
+fn show(bytes: &[u8], ends_line: bool, out: &mut impl Write) -> Result<(), Failure> {
+    let is_terminal = std::io::stdout().is_terminal();
+    if is_terminal {
+        out.write_all(printable_lines(&String::from_utf8_lossy(bytes)).as_bytes())?;
+    } else {
+        out.write_all(bytes)?;
+    }
+    if (is_terminal || ends_line) && !bytes.ends_with(b"\n") {
         writeln!(out)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 pub(crate) async fn ls(
@@ -29,8 +41,17 @@ pub(crate) async fn ls(
     let all: Vec<Value> = answer.parse()?;
     let listed: Vec<Listed> = answer.parse()?;
     let pattern = pattern.unwrap_or("*");
+    let nothing = || {
+        Failure::Failed(format!(
+            "no record of {} is called `{pattern}`: `aimdb ls` lists them",
+            client.place()
+        ))
+    };
     let is_chosen = |key: &str| aimdb_console::Grants::none().read(pattern).may_read(key);
     if json {
+        if !listed.iter().any(|record| is_chosen(&record.key)) {
+            return Err(nothing());
+        }
         for (value, _) in all.iter().zip(&listed).filter(|(_, record)| is_chosen(&record.key)) {
             writeln!(out, "{value}")?;
         }
@@ -52,10 +73,7 @@ pub(crate) async fn ls(
         table.add(vec![record.key, type_name, buffer(&record.buffer), encoding, may.to_owned()]);
     }
     if rows == 0 {
-        return Err(Failure::Failed(format!(
-            "no record of {} is called `{pattern}`: `aimdb ls` lists them",
-            client.place()
-        )));
+        return Err(nothing());
     }
     table.lines().iter().try_for_each(|line| writeln!(out, "{line}"))?;
     Ok(ExitCode::SUCCESS)
@@ -79,9 +97,6 @@ pub(crate) async fn get(client: &Client, key: &str, all: bool, out: &mut impl Wr
         };
         return Err(Failure::Failed(text));
     }
-    out.write_all(&answer.body)?;
-    if !answer.body.ends_with(b"\n") {
-        writeln!(out)?;
-    }
+    show(&answer.body, answer.is_json, out)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -93,10 +93,15 @@ pub(crate) async fn health(client: &Client, json: bool, out: &mut impl Write) ->
     }
     let health: Health = answer.parse()?;
     let code = if health.healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-    if json {
-        pretty(&answer, out)?;
-        return Ok(code);
+    let printed = if json { pretty(&answer, out).map(|_| ()) } else { table(client, &health, out) };
+    match printed {
+        // A reader that has seen enough changes nothing about the health.
+        Ok(()) | Err(Failure::Gone) => Ok(code),
+        Err(failure) => Err(failure),
     }
+}
+
+fn table(client: &Client, health: &Health, out: &mut impl Write) -> Result<(), Failure> {
     let verdict = if health.healthy { "healthy" } else { "NOT healthy" };
     writeln!(out, "{}: {}, {verdict}", client.place(), health.state.to_lowercase())?;
     let mut table = Table::new(&["STATE", "WHAT", "RESTARTS", "CAUSE"], &[2]);
@@ -127,7 +132,7 @@ pub(crate) async fn health(client: &Client, json: bool, out: &mut impl Write) ->
         ]);
     }
     table.lines().iter().try_for_each(|line| writeln!(out, "{line}"))?;
-    Ok(code)
+    Ok(())
 }
 
 pub(crate) async fn events(client: &Client, json: bool, out: &mut impl Write) -> Outcome {

@@ -5,7 +5,6 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -21,12 +20,9 @@ pub(crate) async fn run(
     count: Option<u64>,
     out: &mut impl Write,
 ) -> Outcome {
-    // A comma separates the keys of a stream.
-    if let Some(key) = keys.iter().find(|key| key.contains(',')) {
-        return Err(Failure::Usage(format!("`{key}` has a comma: write keys as several words")));
-    }
+    // A comma divides keys; one inside of a key is encoded.
+    let keys: Vec<String> = keys.iter().map(|key| key_in_path(key)).collect();
     let keys = keys.join(",");
-    let keys = utf8_percent_encode(&keys, NON_ALPHANUMERIC);
     let mut events = client.stream(&format!("/api/v1/stream?key={keys}")).await?;
     let mut values = 0;
     while count.is_none_or(|count| values < count) {
@@ -100,12 +96,17 @@ pub(crate) async fn hz(
         let One { metrics } = client.json(&path).await?;
         Ok((tokio::time::Instant::now(), metrics.produced))
     };
-    let (start, first) = measure().await?;
+    let (mut start, mut first) = measure().await?;
     let (mut before, mut produced) = (start, first);
     let mut seconds = 0;
     while count.is_none_or(|count| seconds < count) {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let (now, values) = measure().await?;
+        if values < produced {
+            writeln!(out, "the program was started anew")?;
+            (start, first, before, produced) = (now, values, now, values);
+            continue;
+        }
         let per_second = |from: tokio::time::Instant, values: u64| {
             rate(values as f64 / (now - from).as_secs_f64())
         };
