@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 
 use crate::graph::node::{Graph, LinkNode, PortNode, RecordNode, StageKind, StageNode};
@@ -196,7 +197,7 @@ fn stage_text(stage: &StageNode) -> String {
 }
 
 fn keys(ports: &[PortNode]) -> String {
-    ports.iter().map(|port| port.key.as_str()).collect::<alloc::vec::Vec<_>>().join(", ")
+    ports.iter().map(|port| port.key.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// The address, with a mark where each value has a topic of its own.
