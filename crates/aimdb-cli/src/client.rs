@@ -9,6 +9,7 @@ use hyper::{Method, Request, Response, header};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::outcome::Failure;
@@ -142,24 +143,28 @@ impl Client {
         let request = request
             .body(Full::new(body))
             .map_err(|error| Failure::Failed(format!("`{path}`: {error}")))?;
-        let response = match &self.place {
+        match &self.place {
             Place::Socket { path, .. } => {
-                let stream = UnixStream::connect(path).await.map_err(unreachable)?;
-                let (mut sender, connection) =
-                    http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-                tokio::spawn(connection);
-                sender.send_request(request).await
+                exchange(UnixStream::connect(path).await.map_err(unreachable)?, request).await
             }
             Place::Http(address) => {
-                let stream = TcpStream::connect(address).await.map_err(unreachable)?;
-                let (mut sender, connection) =
-                    http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-                tokio::spawn(connection);
-                sender.send_request(request).await
+                exchange(TcpStream::connect(address).await.map_err(unreachable)?, request).await
             }
-        };
-        response.map_err(broken)
+        }
     }
+}
+
+/// Sends a request on a connection of its own.
+async fn exchange<S>(
+    stream: S,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Incoming>, Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    tokio::spawn(connection);
+    sender.send_request(request).await.map_err(broken)
 }
 
 fn broken(error: hyper::Error) -> Failure {

@@ -6,7 +6,6 @@ const out = "../src/page";
 const common = { bundle: true, minify: true, legalComments: "none", charset: "utf8", logLevel: "warning" };
 await build({ ...common, entryPoints: ["src/main.js"], outfile: `${out}/page.js`, format: "iife", target: "es2022" });
 await build({ ...common, entryPoints: ["src/page.css"], outfile: `${out}/page.css` });
-await writeFile(`${out}/index.html`, await readFile("src/index.html"));
 
 // The licences of the libraries inside of the bundle.
 const parts = ["The script `page.js` contains the following libraries.\n"];

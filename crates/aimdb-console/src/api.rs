@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::{App, Db};
 use crate::caller::{Caller, HIDDEN};
-use crate::reply::{Refusal, empty, json, with_type};
+use crate::reply::{Refusal, as_json, empty, json, with_type};
 use crate::{value, why};
 
 type Answer = Result<Response, Refusal>;
@@ -78,7 +78,7 @@ pub(crate) async fn health(State(app): AppState, Extension(caller): Extension<Ca
         #[serde(flatten)]
         health: &'a aimdb_core::health::Health,
     }
-    let (_, health) = snapshot(&app, &caller)?;
+    let health = health_for(&app.db()?, &caller);
     let healthy = health.is_healthy();
     let mut response = json(&Answered { healthy, health: &health });
     if !healthy {
@@ -88,15 +88,21 @@ pub(crate) async fn health(State(app): AppState, Extension(caller): Extension<Ca
 }
 
 pub(crate) async fn metrics(State(app): AppState, Extension(caller): Extension<Caller>) -> Answer {
-    Ok(json(&snapshot(&app, &caller)?.0))
+    Ok(json(&metrics_for(&app.db()?, &caller)))
 }
 
-/// Metrics and health as the caller may see them.
-fn snapshot(app: &App, caller: &Caller) -> Result<(Metrics, Health), Refusal> {
-    let db = app.db()?;
-    let (mut metrics, mut health) = (db.metrics(), db.health());
-    caller.hide(&mut metrics, &mut health);
-    Ok((metrics, health))
+/// The metrics as the caller may see them.
+pub(crate) fn metrics_for(db: &Db, caller: &Caller) -> Metrics {
+    let mut metrics = db.metrics();
+    caller.hide_metrics(&mut metrics);
+    metrics
+}
+
+/// The health as the caller may see it.
+pub(crate) fn health_for(db: &Db, caller: &Caller) -> Health {
+    let mut health = db.health();
+    caller.hide_health(&mut health);
+    health
 }
 
 pub(crate) async fn losses(State(app): AppState) -> Answer {
@@ -213,11 +219,6 @@ pub(crate) async fn record(
     Ok(with_type("application/json", body))
 }
 
-/// JSON of a value that always serializes.
-fn as_json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
-}
-
 pub(crate) async fn value(
     State(app): AppState,
     Extension(caller): Extension<Caller>,
@@ -227,7 +228,7 @@ pub(crate) async fn value(
     let record = find(&db, &key)?;
     may(caller.grants.may_read(&key), "read", &key)?;
     let mut bytes = Vec::new();
-    match record.latest(&mut bytes).map_err(|error| refused(&error))? {
+    match record.latest(&mut bytes)? {
         Some(_) => Ok(with_type(record.encoding().unwrap_or_default(), bytes)),
         None => Ok(empty(StatusCode::NO_CONTENT)),
     }
@@ -255,7 +256,7 @@ pub(crate) async fn set(
     let bytes = whole(body, app.limits.body_bytes, app.limits.body).await?;
     match record.write(&bytes) {
         Ok(()) => Ok(empty(StatusCode::NO_CONTENT)),
-        Err(error) => Err(refused(&error)),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -286,7 +287,7 @@ pub(crate) async fn why(
 ) -> Answer {
     let db = app.db()?;
     find(&db, &key)?;
-    let (metrics, health) = snapshot(&app, &caller)?;
+    let (metrics, health) = (metrics_for(&db, &caller), health_for(&db, &caller));
     let diagnosis = why::Facts::new(db.graph(), &metrics, &health, &app.journal).explain(&key);
     Ok(json(&diagnosis))
 }
@@ -308,39 +309,36 @@ pub(crate) fn may(granted: bool, what: &str, key: &str) -> Result<(), Refusal> {
     Err(Refusal::forbidden(format!("this caller may not {what} `{key}`"), help))
 }
 
-/// A failed access as a refusal.
-pub(crate) fn refused(error: &AccessError) -> Refusal {
-    let (status, help) = match error {
-        AccessError::NotExposed { .. } => {
-            (StatusCode::CONFLICT, "the program shows it: `reg.expose(Json)`")
-        }
-        AccessError::NotSettable { .. } => {
-            (StatusCode::CONFLICT, "the program makes it so: `reg.expose(codec).settable()`")
-        }
-        AccessError::Decode { .. } => (
-            StatusCode::BAD_REQUEST,
-            "`aimdb get --all` shows the present value and, if the program has `.with_schema()`, the form of all",
-        ),
-        AccessError::Full { .. } => {
-            (StatusCode::SERVICE_UNAVAILABLE, "its readers do not keep up: try again")
-        }
-        AccessError::Closed { .. } => (StatusCode::SERVICE_UNAVAILABLE, "the database shuts down"),
-        AccessError::Encode { .. } => (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the codec of `reg.expose(…)` does not encode this value",
-        ),
-        _ => (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "give the process more memory, or observe fewer records",
-        ),
-    };
-    // The error's own remedy is for the program's text, and so is this one.
-    let text = error.to_string();
-    Refusal::new(status, text.split_once("\n  help: ").map_or(&*text, |(error, _)| error), help)
-}
-
 impl From<AccessError> for Refusal {
     fn from(error: AccessError) -> Self {
-        refused(&error)
+        let (status, help) = match &error {
+            AccessError::NotExposed { .. } => {
+                (StatusCode::CONFLICT, "the program shows it: `reg.expose(Json)`")
+            }
+            AccessError::NotSettable { .. } => {
+                (StatusCode::CONFLICT, "the program makes it so: `reg.expose(codec).settable()`")
+            }
+            AccessError::Decode { .. } => (
+                StatusCode::BAD_REQUEST,
+                "`aimdb get --all` shows the present value and, if the program has `.with_schema()`, the form of all",
+            ),
+            AccessError::Full { .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, "its readers do not keep up: try again")
+            }
+            AccessError::Closed { .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, "the database shuts down")
+            }
+            AccessError::Encode { .. } => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the codec of `reg.expose(…)` does not encode this value",
+            ),
+            _ => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "give the process more memory, or observe fewer records",
+            ),
+        };
+        // The error's own remedy is for the program's text, and so is this one.
+        let text = error.to_string();
+        Refusal::new(status, text.split_once("\n  help: ").map_or(&*text, |(error, _)| error), help)
     }
 }

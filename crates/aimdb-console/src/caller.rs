@@ -29,12 +29,18 @@ pub(crate) const HIDDEN: &str = "(shown to who may read the record)";
 
 impl Caller {
     /// Hides the errors of links that may quote values which the caller may not read.
-    pub(crate) fn hide(&self, metrics: &mut Metrics, health: &mut Health) {
-        for link in metrics.links.iter_mut().filter(|link| !self.grants.may_read(&link.key)) {
-            link.last_error = link.last_error.as_ref().map(|_| HIDDEN.to_owned());
-        }
-        for link in health.links.iter_mut().filter(|link| !self.grants.may_read(&link.key)) {
-            link.last_error = link.last_error.as_ref().map(|_| HIDDEN.to_owned());
+    pub(crate) fn hide_metrics(&self, metrics: &mut Metrics) {
+        metrics.links.iter_mut().for_each(|link| self.hide(&link.key, &mut link.last_error));
+    }
+
+    /// [`hide_metrics`](Self::hide_metrics), for the health.
+    pub(crate) fn hide_health(&self, health: &mut Health) {
+        health.links.iter_mut().for_each(|link| self.hide(&link.key, &mut link.last_error));
+    }
+
+    fn hide(&self, key: &str, error: &mut Option<String>) {
+        if error.is_some() && !self.grants.may_read(key) {
+            *error = Some(HIDDEN.to_owned());
         }
     }
 }

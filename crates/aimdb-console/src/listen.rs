@@ -65,14 +65,17 @@ pub(crate) fn program_name() -> String {
     let program = std::env::current_exe().ok();
     let stem = program.as_deref().and_then(Path::file_stem).map(|stem| stem.to_string_lossy());
     let stem = stem.as_deref().unwrap_or("aimdb").trim_start_matches('.');
-    let is_fine = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
-    stem.chars().take(60).map(|c| if is_fine(c) { c } else { '_' }).collect()
+    stem.chars().take(60).map(|c| if is_in_names(c) { c } else { '_' }).collect()
+}
+
+/// Whether a socket's name may have the character.
+fn is_in_names(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '.' | '-' | '_')
 }
 
 /// Why a name cannot be a file's.
 pub(crate) fn check_name(name: &str) -> Result<(), String> {
-    let is_fine = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
-    if name.is_empty() || name.starts_with('.') || !name.chars().all(is_fine) {
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(is_in_names) {
         return Err(format!("`{name}` cannot be the name of a socket"));
     }
     Ok(())

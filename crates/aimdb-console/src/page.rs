@@ -1,4 +1,4 @@
-//! The page: files of this crate, which `page/build.mjs` bundles and cargo only includes.
+//! The page: its HTML, and the script and the style that `page/build.mjs` bundles. Cargo only includes them.
 
 use axum::Router;
 use axum::http::{HeaderValue, header};
@@ -7,7 +7,7 @@ use axum::routing::get;
 
 use crate::reply::with_type;
 
-const HTML: &str = include_str!("page/index.html");
+const HTML: &str = include_str!("../page/src/index.html");
 const SCRIPT: &str = include_str!("page/page.js");
 const STYLE: &str = include_str!("page/page.css");
 const LICENSES: &str = include_str!("page/LICENSES");

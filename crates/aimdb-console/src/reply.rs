@@ -82,3 +82,8 @@ pub(crate) fn empty(status: StatusCode) -> Response {
     *response.status_mut() = status;
     response
 }
+
+/// JSON of a value that always serializes, in one line.
+pub(crate) fn as_json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
+}

@@ -129,7 +129,7 @@ enum Stream {
 /// Serves one connection until it or the console ends.
 async fn connection(stream: Stream, peer: Peer, router: Router, app: Arc<App>) {
     let limits = app.limits;
-    let mut ends = app.ends.clone();
+    let ends = app.ends.clone();
     let router = TowerToHyperService::new(router);
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(peer.clone());
@@ -140,23 +140,30 @@ async fn connection(stream: Stream, peer: Peer, router: Router, app: Arc<App>) {
     match stream {
         Stream::Unix(stream) => {
             let io = Impatient::new(TokioIo::new(stream), limits.stalled);
-            let mut served = pin!(http.serve_connection(io, service));
-            tokio::select! {
-                _ = &mut served => return,
-                _ = ends.wait_for(|end| *end) => served.as_mut().graceful_shutdown(),
-            }
-            _ = served.await;
+            until_end(http.serve_connection(io, service), ends).await;
         }
         Stream::Tcp(stream) => {
             let io = Impatient::new(TokioIo::new(stream), limits.stalled);
-            let mut served = pin!(http.serve_connection(io, service));
-            tokio::select! {
-                _ = &mut served => return,
-                _ = ends.wait_for(|end| *end) => served.as_mut().graceful_shutdown(),
-            }
-            _ = served.await;
+            until_end(http.serve_connection(io, service), ends).await;
         }
     }
+}
+
+/// Drives a connection, which has one more answer once the console ends.
+async fn until_end<I, S>(connection: http1::Connection<I, S>, mut ends: watch::Receiver<bool>)
+where
+    http1::Connection<I, S>: Future<Output = hyper::Result<()>>,
+    I: Read + Write + Unpin,
+    S: hyper::service::HttpService<Incoming>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S::ResBody: hyper::body::Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
+{
+    let mut connection = pin!(connection);
+    tokio::select! {
+        _ = &mut connection => return,
+        () = ended(&mut ends) => connection.as_mut().graceful_shutdown(),
+    }
+    _ = connection.await;
 }
 
 /// A stream whose writes fail if the other end takes no bytes for a time.

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 use tokio::sync::mpsc;
 
-use crate::api::{AppState, find, may, refused};
+use crate::api::{AppState, find, may};
 use crate::app::{App, StreamPlace};
 use crate::caller::Caller;
 use crate::reply::{Refusal, with_type};
@@ -50,7 +50,7 @@ pub(crate) async fn of_record(
     let record = find(&app.db()?, &key)?;
     may(caller.grants.may_observe(&key), "observe", &key)?;
     let place = app.take_stream(&caller)?;
-    let observer = record.observe(OBSERVER).map_err(|error| refused(&error))?;
+    let observer = record.observe(OBSERVER)?;
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse::<u64>().ok());
     let encoding = record.encoding().unwrap_or_default();
     stream(&app, place, async move |frames: Frames| {

@@ -17,11 +17,11 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use crate::api::{AppState, Happened, may, refused};
+use crate::api::{AppState, Happened, health_for, may, metrics_for};
 use crate::app::Db;
 use crate::caller::Caller;
 use crate::grants::Pattern;
-use crate::reply::Refusal;
+use crate::reply::{Refusal, as_json};
 use crate::stream::{Frame, Frames, Gone, OBSERVER, Shown, stream, value_event};
 
 /// The least time between two looks in milliseconds, so that no caller asks for a busy loop.
@@ -130,7 +130,7 @@ fn watch(db: &Db, keys: &[String], caller: &Caller, limit: usize) -> Result<Vec<
         if patterns.iter().any(|(pattern, _)| pattern.0 == record.key()) {
             may(caller.grants.may_observe(record.key()), "observe", record.key())?;
             if record.encoding().is_none() {
-                return Err(refused(&AccessError::NotExposed { key: record.key().to_owned() }));
+                return Err(AccessError::NotExposed { key: record.key().to_owned() }.into());
             }
         }
         if is_covered && record.encoding().is_some() && caller.grants.may_observe(record.key()) {
@@ -151,7 +151,7 @@ fn watch(db: &Db, keys: &[String], caller: &Caller, limit: usize) -> Result<Vec<
         return Err(Refusal::bad(error, "ask for fewer records in one stream"));
     }
     let observe = |record: AnyRecord| {
-        let observer = record.observe(OBSERVER).map_err(|error| refused(&error))?;
+        let observer = record.observe(OBSERVER)?;
         Ok(Watched { record, observer, seq: 0 })
     };
     chosen.into_iter().map(observe).collect()
@@ -229,7 +229,7 @@ impl Streaming {
                     .send(Frame {
                         id: None,
                         event: "event",
-                        data: line(&Happened::of(&event, &self.caller)),
+                        data: as_json(&Happened::of(&event, &self.caller)),
                     })
                     .await
             }
@@ -298,9 +298,8 @@ impl Streaming {
     /// Sends what has changed since the last snapshot.
     async fn snapshot(&mut self, frames: &Frames) -> Result<(), Gone> {
         let Some(db) = self.db.upgrade() else { return Err(Gone) };
-        let (mut metrics, mut health) = (db.metrics(), db.health());
+        let (metrics, health) = (metrics_for(&db, &self.caller), health_for(&db, &self.caller));
         drop(db);
-        self.caller.hide(&mut metrics, &mut health);
         let data = self.known.changes(metrics, health);
         frames.send(Frame { id: None, event: "metrics", data }).await
     }
@@ -331,7 +330,7 @@ impl Known {
             health: (!self.health.as_ref().is_some_and(|known| is_same(known, &health)))
                 .then_some(&health),
         };
-        let data = line(&changes);
+        let data = as_json(&changes);
         (self.records, self.links, self.health) = (metrics.records, metrics.links, Some(health));
         data
     }
@@ -339,8 +338,10 @@ impl Known {
 
 /// Whether nothing but the time differs.
 fn is_same(known: &Health, health: &Health) -> bool {
-    let parts = |health: &Health| (health.state, health.stages.clone(), health.blocked.clone());
-    parts(known) == parts(health) && known.links == health.links
+    known.state == health.state
+        && known.stages == health.stages
+        && known.blocked == health.blocked
+        && known.links == health.links
 }
 
 async fn next_event(events: &mut Option<DbEvents>) -> Option<DbEvent> {
@@ -379,9 +380,4 @@ impl Drop for Waits<'_> {
     fn drop(&mut self) {
         self.0.iter_mut().for_each(|watched| watched.observer.cancel_wait());
     }
-}
-
-/// One line of JSON, of data that always serializes.
-fn line(value: &impl Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_else(|_| "{}".to_owned())
 }

@@ -1030,8 +1030,8 @@ pub struct Exposing<'r, 'b, T, R, C> {
 }
 
 impl<'r, 'b, T: Record, R: Runtime, C> Exposing<'r, 'b, T, R, C> {
-    /// Shows the JSON Schema of the record's type, too: [`AnyRecord::schema`](crate::access::AnyRecord::schema). A command
-    /// line or a page checks a value by it before it sends it.
+    /// Shows the JSON Schema of the record's type, too: [`AnyRecord::schema`](crate::access::AnyRecord::schema). Command
+    /// lines and pages print it; the record's own codec decides which values it accepts.
     ///
     /// ```
     /// use aimdb_core::{AimDbBuilder, BufferCfg, Json, Runtime};
