@@ -147,6 +147,57 @@ fn a_value_is_cloned_once_for_all_observers_and_not_at_all_without() {
 }
 
 #[test]
+fn a_copy_that_an_observer_keeps_stays_as_it_was_seen() {
+    for cfg in KINDS {
+        let (_db, producer, consumer) = open::<String>(cfg);
+        let mut reader = consumer.subscribe().unwrap();
+        let mut observer = consumer.observe("page").unwrap();
+        let mut kept = Vec::new();
+        for n in 1..=200_u64 {
+            producer.try_produce(n.to_string()).unwrap();
+            assert_eq!(reader.try_recv(), Ok(n.to_string()), "{cfg}");
+            let seen = observer.try_see().unwrap();
+            // Two of three are given back at once, whose memory later copies use again; a weak reference keeps it too.
+            match n % 3 {
+                0 => kept.push(seen),
+                1 => drop(seen),
+                _ => {
+                    let weak = Arc::downgrade(&seen.value);
+                    drop(seen);
+                    assert!(weak.upgrade().is_none_or(|value| *value == n.to_string()), "{cfg}");
+                }
+            }
+        }
+        assert_eq!(kept.len(), 66);
+        for seen in kept {
+            assert_eq!(*seen.value, seen.seq.to_string(), "{cfg}");
+        }
+    }
+}
+
+#[test]
+fn each_copy_is_dropped_once_also_if_an_observer_keeps_it() {
+    for cfg in KINDS {
+        let instances = InstanceCounter::new();
+        let (db, producer, consumer) = open::<Counted>(cfg);
+        let mut reader = consumer.subscribe().unwrap();
+        let mut observer = consumer.observe("page").unwrap();
+        let mut kept = Vec::new();
+        for n in 1..=200 {
+            assert!(producer.try_produce(instances.value(n)).is_ok(), "{cfg}");
+            drop(reader.try_recv());
+            if n % 5 == 0 {
+                kept.extend(observer.try_see());
+            }
+        }
+        drop((db, producer, consumer, reader, observer));
+        assert_eq!(instances.alive(), kept.len(), "{cfg}");
+        drop(kept);
+        assert_eq!(instances.alive(), 0, "{cfg}");
+    }
+}
+
+#[test]
 fn a_writer_that_is_refused_makes_no_copy() {
     let instances = InstanceCounter::new();
     let (db, producer, consumer) = open::<Counted>(QUEUE);

@@ -220,27 +220,19 @@ impl<T: Clone> Buffer<T> {
         })
     }
 
-    /// For a mirror: stores a copy if its slot is free at this moment. The caller is the only writer,
-    /// and wakes the readers later by [`finish_put`](Self::finish_put).
-    pub(super) fn try_put(&self, value: T) -> Put<T> {
-        each!(&self.storage, kind => match kind.try_reserve() {
-            Some(permit) => {
-                let Written { evicted, produced } = permit.write(|| value);
-                Put { dropped: evicted, produced: Some(produced) }
-            }
-            None => Put { dropped: Some(value), produced: None },
-        })
+    /// For a mirror: its storage, which is a ring.
+    pub(super) fn ring(&self) -> Option<&Ring<T>> {
+        match &self.storage {
+            Storage::Ring(ring) => Some(ring),
+            _ => None,
+        }
     }
 
-    /// After a [`try_put`](Self::try_put), without the permit of the record: wakes the observers and
-    /// drops what is no longer needed.
-    pub(super) fn finish_put(&self, put: Option<Put<T>>) {
-        let Some(Put { dropped, produced }) = put else { return };
-        // A panic of an observer's waker or of a copy's `Drop` is not the writer's concern.
-        if let Some(produced) = produced {
-            let _panicked = catch(|| self.notify_readers(produced, 1));
-        }
-        let _panicked = catch(|| drop(dropped));
+    /// For a mirror, without the permit of the record: wakes the observers that wait for the
+    /// `produced`th copy.
+    pub(super) fn notify_observers(&self, produced: u64) {
+        // A panic of an observer's waker is not the writer's concern.
+        let _panicked = catch(|| self.notify_readers(produced, 1));
     }
 
     /// [`try_produce`](Self::try_produce) while other writers are active, or the queue looks full,
@@ -1049,14 +1041,6 @@ impl<T: Clone> Drop for CloseOnDrop<T> {
             mirror.close();
         }
     }
-}
-
-/// The result of [`Buffer::try_put`].
-pub(super) struct Put<T> {
-    /// The value that was pushed out, or the copy that was left out.
-    dropped: Option<T>,
-    /// The number of copies so far, if this one is among them.
-    produced: Option<u64>,
 }
 
 /// The wait of a writer for room.

@@ -169,6 +169,11 @@ impl Coordinator {
         Arc::clone(&self.clock)
     }
 
+    /// The time now, by the clock of the runtime.
+    pub(super) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
     /// The position of the slowest reader, if there is one.
     pub(super) fn slowest_reader(&self) -> Option<u64> {
         self.subscribers.with(|subscribers| subscribers.slowest())

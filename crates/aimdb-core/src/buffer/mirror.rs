@@ -9,7 +9,7 @@
 //!                 │ set
 //!                 ├─ clones the value, reads the clock           user code, before the permit
 //!                 ├─ permit of the record ─┬─ number of the value
-//!                 │                        ├─ mirror: a free slot, or the copy is left out
+//!                 │                        ├─ mirror: into a free slot, or the copy is left out
 //!                 │                        └─ the value into its place
 //!                 └─ wakes the readers, then the observers
 //! ```
@@ -19,6 +19,8 @@
 //! - **No wait for a look.** A writer makes one attempt to store the copy. If an observer is at that slot at this moment, the
 //!   copy is left out. What a writer shares with observers besides is two locks, each for a few steps: that of the mirror's
 //!   place, and that of the mirror's waiters, if one waits.
+//! - **No allocation for a value.** The copy takes the place and the memory of the one that it replaces, unless an observer
+//!   still has that one: then the writer allocates, with the permit. It also allocates for each copy of the first round.
 //! - **Exact.** Each copy has the number of its value in the record. The gap to the one before is what the observer missed,
 //!   for whatever reason.
 //! - **Nothing without observers.** Producing a value loads the word of the flags once more and branches. The code of the

@@ -3,13 +3,15 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::any::Any;
+use core::mem;
 
-use super::buffer::{Buffer, Put};
+use super::buffer::Buffer;
 use super::cfg::BufferCfg;
 use super::error::TryProduceError;
-use super::kind::{NoMemory, ReserveError, Written};
+use super::kind::{Kind, NoMemory, ReserveError, WritePermit, Written};
 use super::mirror::{Mirror, Seen};
 use super::subscription::Subscription;
+use crate::clock::Instant;
 use crate::panic::catch;
 use crate::sync::Arc;
 
@@ -27,19 +29,62 @@ struct Copies<T: Clone> {
 }
 
 /// A copy for the observers; none if the value's `Clone` panics, which must not be the writer's concern.
-fn copy<T: Clone>(value: &T) -> Option<Arc<T>> {
-    catch(|| value.clone()).ok().map(Arc::new)
+fn copy<T: Clone>(value: &T) -> Option<T> {
+    catch(|| value.clone()).ok()
 }
 
-/// A copy in the mirror, whose observers are woken by the drop: after the permit of the record.
+/// A copy on its way into the mirror. The drop, which is after the permit of the record, wakes the observers and drops
+/// what is no longer needed.
 struct Copied<'c, T: Clone> {
     copies: &'c Buffer<Seen<T>>,
-    put: Option<Put<Seen<T>>>,
+    at: Instant,
+    /// The copy; after [`put`](Self::put) the one that it replaced, or that was left out.
+    copy: Option<T>,
+    /// A copy that an observer still has.
+    replaced: Option<Arc<T>>,
+    /// The number of copies so far, if this one is among them.
+    produced: Option<u64>,
+}
+
+impl<'c, T: Clone> Copied<'c, T> {
+    fn new(copies: &'c Buffer<Seen<T>>, at: Instant) -> Self {
+        Self { copies, at, copy: None, replaced: None, produced: None }
+    }
+
+    /// Stores the copy if its slot is free at this moment. The caller has the permit of the record, so it is the only
+    /// writer.
+    fn put(&mut self, seq: u64) {
+        let Some(mut permit) = self.copies.ring().and_then(|ring| ring.try_reserve()) else {
+            return;
+        };
+        let Some(copy) = self.copy.take() else { return };
+        let at = self.at;
+        let Some(seen) = permit.replaced() else {
+            let first = || Seen { seq, at, value: Arc::new(copy) };
+            self.produced = Some(permit.write(first).produced);
+            return;
+        };
+        (seen.seq, seen.at) = (seq, at);
+        // The memory of the replaced copy is used again, unless an observer still has it.
+        match Arc::get_mut(&mut seen.value) {
+            Some(place) => self.copy = Some(mem::replace(place, copy)),
+            None => self.replaced = Some(mem::replace(&mut seen.value, Arc::new(copy))),
+        }
+        self.produced = Some(permit.renewed());
+    }
 }
 
 impl<T: Clone> Drop for Copied<'_, T> {
     fn drop(&mut self) {
-        self.copies.finish_put(self.put.take());
+        if let Some(produced) = self.produced {
+            self.copies.notify_observers(produced);
+        }
+        // A panic of a copy's `Drop` is not the writer's concern.
+        let (copy, replaced) = (self.copy.take(), self.replaced.take());
+        if const { mem::needs_drop::<T>() } {
+            let _panicked = catch(|| drop(copy));
+        }
+        let _panicked = replaced.map(|replaced| catch(|| drop(replaced)));
     }
 }
 
@@ -115,12 +160,11 @@ impl<T: Clone + Send + Sync + 'static> Mirror<T, Buffer<T>> for Copies<T> {
         if let Some(refused) = record.refusal() {
             return Err(refused.refuse(value));
         }
-        let at = record.coordinator().clock().now();
-        let mut copied = Copied { copies: &self.copies, put: None };
-        let copy = copy(&value);
+        let mut copied = Copied::new(&self.copies, record.coordinator().now());
+        copied.copy = copy(&value);
         let mut offered = Some(value);
         let written = record.put_numbered(|seq| {
-            copied.put = copy.map(|value| self.copies.try_put(Seen { seq, at, value }));
+            copied.put(seq);
             offered.take().expect("it is made once")
         });
         written.map_err(|refused| refused.refuse(offered.take().expect("it was not made")))
@@ -131,12 +175,12 @@ impl<T: Clone + Send + Sync + 'static> Mirror<T, Buffer<T>> for Copies<T> {
         record: &Buffer<T>,
         make: &mut dyn FnMut() -> T,
     ) -> Result<Written<T>, ReserveError> {
-        let at = record.coordinator().clock().now();
-        let mut copied = Copied { copies: &self.copies, put: None };
+        let mut copied = Copied::new(&self.copies, record.coordinator().now());
         record.put_numbered(|seq| {
             let value = make();
             // User code under the permit, as `make` is.
-            copied.put = copy(&value).map(|value| self.copies.try_put(Seen { seq, at, value }));
+            copied.copy = copy(&value);
+            copied.put(seq);
             value
         })
     }

@@ -272,6 +272,29 @@ pub(super) struct RingPermit<'r, T> {
     head: u64,
 }
 
+impl<T> RingPermit<'_, T> {
+    /// The value that this permit replaces; `None` in the first round. A writer that changes it into
+    /// its own value, instead of a [`write`](WritePermit::write), uses its memory again, and ends the
+    /// permit with [`renewed`](Self::renewed).
+    pub(super) fn replaced(&mut self) -> Option<&mut T> {
+        self.claim.value_mut()
+    }
+
+    /// Publishes the value that was changed in its place, and ends the permit. Returns the number of
+    /// values accepted so far.
+    pub(super) fn renewed(self) -> u64 {
+        let Self { ring, mut claim, head } = self;
+        if !claim.state().is_read() {
+            increase(&ring.writer.overwritten, 1);
+        }
+        claim.renewed(head + 1);
+        // In the order of `write`.
+        drop(claim);
+        ring.writer.head.store(head + 1, Release);
+        head + 1
+    }
+}
+
 impl<T> WritePermit<T> for RingPermit<'_, T> {
     fn number(&self) -> u64 {
         self.head + 1

@@ -316,6 +316,23 @@ impl<T> Claim<'_, T> {
         Some(self.slot.value.with(|value| unsafe { (*value).assume_init_ref() }))
     }
 
+    /// The value, if there is one, to be changed into the `written`th one with
+    /// [`renewed`](Self::renewed).
+    pub(super) fn value_mut(&mut self) -> Option<&mut T> {
+        if !self.state.is_full() {
+            return None;
+        }
+        // SAFETY: full, so there is a value; this claim is the only access to it, and the reference
+        // borrows the claim.
+        Some(self.slot.value.with_mut(|value| unsafe { (*value).assume_init_mut() }))
+    }
+
+    /// Declares the value, which the caller has changed, to be the `written`th one, unread.
+    pub(super) fn renewed(&mut self, written: u64) {
+        debug_assert!(self.state.is_full(), "there is a value to be changed");
+        self.state = SlotState((written * ONE) | FULL);
+    }
+
     /// A clone of the value, if there is one, and how many values were written up to it.
     pub(super) fn numbered(&self) -> Option<(u64, T)>
     where

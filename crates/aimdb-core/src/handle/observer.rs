@@ -54,7 +54,8 @@ pub struct Observed<T> {
 ///
 /// A record without observers has none of this but one look at a flag for each value. With observers, however many, the
 /// writer clones each value once before it writes it (for [`produce_with`](crate::Producer::produce_with) while it writes),
-/// reads the clock, allocates, and stores the copy for all of them. The record keeps the last 64 copies.
+/// reads the clock, and stores the copy for all of them. The record keeps the last 64 copies, whose memory is used again;
+/// the writer allocates for the first 64, and where an observer still has the copy that goes.
 ///
 /// ```
 /// use aimdb_core::{Consumer, Runtime};
