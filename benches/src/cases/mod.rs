@@ -5,6 +5,7 @@ mod fan_out;
 mod ffi;
 pub mod instructions;
 mod mqtt;
+mod observed;
 mod same_thread;
 mod stages;
 mod sync;
@@ -42,6 +43,10 @@ pub const ALL: &[NamedCase] = &[
     ("fan_out::queue", fan_out::queue),
     ("stages::queue", stages::queue),
     ("stages::ring", stages::ring),
+    ("observed::ring", observed::ring),
+    ("observed::latest", observed::latest),
+    ("observed::queue", observed::queue),
+    ("observed::mailbox", observed::mailbox),
     ("wake::one_worker", wake::one_worker),
     ("wake::two_workers", wake::two_workers),
 ];

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aimdb_core::{AimDb, AimDbBuilder, BufferCfg, Producer, Reader, SendRuntime};
+use aimdb_core::{AimDb, AimDbBuilder, BufferCfg, Observer, Producer, Reader, SendRuntime};
 use aimdb_sync::{Attach, SyncConsumer, SyncHandle, SyncProducer};
 use aimdb_tokio_adapter::TokioAdapter;
 
@@ -17,7 +17,7 @@ pub struct Record<P: Payload = Value, R: SendRuntime = TokioAdapter> {
     /// The producer.
     pub producer: Producer<P, R>,
     /// Keeps the record open.
-    _db: Arc<AimDb<R>>,
+    db: Arc<AimDb<R>>,
 }
 
 fn builder_with_record<P: Payload, R: SendRuntime>(
@@ -56,7 +56,7 @@ pub fn record_on<P: Payload, R: SendRuntime>(
         builder_with_record::<P, R>(runtime, buffer).build().expect("one record with a buffer");
     let consumer = db.consumer::<P>(KEY).expect("configured above");
     let readers = (0..readers).map(|_| consumer.subscribe().expect("still open")).collect();
-    (Record { producer: db.producer(KEY).expect("configured above"), _db: Arc::new(db) }, readers)
+    (Record { producer: db.producer(KEY).expect("configured above"), db: Arc::new(db) }, readers)
 }
 
 impl<P: Payload, R: SendRuntime> Record<P, R> {
@@ -64,6 +64,17 @@ impl<P: Payload, R: SendRuntime> Record<P, R> {
     #[inline]
     pub fn try_write_with(&self, make: impl FnOnce() -> P) {
         self.producer.try_produce_with(make).expect("open and not full");
+    }
+
+    /// Observes the record.
+    ///
+    /// # Panics
+    ///
+    /// If there is no memory for it.
+    #[must_use]
+    pub fn observe(&self, name: &str) -> Observer<P> {
+        let consumer = self.db.consumer::<P>(KEY).expect("configured above");
+        consumer.observe(name).expect("still open")
     }
 }
 
