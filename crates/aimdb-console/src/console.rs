@@ -255,25 +255,17 @@ impl Service<TokioAdapter> for Console {
                 tokens: self.tokens,
                 hosts: self.hosts,
                 limits: self.limits,
-                journal: Journal::default(),
+                journal: Journal::new(events),
                 streams: [(); 2].map(|()| Arc::new(AtomicUsize::new(0))),
                 refused: AtomicU64::new(0),
                 ends,
             });
-            let journal = async {
-                if let Some(mut events) = events {
-                    while let Some(event) = events.next().await {
-                        app.journal.add(event);
-                    }
-                }
-                std::future::pending::<()>().await;
-            };
             let router = routes::router(&app);
             let grants = (self.owner_grants, self.http_grants);
             let serve = server::serve(listeners, grants, &app, router, end);
             tokio::select! {
                 () = serve.until(ctx.stopping()) => {}
-                () = journal => {}
+                () = app.journal.keep() => {}
             }
             Ok(())
         })
