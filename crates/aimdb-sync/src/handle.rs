@@ -14,6 +14,7 @@ use tokio::runtime::{Builder, Handle};
 use crate::consumer::SyncConsumer;
 use crate::error::{DetachError, OpenError};
 use crate::limit::WaitLimit;
+use crate::observer::SyncObserver;
 use crate::park;
 use crate::producer::SyncProducer;
 use crate::queued::{DrainTracker, QueuedConsumer, QueuedProducer};
@@ -115,6 +116,21 @@ impl SyncHandle {
     ) -> Result<SyncConsumer<T>, OpenError> {
         let subscription = self.db.consumer(key)?.subscription_from(start)?;
         Ok(SyncConsumer::direct(subscription, self.executor))
+    }
+
+    /// Observes a record, under a name that its metrics show: sees the values that are produced from now on, and is no
+    /// reader.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Db`] if there is no such record or it holds another type; [`OpenError::Subscribe`] if the database has
+    /// been shut down, or there is no memory for the values that an observer may be behind.
+    pub fn observe<T: Record>(
+        &self,
+        key: impl RecordKey,
+        name: &str,
+    ) -> Result<SyncObserver<T>, OpenError> {
+        Ok(SyncObserver::new(self.db.consumer(key)?.observe(name)?, self.executor))
     }
 
     /// Makes a producer that writes through a queue of its own: a queued bridge.

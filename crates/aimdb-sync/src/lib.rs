@@ -80,6 +80,7 @@ mod consumer;
 mod error;
 mod handle;
 mod limit;
+mod observer;
 mod park;
 mod producer;
 mod queued;
@@ -94,6 +95,7 @@ pub use consumer::{Iter, SyncConsumer};
 pub use error::{DetachError, GetError, OpenError, SetError, SetManyError};
 pub use handle::SyncHandle;
 pub use limit::WaitLimit;
+pub use observer::SyncObserver;
 pub use producer::SyncProducer;
 pub use wait::{WaitTicket, Waitable, wait_any};
 
