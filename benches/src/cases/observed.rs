@@ -1,4 +1,4 @@
-//! What a record's observers cost its writer: writes next to the same writes without an observer. The observers do not
+//! The cost of observers for a writer: writes next to the same writes without an observer. The observers do not
 //! read meanwhile, so that the time is the writer's alone.
 
 use aimdb_core::{BufferCfg, Observer};

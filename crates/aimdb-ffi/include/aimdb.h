@@ -146,6 +146,14 @@ typedef struct aimdb_consumer aimdb_consumer;
 typedef struct aimdb_db aimdb_db;
 
 /**
+ * Looks at a record, and changes nothing: no writer waits for it, it takes no command, and consumers get what they would
+ * without it.
+ *
+ * `aimdb_observe` makes it, `aimdb_observer_free` frees it.
+ */
+typedef struct aimdb_observer aimdb_observer;
+
+/**
  * Writes a record.
  *
  * `aimdb_producer_new` makes it, `aimdb_producer_free` frees it.
@@ -256,6 +264,22 @@ typedef uint32_t aimdb_log_level;
  * thread are left out. It must neither throw nor `longjmp`.
  */
 typedef void (*aimdb_log_fn)(void *user_data, aimdb_log_level level, const char *message);
+
+/**
+ * Which value an observer has seen.
+ *
+ * The struct may get further fields before version 1.0: compile with the header of the library that is linked.
+ */
+typedef struct {
+  /**
+   * The number of the value among those that the record accepted, from one.
+   */
+  uint64_t number;
+  /**
+   * Values between this one and the one before that this observer did not see, or since it came.
+   */
+  uint64_t missed;
+} aimdb_seen;
 
 /**
  * Keeps the last `capacity` values. A slow reader loses the oldest ones, and its lag counts them.
@@ -712,6 +736,67 @@ aimdb_status aimdb_set_log(aimdb_log_fn function,
                            aimdb_log_level max_level,
                            void *user_data,
                            aimdb_free_fn free);
+
+/**
+ * Writes the newest value that the record `key` holds, as JSON, without consuming it.
+ *
+ * The record is a JSON record, or one of a struct that was exported with JSON; otherwise `AIMDB_WRONG_TYPE`.
+ * `AIMDB_EMPTY` if there was no value yet, and on a queue or a mailbox also when everything has been taken.
+ * `AIMDB_NO_SUCH_RECORD` if there is no such record.
+ *
+ * Ownership: the caller frees `*json` with `aimdb_string_free`; it is written on `AIMDB_OK` only.
+ * Thread safety: any thread.
+ */
+aimdb_status aimdb_record_json(const aimdb_db *db, const char *key, char **json);
+
+/**
+ * Observes the record `key` from now on, under a `name` that is shown where the record's observers are.
+ *
+ * While a record has observers, its writers copy each value once. The record keeps the last 64 copies: a caller that looks
+ * less often misses values, which are counted.
+ *
+ * `*out` is written on `AIMDB_OK` only. `AIMDB_NO_SUCH_RECORD` if there is no such record.
+ *
+ * Ownership: the caller frees it with `aimdb_observer_free`. It may outlive the database: it then shows the values that are
+ * left, and after them returns `AIMDB_CLOSED`.
+ * Thread safety: any thread; one thread at a time may look through the handle, and another one gets `AIMDB_TAKEN`.
+ */
+aimdb_status aimdb_observe(const aimdb_db *db,
+                           const char *key,
+                           const char *name,
+                           aimdb_observer **out);
+
+/**
+ * Copies the next value to `value`, and waits for it at most `timeout_us` microseconds: then `AIMDB_TIMEOUT`.
+ *
+ * `size` is the size of the record's values; another one is `AIMDB_WRONG_SIZE`. `*seen` says which value it is; `seen` may be
+ * NULL. Both are written on `AIMDB_OK` only. `AIMDB_CLOSED` when the database has ended and everything has been seen, `AIMDB_WRONG_TYPE` for a JSON record.
+ *
+ * Thread safety: one thread at a time; another one gets `AIMDB_TAKEN`.
+ */
+aimdb_status aimdb_see(const aimdb_observer *observer,
+                       void *value,
+                       size_t size,
+                       uint64_t timeout_us,
+                       aimdb_seen *seen);
+
+/**
+ * Writes the next value as JSON, and waits for it as `aimdb_see` does.
+ *
+ * The record is a JSON record, or one of a struct that was exported with JSON; otherwise `AIMDB_WRONG_TYPE`. The other
+ * results are those of `aimdb_see`.
+ *
+ * Ownership: the caller frees `*json` with `aimdb_string_free`; it is written on `AIMDB_OK` only.
+ * Thread safety: one thread at a time; another one gets `AIMDB_TAKEN`.
+ */
+aimdb_status aimdb_see_json(const aimdb_observer *observer, char **json, uint64_t timeout_us, aimdb_seen *seen);
+
+/**
+ * Frees the handle. The last observer of a record ends the copies of its writers.
+ *
+ * Thread safety: any thread, while no thread is in a call with the handle.
+ */
+aimdb_status aimdb_observer_free(aimdb_observer *observer);
 
 /**
  * Makes a producer of the record `key`.

@@ -29,6 +29,7 @@
  *   set_for(value, timeout), set_until(…, time)  true                    waits, then false          throws
  *   set_many(values, count, timeout)             the count written       waits, then fewer          fewer; throws if none was
  *   wait_any(timeout, consumers...)              the ready one's index   waits, then empty          cancelled: throws
+ *   observer: see(), try_see(), see_for(…)       seen<T>                 as get(), try_get(), …     closed: throws
  *
  * Exceptions
  *
@@ -40,7 +41,7 @@
  * A function that is not noexcept may throw aimdb::error and std::bad_alloc. Destructors, moves, cancel() and resume() do not
  * throw.
  *
- * Handles (`builder`, `database`, `producer<T>`, `consumer<T>`) are movable and not copyable. Several threads may make const
+ * Handles (`builder`, `database`, `producer<T>`, `consumer<T>`, `observer<T>`) are movable and not copyable. Several threads may make const
  * calls at once. No thread may be in a call while its handle is moved from or destroyed: end the waits with cancel() and join
  * the threads. Producers and consumers may outlive the database, whose destructor detaches it.
  */
@@ -126,6 +127,7 @@ struct deleter {
   void operator()(aimdb_db *it) const noexcept { aimdb_db_free(it); }
   void operator()(aimdb_producer *it) const noexcept { aimdb_producer_free(it); }
   void operator()(aimdb_consumer *it) const noexcept { aimdb_consumer_free(it); }
+  void operator()(aimdb_observer *it) const noexcept { aimdb_observer_free(it); }
   void operator()(char *it) const noexcept { aimdb_string_free(it); }
 };
 
@@ -558,6 +560,69 @@ private:
   }
 };
 
+/** A value that an observer has seen. */
+template <class T> struct seen {
+  /** The number of the value among those that the record accepted, from one. */
+  std::uint64_t number = 0;
+  /** Values between this one and the one before that the observer did not see, or since it came. */
+  std::uint64_t missed = 0;
+  typename functions<T>::value_type value{};
+};
+
+namespace detail {
+
+template <class T> aimdb_status see(const aimdb_observer *from, T *value, std::uint64_t us, aimdb_seen *which) {
+  return aimdb_see(from, value, sizeof(T), us, which);
+}
+
+inline aimdb_status see(const aimdb_observer *from, std::string *value, std::uint64_t us, aimdb_seen *which) {
+  char *text = nullptr;
+  const aimdb_status status = aimdb_see_json(from, &text, us, which);
+  if (status == AIMDB_OK) {
+    *value = take_string(text);
+  }
+  return status;
+}
+
+} // namespace detail
+
+/**
+ * Looks at a record, and changes nothing: no writer waits for it, and it takes no command. `database::observe` makes it. One
+ * thread at a time looks through an observer.
+ */
+template <class T> class observer : public handle<aimdb_observer> {
+public:
+  using handle::handle;
+
+  /** Returns the next value, and waits for it. */
+  aimdb::seen<T> see() const {
+    aimdb::seen<T> seen;
+    detail::check(look(forever, seen));
+    return seen;
+  }
+
+  /** Returns the next value and waits for it at most `limit`: empty if there was none. Zero tries once. */
+  std::optional<aimdb::seen<T>> see_for(timeout limit) const {
+    aimdb::seen<T> seen;
+    if (!detail::ok_or(AIMDB_TIMEOUT, look(limit, seen))) {
+      return std::nullopt;
+    }
+    return seen;
+  }
+
+  /** Returns the next value without waiting: empty if there is none. */
+  std::optional<aimdb::seen<T>> try_see() const { return see_for(std::chrono::seconds(0)); }
+
+private:
+  aimdb_status look(timeout limit, aimdb::seen<T> &seen) const {
+    aimdb_seen which{};
+    const aimdb_status status = detail::see(native_handle(), &seen.value, limit.us(), &which);
+    seen.number = which.number;
+    seen.missed = which.missed;
+    return status;
+  }
+};
+
 /** Waits until one consumer has a value or a drained record: its index in the array; empty if the limit has passed. */
 inline std::optional<std::size_t> wait_any(timeout limit, aimdb_consumer *const *consumers, std::size_t count) {
   std::size_t index = 0;
@@ -679,6 +744,27 @@ public:
     aimdb_consumer *raw = nullptr;
     detail::check(aimdb_consumer_with_capacity(native_handle(), key.c_str(), capacity, &raw));
     return checked_handle<T, aimdb::consumer<T>>(raw, key);
+  }
+
+  /**
+   * Observes the record `key` from now on, under a `name` that is shown where the record's observers are. Throws if the record
+   * does not hold T.
+   */
+  template <class T> aimdb::observer<T> observe(const std::string &key, const std::string &name) const {
+    // It checks the type, and has no other effect.
+    producer<T>(key);
+    aimdb_observer *raw = nullptr;
+    detail::check(aimdb_observe(native_handle(), key.c_str(), name.c_str(), &raw));
+    return aimdb::observer<T>(raw);
+  }
+
+  /** The newest value of a record of JSON, or of a struct that was exported with JSON; empty if it holds none. */
+  std::optional<std::string> record_json(const std::string &key) const {
+    char *text = nullptr;
+    if (!detail::ok_or(AIMDB_EMPTY, aimdb_record_json(native_handle(), key.c_str(), &text))) {
+      return std::nullopt;
+    }
+    return detail::take_string(text);
   }
 
   /**

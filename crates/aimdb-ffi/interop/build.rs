@@ -8,6 +8,7 @@ fn main() {
         "c/misuse.c",
         "c/waiting.c",
         "c/typed.c",
+        "c/looking.c",
         "c/cost.c",
         "c/links.c",
         "c/signals.c",

@@ -102,7 +102,7 @@ impl BuilderState {
         let key = String::from(key);
         self.records.insert(key.clone(), record_type);
         self.defer(move |builder| {
-            (record_type.configure)(builder, &key, cfg, record_type.name());
+            (record_type.configure)(builder, &key, cfg, &record_type);
         });
         Ok(())
     }
@@ -439,7 +439,7 @@ unsafe fn add_link(
         let (mut state, key, address) =
             unsafe { (lock_builder(builder)?, str_arg(key, "key")?, str_arg(address, "address")?) };
         let record_type = state.record_type(key)?;
-        if !record_type.has_payloads {
+        if record_type.media_type.is_none() {
             let problem = format!(
                 "record `{key}` holds {record_type}, which has no payloads; export it with `json` in `export_record!`"
             );

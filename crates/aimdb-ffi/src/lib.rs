@@ -52,6 +52,7 @@ mod erased;
 mod export;
 mod layout;
 mod log;
+mod observer;
 mod producer;
 mod record_type;
 mod status;
@@ -82,6 +83,10 @@ pub use export::{CodecError, Declaration, Field, header};
 pub use log::{
     AIMDB_LOG_DEBUG, AIMDB_LOG_ERROR, AIMDB_LOG_INFO, AIMDB_LOG_TRACE, AIMDB_LOG_WARN,
     aimdb_log_fn, aimdb_log_level, aimdb_set_log,
+};
+pub use observer::{
+    aimdb_observe, aimdb_observer, aimdb_observer_free, aimdb_record_json, aimdb_see,
+    aimdb_see_json, aimdb_seen,
 };
 pub use producer::{
     aimdb_producer, aimdb_producer_cancel, aimdb_producer_free, aimdb_producer_new,

@@ -5,15 +5,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use aimdb_core::{AimDbBuilder, BufferCfg, Incoming, Record, decode_with, encode_with};
+use aimdb_core::{AimDbBuilder, BufferCfg, Record};
 use aimdb_sync::{OpenError, SyncConsumer, SyncHandle, SyncProducer};
 use aimdb_tokio_adapter::TokioAdapter;
 
 use crate::erased::{AnyConsumer, AnyProducer};
 use crate::layout::Layout;
+use crate::observer::AnyObserver;
 use crate::status::{Failure, aimdb_status::*};
 use crate::tap::{self, Callback};
-use crate::value::{Exported, FixedBytes, InlineBytes, JsonString, RecordValue, SharedBytes};
+use crate::value::{
+    Exported, FixedBytes, InlineBytes, JsonString, Payloads, RecordValue, SharedBytes,
+};
 
 pub(crate) type Builder = AimDbBuilder<TokioAdapter>;
 
@@ -25,14 +28,16 @@ pub(crate) struct RecordType {
     name: &'static str,
     is_exported: bool,
     id: TypeId,
-    pub(crate) has_payloads: bool,
-    pub(crate) configure: fn(&mut Builder, &str, BufferCfg, &'static str),
+    /// That of its values' payloads, if they have any.
+    pub(crate) media_type: Option<&'static str>,
+    pub(crate) configure: fn(&mut Builder, &str, BufferCfg, &Self),
     pub(crate) share: fn(&mut Builder, &str),
     pub(crate) tap: fn(&mut Builder, &str, Callback, Layout),
     pub(crate) link_to: AddLink,
     pub(crate) link_from: AddLink,
     pub(crate) open_producer: OpenHandle<AnyProducer>,
     pub(crate) open_consumer: OpenHandle<AnyConsumer>,
+    pub(crate) observe: Observe,
 }
 
 /// Adds a link between the record of this key and this address; the last argument is the size of a value in bytes.
@@ -40,6 +45,9 @@ pub(crate) type AddLink = fn(&mut Builder, &str, &str, usize);
 
 /// Opens a handle to the record of this key: directly on its buffer, or through a queue of this capacity.
 type OpenHandle<H> = fn(&SyncHandle, &str, Option<usize>) -> Result<H, OpenError>;
+
+/// Observes the record of this key under this name.
+type Observe = fn(&SyncHandle, &str, &str) -> Result<Box<dyn AnyObserver>, OpenError>;
 
 impl RecordType {
     /// A record of `size` bytes per value; `None` if a value cannot have this size. Up to 1,024 bytes are stored in the
@@ -97,11 +105,15 @@ impl RecordType {
             },
             is_exported: false,
             id: TypeId::of::<T>(),
-            has_payloads: T::HAS_PAYLOADS,
-            configure: |builder, key, cfg, name| {
+            media_type: T::MEDIA_TYPE,
+            configure: |builder, key, cfg, record_type| {
                 builder.configure::<T>(key, |reg| {
                     // A C program writes and reads by handles: that is no reason for a warning.
-                    reg.buffer(cfg).type_name(name).written_from_outside().read_from_outside();
+                    reg.buffer(cfg).type_name(record_type.name);
+                    reg.written_from_outside().read_from_outside();
+                    if T::MEDIA_TYPE.is_some() {
+                        reg.expose(Payloads { size: record_type.layout.size() });
+                    }
                 });
             },
             share: |builder, key| {
@@ -116,24 +128,18 @@ impl RecordType {
             },
             link_to: |builder, key, address, size| {
                 builder.configure::<T>(key, |reg| {
-                    let codec =
-                        encode_with(move |value: &T, out: &mut Vec<u8>| value.encode(size, out));
-                    reg.link_to(String::from(address), codec);
+                    reg.link_to(String::from(address), Payloads { size });
                 });
             },
             link_from: |builder, key, address, size| {
                 builder.configure::<T>(key, |reg| {
-                    let codec = decode_with(move |it: &Incoming<'_>| T::decode(it.payload, size));
-                    reg.link_from(String::from(address), codec);
+                    reg.link_from(String::from(address), Payloads { size });
                 });
             },
             open_producer,
             open_consumer,
+            observe: |db, key, name| Ok(Box::new(db.observe::<T>(key, name)?)),
         }
-    }
-
-    pub(crate) fn name(&self) -> &'static str {
-        self.name
     }
 
     /// Whether both are the same type with the same size.
@@ -152,7 +158,7 @@ impl RecordType {
     #[cold]
     pub(crate) fn refuse_json_call(&self, key: &str) -> Failure {
         let problem =
-            format!("record `{key}` holds {self}, not JSON; use `aimdb_set` and `aimdb_get`");
+            format!("record `{key}` holds {self}, not JSON; use the functions without `_json`");
         Failure::new(AIMDB_WRONG_TYPE, problem)
     }
 }

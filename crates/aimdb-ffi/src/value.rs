@@ -5,15 +5,15 @@ use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::Arc;
 
-use aimdb_core::{CodecError, Record};
+use aimdb_core::{CodecError, Decode, Encode, Incoming, Record};
 use serde::de::IgnoredAny;
 
 use crate::status::{Failure, aimdb_status::AIMDB_NOT_JSON};
 
 /// A value of a record that C can use.
 pub(crate) trait RecordValue: Record {
-    /// Whether values have payloads; only such records have links.
-    const HAS_PAYLOADS: bool = true;
+    /// The media type of a value's payload. `None`: it has none, so that such records have no links.
+    const MEDIA_TYPE: Option<&'static str> = Some("application/octet-stream");
 
     /// The bytes that a callback may read: `size` bytes, valid as long as `self`, and aligned as [`aimdb_tap_fn`] says.
     ///
@@ -33,6 +33,31 @@ pub(crate) trait RecordValue: Record {
     ///
     /// When the payload is not a value of this type.
     fn decode(payload: &[u8], size: usize) -> Result<Self, CodecError>;
+}
+
+/// The media type of JSON.
+pub(crate) const JSON: &str = "application/json";
+
+/// The payloads of a record's values, of this many bytes each: for its links, and for whoever looks by key.
+#[derive(Clone, Copy)]
+pub(crate) struct Payloads {
+    pub(crate) size: usize,
+}
+
+impl<T: RecordValue> Encode<T> for Payloads {
+    fn encode(&mut self, value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        value.encode(self.size, out)
+    }
+
+    fn media_type(&self) -> &'static str {
+        T::MEDIA_TYPE.unwrap_or_default()
+    }
+}
+
+impl<T: RecordValue> Decode<T> for Payloads {
+    fn decode(&mut self, message: &Incoming<'_>) -> Result<T, CodecError> {
+        T::decode(message.payload, self.size)
+    }
 }
 
 /// A fixed-size byte value.
@@ -215,6 +240,8 @@ impl JsonString {
 }
 
 impl RecordValue for JsonString {
+    const MEDIA_TYPE: Option<&'static str> = Some(JSON);
+
     fn as_bytes(&self, _: usize) -> &[MaybeUninit<u8>] {
         let bytes = self.0.to_bytes();
         // SAFETY: initialised bytes are valid `MaybeUninit` bytes. The NUL stays behind them, as `aimdb_tap_fn` promises.
@@ -275,7 +302,7 @@ unsafe impl<T: Exported> FixedBytes for T {
 }
 
 impl<T: Exported> RecordValue for T {
-    const HAS_PAYLOADS: bool = T::HAS_PAYLOADS;
+    const MEDIA_TYPE: Option<&'static str> = if T::HAS_PAYLOADS { Some(JSON) } else { None };
 
     fn as_bytes(&self, size: usize) -> &[MaybeUninit<u8>] {
         // SAFETY: a value consists of `size_of::<T>()` bytes, some of which may be padding.

@@ -12,6 +12,7 @@ int null_everywhere(void) {
   aimdb_db *db;
   aimdb_producer *producer;
   aimdb_consumer *consumer;
+  aimdb_observer *observer;
   uint64_t value = 0;
   size_t count = 0;
   char *text = NULL;
@@ -74,6 +75,18 @@ int null_everywhere(void) {
   MESSAGE_HAS("`consumers[1]`");
   RETURNS(AIMDB_NULL, aimdb_wait_any(consumers, 1, 0, NULL));
   RETURNS(AIMDB_BAD_ARGUMENT, aimdb_wait_any(consumers, 0, 0, &count));
+  RETURNS(AIMDB_NULL, aimdb_observe(NULL, "r", "name", &observer));
+  RETURNS(AIMDB_NULL, aimdb_observe(db, NULL, "name", &observer));
+  RETURNS(AIMDB_NULL, aimdb_observe(db, "r", NULL, &observer));
+  RETURNS(AIMDB_NULL, aimdb_observe(db, "r", "name", NULL));
+  RETURNS(AIMDB_NO_SUCH_RECORD, aimdb_observe(db, "s", "name", &observer));
+  OK(aimdb_observe(db, "r", "name", &observer));
+  RETURNS(AIMDB_NULL, aimdb_see(NULL, &value, 8, 0, NULL));
+  RETURNS(AIMDB_NULL, aimdb_see(observer, NULL, 8, 0, NULL));
+  RETURNS(AIMDB_NULL, aimdb_see_json(observer, NULL, 0, NULL));
+  RETURNS(AIMDB_NULL, aimdb_observer_free(NULL));
+  RETURNS(AIMDB_BAD_HANDLE, aimdb_observer_free((aimdb_observer *)consumer));
+  OK(aimdb_observer_free(observer));
   RETURNS(AIMDB_NULL, aimdb_health_json(db, NULL));
   RETURNS(AIMDB_NULL, aimdb_metrics_json(NULL, &text));
   RETURNS(AIMDB_NULL, aimdb_is_healthy(db, NULL));

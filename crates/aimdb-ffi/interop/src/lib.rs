@@ -95,6 +95,11 @@ programs! {
     /// Structs by value through typed functions.
     structs_by_value() = "structs_by_value";
 
+    /// Observers of each kind of record hold no writer back, take nothing, and count what they miss.
+    observers_take_nothing() = "observers_take_nothing";
+    /// JSON of JSON records and exported structs, by key and by observer; other records refuse.
+    records_as_json() = "records_as_json";
+
     /// `rounds` times `aimdb_set` and `aimdb_try_get` of 32 bytes.
     set_and_get(rounds: u32) = "set_and_get";
     /// The same through the typed functions.

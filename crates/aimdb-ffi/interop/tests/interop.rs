@@ -54,6 +54,8 @@ tests! {
     timeouts;
     metrics_health_graph_and_report;
     structs_by_value;
+    observers_take_nothing;
+    records_as_json;
 }
 
 /// Both programs set the callback of the process, so they run one after the other.

@@ -61,6 +61,38 @@ static void readers() {
   });
 }
 
+static void observers() {
+  test("an observer sees what its taker takes, and counts what it missed", [] {
+    const aimdb::database db = with<int>(aimdb::mailbox());
+    const auto taker = db.consumer<int>("it");
+    const auto watching = db.observe<int>("it", "bench");
+    CHECK(!watching.try_see());
+    for (int n = 1; n <= 100; ++n) {
+      db.producer<int>("it").set(n);
+    }
+    CHECK(taker.get() == 100);
+    const aimdb::seen<int> first = watching.see();
+    CHECK(first.value == 37 && first.number == 37 && first.missed == 36);
+    CHECK(watching.see_for(5s)->value == 38);
+    db.detach();
+    for (int n = 39; n <= 100; ++n) {
+      CHECK(watching.see().value == n);
+    }
+    thrown<aimdb::closed>([&] { watching.see(); });
+    fails(AIMDB_WRONG_SIZE, [&] { db.observe<char>("it", "bench"); }, "`it`");
+  });
+
+  test("JSON is seen as text, and read by key", [] {
+    const aimdb::database db = with<aimdb::json>(aimdb::queue(8));
+    const auto watching = db.observe<aimdb::json>("it", "bench");
+    CHECK(db.record_json("it") == std::nullopt);
+    db.producer<aimdb::json>("it").set("[1]");
+    CHECK(db.record_json("it") == "[1]");
+    CHECK(watching.see().value == "[1]");
+    fails(AIMDB_WRONG_TYPE, [&] { with<int>(aimdb::latest()).record_json("it"); }, "not JSON");
+  });
+}
+
 static void writers() {
   test("a full queue refuses try_set, and set_for and set_until in time", [] {
     const aimdb::database db = with<int>(aimdb::queue(1));
@@ -210,6 +242,7 @@ static void reports() {
 
 int main() {
   readers();
+  observers();
   writers();
   times();
   reports();
