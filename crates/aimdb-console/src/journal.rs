@@ -16,7 +16,7 @@ const KEPT: usize = 512;
 pub(crate) struct Journal(Mutex<Entries>);
 
 pub(crate) struct Entries {
-    /// Where the events come from; `None` if the database had ended already.
+    /// Where the events come from; `None` after the last one.
     source: Option<DbEvents>,
     pub(crate) events: VecDeque<DbEvent>,
     /// The last end of an attempt of each stage that has had one.
@@ -34,9 +34,9 @@ pub(crate) struct Ended {
 }
 
 impl Journal {
-    pub(crate) fn new(source: Option<DbEvents>) -> Self {
+    pub(crate) fn new(source: DbEvents) -> Self {
         let (events, stages, links) = Default::default();
-        Self(Mutex::new(Entries { source, events, stages, links }))
+        Self(Mutex::new(Entries { source: Some(source), events, stages, links }))
     }
 
     /// Enters the events as they happen, and never ends.

@@ -9,6 +9,7 @@ use core::task::{Context, Poll};
 use core::time::Duration;
 
 use crate::clock::{Instant, UnixTime};
+use crate::engine::events::DbEvents;
 use crate::engine::stage::StageCell;
 use crate::graph::node::StageRole;
 use crate::runtime::adapter::{LogLevel, Runtime};
@@ -87,6 +88,15 @@ impl<R: Runtime> RuntimeContext<R> {
     /// returns without it has finished. The call itself does not end the stage. A later call replaces the cause.
     pub fn fail(&self, cause: impl fmt::Display) {
         self.cell.report(cause.to_string());
+    }
+
+    /// A stream of what happens in the database from now on, as [`AimDb::events`](crate::AimDb::events).
+    ///
+    /// A [service](crate::service) that calls it in [`run`](crate::service::Service::run), before it returns its future, misses
+    /// nothing: stages begin after the build.
+    #[must_use]
+    pub fn events(&self) -> DbEvents {
+        self.cell.engine().events.subscribe()
     }
 
     /// Requests a shutdown of the whole database, which the caller of `run()` performs.

@@ -26,7 +26,9 @@ use crate::runtime::adapter::Runtime;
 /// - A shutdown ends a service last, so that it can show the drain: [`RuntimeContext::stopping`] completes for a service once
 ///   all records are closed and drained and all stages have ended, or when the deadline has passed. The shutdown then waits
 ///   for the service until its deadline, and for half a second if that has passed. A service that wants to know of the
-///   beginning listens to [`AimDb::events`](crate::AimDb::events).
+///   beginning listens to [`RuntimeContext::events`].
+/// - On a runtime with several threads the first values and failures of stages may come before the first poll of a service:
+///   it subscribes to the events in [`run`](Self::run) itself, which misses none.
 /// - A service ends the database by [`RuntimeContext::shutdown`]. If it awaits [`AimDb::shutdown`](crate::AimDb::shutdown)
 ///   itself, it waits for its own end, until the deadline.
 /// - A database that is dropped without a shutdown ends its services at their next await.

@@ -285,6 +285,36 @@ fn a_service_runs_before_the_sources_and_ends_with_the_work() {
 }
 
 #[test]
+fn a_service_that_subscribes_in_its_run_misses_no_event_of_the_start() {
+    for seed in 0..50 {
+        let runtime = Arc::new(TestRuntime::seeded(seed));
+        let mut builder = aimdb_core::AimDbBuilder::new().runtime(Arc::clone(&runtime));
+        builder.configure::<u32>("numbers", |reg| {
+            reg.buffer(BufferCfg::SingleLatest)
+                .source(|ctx, _| async move { ctx.fail("no such device") })
+                .read_from_outside();
+        });
+        let seen = Recorder::new();
+        let list = seen.clone();
+        let run = move |_: Weak, ctx: Context| {
+            // Here, and not in the future: the source may run before its first poll.
+            let mut events = ctx.events();
+            Box::pin(async move {
+                while let Some(event) = events.next().await {
+                    list.push(event.to_string());
+                }
+                Ok(())
+            }) as Run
+        };
+        builder.service(Fn { name: "journal", faults: Vec::new(), run });
+        _ = runtime.block_on(builder.run());
+        let failed = "stage `numbers/source` failed: no such device";
+        assert!(seen.values().iter().any(|event| event.contains(failed)), "{seed}: {seen:?}");
+        runtime.drop_tasks();
+    }
+}
+
+#[test]
 fn the_faults_of_services_are_findings() {
     let (_, mut builder) = builder();
     slow_record(&mut builder);
