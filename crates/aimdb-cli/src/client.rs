@@ -14,6 +14,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::outcome::Failure;
 use crate::place::Place;
+use crate::tls::Trust;
 
 /// The time for an answer. A stream has it for its head.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -28,6 +29,7 @@ const IN_KEY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_
 pub(crate) struct Client {
     place: Place,
     token: Option<String>,
+    trust: Trust,
 }
 
 /// A whole answer.
@@ -65,8 +67,8 @@ pub(crate) fn key_in_path(key: &str) -> String {
 }
 
 impl Client {
-    pub(crate) fn new(place: Place, token: Option<String>) -> Self {
-        Self { place, token }
+    pub(crate) fn new(place: Place, token: Option<String>, trust: Trust) -> Self {
+        Self { place, token, trust }
     }
 
     pub(crate) fn place(&self) -> &Place {
@@ -133,7 +135,7 @@ impl Client {
         let unreachable =
             |error: std::io::Error| Failure::Failed(format!("{}: {error}", self.place));
         let host = match &self.place {
-            Place::Http(address) => address.as_str(),
+            Place::Http(address) | Place::Https(address) => address.as_str(),
             Place::Socket { .. } => "localhost",
         };
         let mut request = Request::builder().method(method).uri(path).header(header::HOST, host);
@@ -149,6 +151,11 @@ impl Client {
             }
             Place::Http(address) => {
                 exchange(TcpStream::connect(address).await.map_err(unreachable)?, request).await
+            }
+            Place::Https(address) => {
+                let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
+                let stream = TcpStream::connect(address).await.map_err(unreachable)?;
+                exchange(self.trust.connect(host, stream).await?, request).await
             }
         }
     }

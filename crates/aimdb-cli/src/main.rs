@@ -20,6 +20,7 @@ mod model;
 mod outcome;
 mod place;
 mod table;
+mod tls;
 mod top;
 
 use std::io::{self, Write};
@@ -30,6 +31,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use client::Client;
 use outcome::{Failure, Outcome};
 use place::Place;
+use tls::Trust;
 
 /// The exit statuses, for the help.
 const STATUSES: &str = "\
@@ -48,7 +50,7 @@ struct Args {
     /// The name of the database, as `aimdb ps` shows it. Not needed if only one runs
     #[arg(short, long, global = true, value_name = "NAME")]
     db: Option<String>,
-    /// The address of a console's HTTP server, instead of a socket of this user: http://127.0.0.1:8080
+    /// The address of a console's HTTP server, instead of a socket of this user: http://127.0.0.1:8080, https://HOST:8443
     #[arg(long, global = true, value_name = "URL", conflicts_with = "db")]
     url: Option<String>,
     /// The Unix socket of a database in another directory than this user's
@@ -57,6 +59,15 @@ struct Args {
     /// A file with the token for the console
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<std::path::PathBuf>,
+    /// The authority of an https console's certificate (PEM), instead of those that this system trusts
+    #[arg(long, global = true, value_name = "FILE")]
+    ca: Option<std::path::PathBuf>,
+    /// The command's own certificate for an https console (PEM)
+    #[arg(long, global = true, value_name = "FILE")]
+    cert: Option<std::path::PathBuf>,
+    /// The key of --cert (PEM)
+    #[arg(long = "key", global = true, value_name = "FILE")]
+    cert_key: Option<std::path::PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -182,7 +193,7 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let Args { db, url, socket, token_file, command } = args;
+    let Args { db, url, socket, token_file, ca, cert, cert_key, command } = args;
     let names_one = db.is_some() || url.is_some() || socket.is_some() || token_file.is_some();
     if names_one && matches!(command, Command::Ps | Command::Doctor | Command::Completion { .. }) {
         let text = "this command is about all databases of this user: leave --db, --url, --socket and --token-file away";
@@ -201,7 +212,17 @@ fn run(args: Args) -> Outcome {
         _ => {}
     }
     let place = runtime.block_on(Place::find(db.as_deref(), url.as_deref(), socket))?;
-    let client = Client::new(place, token);
+    let trust = match (cert, cert_key) {
+        (Some(cert), Some(key)) => Trust { authority: ca, identity: Some((cert, key)) },
+        (None, None) => Trust { authority: ca, identity: None },
+        _ => return Err(Failure::Usage("--cert and --key belong together".to_owned())),
+    };
+    if !trust.is_default() && !matches!(place, Place::Https(_)) {
+        let text =
+            "--ca, --cert and --key are for a console with an address: --url https://HOST:PORT";
+        return Err(Failure::Usage(text.to_owned()));
+    }
+    let client = Client::new(place, token, trust);
     let mut out = io::stdout().lock();
     match command {
         Command::Top(options) => top::run(&runtime, &client, &options, &mut out),

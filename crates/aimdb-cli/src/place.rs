@@ -16,6 +16,8 @@ pub(crate) enum Place {
     },
     /// `host:port`.
     Http(String),
+    /// `host:port`.
+    Https(String),
 }
 
 impl fmt::Display for Place {
@@ -23,6 +25,7 @@ impl fmt::Display for Place {
         match self {
             Self::Socket { name, .. } => write!(f, "database `{name}`"),
             Self::Http(address) => write!(f, "the console at http://{address}"),
+            Self::Https(address) => write!(f, "the console at https://{address}"),
         }
     }
 }
@@ -86,17 +89,20 @@ fn nothing(directory: &Path) -> Failure {
 
 fn http(url: &str) -> Result<Place, Failure> {
     let bad = |why: &str| {
-        Failure::Usage(format!("`{url}` {why}: write http://127.0.0.1:8080 (no https)"))
+        Failure::Usage(format!("`{url}` {why}: write http://127.0.0.1:8080 or https://HOST:8443"))
     };
-    let Some(rest) = url.strip_prefix("http://") else {
-        return Err(bad("is no address of a console"));
+    type Make = fn(String) -> Place;
+    let (make, port, rest) = match (url.strip_prefix("http://"), url.strip_prefix("https://")) {
+        (Some(rest), _) => (Place::Http as Make, 80, rest),
+        (_, Some(rest)) => (Place::Https as Make, 443, rest),
+        _ => return Err(bad("is no address of a console")),
     };
     let address = rest.strip_suffix('/').unwrap_or(rest);
     if address.is_empty() || address.contains('/') {
         return Err(bad("has a path, or no host"));
     }
     let has_port = address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    Ok(Place::Http(if has_port { address.to_owned() } else { format!("{address}:80") }))
+    Ok(make(if has_port { address.to_owned() } else { format!("{address}:{port}") }))
 }
 
 /// All sockets in the directory, by name.
@@ -144,7 +150,9 @@ mod tests {
         assert_eq!(parsed("http://127.0.0.1:8080/"), Some(Place::Http("127.0.0.1:8080".into())));
         assert_eq!(parsed("http://localhost"), Some(Place::Http("localhost:80".into())));
         assert_eq!(parsed("http://[::1]:80"), Some(Place::Http("[::1]:80".into())));
-        for url in ["", "http://", "https://a", "127.0.0.1:80", "http://a/b"] {
+        assert_eq!(parsed("https://a"), Some(Place::Https("a:443".into())));
+        assert_eq!(parsed("https://[::1]:8443/"), Some(Place::Https("[::1]:8443".into())));
+        for url in ["", "http://", "https://", "127.0.0.1:80", "http://a/b", "ftp://a"] {
             assert_eq!(parsed(url), None, "{url}");
         }
     }

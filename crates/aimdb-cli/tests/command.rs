@@ -123,8 +123,8 @@ async fn tables_answer_what_is_there_and_how_it_is() {
             ),
         "{out}"
     );
-    let (_, out, _) = plant.run(&["events"]).await;
-    assert!(out.contains(" ago  stage `broken/source` failed: no such device"), "{out}");
+    let (_, out, error) = plant.run(&["events"]).await;
+    assert!(out.contains(" ago  stage `broken/source` failed: no such device"), "{out}{error}");
     let (_, out, _) = plant.run(&["why", "report"]).await;
     assert!(
         out.contains("\n    ✗ The source of `broken` failed") && out.contains("no such device"),

@@ -12,6 +12,7 @@ use crate::caller::Caller;
 use crate::grants::Grants;
 use crate::journal::Journal;
 use crate::reply::Refusal;
+use crate::tls::Acceptor;
 
 /// The database that the console shows.
 pub(crate) type Db = AimDb<TokioAdapter>;
@@ -60,6 +61,8 @@ pub(crate) struct App {
     pub(crate) db: WeakAimDb<TokioAdapter>,
     pub(crate) tokens: Vec<Token>,
     pub(crate) hosts: Vec<String>,
+    /// Makes connections by HTTP encrypted ones.
+    pub(crate) acceptor: Option<Acceptor>,
     pub(crate) limits: Limits,
     pub(crate) journal: Journal,
     /// The streams of callers by HTTP, and those of the owner: neither takes the other's places.

@@ -18,6 +18,7 @@ use crate::caller::host_name;
 use crate::grants::Grants;
 use crate::journal::Journal;
 use crate::listen::{self, Addresses, Listeners};
+use crate::tls::{Acceptor, Tls};
 use crate::{routes, server};
 
 /// A service that shows the database by HTTP, on a Unix socket and, if asked, on loopback.
@@ -41,7 +42,9 @@ pub struct Console {
     directory: Option<PathBuf>,
     http: Option<String>,
     owner_grants: Grants,
-    http_grants: Grants,
+    /// `None`: those of callers without a token by default.
+    http_grants: Option<Grants>,
+    tls: Option<Tls>,
     tokens: Vec<Token>,
     hosts: Vec<String>,
     limits: Limits,
@@ -60,7 +63,8 @@ impl Console {
             directory: None,
             http: None,
             owner_grants: Grants::all(),
-            http_grants: Grants::read_only(),
+            http_grants: None,
+            tls: None,
             tokens: Vec::new(),
             hosts: Vec::new(),
             limits: Limits::default(),
@@ -91,7 +95,7 @@ impl Console {
     }
 
     /// Listens on an address of this machine, too: `127.0.0.1:8080`, or `127.0.0.1:0` for any free port. An address off
-    /// loopback is a finding.
+    /// loopback is a finding, unless the console has TLS (`Console::tls`, feature `tls`) and a token or a certificate is needed.
     ///
     /// If the port is taken there is no console at all: the service fails, which is an error in the log and in the health,
     /// and the database runs on.
@@ -100,10 +104,17 @@ impl Console {
         self
     }
 
-    /// Sets what a caller by HTTP without a token may do: unless set, [`Grants::read_only`]. Every program on this machine
-    /// is such a caller.
+    /// Speaks HTTPS on the address of [`http`](Self::http), and nothing else.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Sets what a caller by HTTP without a token or a certificate may do: unless set, [`Grants::read_only`] on loopback, where
+    /// every program on this machine is such a caller, and [`Grants::none`] on another address, where more is a finding.
     pub fn http_grants(mut self, grants: Grants) -> Self {
-        self.http_grants = grants;
+        self.http_grants = Some(grants);
         self
     }
 
@@ -121,7 +132,7 @@ impl Console {
     }
 
     /// Accepts one more name in the header `Host`, with any port, for a proxy or a tunnel. `localhost`, `127.0.0.1` and `[::1]` are
-    /// accepted always; any other name would let a foreign page read this console through a browser.
+    /// accepted always, with TLS every address too; any other name would let a foreign page read this console through a browser.
     pub fn host(mut self, name: impl Into<String>) -> Self {
         let name = name.into().to_ascii_lowercase();
         self.hosts.push(host_name(&name).to_owned());
@@ -161,6 +172,37 @@ impl Console {
     fn chosen_name(&self) -> String {
         self.name.clone().unwrap_or_else(listen::program_name)
     }
+
+    /// The rights of callers without a token on this address.
+    fn open_grants(&self, address: Option<SocketAddr>) -> Grants {
+        let is_local = address.is_none_or(|address| address.ip().is_loopback());
+        let by_default = || if is_local { Grants::read_only() } else { Grants::none() };
+        self.http_grants.clone().unwrap_or_else(by_default)
+    }
+
+    /// The fault of an address that other machines can reach, and its remedy.
+    fn open_to_others(&self, address: SocketAddr) -> Option<(&'static str, &'static str)> {
+        if address.ip().is_loopback() {
+            return None;
+        }
+        let Some(tls) = &self.tls else {
+            return Some((
+                "the console has no TLS there",
+                "listen on 127.0.0.1 and reach it by `ssh -L`, or add `.tls(…)` (feature `tls`) and a `.token(…)`",
+            ));
+        };
+        if !self.open_grants(Some(address)).is_none() {
+            let fault = "`.http_grants(…)` lets their callers in without a token";
+            return Some((fault, "leave it away, and grant by `.token(…)` or `Tls::clients`"));
+        }
+        if self.tokens.is_empty() && !tls.knows_clients() {
+            return Some((
+                "no caller of theirs may do anything",
+                "add `.token(…)` or `Tls::clients`",
+            ));
+        }
+        None
+    }
 }
 
 impl Default for Console {
@@ -188,7 +230,8 @@ impl Service<TokioAdapter> for Console {
 
     fn describe(&self) -> String {
         let socket = self.socket.then(|| format!("Unix socket `{}`", self.chosen_name()));
-        let http = self.http.as_ref().map(|address| format!("http://{address}/"));
+        let scheme = listen::scheme(self.tls.is_some());
+        let http = self.http.as_ref().map(|address| format!("{scheme}://{address}/"));
         socket.into_iter().chain(http).collect::<Vec<_>>().join(", ")
     }
 
@@ -215,13 +258,21 @@ impl Service<TokioAdapter> for Console {
                     format!("`{address}` is no address to listen on"),
                     "write an IP address and a port: `127.0.0.1:8080`, `[::1]:8080`, `127.0.0.1:0`",
                 ),
-                Ok(parsed) if !parsed.ip().is_loopback() => add(
-                    format!(
-                        "`{address}` can be reached from other machines, and the console has no TLS there"
-                    ),
-                    "listen on 127.0.0.1, and reach it by `ssh -L` or by a proxy that authenticates",
-                ),
-                Ok(_) => {}
+                Ok(parsed) => {
+                    if let Some((fault, help)) = self.open_to_others(parsed) {
+                        let problem =
+                            format!("`{address}` can be reached from other machines, and {fault}");
+                        add(problem, help);
+                    }
+                }
+            }
+        }
+        if let Some(tls) = &self.tls {
+            if self.http.is_none() {
+                add("it has TLS and no address".into(), "add `.http(\"127.0.0.1:0\")`");
+            }
+            if let Err(problem) = tls.check() {
+                add(problem, "name files in PEM, which this process may read");
             }
         }
         let is_fine = |token: &Token| token.secret.bytes().all(|byte| byte.is_ascii_graphic());
@@ -236,13 +287,15 @@ impl Service<TokioAdapter> for Console {
     }
 
     fn run(self, db: WeakAimDb<TokioAdapter>, ctx: RuntimeContext<TokioAdapter>) -> Self::Run {
+        // The events of the start are part of the story: subscribed before any stage runs.
+        let events = ctx.events();
         Box::pin(async move {
-            // The events of the start are part of the story: subscribed before anything is awaited.
-            let events = db.upgrade().map(|db| db.events());
             let name = self.chosen_name();
             let http = self.http.as_deref().map(str::parse::<SocketAddr>).transpose()?;
+            let open_grants = self.open_grants(http);
+            let acceptor = self.tls.map(Acceptor::new).transpose()?;
             let socket = self.socket.then_some(self.directory.as_deref());
-            let listeners = Listeners::open(socket, http, &name).await?;
+            let listeners = Listeners::open(socket, http, &name, acceptor.is_some()).await?;
             let addresses = listeners.addresses().clone();
             ctx.log().info(format_args!("the console listens: {addresses}"));
             if let Some(call) = self.on_listening {
@@ -254,6 +307,7 @@ impl Service<TokioAdapter> for Console {
                 db,
                 tokens: self.tokens,
                 hosts: self.hosts,
+                acceptor,
                 limits: self.limits,
                 journal: Journal::new(events),
                 streams: [(); 2].map(|()| Arc::new(AtomicUsize::new(0))),
@@ -261,7 +315,7 @@ impl Service<TokioAdapter> for Console {
                 ends,
             });
             let router = routes::router(&app);
-            let grants = (self.owner_grants, self.http_grants);
+            let grants = (self.owner_grants, open_grants);
             let serve = server::serve(listeners, grants, &app, router, end);
             tokio::select! {
                 () = serve.until(ctx.stopping()) => {}

@@ -100,7 +100,8 @@ fn caller(app: &App, request: &Request) -> Result<Caller, Refusal> {
 fn check_host(app: &App, headers: &HeaderMap) -> Result<(), Refusal> {
     let host = single(headers, header::HOST)?.unwrap_or_default().to_ascii_lowercase();
     let name = host_name(&host);
-    let is_own = |address: IpAddr| address.is_loopback();
+    // A page that is reached by an address has no name that could be given another one.
+    let is_own = |address: IpAddr| address.is_loopback() || app.acceptor.is_some();
     let is_known = name == "localhost"
         || name.trim_matches(['[', ']']).parse().is_ok_and(is_own)
         || app.hosts.iter().any(|known| known == name);

@@ -42,14 +42,16 @@
 //! |---|---|
 //! | the owner of the process and root, by the Unix socket | everything |
 //! | programs on this machine, by HTTP | look: everything but setting records |
-//! | a caller with a token | what [`Console::token`] grants it |
+//! | callers from other machines, by HTTPS | nothing |
+//! | a caller with a token, or a certificate | what [`Console::token`] or `Tls::clients` grants it |
 //!
 //! A record's value is shown if the record is [exposed](aimdb_core::Registrar::expose), and set if it is
 //! [settable](aimdb_core::Exposing::settable) and the caller's [`Grants`] cover its key. Names, counters and errors are shown to
 //! every caller.
 //!
-//! HTTP is for the own machine: an address off loopback is a finding at build. A tunnel (`ssh -L`) or a proxy that
-//! authenticates brings it further.
+//! HTTP is for the own machine. An address off loopback needs TLS (`Console::tls`, feature `tls`) and callers that prove
+//! themselves by a token or a certificate: anything less is a finding at build. A tunnel (`ssh -L`) or a proxy that
+//! authenticates does without.
 //!
 //! # What it costs
 //!
@@ -81,6 +83,8 @@ mod reply;
 mod routes;
 mod server;
 mod stream;
+#[cfg_attr(not(feature = "tls"), path = "tls/absent.rs")]
+mod tls;
 mod value;
 mod watch;
 pub mod why;
@@ -88,3 +92,5 @@ pub mod why;
 pub use console::Console;
 pub use grants::Grants;
 pub use listen::{Addresses, socket_directory};
+#[cfg(feature = "tls")]
+pub use tls::Tls;

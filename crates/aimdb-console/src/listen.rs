@@ -38,12 +38,20 @@ pub struct Addresses {
     pub socket: Option<PathBuf>,
     /// The address of the HTTP server.
     pub http: Option<SocketAddr>,
+    /// Whether that speaks HTTPS.
+    pub https: bool,
+}
+
+/// The scheme of the addresses of a server.
+pub(crate) fn scheme(https: bool) -> &'static str {
+    if https { "https" } else { "http" }
 }
 
 impl fmt::Display for Addresses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let socket = self.socket.as_ref().map(|path| path.display().to_string());
-        let http = self.http.map(|address| format!("http://{address}/"));
+        let scheme = scheme(self.https);
+        let http = self.http.map(|address| format!("{scheme}://{address}/"));
         let all: Vec<String> = socket.into_iter().chain(http).collect();
         f.write_str(&all.join(" and "))
     }
@@ -141,8 +149,9 @@ impl Listeners {
         socket: Option<Option<&Path>>,
         http: Option<SocketAddr>,
         name: &str,
+        https: bool,
     ) -> Result<Self, BoxError> {
-        let mut addresses = Addresses { name: name.to_owned(), socket: None, http: None };
+        let mut addresses = Addresses { name: name.to_owned(), socket: None, http: None, https };
         let http = match http {
             Some(address) => {
                 let listener = TcpListener::bind(address).await.map_err(|error| {

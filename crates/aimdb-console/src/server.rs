@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::Service as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
@@ -126,8 +128,27 @@ enum Stream {
     Tcp(tokio::net::TcpStream),
 }
 
-/// Serves one connection until it or the console ends.
-async fn connection(stream: Stream, peer: Peer, router: Router, app: Arc<App>) {
+/// Serves one connection until it or the console ends. One that has no encryption and needs it is closed.
+async fn connection(stream: Stream, mut peer: Peer, router: Router, app: Arc<App>) {
+    match (stream, &app.acceptor) {
+        (Stream::Unix(stream), _) => serve_on(stream, peer, router, &app).await,
+        (Stream::Tcp(stream), None) => serve_on(stream, peer, router, &app).await,
+        (Stream::Tcp(stream), Some(acceptor)) => {
+            let accepted = tokio::time::timeout(app.limits.head, acceptor.accept(stream)).await;
+            let Ok(Ok((stream, of_certificate))) = accepted else {
+                app.refused.fetch_add(1, Relaxed);
+                return;
+            };
+            peer.grants = of_certificate.unwrap_or(peer.grants);
+            serve_on(stream, peer, router, &app).await;
+        }
+    }
+}
+
+async fn serve_on<S>(stream: S, peer: Peer, router: Router, app: &App)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let limits = app.limits;
     let ends = app.ends.clone();
     let router = TowerToHyperService::new(router);
@@ -137,16 +158,8 @@ async fn connection(stream: Stream, peer: Peer, router: Router, app: Arc<App>) {
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(64 * 1024);
-    match stream {
-        Stream::Unix(stream) => {
-            let io = Impatient::new(TokioIo::new(stream), limits.stalled);
-            until_end(http.serve_connection(io, service), ends).await;
-        }
-        Stream::Tcp(stream) => {
-            let io = Impatient::new(TokioIo::new(stream), limits.stalled);
-            until_end(http.serve_connection(io, service), ends).await;
-        }
-    }
+    let io = Impatient::new(TokioIo::new(stream), limits.stalled);
+    until_end(http.serve_connection(io, service), ends).await;
 }
 
 /// Drives a connection, which has one more answer once the console ends.

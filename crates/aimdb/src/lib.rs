@@ -63,6 +63,7 @@
 //! | `sync` | the sync API: `Attach`, `SyncHandle`, `SyncProducer`, `SyncConsumer`, `BlockingHandles`, `blocking_source`, `WaitLimit`, `CancelToken`, `wait_any` |
 //! | `schema` | the JSON Schemas of exposed records: `Exposing::with_schema` |
 //! | `console` | `Console`: a service that shows the database to `aimdb top`, Prometheus and others |
+//! | `console-tls` | `Console::tls`: HTTPS, and addresses off loopback |
 //! | `serde` | `serde::Serialize` for the graph, metrics, health and reports |
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -8,6 +8,7 @@ use crate::model::{Health, Info};
 use crate::outcome::{Failure, Outcome};
 use crate::place::{Found, Place, sockets};
 use crate::table::Table;
+use crate::tls::Trust;
 
 pub(crate) async fn run() -> Outcome {
     let directory = aimdb_console::socket_directory();
@@ -37,7 +38,7 @@ pub(crate) async fn run() -> Outcome {
 /// The client of a socket.
 pub(crate) fn client(found: &Found) -> Client {
     let place = Place::Socket { name: found.name.clone(), path: found.path.clone() };
-    Client::new(place, None)
+    Client::new(place, None, Trust::default())
 }
 
 async fn row(found: &Found) -> Result<Vec<String>, Failure> {

@@ -5,6 +5,8 @@
 mod answers;
 mod bad_input;
 mod callers;
+#[cfg(feature = "tls")]
+mod encrypted;
 mod listening;
 mod streams;
 mod support;

@@ -181,7 +181,7 @@ impl Fixture {
     }
 }
 
-fn head(method: &str, path: &str, lines: &str, body: &[u8]) -> Vec<u8> {
+pub fn head(method: &str, path: &str, lines: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
     let head = format!(
         "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n{lines}\r\n"
@@ -189,7 +189,7 @@ fn head(method: &str, path: &str, lines: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, request: &[u8]) -> Answer {
+pub async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, request: &[u8]) -> Answer {
     let mut bytes = Vec::new();
     within(async {
         // The server may refuse before it has read the whole of a request.
