@@ -1,11 +1,11 @@
-//! Producers and consumers without their value type, so that one table holds them all.
+//! Producers, consumers and observers without their value type, so that one table holds them all.
 
 use aimdb_sync::{
-    GetError, SetError, SetManyError, SyncConsumer, SyncProducer, WaitLimit, Waitable,
+    GetError, SetError, SetManyError, SyncConsumer, SyncObserver, SyncProducer, WaitLimit, Waitable,
 };
 
-use crate::status::{aimdb_status, aimdb_status::*, catch_panic};
-use crate::value::{FixedBytes, JsonString};
+use crate::status::{Failure, aimdb_status, aimdb_status::*, catch_panic};
+use crate::value::{FixedBytes, JsonString, RecordValue};
 
 /// A producer of any record that C can use.
 pub(crate) enum AnyProducer {
@@ -127,5 +127,52 @@ impl<T: FixedBytes> BytesConsumer for SyncConsumer<T> {
 
     fn waitable(&self) -> &dyn Waitable {
         self
+    }
+}
+
+/// The number of a value, and how many the observer missed before it.
+pub(crate) type Seen = (u64, u64);
+
+/// An observer of any record that C can use.
+pub(crate) trait AnyObserver: Send {
+    /// Passes the bytes of the next value to `take`.
+    fn see(
+        &mut self,
+        size: usize,
+        limit: WaitLimit<'_>,
+        take: &mut dyn FnMut(*const u8, usize),
+    ) -> Result<Seen, GetError>;
+
+    /// Appends the payload of the next value to `out`.
+    fn see_payload(
+        &mut self,
+        size: usize,
+        limit: WaitLimit<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Seen, Failure>;
+}
+
+impl<T: RecordValue> AnyObserver for SyncObserver<T> {
+    fn see(
+        &mut self,
+        size: usize,
+        limit: WaitLimit<'_>,
+        take: &mut dyn FnMut(*const u8, usize),
+    ) -> Result<Seen, GetError> {
+        let seen = self.see_within(limit)?;
+        let bytes = seen.value.as_bytes(size);
+        take(bytes.as_ptr().cast(), bytes.len());
+        Ok((seen.seq, seen.missed))
+    }
+
+    fn see_payload(
+        &mut self,
+        size: usize,
+        limit: WaitLimit<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Seen, Failure> {
+        let seen = self.see_within(limit)?;
+        seen.value.encode(size, out).map_err(|error| Failure::new(AIMDB_UNSUPPORTED, error))?;
+        Ok((seen.seq, seen.missed))
     }
 }

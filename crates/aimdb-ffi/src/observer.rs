@@ -3,16 +3,15 @@
 use std::ffi::{c_char, c_void};
 use std::sync::Mutex;
 
-use aimdb_sync::{GetError, SyncObserver, WaitLimit};
-
 use crate::arguments::{
     non_null, remove_handle, resolve_handle, str_arg, wait_limit, write_handle, write_string,
 };
 use crate::database::{aimdb_db, find_record};
+use crate::erased::{AnyObserver, Seen};
 use crate::record_type::{ExpectedType, RecordType};
 use crate::status::{Failure, aimdb_status, aimdb_status::*, ffi_call};
 use crate::table::Table;
-use crate::value::{JSON, RecordValue};
+use crate::value::JSON;
 
 /// Looks at a record, and changes nothing: no writer waits for it, it takes no command, and consumers get what they would
 /// without it.
@@ -46,50 +45,6 @@ struct Observer {
     inner: Mutex<Box<dyn AnyObserver>>,
 }
 
-/// An observer of any record that C can use.
-pub(crate) trait AnyObserver: Send {
-    /// Passes the bytes of the next value to `take`.
-    fn see(
-        &mut self,
-        size: usize,
-        limit: WaitLimit<'_>,
-        take: &mut dyn FnMut(*const u8, usize),
-    ) -> Result<aimdb_seen, GetError>;
-
-    /// Appends the payload of the next value to `out`.
-    fn see_payload(
-        &mut self,
-        size: usize,
-        limit: WaitLimit<'_>,
-        out: &mut Vec<u8>,
-    ) -> Result<aimdb_seen, Failure>;
-}
-
-impl<T: RecordValue> AnyObserver for SyncObserver<T> {
-    fn see(
-        &mut self,
-        size: usize,
-        limit: WaitLimit<'_>,
-        take: &mut dyn FnMut(*const u8, usize),
-    ) -> Result<aimdb_seen, GetError> {
-        let seen = self.see_within(limit)?;
-        let bytes = seen.value.as_bytes(size);
-        take(bytes.as_ptr().cast(), bytes.len());
-        Ok(aimdb_seen { number: seen.seq, missed: seen.missed })
-    }
-
-    fn see_payload(
-        &mut self,
-        size: usize,
-        limit: WaitLimit<'_>,
-        out: &mut Vec<u8>,
-    ) -> Result<aimdb_seen, Failure> {
-        let seen = self.see_within(limit)?;
-        seen.value.encode(size, out).map_err(|error| Failure::new(AIMDB_UNSUPPORTED, error))?;
-        Ok(aimdb_seen { number: seen.seq, missed: seen.missed })
-    }
-}
-
 impl Observer {
     fn with<O>(
         &self,
@@ -111,10 +66,10 @@ impl Observer {
 /// # Safety
 ///
 /// `to` is NULL or can be written.
-unsafe fn write_seen(seen: aimdb_seen, to: *mut aimdb_seen) {
+unsafe fn write_seen((number, missed): Seen, to: *mut aimdb_seen) {
     if !to.is_null() {
         // SAFETY: guaranteed by the caller.
-        unsafe { to.write(seen) };
+        unsafe { to.write(aimdb_seen { number, missed }) };
     }
 }
 

@@ -9,9 +9,8 @@ use aimdb_core::{AimDbBuilder, BufferCfg, Record};
 use aimdb_sync::{OpenError, SyncConsumer, SyncHandle, SyncProducer};
 use aimdb_tokio_adapter::TokioAdapter;
 
-use crate::erased::{AnyConsumer, AnyProducer};
+use crate::erased::{AnyConsumer, AnyObserver, AnyProducer};
 use crate::layout::Layout;
-use crate::observer::AnyObserver;
 use crate::status::{Failure, aimdb_status::*};
 use crate::tap::{self, Callback};
 use crate::value::{
