@@ -7,6 +7,7 @@ mod bad_input;
 mod callers;
 #[cfg(feature = "tls")]
 mod encrypted;
+mod hostile;
 mod listening;
 mod streams;
 mod support;
