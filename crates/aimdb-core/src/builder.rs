@@ -718,6 +718,9 @@ fn connector_node<R: Runtime>(
     let mut node = ConnectorNode::new(name, connector.describe());
     node.identity = connector.identity();
     node.faults = connector.check(&requests);
+    if !connector.carries_properties() {
+        node.faults.extend(requests.iter().filter_map(LinkRequest::properties_finding));
+    }
     node
 }
 
@@ -758,6 +761,7 @@ fn requests<'g>(record: &'g RecordNode, scheme: &str) -> Vec<LinkRequest<'g>> {
                 address,
                 direction: if writes { Direction::Inbound } else { Direction::Outbound },
                 computed_topic: link.computed_topic,
+                computed_properties: link.computed_properties,
             })
         })
         .collect()

@@ -833,7 +833,7 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         C: Encode<T>,
     {
         let link = target.node_of(self.own_address.as_deref());
-        let (topic, filter) = (target.topic(), target.filter());
+        let (topic, filter, properties) = (target.topic(), target.filter(), target.properties());
         let kind = StageKind::LinkTo { address: link.clone() };
         self.draft.rules.add_links();
         let location = self.caller();
@@ -841,8 +841,8 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
             let reader = tap_reader(wiring, &site);
             // A connector has several values in progress at a time, so the link counts them instead of the reader.
             reader.delegate_accounting();
-            let messages =
-                OutboundQueue { reader, codec, topic, filter, runtime: Arc::clone(wiring.runtime) };
+            let runtime = Arc::clone(wiring.runtime);
+            let messages = OutboundQueue { reader, codec, topic, filter, properties, runtime };
             wiring.link_out(&site, &link, |info| OutboundLink::new(info, Box::new(messages)));
             Ok(())
         })

@@ -5,6 +5,7 @@ mod support;
 
 use std::time::Duration;
 
+use aimdb_core::link::with_properties;
 use aimdb_core::{AimDbBuilder, BufferCfg, Connector, Finding, Json, Rule};
 use aimdb_mqtt_connector::{EmbassyMqttConnector, LastWill, MqttConnector, MqttVersion, mqtt};
 use aimdb_tokio_adapter::TokioAdapter;
@@ -539,6 +540,21 @@ async fn options_of_mqtt_5_are_known_and_their_values_are_checked() {
         let found = found(MqttVersion::V5, direction, address);
         assert_found(&found, "r", address);
         assert!(found.iter().any(|finding| finding.rule == Rule::BadOption), "{found:?}");
+    }
+}
+
+#[tokio::test]
+async fn computed_properties_are_a_finding_where_the_protocol_has_none() {
+    for (version, count) in [(MqttVersion::V5, 0), (MqttVersion::V311, 1)] {
+        let mut builder = builder();
+        builder.connector(MqttConnector::new("mqtt://10.0.0.2").version(version));
+        builder.configure::<u64>("r", |reg| {
+            let target = with_properties("mqtt://a", |_: &u64| Vec::new());
+            reg.buffer(QUEUE).written_from_outside().link_to(target, Json);
+        });
+        let found = findings(&builder);
+        assert_eq!(found.len(), count, "{found:?}");
+        assert!(found.iter().all(|finding| finding.rule == Rule::BadOption), "{found:?}");
     }
 }
 

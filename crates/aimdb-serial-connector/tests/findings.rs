@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aimdb_core::Address;
 use aimdb_core::graph::LinkNode;
-use aimdb_core::link::{OutboundTarget, TopicFn};
+use aimdb_core::link::{OutboundTarget, TopicFn, with_properties};
 use aimdb_core::{AimDbBuilder, BufferCfg, Connector, DbError, Finding, Postcard, Registrar};
 use aimdb_serial_connector::SerialConnector;
 use aimdb_testing::TestRuntime;
@@ -117,6 +117,20 @@ fn a_topic_must_not_be_computed() {
         [
             "E14 record `n`: in its link to `serial://` the topic is computed, but a frame carries only the id of a topic \
           that both ends know; link one record for each topic"
+        ]
+    );
+}
+
+#[test]
+fn a_frame_carries_no_properties() {
+    let found = findings(connector(), |reg| {
+        reg.link_to(with_properties("serial://n", |_: &u64| Vec::new()), Postcard);
+    });
+    assert_eq!(
+        found,
+        [
+            "E15 record `n`: in its link to `serial://n` each message has properties, and this connector sends none; leave \
+          `with_properties(…)` away, or link to a connector whose protocol has them: MQTT 5"
         ]
     );
 }

@@ -364,6 +364,8 @@ pub struct LinkNode {
     pub parsed: Result<Address, String>,
     /// Whether the topic is computed from each value. The address then names none.
     pub computed_topic: bool,
+    /// Whether properties of each message are computed from its value.
+    pub computed_properties: bool,
 }
 
 impl LinkNode {
@@ -674,6 +676,16 @@ impl LinkNode {
     #[must_use]
     pub fn with_computed_topic(self) -> Self {
         Self { computed_topic: true, ..self }
+    }
+
+    /// The same link, with properties of each message that are computed from its value.
+    #[must_use]
+    pub fn with_computed_properties(self) -> Self {
+        Self { computed_properties: true, ..self }
+    }
+
+    pub(crate) fn new(text: String, parsed: Result<Address, String>) -> Self {
+        Self { text, parsed, computed_topic: false, computed_properties: false }
     }
 }
 

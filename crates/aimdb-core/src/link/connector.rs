@@ -1,5 +1,6 @@
 //! The interface of connectors.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::future::Future;
@@ -8,7 +9,7 @@ use super::inbound::InboundLink;
 use super::outbound::OutboundLink;
 use crate::address::{Address, Direction};
 use crate::context::RuntimeContext;
-use crate::graph::finding::Finding;
+use crate::graph::finding::{Finding, Rule};
 use crate::runtime::adapter::Runtime;
 
 /// A bridge between links and one broker, which runs until the shutdown.
@@ -106,6 +107,12 @@ pub trait Connector<R: Runtime>: 'static {
     /// it starts anything. A finding of severity error prevents the build.
     fn check(&self, links: &[LinkRequest<'_>]) -> Vec<Finding>;
 
+    /// Whether the connector sends the properties of a message, [`Outgoing::user`](super::Outgoing::user). Unless it does, a
+    /// link that has some is a finding.
+    fn carries_properties(&self) -> bool {
+        false
+    }
+
     /// Starts the connector with its links.
     ///
     /// The engine calls it once, in `build()`, and polls the future first when the database starts.
@@ -138,6 +145,22 @@ pub struct LinkRequest<'g> {
     pub direction: Direction,
     /// Whether the topic is computed from each value; the address has no topic then.
     pub computed_topic: bool,
+    /// Whether properties of each message are computed from its value: [`Outgoing::user`](super::Outgoing::user).
+    pub computed_properties: bool,
+}
+
+impl LinkRequest<'_> {
+    /// The fault of a link whose properties the connector would drop.
+    pub(crate) fn properties_finding(&self) -> Option<Finding> {
+        self.computed_properties.then(|| {
+            let problem = format!(
+                "in its link to `{}` each message has properties, and this connector sends none",
+                self.address
+            );
+            let remedy = "leave `with_properties(…)` away, or link to a connector whose protocol has them: MQTT 5";
+            Finding::new(Rule::BadOption, self.record, problem, remedy)
+        })
+    }
 }
 
 /// The links of one connector, which [`Connector::run`] receives.

@@ -99,5 +99,6 @@ pub use inbound::InboundLink;
 pub use outbound::{OutboundLink, Outgoing};
 pub use status::LinkStatus;
 pub use target::{
-    FilterFn, InboundTarget, OnlyIf, OutboundTarget, OwnAddress, TopicFn, only_if, own_address,
+    FilterFn, InboundTarget, OnlyIf, OutboundTarget, OwnAddress, PropertiesFn, TopicFn,
+    WithProperties, only_if, own_address, with_properties,
 };

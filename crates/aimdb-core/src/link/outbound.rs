@@ -9,7 +9,7 @@ use core::future::poll_fn;
 use core::task::{Context, Poll};
 
 use super::codec::Encode;
-use super::target::{FilterFn, TopicFn};
+use super::target::{FilterFn, PropertiesFn, TopicFn};
 use crate::address::Address;
 use crate::buffer::error::Closed;
 use crate::handle::reader::Reader;
@@ -62,6 +62,9 @@ pub struct OutboundLink {
 pub struct Outgoing {
     /// The topic computed from the value. With `None`, the topic is the address's.
     pub topic: Option<String>,
+    /// Properties of the message, computed from the value: names and values that mean something to the programs alone.
+    /// Empty unless [`Connector::carries_properties`](crate::Connector::carries_properties) is `true`.
+    pub user: Vec<(String, String)>,
 }
 
 impl OutboundLink {
@@ -206,6 +209,7 @@ pub(crate) struct OutboundQueue<T: Record, R, C> {
     pub(crate) codec: C,
     pub(crate) topic: Option<TopicFn<T>>,
     pub(crate) filter: Option<FilterFn<T>>,
+    pub(crate) properties: Option<PropertiesFn<T>>,
     pub(crate) runtime: Arc<R>,
 }
 
@@ -260,7 +264,7 @@ impl<T: Record, R: Runtime, C: Encode<T>> OutboundQueue<T, R, C> {
     /// Encodes `value` and computes its topic; `None` for a value that the filter refuses. All are user code: if one
     /// panics, the link skips this value, and the connector continues.
     fn encode(&mut self, value: &T, payload: &mut Vec<u8>) -> Result<Option<Outgoing>, String> {
-        let Self { codec, topic, filter, .. } = self;
+        let Self { codec, topic, filter, properties, .. } = self;
         catch(|| {
             if filter.as_ref().is_some_and(|wanted| !wanted(value)) {
                 return Ok(None);
@@ -272,7 +276,10 @@ impl<T: Record, R: Runtime, C: Encode<T>> OutboundQueue<T, R, C> {
                     let topic = topic.unwrap_or_default();
                     Err(alloc::format!("the computed topic `{topic}` {fault}"))
                 }
-                _ => Ok(Some(Outgoing { topic })),
+                _ => {
+                    let user = properties.as_ref().map(|properties| properties(value));
+                    Ok(Some(Outgoing { topic, user: user.unwrap_or_default() }))
+                }
             }
         })
         .and_then(|outcome| outcome)

@@ -14,7 +14,7 @@ use aimdb_mqtt_protocol::{Lost, Message, QoS, Session, Token, Unsent};
 use super::moment::{Moment, Suspect};
 use super::settings::Settings;
 use crate::options::LinkOptions;
-use crate::topic::topic_fault;
+use crate::topic::{text_fault, topic_fault};
 
 /// Why a message of a resting link is not sent in a shutdown.
 const RESTS: &str = "the broker ends its connections for messages of this link";
@@ -123,12 +123,12 @@ impl Publishers {
             let core::task::Poll::Ready(taken) = outbound.poll_take(payload, ready, cx) else {
                 return;
             };
-            let Taken { link, topic, .. } = taken;
+            let Taken { link, topic, user, .. } = taken;
             if suspects.rests(Suspect::Link(link), now) {
                 outbound.lost(link, topic.as_deref(), Loss::Shutdown, RESTS);
                 continue;
             }
-            match self.publish(session, settings, link, topic.as_deref()) {
+            match self.publish(session, settings, link, topic.as_deref(), &user) {
                 Ok(token) => {
                     suspects.sent(Suspect::Link(link));
                     self.sent.push_back(Sent { token, link, topic });
@@ -144,6 +144,7 @@ impl Publishers {
         settings: &Settings,
         link: usize,
         topic: Option<&str>,
+        user: &[(String, String)],
     ) -> Result<Token, (Loss, String)> {
         let options = &self.options[link];
         let (size, limit) = (self.payload.len(), settings.max_payload);
@@ -158,10 +159,23 @@ impl Publishers {
         if let Some(fault) = topic.and_then(topic_fault) {
             return Err((Loss::EncodeError, alloc::format!("its topic {fault}")));
         }
+        let faulty = user.iter().find_map(|(name, value)| {
+            let fault = text_fault(name).or_else(|| text_fault(value))?;
+            Some(alloc::format!("its property `{name}` {fault}"))
+        });
+        if let Some(fault) = faulty {
+            return Err((Loss::EncodeError, fault));
+        }
+        // Without computed properties those of the address are used as they are.
+        let with_computed = (!user.is_empty()).then(|| {
+            let mut all = options.properties.clone();
+            user.iter().for_each(|(name, value)| _ = all.user(name, value));
+            all
+        });
         let message = Message::new(topic.unwrap_or(&options.topic), &self.payload)
             .qos(options.qos)
             .retain(options.retain)
-            .properties(&options.properties);
+            .properties(with_computed.as_ref().unwrap_or(&options.properties));
         session.publish(&message).map_err(|unsent| (cause(unsent), reason(unsent, options.qos)))
     }
 

@@ -194,6 +194,11 @@ impl<R: Runtime, N: Network + 'static> Connector<R> for EmbassyMqttConnector<N> 
         Some(format!("the client id `{id}` at {}", self.config.target))
     }
 
+    /// Only MQTT 5 has properties.
+    fn carries_properties(&self) -> bool {
+        true
+    }
+
     fn check(&self, links: &[LinkRequest<'_>]) -> Vec<Finding> {
         self.config.check(links)
     }

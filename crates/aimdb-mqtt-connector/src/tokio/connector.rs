@@ -309,6 +309,11 @@ impl Connector<TokioAdapter> for MqttConnector {
         Some(format!("the client id `{id}` at {}", self.config.brokers()))
     }
 
+    /// Only MQTT 5 has properties.
+    fn carries_properties(&self) -> bool {
+        self.config.version == MqttVersion::V5
+    }
+
     fn check(&self, links: &[LinkRequest<'_>]) -> Vec<Finding> {
         let mut findings = self.config.resolve().err().unwrap_or_default();
         findings.extend(checks::links(links, self.config.version));

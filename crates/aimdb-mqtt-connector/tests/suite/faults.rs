@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use aimdb_core::link::{only_if, with_properties};
 use aimdb_core::metrics::LinkMetrics;
 use aimdb_core::{AimDb, AimDbBuilder, BufferCfg, Json, Reader, Runtime};
 use aimdb_mqtt_connector::{LastWill, MqttVersion, QoS, mqtt};
@@ -1206,6 +1207,52 @@ pub async fn options_of_an_outbound_link_reach_the_broker<S: Subject>(subject: S
     let plain = properties("plain");
     assert_eq!((plain.number(EXPIRY), plain.text(CONTENT_TYPE)), (None, None));
     assert!(plain.pairs().is_empty());
+}
+
+/// A reading of a sensor, some with a trace context.
+fn traced(value: &u64) -> Vec<(String, String)> {
+    match value {
+        2 => vec![(
+            "traceparent".into(),
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
+        )],
+        3 => vec![("nul".into(), "\0".into())],
+        4 => panic!("no properties for this one"),
+        _ => Vec::new(),
+    }
+}
+
+pub async fn computed_properties_follow_those_of_the_address_and_a_faulty_one_loses_only_its_value<
+    S: Subject,
+>(
+    subject: S,
+) {
+    let broker = Picky::start(S::VERSION).await;
+    let mut builder = subject.builder_with(to(&broker));
+    builder.configure::<u64>("traced", |reg| {
+        let target = only_if("mqtt://traced?qos=1&property=unit:K", |value: &u64| *value < 6);
+        let target = with_properties(with_properties(target, traced), |value: &u64| {
+            if *value == 5 { vec![("unit".into(), "F".into())] } else { Vec::new() }
+        });
+        reg.buffer(QUEUE).link_to(target, Json);
+    });
+    let db = start(builder).await;
+    db.producer::<u64>("traced").unwrap().produce_many(1..=6).await.unwrap();
+    all_arrive(&broker, "traced", [1, 2, 5]).await;
+    shut_down(&db).await;
+    let sent: Vec<_> =
+        broker.publishes().into_iter().map(|message| message.properties.pairs()).collect();
+    let pair = |name: &str, text: &str| (String::from(name), String::from(text));
+    let trace = traced(&2).remove(0);
+    let expected = [
+        vec![pair("unit", "K")],
+        vec![pair("unit", "K"), trace],
+        vec![pair("unit", "K"), pair("unit", "F")],
+    ];
+    assert_eq!(sent, expected);
+    let link = link(&db, 0);
+    assert_eq!((link.sent, link.encode_errors(), link.filtered), (3, 2, 1), "{link}");
+    assert_eq!(link.reconnects, 0);
 }
 
 pub async fn a_subscription_identifier_proves_that_an_exclusive_message_belongs_to_its_link<

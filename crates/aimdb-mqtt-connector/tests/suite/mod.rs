@@ -319,6 +319,7 @@ macro_rules! faults_of_v5 {
             a_record_linked_both_ways_without_local_messages_does_not_send_for_ever
             options_of_an_inbound_link_reach_the_broker
             options_of_an_outbound_link_reach_the_broker
+            computed_properties_follow_those_of_the_address_and_a_faulty_one_loses_only_its_value
             a_subscription_identifier_proves_that_an_exclusive_message_belongs_to_its_link
             a_subscription_identifier_proves_that_a_queued_message_belongs_to_its_link
             a_message_with_several_identifiers_reaches_each_of_their_links

@@ -6,7 +6,7 @@ use core::fmt;
 use core::task::{Context, Poll};
 
 use crate::context::RuntimeContext;
-use crate::link::outbound::OutboundLink;
+use crate::link::outbound::{OutboundLink, Outgoing};
 use crate::link::status::LinkStatus;
 use crate::loss::Loss;
 use crate::runtime::adapter::Runtime;
@@ -64,6 +64,8 @@ pub struct Taken {
     pub link: usize,
     /// A computed topic; `None` for the topic of the link's address.
     pub topic: Option<String>,
+    /// Computed properties, as [`Outgoing::user`](crate::link::Outgoing::user).
+    pub user: Vec<(String, String)>,
 }
 
 impl<R: Runtime> OutboundLinks<R> {
@@ -122,14 +124,14 @@ impl<R: Runtime> OutboundLinks<R> {
                 continue;
             }
             let renew = core::mem::take(&mut state.renew);
-            let topic = match state.link.poll_next(payload, cx) {
-                Poll::Ready(Ok(outgoing)) => outgoing.topic,
+            let outgoing = match state.link.poll_next(payload, cx) {
+                Poll::Ready(Ok(outgoing)) => outgoing,
                 Poll::Ready(Err(_)) => {
                     state.open = false;
                     continue;
                 }
                 Poll::Pending if renew => match state.link.newest(payload) {
-                    Some(outgoing) => outgoing.topic,
+                    Some(outgoing) => outgoing,
                     None => continue,
                 },
                 Poll::Pending => continue,
@@ -137,7 +139,8 @@ impl<R: Runtime> OutboundLinks<R> {
             self.next = index + 1;
             state.in_flight += 1;
             state.link.status().set_in_flight(state.in_flight);
-            return Poll::Ready(Taken { link: index, topic });
+            let Outgoing { topic, user } = outgoing;
+            return Poll::Ready(Taken { link: index, topic, user });
         }
         Poll::Pending
     }
