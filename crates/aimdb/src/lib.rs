@@ -60,7 +60,7 @@
 //! | `mqtt-embassy-net` | `TcpNetwork`: `EmbassyMqttConnector` over embassy-net |
 //! | `serial` | `EmbeddedSerialConnector` with `Uart` and `Port`; together with `tokio` also `SerialConnector` |
 //! | `serial-tty` | `SerialConnector::tty`: serial devices and ptys |
-//! | `sync` | the sync API: `Attach`, `SyncHandle`, `SyncProducer`, `SyncConsumer`, `BlockingHandles`, `blocking_source`, `WaitLimit`, `CancelToken`, `wait_any` |
+//! | `sync` | the sync API: `Attach`, `SyncHandle`, `SyncProducer`, `SyncConsumer`, `SyncObserver`, `BlockingHandles`, `blocking_source`, `WaitLimit`, `CancelToken`, `wait_any` |
 //! | `schema` | the JSON Schemas of exposed records: `Exposing::with_schema` |
 //! | `console` | `Console`: a service that shows the database to `aimdb top`, Prometheus and others |
 //! | `console-tls` | `Console::tls`: HTTPS, and addresses off loopback |
@@ -91,7 +91,7 @@ pub use aimdb_serial_connector::{
 #[cfg(feature = "sync")]
 pub use aimdb_sync::{
     Attach, AttachOptions, BlockingHandles, CancelToken, DetachError, GetError, OpenError,
-    SetError, SetManyError, SyncConsumer, SyncHandle, SyncProducer, WaitLimit, WaitTicket,
+    SetError, SetManyError, SyncConsumer, SyncHandle, SyncObserver, SyncProducer, WaitLimit, WaitTicket,
     Waitable, blocking_source, wait_any,
 };
 #[cfg(feature = "tokio")]
