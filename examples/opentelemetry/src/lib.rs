@@ -3,7 +3,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`metrics`] | a service that exports the accounts of all readers and links by OTLP: the table of `aimdb losses` |
-//! | [`traces`] | a W3C trace context that goes with a value, through MQTT 5, into another database |
+//! | [`traces`] | a W3C trace context that a value carries through MQTT 5 into another database |
 //!
 //! [`plant`] and [`control_room`] are two databases with a broker between them.
 //!

@@ -1,4 +1,4 @@
-//! A W3C trace context that goes with a value.
+//! The W3C trace context of a value.
 
 use std::collections::HashMap;
 

@@ -26,7 +26,7 @@ struct Seen {
     parent: Vec<u8>,
 }
 
-/// What the collector has received.
+/// The requests that the collector has received.
 #[derive(Default)]
 struct Received {
     metrics: Mutex<Vec<ExportMetricsServiceRequest>>,

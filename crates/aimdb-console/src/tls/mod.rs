@@ -19,7 +19,7 @@ use crate::grants::Grants;
 /// How a console proves itself to its callers, and they themselves to it.
 ///
 /// [`Console::tls`](crate::Console::tls) takes it. The files are PEM, and are read again when they have changed: a renewed
-/// certificate needs no restart. If they cannot be read then, the console goes on with what it has.
+/// certificate needs no restart. If they cannot be read then, the console keeps those it has.
 ///
 /// ```
 /// use aimdb_console::{Console, Grants, Tls};
@@ -128,7 +128,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 pub(crate) struct Acceptor {
     tls: Tls,
     clients: Option<Arc<Grants>>,
-    /// What was read last, and when it was written.
+    /// The configuration that was read last, and the times at which its files were written.
     current: Mutex<(Vec<Option<SystemTime>>, Arc<ServerConfig>)>,
 }
 

@@ -22,7 +22,7 @@ const REQUESTS: &[&str] = &[
     "HEAD /app.js HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive, upgrade\r\nUpgrade: h2c\r\n\r\n",
 ];
 
-/// What parsers trip over.
+/// Pieces that parsers trip over.
 const PIECES: &[&str] = &[
     "%",
     "%ff",
