@@ -10,7 +10,7 @@ use aimdb_core::{BufferCfg, Event, input};
 use aimdb_sync::{Attach, GetError, SetError, SyncConsumer, SyncHandle, SyncProducer};
 use common::*;
 
-const ROUNDS: usize = 41;
+const ROUNDS: usize = 21;
 const TRIPS: usize = 40;
 
 /// A record `stalled` whose reader does not read on; `in` → transform → `out`; and `plain`.

@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
+use std::thread;
 use std::time::Duration;
 
 use aimdb_core::{AimDbBuilder, BufferCfg, Closed, Reader};
@@ -79,22 +80,23 @@ fn block_in_a_tap(cfg: BufferCfg, way: Way, values: u64, first: Way) {
     assert_eq!(answered.recv().unwrap(), (closed, closed), "{cfg} {way:?}");
 }
 
+/// All at once: each waits half a second for its shutdown.
+fn in_each_way<const N: usize>(kinds: [BufferCfg; N], first: Way) {
+    thread::scope(|scope| {
+        for (cfg, way) in kinds.iter().flat_map(|cfg| WAYS.map(|way| (*cfg, way))) {
+            scope.spawn(move || block_in_a_tap(cfg, way, 5, first));
+        }
+    });
+}
+
 #[test]
 fn a_stage_that_was_unresponsive_receives_nothing_after_the_report() {
-    for cfg in KINDS {
-        for way in WAYS {
-            block_in_a_tap(cfg, way, 5, Way::Value);
-        }
-    }
+    in_each_way(KINDS, Way::Value);
 }
 
 #[test]
 fn nor_does_it_receive_the_value_behind_a_lag_that_was_reported_to_it() {
-    for cfg in [BufferCfg::ring(2), BufferCfg::latest(), BufferCfg::mailbox()] {
-        for way in WAYS {
-            block_in_a_tap(cfg, way, 5, Way::Event);
-        }
-    }
+    in_each_way([BufferCfg::ring(2), BufferCfg::latest(), BufferCfg::mailbox()], Way::Event);
 }
 
 #[tokio::test]

@@ -91,8 +91,8 @@ pub use aimdb_serial_connector::{
 #[cfg(feature = "sync")]
 pub use aimdb_sync::{
     Attach, AttachOptions, BlockingHandles, CancelToken, DetachError, GetError, OpenError,
-    SetError, SetManyError, SyncConsumer, SyncHandle, SyncObserver, SyncProducer, WaitLimit, WaitTicket,
-    Waitable, blocking_source, wait_any,
+    SetError, SetManyError, SyncConsumer, SyncHandle, SyncObserver, SyncProducer, WaitLimit,
+    WaitTicket, Waitable, blocking_source, wait_any,
 };
 #[cfg(feature = "tokio")]
 pub use aimdb_tokio_adapter::{TokioAdapter, run_until_signalled};

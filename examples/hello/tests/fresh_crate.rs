@@ -54,7 +54,14 @@ fn a_fresh_crate_runs_the_readmes_program_at_the_first_try() {
     // The versions that this repository has: the test may not download others.
     fs::copy(repository.join("Cargo.lock"), package.join("Cargo.lock")).unwrap();
 
-    let printed = run(cargo(&package).args(["run", "--quiet", "--target-dir"]).arg(build_folder()));
+    let mut build = cargo(&package);
+    // The profile of this repository, whose artifacts it shares.
+    for line in
+        ["profile.dev.debug = \"line-tables-only\"", "profile.dev.package.\"*\".debug = false"]
+    {
+        build.args(["--config", line]);
+    }
+    let printed = run(build.args(["run", "--quiet", "--target-dir"]).arg(build_folder()));
     assert_eq!(printed, block(FIRST_PAGE, "text"));
     fs::remove_dir_all(&folder).unwrap();
 }
