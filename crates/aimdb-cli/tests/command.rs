@@ -83,9 +83,9 @@ async fn values_are_read_set_and_refused() {
     assert_eq!(plant.run(&["set", "config.limit", "12"]).await, (0, String::new(), String::new()));
     assert_eq!(plant.run(&["get", "config.limit"]).await.1, "12\n");
     for (value, reason) in [
-        ("-1", "invalid value: integer `-1`"),
+        ("-1", "-1 is less than the minimum of 0"),
         ("twelve", "this is no JSON"),
-        ("\"x\"", "invalid type"),
+        ("\"x\"", "is not of type \"integer\""),
     ] {
         let (code, out, error) = plant.run(&["set", "config.limit", value]).await;
         assert_eq!((code, &*out), (1, ""), "{value}");
