@@ -21,7 +21,7 @@ pub(crate) async fn run(client: &Client, key: &str, value: &str) -> Outcome {
         }
         text => text.as_bytes().to_vec(),
     };
-    // What is no JSON, or not of the record's schema, is not sent.
+    // A value that is no JSON, or not of the schema of the record, is not sent.
     if record["encoding"].as_str().is_some_and(|encoding| encoding.contains("json")) {
         let value = serde_json::from_slice::<Value>(&body).map_err(|error| {
             let help = "a text needs its quotes, and those the shell's: '\"text\"'";
