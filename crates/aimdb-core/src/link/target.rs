@@ -292,6 +292,17 @@ fn properties_fn<T>(
 }
 
 /// The target that [`with_properties`] returns.
+///
+/// ```
+/// use aimdb_core::link::{OutboundTarget, WithProperties, with_properties};
+///
+/// /// Readings that say which unit they have.
+/// fn in_kelvin(address: &'static str) -> WithProperties<f32, &'static str> {
+///     with_properties(address, |_| vec![("unit".into(), "K".into())])
+/// }
+///
+/// assert!(in_kelvin("mqtt://boiler").node().computed_properties);
+/// ```
 pub struct WithProperties<T, G> {
     target: G,
     properties: PropertiesFn<T>,
