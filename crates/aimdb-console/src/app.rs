@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use aimdb_core::{AimDb, WeakAimDb};
+use aimdb_core::{AimDb, Log, WeakAimDb};
 use aimdb_tokio_adapter::TokioAdapter;
 use tokio::sync::watch;
 
@@ -65,6 +65,7 @@ pub(crate) struct App {
     pub(crate) acceptor: Option<Acceptor>,
     pub(crate) limits: Limits,
     pub(crate) journal: Journal,
+    pub(crate) log: Log<TokioAdapter>,
     /// The streams of callers by HTTP, and those of the owner: neither takes the other's places.
     pub(crate) streams: [Arc<AtomicUsize>; 2],
     /// Refused requests, since the start.

@@ -21,7 +21,7 @@ use crate::listen::{self, Addresses, Listeners};
 use crate::tls::{Acceptor, Tls};
 use crate::{routes, server};
 
-/// A service that shows the database by HTTP, on a Unix socket and, if asked, on loopback.
+/// A service that shows the database by HTTP, on a Unix socket and, if asked, on an address.
 ///
 /// See the [crate](crate) for what it shows, to whom, and what it costs.
 ///
@@ -139,7 +139,9 @@ impl Console {
         self
     }
 
-    /// Sets the most connections at a time: unless set, 256. One more is closed at once.
+    /// Sets the most connections at a time: unless set, 256. One more is closed at once. Callers by the socket have as many of
+    /// their own. On an address off loopback strangers may take all of the others for 3 s each, the time for a handshake: a
+    /// firewall keeps them away.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.limits.connections = connections;
         self
@@ -310,6 +312,7 @@ impl Service<TokioAdapter> for Console {
                 acceptor,
                 limits: self.limits,
                 journal: Journal::new(events),
+                log: ctx.log(),
                 streams: [(); 2].map(|()| Arc::new(AtomicUsize::new(0))),
                 refused: AtomicU64::new(0),
                 ends,

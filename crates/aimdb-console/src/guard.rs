@@ -37,7 +37,7 @@ pub(crate) async fn guard(
     }
 }
 
-/// Passes a request for a file of the page on, or refuses it: the files are for every caller of this machine.
+/// Passes a request for a file of the page on, or refuses it: the files are for every caller.
 pub(crate) async fn guard_page(
     State(app): State<Arc<App>>,
     request: Request,
@@ -108,7 +108,12 @@ fn check_host(app: &App, headers: &HeaderMap) -> Result<(), Refusal> {
     if is_known {
         return Ok(());
     }
-    let help = "call it by `localhost` or 127.0.0.1; the program can allow a name: `Console::host`";
+    let help = match app.acceptor {
+        None => {
+            "call it by `localhost` or 127.0.0.1; the program can allow a name: `Console::host`"
+        }
+        Some(_) => "call it by its address; the program can allow a name: `Console::host`",
+    };
     Err(Refusal::forbidden(format!("the header `Host` names `{name}`, not this console"), help))
 }
 

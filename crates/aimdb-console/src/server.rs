@@ -28,6 +28,9 @@ use crate::listen::Listeners;
 /// The time that a connection has for its last answer once the console ends.
 const LAST_ANSWER: Duration = Duration::from_millis(200);
 
+/// The longest handshake: until it is done the caller has proved nothing, and has the place of one who could.
+const HANDSHAKE: Duration = Duration::from_secs(3);
+
 /// The pause after an error of `accept`: usually there are too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -134,7 +137,8 @@ async fn connection(stream: Stream, mut peer: Peer, router: Router, app: Arc<App
         (Stream::Unix(stream), _) => serve_on(stream, peer, router, &app).await,
         (Stream::Tcp(stream), None) => serve_on(stream, peer, router, &app).await,
         (Stream::Tcp(stream), Some(acceptor)) => {
-            let accepted = tokio::time::timeout(app.limits.head, acceptor.accept(stream)).await;
+            let accept = acceptor.accept(stream, |text| app.log.warn(text));
+            let accepted = tokio::time::timeout(app.limits.head.min(HANDSHAKE), accept).await;
             let Ok(Ok((stream, of_certificate))) = accepted else {
                 app.refused.fetch_add(1, Relaxed);
                 return;
@@ -235,7 +239,9 @@ impl<I: Write + Unpin> Write for Impatient<I> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        // With TLS it writes.
+        let outcome = Pin::new(&mut self.io).poll_shutdown(cx);
+        self.watch(outcome, cx)
     }
 }
 

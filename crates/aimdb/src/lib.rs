@@ -69,6 +69,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "console-tls")]
+pub use aimdb_console::Tls;
 #[cfg(feature = "console")]
 pub use aimdb_console::{self as console, Console, Grants};
 pub use aimdb_core::*;

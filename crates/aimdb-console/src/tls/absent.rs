@@ -30,6 +30,7 @@ impl Acceptor {
     pub(crate) async fn accept(
         &self,
         _: TcpStream,
+        _: impl Fn(&str),
     ) -> io::Result<(TcpStream, Option<Arc<Grants>>)> {
         match *self {}
     }

@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -19,7 +19,8 @@ use crate::grants::Grants;
 /// How a console proves itself to its callers, and they themselves to it.
 ///
 /// [`Console::tls`](crate::Console::tls) takes it. The files are PEM, and are read again when they have changed: a renewed
-/// certificate needs no restart. If they cannot be read then, the console keeps those it has.
+/// certificate needs no restart. If they cannot be used then, the console keeps those it has, and the log says so. A connection
+/// keeps its grants until it ends.
 ///
 /// ```
 /// use aimdb_console::{Console, Grants, Tls};
@@ -66,9 +67,18 @@ impl Tls {
         [&self.certificate, &self.key].into_iter().chain(authority).map(PathBuf::as_path)
     }
 
-    /// When the files were written last.
-    fn written(&self) -> Vec<Option<SystemTime>> {
-        self.paths().map(|path| std::fs::metadata(path).ok()?.modified().ok()).collect()
+    /// What tells the files from those that were read before: a renewed one may have the time of its elder.
+    fn marks(&self) -> Vec<Option<Mark>> {
+        let mark = |path| {
+            let data = std::fs::metadata(path).ok()?;
+            Some((
+                data.ino(),
+                data.len(),
+                (data.mtime(), data.mtime_nsec()),
+                (data.ctime(), data.ctime_nsec()),
+            ))
+        };
+        self.paths().map(mark).collect()
     }
 
     fn load(&self) -> Result<Arc<ServerConfig>, String> {
@@ -102,6 +112,11 @@ impl Tls {
             format!("`{}` and `{path}` do not fit: {error}", self.certificate.display())
         })?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        if self.clients.is_some() {
+            // A resumed session is not verified again: it would outlive the client's certificate.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        }
         Ok(Arc::new(config))
     }
 }
@@ -128,15 +143,23 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 pub(crate) struct Acceptor {
     tls: Tls,
     clients: Option<Arc<Grants>>,
-    /// The configuration that was read last, and the times at which its files were written.
-    current: Mutex<(Vec<Option<SystemTime>>, Arc<ServerConfig>)>,
+    current: Mutex<Current>,
+}
+
+/// The node, the size, and the times of a file's content and of its entry.
+type Mark = (u64, u64, (i64, i64), (i64, i64));
+
+/// The configuration that was read last, and the marks of the files that were tried last.
+struct Current {
+    marks: Vec<Option<Mark>>,
+    config: Arc<ServerConfig>,
 }
 
 impl Acceptor {
     pub(crate) fn new(tls: Tls) -> Result<Self, String> {
         // First: a file that is written meanwhile is read again.
-        let written = tls.written();
-        let current = Mutex::new((written, tls.load()?));
+        let marks = tls.marks();
+        let current = Mutex::new(Current { marks, config: tls.load()? });
         let clients = tls.clients.as_ref().map(|(_, grants)| Arc::new(grants.clone()));
         Ok(Self { tls, clients, current })
     }
@@ -145,22 +168,26 @@ impl Acceptor {
     pub(crate) async fn accept(
         &self,
         stream: TcpStream,
+        warn: impl Fn(&str),
     ) -> io::Result<(TlsStream<TcpStream>, Option<Arc<Grants>>)> {
-        let stream = TlsAcceptor::from(self.config()).accept(stream).await?;
+        let stream = TlsAcceptor::from(self.config(warn)).accept(stream).await?;
         let (_, session) = stream.get_ref();
         let is_known = session.peer_certificates().is_some_and(|chain| !chain.is_empty());
         let grants = self.clients.as_ref().filter(|_| is_known).map(Arc::clone);
         Ok((stream, grants))
     }
 
-    fn config(&self) -> Arc<ServerConfig> {
-        let written = self.tls.written();
+    /// The configuration of the files as they are; one that cannot be used is tried once, and changes nothing.
+    fn config(&self, warn: impl Fn(&str)) -> Arc<ServerConfig> {
+        let marks = self.tls.marks();
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.0 != written
-            && let Ok(config) = self.tls.load()
-        {
-            *current = (written, config);
+        if current.marks != marks {
+            current.marks = marks;
+            match self.tls.load() {
+                Ok(config) => current.config = config,
+                Err(error) => warn(&format!("the certificate in use stays: {error}")),
+            }
         }
-        Arc::clone(&current.1)
+        Arc::clone(&current.config)
     }
 }

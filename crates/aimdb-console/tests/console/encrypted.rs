@@ -155,20 +155,40 @@ async fn a_renewed_certificate_needs_no_restart_and_a_broken_one_changes_nothing
     let (old_client, new_client) = (old.client(None), new.client(None));
     assert_eq!(get(&fixture, &old_client, COUNT, "").await.status, 200);
     assert!(connect(&fixture, &new_client).await.is_err());
-    // A time of its own for each write, whatever the file system's clock.
-    let write = |name: &str, bytes: &[u8], second: u64| {
-        let path = old.file(name);
-        std::fs::write(&path, bytes).unwrap();
-        let time = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(second);
-        std::fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+    // As a tool that keeps the times of files: each has the same time as the one before it.
+    let write = |name: &str, bytes: &[u8]| {
+        let (path, new) = (old.file(name), old.file("new"));
+        std::fs::write(&new, bytes).unwrap();
+        let time = std::fs::metadata(&path).unwrap().modified().unwrap();
+        std::fs::File::options().write(true).open(&new).unwrap().set_modified(time).unwrap();
+        std::fs::rename(new, path).unwrap();
     };
-    write("server.pem", b"half a cert", 1);
+    write("server.pem", b"half a cert");
     assert_eq!(get(&fixture, &old_client, COUNT, "").await.status, 200);
     let (certificate, key) = new.sign("renewed");
-    write("server.key", &std::fs::read(key).unwrap(), 2);
-    write("server.pem", &std::fs::read(certificate).unwrap(), 2);
+    write("server.key", &std::fs::read(key).unwrap());
+    write("server.pem", &std::fs::read(certificate).unwrap());
     assert_eq!(get(&fixture, &new_client, COUNT, "").await.status, 200);
     assert!(connect(&fixture, &old_client).await.is_err());
+    fixture.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_of_a_client_is_verified_at_each_connection() {
+    let (authority, operators) = (Authority::new(), Authority::new());
+    let tls = authority.server().clients(operators.file("ca.pem"), Grants::read_only());
+    let fixture = start(three, |console| console.tls(tls)).await;
+    let operator = authority.client(Some(&operators));
+    for _ in 0..3 {
+        let mut stream = connect(&fixture, &operator).await.unwrap();
+        stream.write_all(&head("GET", COUNT, "", b"")).await.unwrap();
+        let mut answer = Vec::new();
+        _ = within(tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut answer)).await;
+        assert!(answer.starts_with(b"HTTP/1.1 200"));
+        // A resumed session has the certificate of its first handshake, whatever has become of it.
+        let kind = stream.get_ref().1.handshake_kind();
+        assert_ne!(kind, Some(rustls::HandshakeKind::Resumed));
+    }
     fixture.shut_down().await;
 }
 
