@@ -741,13 +741,15 @@ aimdb_status aimdb_set_log(aimdb_log_fn function,
  * Writes the newest value that the record `key` holds, as JSON, without consuming it.
  *
  * The record is a JSON record, or one of a struct that was exported with JSON; otherwise `AIMDB_WRONG_TYPE`.
- * `AIMDB_EMPTY` if there was no value yet, and on a queue or a mailbox also when everything has been taken.
- * `AIMDB_NO_SUCH_RECORD` if there is no such record.
+ * `AIMDB_EMPTY` if there was no value yet, and on a queue or a mailbox also when everything has been taken, unless the record
+ * is observed. `AIMDB_NO_SUCH_RECORD` if there is no such record, and `AIMDB_UNSUPPORTED` if the value has no JSON.
  *
  * Ownership: the caller frees `*json` with `aimdb_string_free`; it is written on `AIMDB_OK` only.
  * Thread safety: any thread.
  */
-aimdb_status aimdb_record_json(const aimdb_db *db, const char *key, char **json);
+aimdb_status aimdb_record_json(const aimdb_db *db,
+                               const char *key,
+                               char **json);
 
 /**
  * Observes the record `key` from now on, under a `name` that is shown where the record's observers are.
@@ -755,7 +757,8 @@ aimdb_status aimdb_record_json(const aimdb_db *db, const char *key, char **json)
  * While a record has observers, its writers copy each value once. The record keeps the last 64 copies: a caller that looks
  * less often misses values, which are counted.
  *
- * `*out` is written on `AIMDB_OK` only. `AIMDB_NO_SUCH_RECORD` if there is no such record.
+ * `*out` is written on `AIMDB_OK` only. `AIMDB_NO_SUCH_RECORD` if there is no such record, and `AIMDB_CLOSED` if the database
+ * has ended.
  *
  * Ownership: the caller frees it with `aimdb_observer_free`. It may outlive the database: it then shows the values that are
  * left, and after them returns `AIMDB_CLOSED`.
@@ -770,7 +773,7 @@ aimdb_status aimdb_observe(const aimdb_db *db,
  * Copies the next value to `value`, and waits for it at most `timeout_us` microseconds: then `AIMDB_TIMEOUT`.
  *
  * `size` is the size of the record's values; another one is `AIMDB_WRONG_SIZE`. `*seen` says which value it is; `seen` may be
- * NULL. Both are written on `AIMDB_OK` only. `AIMDB_CLOSED` when the database has ended and everything has been seen, `AIMDB_WRONG_TYPE` for a JSON record.
+ * NULL. Both are written on `AIMDB_OK` only. `AIMDB_CANCELLED` after `aimdb_observer_cancel`. `AIMDB_CLOSED` when the database has ended and everything has been seen, `AIMDB_WRONG_TYPE` for a JSON record.
  *
  * Thread safety: one thread at a time; another one gets `AIMDB_TAKEN`.
  */
@@ -783,13 +786,31 @@ aimdb_status aimdb_see(const aimdb_observer *observer,
 /**
  * Writes the next value as JSON, and waits for it as `aimdb_see` does.
  *
- * The record is a JSON record, or one of a struct that was exported with JSON; otherwise `AIMDB_WRONG_TYPE`. The other
- * results are those of `aimdb_see`.
+ * The record is a JSON record, or one of a struct that was exported with JSON; otherwise `AIMDB_WRONG_TYPE`. A value that has
+ * no JSON is `AIMDB_UNSUPPORTED`, and counts as seen. The other results are those of `aimdb_see`.
  *
  * Ownership: the caller frees `*json` with `aimdb_string_free`; it is written on `AIMDB_OK` only.
  * Thread safety: one thread at a time; another one gets `AIMDB_TAKEN`.
  */
-aimdb_status aimdb_see_json(const aimdb_observer *observer, char **json, uint64_t timeout_us, aimdb_seen *seen);
+aimdb_status aimdb_see_json(const aimdb_observer *observer,
+                            char **json,
+                            uint64_t timeout_us,
+                            aimdb_seen *seen);
+
+/**
+ * Ends the wait of the call with this observer, which returns `AIMDB_CANCELLED`, now and until `aimdb_observer_resume`. A call
+ * that need not wait succeeds all the same.
+ *
+ * Thread safety: any thread.
+ */
+aimdb_status aimdb_observer_cancel(const aimdb_observer *observer);
+
+/**
+ * Lets calls with this observer wait again.
+ *
+ * Thread safety: any thread.
+ */
+aimdb_status aimdb_observer_resume(const aimdb_observer *observer);
 
 /**
  * Frees the handle. The last observer of a record ends the copies of its writers.

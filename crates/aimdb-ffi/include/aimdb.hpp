@@ -29,7 +29,7 @@
  *   set_for(value, timeout), set_until(…, time)  true                    waits, then false          throws
  *   set_many(values, count, timeout)             the count written       waits, then fewer          fewer; throws if none was
  *   wait_any(timeout, consumers...)              the ready one's index   waits, then empty          cancelled: throws
- *   observer: see(), try_see(), see_for(…)       seen<T>                 as get(), try_get(), …     closed: throws
+ *   observer: see(), try_see(), see_for(…)       seen<T>                 as get(), try_get(), …     closed, cancelled: throws
  *
  * Exceptions
  *
@@ -41,9 +41,10 @@
  * A function that is not noexcept may throw aimdb::error and std::bad_alloc. Destructors, moves, cancel() and resume() do not
  * throw.
  *
- * Handles (`builder`, `database`, `producer<T>`, `consumer<T>`, `observer<T>`) are movable and not copyable. Several threads may make const
- * calls at once. No thread may be in a call while its handle is moved from or destroyed: end the waits with cancel() and join
- * the threads. Producers and consumers may outlive the database, whose destructor detaches it.
+ * Handles (`builder`, `database`, `producer<T>`, `consumer<T>`, `observer<T>`) are movable and not copyable. Several threads may
+ * make const calls at once; with an `observer<T>` one thread at a time may look. No thread may be in a call while its handle is
+ * moved from or destroyed: end the waits with cancel() and join the threads. Producers, consumers and observers may outlive the
+ * database, whose destructor detaches it.
  */
 
 #ifndef AIMDB_HPP
@@ -588,11 +589,16 @@ inline aimdb_status see(const aimdb_observer *from, std::string *value, std::uin
 
 /**
  * Looks at a record, and changes nothing: no writer waits for it, and it takes no command. `database::observe` makes it. One
- * thread at a time looks through an observer.
+ * thread at a time looks through an observer: another one gets an aimdb::error, AIMDB_TAKEN.
  */
 template <class T> class observer : public handle<aimdb_observer> {
 public:
   using handle::handle;
+
+  /** Ends the wait of the call with this observer, now and until resume(). */
+  void cancel() const noexcept { aimdb_observer_cancel(native_handle()); }
+  /** Lets calls with this observer wait again. */
+  void resume() const noexcept { aimdb_observer_resume(native_handle()); }
 
   /** Returns the next value, and waits for it. */
   aimdb::seen<T> see() const {

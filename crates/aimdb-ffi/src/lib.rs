@@ -85,8 +85,8 @@ pub use log::{
     aimdb_log_fn, aimdb_log_level, aimdb_set_log,
 };
 pub use observer::{
-    aimdb_observe, aimdb_observer, aimdb_observer_free, aimdb_record_json, aimdb_see,
-    aimdb_see_json, aimdb_seen,
+    aimdb_observe, aimdb_observer, aimdb_observer_cancel, aimdb_observer_free,
+    aimdb_observer_resume, aimdb_record_json, aimdb_see, aimdb_see_json, aimdb_seen,
 };
 pub use producer::{
     aimdb_producer, aimdb_producer_cancel, aimdb_producer_free, aimdb_producer_new,

@@ -1,7 +1,9 @@
 //! Looking at records without being one of their readers: observers, and the newest value of any record as JSON.
 
 use std::ffi::{c_char, c_void};
-use std::sync::Mutex;
+use std::sync::{Mutex, TryLockError};
+
+use aimdb_sync::{CancelToken, WaitLimit};
 
 use crate::arguments::{
     non_null, remove_handle, resolve_handle, str_arg, wait_limit, write_handle, write_string,
@@ -43,21 +45,30 @@ struct Observer {
     record_type: RecordType,
     /// One thread at a time looks through an observer.
     inner: Mutex<Box<dyn AnyObserver>>,
+    cancel: CancelToken,
 }
 
 impl Observer {
+    /// Calls `look` with the observer, the size of its values, and the limit of the wait.
     fn with<O>(
         &self,
-        look: impl FnOnce(&mut dyn AnyObserver, usize) -> Result<O, Failure>,
+        timeout_us: u64,
+        look: impl FnOnce(&mut dyn AnyObserver, usize, WaitLimit<'_>) -> Result<O, Failure>,
     ) -> Result<O, Failure> {
-        let Ok(mut inner) = self.inner.try_lock() else {
-            let problem = format!(
-                "another thread looks at record `{}` through this observer; make one for each thread",
-                self.key
-            );
-            return Err(Failure::new(AIMDB_TAKEN, problem));
+        let mut inner = match self.inner.try_lock() {
+            Ok(inner) => inner,
+            // The code of a value has panicked; the observer itself is as before.
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                let problem = format!(
+                    "another thread looks at record `{}` through this observer; make one for each thread",
+                    self.key
+                );
+                return Err(Failure::new(AIMDB_TAKEN, problem));
+            }
         };
-        look(&mut **inner, self.record_type.layout.size())
+        let limit = wait_limit(timeout_us).or_cancelled(&self.cancel);
+        look(&mut **inner, self.record_type.layout.size(), limit)
     }
 }
 
@@ -81,8 +92,8 @@ fn json_of(payload: Vec<u8>) -> Result<String, Failure> {
 /// Writes the newest value that the record `key` holds, as JSON, without consuming it.
 ///
 /// The record is a JSON record, or one of a struct that was exported with JSON; otherwise `AIMDB_WRONG_TYPE`.
-/// `AIMDB_EMPTY` if there was no value yet, and on a queue or a mailbox also when everything has been taken.
-/// `AIMDB_NO_SUCH_RECORD` if there is no such record.
+/// `AIMDB_EMPTY` if there was no value yet, and on a queue or a mailbox also when everything has been taken, unless the record
+/// is observed. `AIMDB_NO_SUCH_RECORD` if there is no such record, and `AIMDB_UNSUPPORTED` if the value has no JSON.
 ///
 /// Ownership: the caller frees `*json` with `aimdb_string_free`; it is written on `AIMDB_OK` only.
 /// Thread safety: any thread.
@@ -120,7 +131,8 @@ pub unsafe extern "C" fn aimdb_record_json(
 /// While a record has observers, its writers copy each value once. The record keeps the last 64 copies: a caller that looks
 /// less often misses values, which are counted.
 ///
-/// `*out` is written on `AIMDB_OK` only. `AIMDB_NO_SUCH_RECORD` if there is no such record.
+/// `*out` is written on `AIMDB_OK` only. `AIMDB_NO_SUCH_RECORD` if there is no such record, and `AIMDB_CLOSED` if the database
+/// has ended.
 ///
 /// Ownership: the caller frees it with `aimdb_observer_free`. It may outlive the database: it then shows the values that are
 /// left, and after them returns `AIMDB_CLOSED`.
@@ -142,7 +154,8 @@ pub unsafe extern "C" fn aimdb_observe(
         let ((db, key, record_type), name) =
             unsafe { (find_record(db, key)?, str_arg(name, "name")?) };
         let inner = Mutex::new((record_type.observe)(&db.handle, key, name)?);
-        let observer = Observer { key: key.into(), record_type, inner };
+        let (key, cancel) = (key.into(), CancelToken::new());
+        let observer = Observer { key, record_type, inner, cancel };
         // SAFETY: checked above.
         unsafe { write_handle(&OBSERVERS, observer, out) }
     })
@@ -151,7 +164,7 @@ pub unsafe extern "C" fn aimdb_observe(
 /// Copies the next value to `value`, and waits for it at most `timeout_us` microseconds: then `AIMDB_TIMEOUT`.
 ///
 /// `size` is the size of the record's values; another one is `AIMDB_WRONG_SIZE`. `*seen` says which value it is; `seen` may be
-/// NULL. Both are written on `AIMDB_OK` only. `AIMDB_CLOSED` when the database has ended and everything has been seen, `AIMDB_WRONG_TYPE` for a JSON record.
+/// NULL. Both are written on `AIMDB_OK` only. `AIMDB_CANCELLED` after `aimdb_observer_cancel`. `AIMDB_CLOSED` when the database has ended and everything has been seen, `AIMDB_WRONG_TYPE` for a JSON record.
 ///
 /// Thread safety: one thread at a time; another one gets `AIMDB_TAKEN`.
 ///
@@ -171,12 +184,12 @@ pub unsafe extern "C" fn aimdb_see(
         // SAFETY: guaranteed by the caller.
         let observer = unsafe { resolve_handle(&OBSERVERS, observer, "observer")? };
         ExpectedType::Size(size).check(&observer.record_type, &observer.key)?;
-        observer.with(|inner, size| {
+        observer.with(timeout_us, |inner, size, limit| {
             // SAFETY: `size` bytes can be written, as checked above; the value has as many, some of which may be padding.
             let mut take = |from: *const u8, count: usize| unsafe {
                 value.cast::<u8>().copy_from_nonoverlapping(from, count.min(size));
             };
-            let which = inner.see(size, wait_limit(timeout_us), &mut take)?;
+            let which = inner.see(size, limit, &mut take)?;
             // SAFETY: guaranteed by the caller.
             unsafe { write_seen(which, seen) };
             Ok(())
@@ -186,8 +199,8 @@ pub unsafe extern "C" fn aimdb_see(
 
 /// Writes the next value as JSON, and waits for it as `aimdb_see` does.
 ///
-/// The record is a JSON record, or one of a struct that was exported with JSON; otherwise `AIMDB_WRONG_TYPE`. The other
-/// results are those of `aimdb_see`.
+/// The record is a JSON record, or one of a struct that was exported with JSON; otherwise `AIMDB_WRONG_TYPE`. A value that has
+/// no JSON is `AIMDB_UNSUPPORTED`, and counts as seen. The other results are those of `aimdb_see`.
 ///
 /// Ownership: the caller frees `*json` with `aimdb_string_free`; it is written on `AIMDB_OK` only.
 /// Thread safety: one thread at a time; another one gets `AIMDB_TAKEN`.
@@ -209,9 +222,9 @@ pub unsafe extern "C" fn aimdb_see_json(
         if observer.record_type.media_type != Some(JSON) {
             return Err(observer.record_type.refuse_json_call(&observer.key));
         }
-        observer.with(|inner, size| {
+        observer.with(timeout_us, |inner, size, limit| {
             let mut payload = Vec::new();
-            let which = inner.see_payload(size, wait_limit(timeout_us), &mut payload)?;
+            let which = inner.see_payload(size, limit, &mut payload)?;
             // SAFETY: checked above, and guaranteed by the caller.
             unsafe {
                 write_string(json_of(payload)?, json);
@@ -219,6 +232,39 @@ pub unsafe extern "C" fn aimdb_see_json(
             }
             Ok(())
         })
+    })
+}
+
+/// Ends the wait of the call with this observer, which returns `AIMDB_CANCELLED`, now and until `aimdb_observer_resume`. A call
+/// that need not wait succeeds all the same.
+///
+/// Thread safety: any thread.
+///
+/// # Safety
+///
+/// `observer` is a handle.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_observer_cancel(observer: *const aimdb_observer) -> aimdb_status {
+    ffi_call(|| {
+        // SAFETY: guaranteed by the caller.
+        unsafe { resolve_handle(&OBSERVERS, observer, "observer")? }.cancel.cancel();
+        Ok(())
+    })
+}
+
+/// Lets calls with this observer wait again.
+///
+/// Thread safety: any thread.
+///
+/// # Safety
+///
+/// `observer` is a handle.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn aimdb_observer_resume(observer: *const aimdb_observer) -> aimdb_status {
+    ffi_call(|| {
+        // SAFETY: guaranteed by the caller.
+        unsafe { resolve_handle(&OBSERVERS, observer, "observer")? }.cancel.reset();
+        Ok(())
     })
 }
 

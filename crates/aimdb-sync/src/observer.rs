@@ -1,7 +1,7 @@
 //! Looking at a record from a thread, without being one of its readers.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aimdb_core::{Observed, Observer, Record};
 
@@ -71,7 +71,11 @@ impl<T: Record> SyncObserver<T> {
     /// [`GetError::Timeout`] and [`GetError::Cancelled`], besides those of [`see`](Self::see).
     pub fn see_within(&mut self, limit: WaitLimit<'_>) -> Result<Observed<T>, GetError> {
         match self.try_see() {
-            Err(GetError::Empty) if self.executor.is_current() => Err(GetError::WouldDeadlock),
+            // Without time to wait there is nothing to refuse.
+            Err(GetError::Empty) if self.executor.is_current() => match limit.deadline() {
+                Some(deadline) if deadline <= Instant::now() => Err(GetError::Timeout),
+                _ => Err(GetError::WouldDeadlock),
+            },
             Err(GetError::Empty) => Ok(park::block_on(limit, self.observer.see())??),
             outcome => outcome,
         }

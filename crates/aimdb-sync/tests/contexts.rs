@@ -139,6 +139,7 @@ fn on_the_runtime_thread_a_call_that_would_wait_is_refused() {
             let mut observer = handle.observe::<u64>("r", "bench").unwrap();
             assert_eq!(observer.try_see().unwrap_err(), GetError::Empty);
             assert_eq!(observer.see().unwrap_err(), GetError::WouldDeadlock);
+            assert_eq!(observer.see_with_timeout(Duration::ZERO).unwrap_err(), GetError::Timeout);
             let producer = handle.producer::<u64>("r").unwrap();
             for n in 0..4 {
                 assert_eq!(producer.set(n), Ok(()), "a call that need not wait succeeds");

@@ -1,4 +1,6 @@
 /* Observers, and the newest value of a record as JSON. */
+#include <pthread.h>
+
 #include "check.h"
 #include "interop_records.h"
 
@@ -47,6 +49,37 @@ int observers_take_nothing(void) {
     OK(aimdb_consumer_free(consumer));
     OK(aimdb_db_free(db));
   }
+  return 0;
+}
+
+static void *cancel_soon(void *observer) {
+  sleep_us(WHILE_US);
+  aimdb_observer_cancel((aimdb_observer *)observer);
+  return NULL;
+}
+
+int an_observer_is_cancelled(void) {
+  aimdb_db *db;
+  aimdb_producer *producer;
+  aimdb_observer *observer;
+  pthread_t canceller;
+  uint64_t value = 7;
+  ONE_RECORD(sizeof value, AIMDB_QUEUE, 4, &db);
+  OK(aimdb_producer_new(db, "r", &producer));
+  OK(aimdb_observe(db, "r", "bench", &observer));
+  CHECK(pthread_create(&canceller, NULL, cancel_soon, observer) == 0);
+  CHECK(aimdb_see(observer, &value, sizeof value, AIMDB_FOREVER, NULL) == AIMDB_CANCELLED);
+  CHECK(pthread_join(canceller, NULL) == 0);
+  /* It stays cancelled, but a value that is there needs no wait. */
+  CHECK(aimdb_see(observer, &value, sizeof value, AIMDB_FOREVER, NULL) == AIMDB_CANCELLED);
+  OK(aimdb_set(producer, &value, sizeof value));
+  OK(aimdb_see(observer, &value, sizeof value, AIMDB_FOREVER, NULL));
+  OK(aimdb_observer_resume(observer));
+  CHECK(aimdb_see(observer, &value, sizeof value, 1000, NULL) == AIMDB_TIMEOUT);
+  CHECK(aimdb_observer_cancel(NULL) == AIMDB_NULL && aimdb_observer_resume(NULL) == AIMDB_NULL);
+  OK(aimdb_observer_free(observer));
+  OK(aimdb_producer_free(producer));
+  OK(aimdb_db_free(db));
   return 0;
 }
 

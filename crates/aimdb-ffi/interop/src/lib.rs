@@ -97,6 +97,8 @@ programs! {
 
     /// Observers of each kind of record hold no writer back, take nothing, and count what they miss.
     observers_take_nothing() = "observers_take_nothing";
+    /// A wait of an observer is cancelled by another thread.
+    an_observer_is_cancelled() = "an_observer_is_cancelled";
     /// JSON of JSON records and exported structs, by key and by observer; other records refuse.
     records_as_json() = "records_as_json";
 

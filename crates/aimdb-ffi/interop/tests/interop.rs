@@ -55,6 +55,7 @@ tests! {
     metrics_health_graph_and_report;
     structs_by_value;
     observers_take_nothing;
+    an_observer_is_cancelled;
     records_as_json;
 }
 
