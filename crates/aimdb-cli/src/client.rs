@@ -14,7 +14,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::outcome::Failure;
 use crate::place::Place;
-use crate::tls::Trust;
+use crate::tls::Connector;
 
 /// The time for an answer. A stream has it for its head.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -29,7 +29,8 @@ const IN_KEY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_
 pub(crate) struct Client {
     place: Place,
     token: Option<String>,
-    trust: Trust,
+    /// Encrypts the connections to an address.
+    connector: Option<Connector>,
 }
 
 /// A whole answer.
@@ -67,8 +68,8 @@ pub(crate) fn key_in_path(key: &str) -> String {
 }
 
 impl Client {
-    pub(crate) fn new(place: Place, token: Option<String>, trust: Trust) -> Self {
-        Self { place, token, trust }
+    pub(crate) fn new(place: Place, token: Option<String>, connector: Option<Connector>) -> Self {
+        Self { place, token, connector }
     }
 
     pub(crate) fn place(&self) -> &Place {
@@ -153,9 +154,11 @@ impl Client {
                 exchange(TcpStream::connect(address).await.map_err(unreachable)?, request).await
             }
             Place::Https(address) => {
-                let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
                 let stream = TcpStream::connect(address).await.map_err(unreachable)?;
-                exchange(self.trust.connect(host, stream).await?, request).await
+                let Some(connector) = &self.connector else {
+                    return Err(Failure::Failed(format!("{}: without TLS", self.place)));
+                };
+                exchange(connector.connect(address, stream).await?, request).await
             }
         }
     }
@@ -174,8 +177,15 @@ where
     sender.send_request(request).await.map_err(broken)
 }
 
+/// With the reasons behind it: a console that refuses a certificate says so with its first bytes.
 fn broken(error: hyper::Error) -> Failure {
-    Failure::Failed(format!("the connection to the console broke: {error}"))
+    let mut text = format!("the connection to the console broke: {error}");
+    let mut source = std::error::Error::source(&error);
+    while let Some(reason) = source {
+        text += &format!(": {reason}");
+        source = reason.source();
+    }
+    Failure::Failed(text)
 }
 
 /// The events of a stream.

@@ -133,6 +133,9 @@ enum Command {
         /// The value, as JSON; `-` reads it from the standard input
         #[arg(allow_hyphen_values = true)]
         value: String,
+        /// Without a look at the record's schema: the program alone decides
+        #[arg(long)]
+        unchecked: bool,
     },
     /// Says why a record has no new values
     Why {
@@ -194,9 +197,12 @@ fn main() -> ExitCode {
 fn run(args: Args) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let Args { db, url, socket, token_file, ca, cert, cert_key, command } = args;
-    let names_one = db.is_some() || url.is_some() || socket.is_some() || token_file.is_some();
+    let names_one = db.is_some()
+        || url.is_some()
+        || socket.is_some()
+        || [&token_file, &ca, &cert, &cert_key].iter().any(|file| file.is_some());
     if names_one && matches!(command, Command::Ps | Command::Doctor | Command::Completion { .. }) {
-        let text = "this command is about all databases of this user: leave --db, --url, --socket and --token-file away";
+        let text = "this command is about all databases of this user: leave --db, --url, --socket and the files of tokens and certificates away";
         return Err(Failure::Usage(text.to_owned()));
     }
     let token = token_file.map(|path| place::read_token(&path)).transpose()?;
@@ -222,7 +228,11 @@ fn run(args: Args) -> Outcome {
             "--ca, --cert and --key are for a console with an address: --url https://HOST:PORT";
         return Err(Failure::Usage(text.to_owned()));
     }
-    let client = Client::new(place, token, trust);
+    let connector = match &place {
+        Place::Https(_) => Some(trust.connector()?),
+        _ => None,
+    };
+    let client = Client::new(place, token, connector);
     let mut out = io::stdout().lock();
     match command {
         Command::Top(options) => top::run(&runtime, &client, &options, &mut out),
@@ -247,7 +257,9 @@ fn run(args: Args) -> Outcome {
         Command::Hz { key, count } => {
             runtime.block_on(commands::tail::hz(&client, &key, count, &mut out))
         }
-        Command::Set { key, value } => runtime.block_on(commands::set::run(&client, &key, &value)),
+        Command::Set { key, value, unchecked } => {
+            runtime.block_on(commands::set::run(&client, &key, &value, unchecked))
+        }
         Command::Why { key, json } => {
             runtime.block_on(commands::state::why(&client, &key, json, &mut out))
         }

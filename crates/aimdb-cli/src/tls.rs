@@ -26,19 +26,9 @@ impl Trust {
         self.authority.is_none() && self.identity.is_none()
     }
 
-    /// Encrypts a connection to the console at `host`.
-    pub(crate) async fn connect(
-        &self,
-        host: &str,
-        stream: TcpStream,
-    ) -> Result<TlsStream<TcpStream>, Failure> {
-        let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
-            .map_err(|error| Failure::Usage(format!("`{host}`: {error}")))?;
-        let connector = TlsConnector::from(Arc::new(self.config()?));
-        connector.connect(name, stream).await.map_err(|error| {
-            let help = "with a certificate of its own, name its authority by `--ca FILE`";
-            Failure::Failed(format!("the console at https://{host}: {error}\n{help}"))
-        })
+    /// Reads the files, once: one of them may be a pipe.
+    pub(crate) fn connector(&self) -> Result<Connector, Failure> {
+        Ok(Connector(TlsConnector::from(Arc::new(self.config()?))))
     }
 
     fn config(&self) -> Result<ClientConfig, Failure> {
@@ -65,6 +55,26 @@ impl Trust {
         let chain = certificates(certificate)?;
         let key_of = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, error))?;
         config.with_client_auth_cert(chain, key_of).map_err(|error| unusable(key, error))
+    }
+}
+
+/// Encrypts connections.
+pub(crate) struct Connector(TlsConnector);
+
+impl Connector {
+    /// Encrypts a connection to the console at `host:port`.
+    pub(crate) async fn connect(
+        &self,
+        address: &str,
+        stream: TcpStream,
+    ) -> Result<TlsStream<TcpStream>, Failure> {
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
+            .map_err(|error| Failure::Usage(format!("`{host}`: {error}")))?;
+        self.0.connect(name, stream).await.map_err(|error| {
+            let help = "with a certificate of its own, name its authority by `--ca FILE`";
+            Failure::Failed(format!("the console at https://{address}: {error}\n{help}"))
+        })
     }
 }
 

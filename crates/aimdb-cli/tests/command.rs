@@ -91,6 +91,8 @@ async fn values_are_read_set_and_refused() {
         assert_eq!((code, &*out), (1, ""), "{value}");
         assert!(error.contains(reason), "{value}: {error}");
     }
+    let (code, _, error) = plant.run(&["set", "--unchecked", "config.limit", "-1"]).await;
+    assert!(code == 1 && error.contains("invalid value: integer `-1`"), "the codec: {error}");
     let (code, _, error) = plant.run(&["set", "tank.level", "1"]).await;
     assert!(code == 1 && error.contains("is not settable"), "{error}");
     let (code, _, error) = plant.run(&["get", "tank.levle"]).await;

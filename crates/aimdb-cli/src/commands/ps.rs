@@ -8,7 +8,6 @@ use crate::model::{Health, Info};
 use crate::outcome::{Failure, Outcome};
 use crate::place::{Found, Place, sockets};
 use crate::table::Table;
-use crate::tls::Trust;
 
 pub(crate) async fn run() -> Outcome {
     let directory = aimdb_console::socket_directory();
@@ -38,7 +37,7 @@ pub(crate) async fn run() -> Outcome {
 /// The client of a socket.
 pub(crate) fn client(found: &Found) -> Client {
     let place = Place::Socket { name: found.name.clone(), path: found.path.clone() };
-    Client::new(place, None, Trust::default())
+    Client::new(place, None, None)
 }
 
 async fn row(found: &Found) -> Result<Vec<String>, Failure> {
