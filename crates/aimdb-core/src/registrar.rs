@@ -834,6 +834,8 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
     {
         let link = target.node_of(self.own_address.as_deref());
         let (topic, filter, properties) = (target.topic(), target.filter(), target.properties());
+        // Whatever the target's node says: they must not be dropped in silence.
+        let link = if properties.is_some() { link.with_computed_properties() } else { link };
         let kind = StageKind::LinkTo { address: link.clone() };
         self.draft.rules.add_links();
         let location = self.caller();
@@ -1030,8 +1032,8 @@ pub struct Exposing<'r, 'b, T, R, C> {
 }
 
 impl<'r, 'b, T: Record, R: Runtime, C> Exposing<'r, 'b, T, R, C> {
-    /// Shows the JSON Schema of the record's type, too: [`AnyRecord::schema`](crate::access::AnyRecord::schema). Command
-    /// lines and pages print it; the record's own codec decides which values it accepts.
+    /// Shows the JSON Schema of the record's type, too: [`AnyRecord::schema`](crate::access::AnyRecord::schema). Pages
+    /// print it, and `aimdb set` compares a value with it; the record's own codec decides which values it accepts.
     ///
     /// ```
     /// use aimdb_core::{AimDbBuilder, BufferCfg, Json, Runtime};

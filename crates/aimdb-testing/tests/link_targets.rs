@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aimdb_core::link::{only_if, own_address};
-use aimdb_core::{AimDbBuilder, BufferCfg, DbError, Incoming, RecordKey, decode_with, encode_with};
+use aimdb_core::graph::LinkNode;
+use aimdb_core::link::{OutboundTarget, PropertiesFn, only_if, own_address, with_properties};
+use aimdb_core::{
+    AimDbBuilder, BufferCfg, DbError, Incoming, RecordKey, Registrar, decode_with, encode_with,
+};
 use aimdb_testing::{MemoryPeer, TestRuntime};
 
 /// A key with an address, or without.
@@ -48,6 +51,47 @@ fn links_in_both_directions_use_the_address_of_the_key() {
     runtime.advance(Duration::from_secs(1));
     assert_eq!(peer.received("to"), [[7]]);
     assert!(db.graph().to_string().contains("memory://from"), "{}", db.graph());
+}
+
+/// A target whose node does not say that it has properties.
+struct Forgetful;
+
+impl OutboundTarget<u8> for Forgetful {
+    fn node(&self) -> LinkNode {
+        LinkNode::from("memory://to")
+    }
+
+    fn properties(&self) -> Option<PropertiesFn<u8>> {
+        Some(Arc::new(|_: &u8| Vec::new()))
+    }
+}
+
+#[test]
+fn properties_that_the_connector_does_not_send_are_a_finding_however_they_were_added() {
+    type Link = fn(&mut Registrar<'_, u8, TestRuntime>);
+    let links: [Link; 3] = [
+        |reg| _ = reg.link_to(Forgetful, encode_with(encode)),
+        |reg| {
+            let target = with_properties(own_address(), |_: &u8| Vec::new());
+            reg.link_to(only_if(target, |_: &u8| true), encode_with(encode));
+        },
+        |reg| {
+            let target = only_if("memory://to", |_: &u8| true);
+            reg.link_to(with_properties(target, |_: &u8| Vec::new()), encode_with(encode));
+        },
+    ];
+    for link in links {
+        let (_runtime, _peer, mut builder) = builder();
+        builder.configure::<u8>(Key(Some("memory://to")), |reg| {
+            link(reg.buffer(BufferCfg::queue(4)).written_from_outside());
+        });
+        let Err(DbError::Build(findings)) = builder.build() else { panic!("a finding") };
+        let text = findings.to_string();
+        assert!(
+            text.contains("in its link to `memory://to` each message has properties"),
+            "{text}"
+        );
+    }
 }
 
 #[test]

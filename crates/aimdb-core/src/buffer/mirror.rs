@@ -11,7 +11,7 @@
 //!                 ├─ permit of the record ─┬─ number of the value
 //!                 │                        ├─ mirror: into a free slot, or the copy is left out
 //!                 │                        └─ the value into its place
-//!                 └─ wakes the readers, then the observers
+//!                 └─ wakes the observers, drops the copy that went, then wakes the readers
 //! ```
 //!
 //! - **Order.** A copy enters the mirror under the record's write permit, so the mirror's order is the record's, also with
