@@ -161,6 +161,12 @@ impl<'b, T: Record, R: Runtime> Registrar<'b, T, R> {
         self.add_buffer(BufferNode { cfg, location })
     }
 
+    /// The record's key.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.draft.node.key
+    }
+
     /// Lets several takers divide a mailbox's commands among them.
     ///
     /// Without this call, a second taker of a mailbox is a finding.

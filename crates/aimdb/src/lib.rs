@@ -64,6 +64,7 @@
 //! | `schema` | the JSON Schemas of exposed records: `Exposing::with_schema` |
 //! | `console` | `Console`: a service that shows the database to `aimdb top`, Prometheus and others |
 //! | `console-tls` | `Console::tls`: HTTPS, and addresses off loopback |
+//! | `store` | `Store`, `Persist`: the newest values and the history of records in a SQLite file |
 //! | `serde` | `serde::Serialize` for the graph, metrics, health and reports |
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -90,6 +91,8 @@ pub use aimdb_serial_connector::SerialConnector;
 pub use aimdb_serial_connector::{
     self as serial, EmbeddedSerialConnector, Port, SerialCounters, SerialStatus, Uart,
 };
+#[cfg(feature = "store")]
+pub use aimdb_store::{self as store, Keep, Persist, Store};
 #[cfg(feature = "sync")]
 pub use aimdb_sync::{
     Attach, AttachOptions, BlockingHandles, CancelToken, DetachError, GetError, OpenError,

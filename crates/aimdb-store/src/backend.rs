@@ -1,0 +1,131 @@
+//! Where a store keeps its values.
+
+use std::ops::RangeInclusive;
+
+use crate::error::{Form, StoreError};
+use crate::keep::Keep;
+
+/// A record's number in a storage.
+pub type RecordId = i64;
+
+/// A stored value, or a gap.
+///
+/// ```
+/// use aimdb_store::Row;
+///
+/// fn print(row: &Row) {
+///     match &row.value {
+///         Some(bytes) => println!("#{}: {}", row.seq, String::from_utf8_lossy(bytes)),
+///         None => println!("… {} values were not stored", row.missed),
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The number among the values and gaps of the record, from one, over all processes. The order of the history.
+    pub seq: i64,
+    /// The time in nanoseconds since 1970, by the clock that the writer had. A clock may jump: the order is that of `seq`.
+    pub at: i64,
+    /// The encoded value; `None` for a gap.
+    pub value: Option<Vec<u8>>,
+    /// The number of values that are missing where there is a gap.
+    pub missed: u64,
+}
+
+/// One entry of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// The newest value of a record, in the place of the one before.
+    Newest {
+        /// The record.
+        record: RecordId,
+        /// Its time.
+        at: i64,
+        /// The encoded value.
+        value: Vec<u8>,
+    },
+    /// The next row of a record's history.
+    Append {
+        /// The record.
+        record: RecordId,
+        /// The row.
+        row: Row,
+    },
+}
+
+/// A storage, used by one thread.
+///
+/// A store has one of its own two: [`Store::open`](crate::Store::open) and [`Store::in_memory`](crate::Store::in_memory). Another
+/// one is given to [`Store::on`](crate::Store::on), for instance one that fails on purpose, in a test.
+pub trait Backend: Send + 'static {
+    /// Where it keeps them, for people.
+    fn describe(&self) -> String;
+
+    /// Finds or makes a record, and notes the form of the values that are written from now on. Returns the form of the values
+    /// that it has.
+    ///
+    /// # Errors
+    ///
+    /// If the storage fails.
+    fn record(&mut self, key: &str, form: &Form) -> Result<(RecordId, Option<Form>), StoreError>;
+
+    /// Finds a record.
+    ///
+    /// # Errors
+    ///
+    /// If the storage fails.
+    fn find(&mut self, key: &str) -> Result<Option<(RecordId, Form)>, StoreError>;
+
+    /// The newest value of a record, and its time.
+    ///
+    /// # Errors
+    ///
+    /// If the storage fails.
+    fn newest(&mut self, record: RecordId) -> Result<Option<(i64, Vec<u8>)>, StoreError>;
+
+    /// Writes a batch, whole or not at all. When it returns, the batch outlives a kill of the process.
+    ///
+    /// # Errors
+    ///
+    /// If the storage fails. Nothing of the batch is there then.
+    fn write(&mut self, batch: &[Write]) -> Result<(), StoreError>;
+
+    /// Deletes the oldest rows of a record until the rest is within the limits.
+    ///
+    /// # Errors
+    ///
+    /// If the storage fails.
+    fn trim(&mut self, record: RecordId, keep: &Keep, now: i64) -> Result<(), StoreError>;
+
+    /// The rows of a record with these numbers, in order, at most `limit` of them from the begin, or from the end.
+    ///
+    /// # Errors
+    ///
+    /// If the storage fails.
+    fn rows(
+        &mut self,
+        record: RecordId,
+        seqs: RangeInclusive<i64>,
+        limit: usize,
+        from_end: bool,
+    ) -> Result<Vec<Row>, StoreError>;
+
+    /// The rows of a record whose time is in the range, in the order of their numbers, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// If the storage fails.
+    fn between(
+        &mut self,
+        record: RecordId,
+        times: RangeInclusive<i64>,
+        limit: usize,
+    ) -> Result<Vec<Row>, StoreError>;
+
+    /// The number of the newest row of a record; 0 without one.
+    ///
+    /// # Errors
+    ///
+    /// If the storage fails.
+    fn last_seq(&mut self, record: RecordId) -> Result<i64, StoreError>;
+}
