@@ -1,6 +1,7 @@
 //! Where a store keeps its values.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use crate::error::{Form, StoreError};
 use crate::keep::Keep;
@@ -32,24 +33,32 @@ pub struct Row {
     pub missed: u64,
 }
 
-/// One entry of a batch.
+/// The newest value of a record that is restored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Newest {
+    /// The form of its bytes.
+    pub form: Arc<Form>,
+    /// Its time in nanoseconds since 1970.
+    pub at: i64,
+    /// The encoded value.
+    pub value: Vec<u8>,
+}
+
+/// One part of a batch, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
     /// The newest value of a record, in the place of the one before.
-    Newest {
-        /// The record.
-        record: RecordId,
-        /// Its time.
-        at: i64,
-        /// The encoded value.
-        value: Vec<u8>,
-    },
+    Newest(RecordId, Newest),
     /// The next row of a record's history.
-    Append {
+    Append(RecordId, Row),
+    /// The oldest rows of a record's history that are not within the limits are deleted.
+    Trim {
         /// The record.
         record: RecordId,
-        /// The row.
-        row: Row,
+        /// The limits.
+        keep: Keep,
+        /// The time now, in nanoseconds since 1970.
+        now: i64,
     },
 }
 
@@ -61,27 +70,26 @@ pub trait Backend: Send + 'static {
     /// Where it keeps them, for people.
     fn describe(&self) -> String;
 
-    /// Finds or makes a record, and notes the form of the values that are written from now on. Returns the form of the values
-    /// that it has.
+    /// Finds or makes a record. `form` is that of the rows that are appended from now on.
     ///
     /// # Errors
     ///
     /// If the storage fails.
-    fn record(&mut self, key: &str, form: &Form) -> Result<(RecordId, Option<Form>), StoreError>;
+    fn record(&mut self, key: &str, form: Option<&Form>) -> Result<RecordId, StoreError>;
 
-    /// Finds a record.
+    /// Finds a record, with the form of its last rows.
     ///
     /// # Errors
     ///
     /// If the storage fails.
     fn find(&mut self, key: &str) -> Result<Option<(RecordId, Form)>, StoreError>;
 
-    /// The newest value of a record, and its time.
+    /// The newest value of a record.
     ///
     /// # Errors
     ///
     /// If the storage fails.
-    fn newest(&mut self, record: RecordId) -> Result<Option<(i64, Vec<u8>)>, StoreError>;
+    fn newest(&mut self, record: RecordId) -> Result<Option<Newest>, StoreError>;
 
     /// Writes a batch, whole or not at all. When it returns, the batch outlives a kill of the process.
     ///
@@ -89,13 +97,6 @@ pub trait Backend: Send + 'static {
     ///
     /// If the storage fails. Nothing of the batch is there then.
     fn write(&mut self, batch: &[Write]) -> Result<(), StoreError>;
-
-    /// Deletes the oldest rows of a record until the rest is within the limits.
-    ///
-    /// # Errors
-    ///
-    /// If the storage fails.
-    fn trim(&mut self, record: RecordId, keep: &Keep, now: i64) -> Result<(), StoreError>;
 
     /// The rows of a record with these numbers, in order, at most `limit` of them from the begin, or from the end.
     ///
@@ -122,7 +123,7 @@ pub trait Backend: Send + 'static {
         limit: usize,
     ) -> Result<Vec<Row>, StoreError>;
 
-    /// The number of the newest row of a record; 0 without one.
+    /// The number of the last row that a record has ever had; 0 without one.
     ///
     /// # Errors
     ///

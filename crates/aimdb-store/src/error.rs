@@ -63,7 +63,7 @@ pub enum StoreError {
 }
 
 /// The form of a record's stored values: the names of its type and its codec.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Form {
     /// The name of the Rust type.

@@ -24,6 +24,15 @@ pub enum Entry<T> {
         /// The value.
         value: T,
     },
+    /// A value that the codec does not decode: of an older form, or one like NaN in JSON, which does not come back.
+    Unreadable {
+        /// The number of the entry.
+        seq: i64,
+        /// When it was stored.
+        at: UnixTime,
+        /// The codec's reason.
+        reason: String,
+    },
     /// Values that were not stored, because the store was behind.
     Gap {
         /// The number of the entry.
@@ -41,7 +50,7 @@ impl<T> Entry<T> {
     pub fn value(&self) -> Option<&T> {
         match self {
             Self::Value { value, .. } => Some(value),
-            Self::Gap { .. } => None,
+            Self::Gap { .. } | Self::Unreadable { .. } => None,
         }
     }
 
@@ -49,7 +58,7 @@ impl<T> Entry<T> {
     #[must_use]
     pub fn seq(&self) -> i64 {
         match self {
-            Self::Value { seq, .. } | Self::Gap { seq, .. } => *seq,
+            Self::Value { seq, .. } | Self::Gap { seq, .. } | Self::Unreadable { seq, .. } => *seq,
         }
     }
 
@@ -57,7 +66,7 @@ impl<T> Entry<T> {
     #[must_use]
     pub fn at(&self) -> UnixTime {
         match self {
-            Self::Value { at, .. } | Self::Gap { at, .. } => *at,
+            Self::Value { at, .. } | Self::Gap { at, .. } | Self::Unreadable { at, .. } => *at,
         }
     }
 }
@@ -104,12 +113,12 @@ impl<T, C: Decode<T> + Clone> History<T, C> {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Decode`] if one of them is no value of `T`, [`StoreError::Storage`] and [`StoreError::Ended`].
+    /// [`StoreError::Storage`], also while the storage refuses writes, and [`StoreError::Ended`].
     pub fn last(&self, count: usize) -> Result<Vec<Entry<T>>, StoreError> {
         let record = self.record;
         let rows =
             self.writer.ask(move |backend| backend.rows(record, 1..=i64::MAX, count, true))?;
-        self.decoded(rows)
+        Ok(self.decoded(rows))
     }
 
     /// The first `count` entries behind number `seq`, in order: pages of a long history.
@@ -120,7 +129,7 @@ impl<T, C: Decode<T> + Clone> History<T, C> {
     pub fn after(&self, seq: i64, count: usize) -> Result<Vec<Entry<T>>, StoreError> {
         let (record, seqs) = (self.record, seq.saturating_add(1)..=i64::MAX);
         let rows = self.writer.ask(move |backend| backend.rows(record, seqs, count, false))?;
-        self.decoded(rows)
+        Ok(self.decoded(rows))
     }
 
     /// The entries whose time is in the range, in the order in which they were stored, at most `count`.
@@ -136,23 +145,19 @@ impl<T, C: Decode<T> + Clone> History<T, C> {
         let nanos = |time: &UnixTime| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
         let (record, times) = (self.record, nanos(times.start())..=nanos(times.end()));
         let rows = self.writer.ask(move |backend| backend.between(record, times, count))?;
-        self.decoded(rows)
+        Ok(self.decoded(rows))
     }
 
-    fn decoded(&self, rows: Vec<Row>) -> Result<Vec<Entry<T>>, StoreError> {
-        rows.into_iter()
-            .map(|Row { seq, at, value, missed }| {
-                let at = UnixTime::from_nanos(u64::try_from(at).unwrap_or(0));
-                let Some(bytes) = value else { return Ok(Entry::Gap { seq, at, missed }) };
-                let decoded = self.codec.clone().decode(&Incoming::new(&self.key, &bytes));
-                let value = decoded.map_err(|error| StoreError::Decode {
-                    key: self.key.clone(),
-                    stored: self.form.clone(),
-                    reason: error.to_string(),
-                })?;
-                Ok(Entry::Value { seq, at, value })
-            })
-            .collect()
+    fn decoded(&self, rows: Vec<Row>) -> Vec<Entry<T>> {
+        let decode = |Row { seq, at, value, missed }| {
+            let at = UnixTime::from_nanos(u64::try_from(at).unwrap_or(0));
+            let Some(bytes) = value else { return Entry::Gap { seq, at, missed } };
+            match self.codec.clone().decode(&Incoming::new(&self.key, &bytes)) {
+                Ok(value) => Entry::Value { seq, at, value },
+                Err(error) => Entry::Unreadable { seq, at, reason: error.to_string() },
+            }
+        };
+        rows.into_iter().map(decode).collect()
     }
 }
 

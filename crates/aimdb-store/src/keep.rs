@@ -4,8 +4,9 @@ use std::time::Duration;
 
 /// How much of a record's history is kept: the newest values, within each limit that is set.
 ///
-/// The limits hold after each commit; that of the age also while no value comes, to a second. A value that is no longer kept is deleted, and
-/// its place in the file is used again.
+/// The limits hold after each commit; that of the age also while no value comes, to a second. A value that is no longer kept is
+/// deleted, from the oldest on, and its place in the file is used again. A value with a time in the future, by a clock that was
+/// wrong, keeps those behind it until then.
 ///
 /// ```
 /// use aimdb_store::Keep;
@@ -41,6 +42,12 @@ impl Keep {
     /// Also no more bytes of encoded values than this; what the file adds to each is not counted.
     pub const fn bytes(self, bytes: u64) -> Self {
         Self { bytes: Some(bytes), ..self }
+    }
+
+    /// The time of the oldest value that is young enough, if there is a limit.
+    pub(crate) fn oldest(&self, now: i64) -> Option<i64> {
+        let age = self.age?.as_nanos().min(i64::MAX as u128) as i64;
+        Some(now.saturating_sub(age))
     }
 
     /// Why nothing at all would be kept.

@@ -35,8 +35,8 @@
 //! | [`Durability::Kill`], the default | everything until 50 ms before it, and nothing half | the same, less the last moments |
 //! | [`Durability::PowerCut`] | the same | the same |
 //!
-//! A value is in the file at most 50 ms after it came, if the disk is not behind; [`Store::flush`] waits for it, and so does the end
-//! of a shutdown.
+//! A value is in the file at most 50 ms after its stage took it, if the disk is not behind. A program that must know asks
+//! [`Store::newest`] or [`History::last`]; the end of a shutdown waits for every value.
 //!
 //! # Data flow
 //!
@@ -63,7 +63,7 @@ mod sqlite;
 mod store;
 mod writer;
 
-pub use backend::{Backend, RecordId, Row, Write};
+pub use backend::{Backend, Newest, RecordId, Row, Write};
 pub use durability::Durability;
 pub use error::{Form, Status, StoreError};
 pub use history::{Entry, History};

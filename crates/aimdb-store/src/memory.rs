@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use crate::backend::{Backend, RecordId, Row, Write};
+use crate::backend::{Backend, Newest, RecordId, Row, Write};
 use crate::error::{Form, StoreError};
 use crate::keep::Keep;
 
@@ -25,7 +25,7 @@ pub struct Memory {
 #[derive(Debug)]
 struct Record {
     form: Form,
-    newest: Option<(i64, Vec<u8>)>,
+    newest: Option<Newest>,
     rows: BTreeMap<i64, Row>,
     last_seq: i64,
 }
@@ -42,16 +42,18 @@ impl Backend for Memory {
         "memory".to_owned()
     }
 
-    fn record(&mut self, key: &str, form: &Form) -> Result<(RecordId, Option<Form>), StoreError> {
+    fn record(&mut self, key: &str, form: Option<&Form>) -> Result<RecordId, StoreError> {
         if let Some(&id) = self.ids.get(key) {
-            let before = std::mem::replace(&mut self.of(id)?.form, form.clone());
-            return Ok((id, Some(before)));
+            if let Some(form) = form {
+                self.of(id)?.form = form.clone();
+            }
+            return Ok(id);
         }
         let id = self.records.len() as RecordId;
         self.ids.insert(key.to_owned(), id);
-        let form = form.clone();
+        let form = form.cloned().unwrap_or_default();
         self.records.push(Record { form, newest: None, rows: BTreeMap::new(), last_seq: 0 });
-        Ok((id, None))
+        Ok(id)
     }
 
     fn find(&mut self, key: &str) -> Result<Option<(RecordId, Form)>, StoreError> {
@@ -59,45 +61,20 @@ impl Backend for Memory {
         Ok(Some((id, self.of(id)?.form.clone())))
     }
 
-    fn newest(&mut self, record: RecordId) -> Result<Option<(i64, Vec<u8>)>, StoreError> {
+    fn newest(&mut self, record: RecordId) -> Result<Option<Newest>, StoreError> {
         Ok(self.of(record)?.newest.clone())
     }
 
     fn write(&mut self, batch: &[Write]) -> Result<(), StoreError> {
         for write in batch {
             match write {
-                Write::Newest { record, at, value } => {
-                    self.of(*record)?.newest = Some((*at, value.clone()));
-                }
-                Write::Append { record, row } => {
+                Write::Newest(record, newest) => self.of(*record)?.newest = Some(newest.clone()),
+                Write::Append(record, row) => {
                     let record = self.of(*record)?;
                     record.last_seq = record.last_seq.max(row.seq);
                     record.rows.insert(row.seq, row.clone());
                 }
-            }
-        }
-        Ok(())
-    }
-
-    fn trim(&mut self, record: RecordId, keep: &Keep, now: i64) -> Result<(), StoreError> {
-        let rows = &mut self.of(record)?.rows;
-        let size = |row: &Row| row.value.as_ref().map_or(0, |value| value.len() as u64);
-        let mut bytes: u64 = rows.values().map(size).sum();
-        let oldest_at =
-            keep.age.map(|age| now.saturating_sub(age.as_nanos().min(i64::MAX as u128) as i64));
-        while let Some(oldest) = rows.first_entry() {
-            let row = oldest.get();
-            let goes = keep.bytes.is_some_and(|limit| bytes > limit)
-                || oldest_at.is_some_and(|limit| row.at < limit);
-            if !goes {
-                break;
-            }
-            bytes -= size(row);
-            oldest.remove();
-        }
-        if let Some(limit) = keep.values {
-            while rows.len() as u64 > limit {
-                rows.pop_first();
+                Write::Trim { record, keep, now } => trim(&mut self.of(*record)?.rows, keep, *now),
             }
         }
         Ok(())
@@ -134,5 +111,27 @@ impl Backend for Memory {
 
     fn last_seq(&mut self, record: RecordId) -> Result<i64, StoreError> {
         Ok(self.of(record)?.last_seq)
+    }
+}
+
+/// Deletes the oldest rows until the rest is within the limits.
+fn trim(rows: &mut BTreeMap<i64, Row>, keep: &Keep, now: i64) {
+    let size = |row: &Row| row.value.as_ref().map_or(0, |value| value.len() as u64);
+    let mut bytes: u64 = rows.values().map(size).sum();
+    let oldest_at = keep.oldest(now);
+    while let Some(oldest) = rows.first_entry() {
+        let row = oldest.get();
+        let is_over = keep.bytes.is_some_and(|limit| bytes > limit)
+            || oldest_at.is_some_and(|limit| row.at < limit);
+        if !is_over {
+            break;
+        }
+        bytes -= size(row);
+        oldest.remove();
+    }
+    if let Some(limit) = keep.values {
+        while rows.len() as u64 > limit {
+            rows.pop_first();
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Records that outlive the process.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aimdb_core::{
@@ -7,16 +8,17 @@ use aimdb_core::{
 };
 use aimdb_tokio_adapter::TokioAdapter;
 
-use crate::backend::RecordId;
+use crate::backend::{Newest, RecordId};
 use crate::error::{Form, StoreError};
 use crate::keep::Keep;
 use crate::names::{HISTORY, RESTORE};
-use crate::store::Store;
+use crate::store::{Origin, Plan, Store};
 use crate::writer::{Command, unix_now};
 
 /// Calls of the registrar for a record that outlives the process in a [`Store`].
 ///
-/// Each adds a tap, which the graph and the health show. A mailbox has neither: its one taker has its commands.
+/// Each adds a tap, which the graph and the health show. A mailbox can have neither, which is a finding: its one taker has its
+/// commands. A record that has both has one codec for both.
 ///
 /// ```
 /// use aimdb_core::{AimDbBuilder, BufferCfg, DbResult, Json};
@@ -40,8 +42,9 @@ use crate::writer::{Command, unix_now};
 pub trait Persist<T> {
     /// The newest stored value is the record's first value, before any stage runs, and each newer one is stored.
     ///
-    /// Of values that come faster than the store writes, it stores the newest. A stored value that does not decode is a finding:
-    /// the build fails, and the value stays as it is.
+    /// Of values that come faster than the store writes, it stores the newest. A value that the codec encodes and does not decode,
+    /// as NaN in JSON, is not stored, and the log says so. A stored value that does not decode is a finding: the build fails, and
+    /// the value stays as it is.
     #[track_caller]
     fn restore<C>(&mut self, store: &Store, codec: C) -> &mut Self
     where
@@ -74,7 +77,7 @@ pub trait Persist<T> {
     #[track_caller]
     fn history<C>(&mut self, store: &Store, codec: C, keep: Keep) -> &mut Self
     where
-        C: Encode<T> + Clone + Sync;
+        C: Encode<T> + Decode<T> + Clone + Sync;
 }
 
 impl<T: Record> Persist<T> for Registrar<'_, T, TokioAdapter> {
@@ -83,10 +86,8 @@ impl<T: Record> Persist<T> for Registrar<'_, T, TokioAdapter> {
     where
         C: Encode<T> + Decode<T> + Clone + Sync,
     {
-        if let Some(value) = stored::<T, _>(store, self.key(), &codec, no_migration) {
-            self.initial(value);
-        }
-        keep_newest(self, store, codec)
+        let plan = begin_with(self, store, &codec, no_migration, None);
+        keep_newest(self, store, codec, plan)
     }
 
     #[track_caller]
@@ -94,9 +95,8 @@ impl<T: Record> Persist<T> for Registrar<'_, T, TokioAdapter> {
     where
         C: Encode<T> + Decode<T> + Clone + Sync,
     {
-        let value = stored(store, self.key(), &codec, no_migration).unwrap_or(first);
-        self.initial(value);
-        keep_newest(self, store, codec)
+        let plan = begin_with(self, store, &codec, no_migration, Some(first));
+        keep_newest(self, store, codec, plan)
     }
 
     #[track_caller]
@@ -114,18 +114,16 @@ impl<T: Record> Persist<T> for Registrar<'_, T, TokioAdapter> {
         let migrated = |message: &Incoming<'_>| {
             Some(old.decode(message).map(migrate).map_err(|error| error.to_string()))
         };
-        if let Some(value) = stored(store, self.key(), &codec, migrated) {
-            self.initial(value);
-        }
-        keep_newest(self, store, codec)
+        let plan = begin_with(self, store, &codec, migrated, None);
+        keep_newest(self, store, codec, plan)
     }
 
     #[track_caller]
     fn history<C>(&mut self, store: &Store, codec: C, keep: Keep) -> &mut Self
     where
-        C: Encode<T> + Clone + Sync,
+        C: Encode<T> + Decode<T> + Clone + Sync,
     {
-        store.forget_findings(self.key(), HISTORY);
+        let plan = store.declare_history(self.key(), codec.media_type());
         if let Some(fault) = keep.fault() {
             store.add_finding(
                 self.key(),
@@ -135,7 +133,8 @@ impl<T: Record> Persist<T> for Registrar<'_, T, TokioAdapter> {
             );
         }
         let store = store.clone();
-        self.tap(move |ctx, consumer| append_all(ctx, consumer, store, codec, keep)).named(HISTORY)
+        self.tap(move |ctx, consumer| append_all(ctx, consumer, (store, plan), codec, keep))
+            .named(HISTORY)
     }
 }
 
@@ -149,9 +148,32 @@ fn form_of<T, C: Encode<T>>(codec: &C) -> Form {
     Form { type_name: std::any::type_name::<T>().to_owned(), codec: codec.media_type().to_owned() }
 }
 
-/// The stored value of a record, if there is one. One that cannot be used is a finding of the store.
+/// Gives the record its stored value as the first one, or another one if there is none. A stored value that cannot be used is a
+/// finding of the store.
+#[track_caller]
+fn begin_with<T: Record, C>(
+    registrar: &mut Registrar<'_, T, TokioAdapter>,
+    store: &Store,
+    codec: &C,
+    migrate: impl FnOnce(&Incoming<'_>) -> Option<Result<T, String>>,
+    first: Option<T>,
+) -> Arc<Plan>
+where
+    C: Encode<T> + Decode<T> + Clone,
+{
+    let plan = store.declare_restore(registrar.key(), codec.media_type());
+    let value = stored(store, &plan, registrar.key(), codec, migrate).or(first);
+    if let Some(value) = value {
+        store.note_initial(registrar.key());
+        registrar.initial(value);
+    }
+    plan
+}
+
+/// The stored value of a record, if there is one that can be used.
 fn stored<T, C>(
     store: &Store,
+    plan: &Plan,
     key: &str,
     codec: &C,
     migrate: impl FnOnce(&Incoming<'_>) -> Option<Result<T, String>>,
@@ -159,36 +181,25 @@ fn stored<T, C>(
 where
     C: Encode<T> + Decode<T> + Clone,
 {
-    store.forget_findings(key, RESTORE);
-    let name = key.to_owned();
-    let found = store.writer().ask(move |backend| {
-        let Some((record, form)) = backend.find(&name)? else { return Ok(None) };
-        Ok(backend.newest(record)?.map(|(at, value)| (form, at, value)))
-    });
-    let (form, at, bytes) = match found {
+    let Newest { form, at, value: bytes } = match store.stored(key) {
         Ok(found) => found?,
         Err(error) => {
-            store.add_finding(
-                key,
-                RESTORE,
-                format_args!("its stored value cannot be read: {error}"),
-                "see whether the file is damaged",
-            );
+            let problem = format_args!("its stored value cannot be read: {error}");
+            store.add_finding(key, RESTORE, problem, "see whether the file is damaged");
             return None;
         }
     };
     let message = Incoming::new(key, &bytes);
     let expected = form_of::<T, C>(codec);
     // Bytes of another codec may decode by chance.
-    let decoded = if form.codec == expected.codec {
-        codec.clone().decode(&message).map_err(|error| error.to_string())
-    } else {
-        Err("another codec has encoded it".to_owned())
+    let decoded = match form.codec == expected.codec {
+        true => codec.clone().decode(&message).map_err(|error| error.to_string()),
+        false => Err("another codec has encoded it".to_owned()),
     };
-    let value = decoded.or_else(|reason| migrate(&message).unwrap_or(Err(reason)));
-    match value {
+    let is_migrated = decoded.is_err();
+    match decoded.or_else(|reason| migrate(&message).unwrap_or(Err(reason))) {
         Ok(value) => {
-            store.note_restored(key, at);
+            plan.note_restored(Origin { at, is_migrated });
             Some(value)
         }
         Err(reason) => {
@@ -206,32 +217,67 @@ fn keep_newest<'r, 'b, T: Record, C>(
     registrar: &'r mut Registrar<'b, T, TokioAdapter>,
     store: &Store,
     codec: C,
+    plan: Arc<Plan>,
 ) -> &'r mut Registrar<'b, T, TokioAdapter>
 where
-    C: Encode<T> + Clone + Sync,
+    C: Encode<T> + Decode<T> + Clone + Sync,
 {
     let store = store.clone();
-    registrar.tap(move |ctx, consumer| store_newest(ctx, consumer, store, codec)).named(RESTORE)
+    registrar
+        .tap(move |ctx, consumer| store_newest(ctx, consumer, (store, plan), codec))
+        .named(RESTORE)
 }
 
 /// The pause between attempts to find a record in a storage that does not work.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Finds or makes the record in the storage, once that works.
-async fn open<T, C: Encode<T>>(
+async fn open(
     ctx: &RuntimeContext<TokioAdapter>,
     store: &Store,
-    codec: &C,
+    rows: Option<Form>,
 ) -> Result<RecordId, BoxError> {
     store.check_service()?;
+    let mut is_first = true;
     loop {
-        let (key, form) = (ctx.record().to_owned(), form_of::<T, C>(codec));
-        let found = store.writer().ask_later(move |backend| backend.record(&key, &form)).await;
+        let (key, rows) = (ctx.record().to_owned(), rows.clone());
+        let found =
+            store.writer().ask_later(move |backend| backend.record(&key, rows.as_ref())).await;
         match found {
-            Ok((record, _)) => return Ok(record),
-            // The service says when the storage fails. A shutdown ends the stage.
-            Err(StoreError::Storage { .. }) if !ctx.is_stopping() => ctx.time().sleep(PAUSE).await,
+            Ok(record) => return Ok(record),
+            Err(error @ StoreError::Storage { .. }) if !ctx.is_stopping() => {
+                if std::mem::take(&mut is_first) {
+                    ctx.log().error(format_args!(
+                        "nothing is stored yet, and it is tried again: {error}"
+                    ));
+                }
+                ctx.time().sleep(PAUSE).await;
+            }
             Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Encodes the newest value, if it can be restored.
+fn newest_of<T, C>(
+    ctx: &RuntimeContext<TokioAdapter>,
+    codec: &mut C,
+    form: &Arc<Form>,
+    value: &T,
+    at: i64,
+) -> Option<Newest>
+where
+    C: Encode<T> + Decode<T>,
+{
+    let mut bytes = Vec::new();
+    let encoded = codec.encode(value, &mut bytes);
+    let checked = encoded.and_then(|()| codec.decode(&Incoming::new(ctx.record(), &bytes)));
+    match checked {
+        Ok(_) => Some(Newest { form: Arc::clone(form), at, value: bytes }),
+        Err(error) => {
+            ctx.log()
+                .warn(format_args!("a value could not be restored, and is not stored: {error}"));
+            None
         }
     }
 }
@@ -239,36 +285,36 @@ async fn open<T, C: Encode<T>>(
 async fn store_newest<T: Record, C>(
     ctx: RuntimeContext<TokioAdapter>,
     consumer: Consumer<T, TokioAdapter>,
-    store: Store,
+    (store, plan): (Store, Arc<Plan>),
     mut codec: C,
 ) -> Result<(), BoxError>
 where
-    C: Encode<T>,
+    C: Encode<T> + Decode<T>,
 {
     let mut reader = consumer.subscribe()?;
-    if store.has_both(ctx.record()) {
+    let origin = plan.origin();
+    if plan.has_both() {
         // The stage of the history stores the newest value, too.
         while reader.recv().await.is_ok() {}
         return Ok(());
     }
-    let is_restored = store.restored(ctx.record()).is_some();
-    let record = open::<T, C>(&ctx, &store, &codec).await?;
+    let form = Arc::new(form_of::<T, C>(&codec));
+    let record = open(&ctx, &store, None).await?;
     let mut received = 0;
     while let Ok(mut value) = reader.recv().await {
         received += 1;
         while let Ok(newer) = reader.try_recv() {
             (value, received) = (newer, received + 1);
         }
-        // The first value of a restored record is stored already, with the time of then.
-        if is_restored && received + reader.lagged() == 1 {
-            continue;
-        }
-        let mut bytes = Vec::new();
-        match codec.encode(&value, &mut bytes) {
-            Ok(()) => store.writer().give_newest(record, unix_now(), bytes),
-            Err(error) => {
-                ctx.log().warn(format_args!("a value has no encoding and is not stored: {error}"))
-            }
+        // The first value of a restored record is stored already, with the time of then; one that was migrated, in another form.
+        let is_first = received + reader.lagged() == 1;
+        let at = match origin {
+            Some(Origin { is_migrated: false, .. }) if is_first => continue,
+            Some(Origin { at, is_migrated: true }) if is_first => at,
+            _ => unix_now(),
+        };
+        if let Some(newest) = newest_of(&ctx, &mut codec, &form, &value, at) {
+            store.writer().give_newest(record, newest)?;
         }
     }
     Ok(())
@@ -277,30 +323,38 @@ where
 async fn append_all<T: Record, C>(
     ctx: RuntimeContext<TokioAdapter>,
     consumer: Consumer<T, TokioAdapter>,
-    store: Store,
+    (store, plan): (Store, Arc<Plan>),
     mut codec: C,
     keep: Keep,
 ) -> Result<(), BoxError>
 where
-    C: Encode<T>,
+    C: Encode<T> + Decode<T>,
 {
     let mut reader = consumer.subscribe()?;
-    let record = open::<T, C>(&ctx, &store, &codec).await?;
+    let (mut origin, has_both) = (plan.origin(), plan.has_both());
+    let form = Arc::new(form_of::<T, C>(&codec));
+    let record = open(&ctx, &store, Some((*form).clone())).await?;
     let writer = store.writer();
     writer.give(Command::Keep { record, keep }).await?;
-    // The first value of a restored record is in its history already.
-    let mut is_restored = store.restored(ctx.record()).is_some();
-    let is_newest = store.has_both(ctx.record());
     while let Ok(event) = reader.next_event().await {
-        let first = std::mem::take(&mut is_restored);
+        // The first value of a restored record is in its history already.
+        let first = origin.take();
         let mut bytes = Vec::new();
-        let (missed, encoded) = match event {
-            Event::Value(_) if first => continue,
-            Event::Value(value) => (0, Some(codec.encode(&value, &mut bytes))),
-            Event::Lagged(missed) => (missed - u64::from(first), None),
+        let (missed, encoded, value) = match event {
+            Event::Value(value) if first.is_some() => {
+                if let Some(Origin { at, is_migrated: true }) = first
+                    && let Some(newest) = newest_of(&ctx, &mut codec, &form, &value, at)
+                {
+                    writer.give_newest(record, newest)?;
+                }
+                continue;
+            }
+            Event::Value(value) => (0, Some(codec.encode(&value, &mut bytes)), Some(value)),
+            Event::Lagged(missed) => (missed - u64::from(first.is_some()), None, None),
         };
+        let at = unix_now();
         // A value without an encoding is one that the history misses.
-        let (missed, value) = match encoded {
+        let (missed, bytes) = match encoded {
             Some(Ok(())) => (missed, Some(bytes)),
             Some(Err(error)) => {
                 ctx.log().warn(format_args!("a value has no encoding and is not stored: {error}"));
@@ -308,14 +362,15 @@ where
             }
             None => (missed, None),
         };
-        let at = unix_now();
         if missed > 0 {
-            writer
-                .give(Command::Append { record, at, value: None, missed, is_newest: false })
-                .await?;
+            let gap = Command::Append { record, at, value: None, missed, newest: None };
+            writer.give(gap).await?;
         }
-        if value.is_some() {
-            writer.give(Command::Append { record, at, value, missed: 0, is_newest }).await?;
+        if bytes.is_some() {
+            let newest = value
+                .filter(|_| has_both)
+                .and_then(|value| newest_of(&ctx, &mut codec, &form, &value, at));
+            writer.give(Command::Append { record, at, value: bytes, missed: 0, newest }).await?;
         }
     }
     Ok(())

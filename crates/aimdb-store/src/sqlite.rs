@@ -1,8 +1,8 @@
 //! A storage in a SQLite file, which others can read while it is written: `sqlite3 -readonly plant.db`.
 //!
 //! ```sql
-//! record (id, key, type, codec)          one row for each record: its key, and the form of its values
-//! newest (record, at, value)             the newest value of a record that is restored
+//! record (id, key, type, codec, last_seq)   one row for each record: its key, the form of its last rows, and their last number
+//! newest (record, at, type, codec, value)   the newest value of a record that is restored, and its form
 //! history(record, seq, at, missed, value)   values and gaps in the order of `seq`; `at` is nanoseconds since 1970
 //! ```
 //!
@@ -13,11 +13,14 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rusqlite::types::ValueRef;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Row as SqlRow, params};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{
+    Connection, ErrorCode, OpenFlags, OptionalExtension, Row as SqlRow, Transaction, params,
+};
 
-use crate::backend::{Backend, RecordId, Row, Write};
+use crate::backend::{Backend, Newest, RecordId, Row, Write};
 use crate::durability::Durability;
 use crate::error::{Form, StoreError};
 use crate::keep::Keep;
@@ -30,9 +33,12 @@ const VERSION: u32 = 1;
 
 const TABLES: &str = "
     CREATE TABLE record(
-        id INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, type TEXT NOT NULL, codec TEXT NOT NULL
+        id INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, type TEXT NOT NULL, codec TEXT NOT NULL,
+        last_seq INTEGER NOT NULL DEFAULT 0
     );
-    CREATE TABLE newest(record INTEGER PRIMARY KEY, at INTEGER NOT NULL, value NOT NULL);
+    CREATE TABLE newest(
+        record INTEGER PRIMARY KEY, at INTEGER NOT NULL, type TEXT NOT NULL, codec TEXT NOT NULL, value NOT NULL
+    );
     CREATE TABLE history(
         record INTEGER NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL, missed INTEGER NOT NULL, value,
         PRIMARY KEY(record, seq)
@@ -61,8 +67,17 @@ impl Sqlite {
         if path.is_dir() {
             return Err(open(&"it is a directory"));
         }
-        let lock = lock(path)?;
-        let connection = Connection::open(path).map_err(|error| open(&error))?;
+        let name = path.to_string_lossy();
+        if name.is_empty() || name == ":memory:" {
+            return Err(open(&"it names no file; `Store::in_memory()` is a store without one"));
+        }
+        // A link and its file are one store.
+        let file = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let lock = lock(&file)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let connection =
+            Connection::open_with_flags(&file, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+                .map_err(|error| open(&error))?;
         let not_ours = |found: String| StoreError::NotOurs { path: path.to_owned(), found };
         let unusable = |error: rusqlite::Error| match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => not_ours("it is no SQLite database".to_owned()),
@@ -103,21 +118,6 @@ impl Sqlite {
         connection.set_prepared_statement_cache_capacity(32);
         let (path, texts, sizes) = (path.to_owned(), HashMap::new(), HashMap::new());
         Ok(Self { connection, path, texts, sizes, _lock: lock })
-    }
-
-    /// The bytes of the values of a record.
-    fn size(&mut self, record: RecordId) -> Result<u64, StoreError> {
-        if let Some(&size) = self.sizes.get(&record) {
-            return Ok(size);
-        }
-        let sum = "SELECT coalesce(sum(octet_length(value)), 0) FROM history WHERE record = ?";
-        let size: i64 = self
-            .connection
-            .prepare_cached(sum)
-            .and_then(|mut sum| sum.query_row([record], |row| row.get(0)))
-            .map_err(StoreError::storage)?;
-        self.sizes.insert(record, size as u64);
-        Ok(size as u64)
     }
 
     fn query(
@@ -166,12 +166,9 @@ fn bytes(value: ValueRef<'_>) -> Option<Vec<u8>> {
 }
 
 /// A value as text, if it is.
-fn as_sql(value: &[u8], is_text: bool) -> ValueRef<'_> {
-    if is_text && std::str::from_utf8(value).is_ok() {
-        ValueRef::Text(value)
-    } else {
-        ValueRef::Blob(value)
-    }
+fn as_sql(value: &[u8], is_text: bool) -> ToSqlOutput<'_> {
+    let is_text = is_text && std::str::from_utf8(value).is_ok();
+    ToSqlOutput::Borrowed(if is_text { ValueRef::Text(value) } else { ValueRef::Blob(value) })
 }
 
 impl Backend for Sqlite {
@@ -179,9 +176,15 @@ impl Backend for Sqlite {
         format!("SQLite file `{}`", self.path.display())
     }
 
-    fn record(&mut self, key: &str, form: &Form) -> Result<(RecordId, Option<Form>), StoreError> {
-        let before = self.find(key)?;
-        let Form { type_name, codec } = form;
+    fn record(&mut self, key: &str, form: Option<&Form>) -> Result<RecordId, StoreError> {
+        let known = self.find(key)?;
+        if let Some((id, before)) = &known
+            && form.is_none_or(|form| form == before)
+        {
+            self.texts.insert(*id, before.codec.contains("json"));
+            return Ok(*id);
+        }
+        let Form { type_name, codec } = form.cloned().unwrap_or_default();
         let upsert = "INSERT INTO record(key, type, codec) VALUES(?1, ?2, ?3)
                       ON CONFLICT(key) DO UPDATE SET type = ?2, codec = ?3 RETURNING id";
         let id = self
@@ -189,7 +192,7 @@ impl Backend for Sqlite {
             .query_row(upsert, params![key, type_name, codec], |row| row.get(0))
             .map_err(StoreError::storage)?;
         self.texts.insert(id, codec.contains("json"));
-        Ok((id, before.map(|(_, form)| form)))
+        Ok(id)
     }
 
     fn find(&mut self, key: &str) -> Result<Option<(RecordId, Form)>, StoreError> {
@@ -201,10 +204,13 @@ impl Backend for Sqlite {
             .map_err(StoreError::storage)
     }
 
-    fn newest(&mut self, record: RecordId) -> Result<Option<(i64, Vec<u8>)>, StoreError> {
+    fn newest(&mut self, record: RecordId) -> Result<Option<Newest>, StoreError> {
+        let select = "SELECT at, type, codec, value FROM newest WHERE record = ?";
         self.connection
-            .query_row("SELECT at, value FROM newest WHERE record = ?", [record], |row| {
-                Ok((row.get(0)?, bytes(row.get_ref(1)?).unwrap_or_default()))
+            .query_row(select, [record], |row| {
+                let form = Arc::new(Form { type_name: row.get(1)?, codec: row.get(2)? });
+                let value = bytes(row.get_ref(3)?).unwrap_or_default();
+                Ok(Newest { form, at: row.get(0)?, value })
             })
             .optional()
             .map_err(StoreError::storage)
@@ -213,111 +219,50 @@ impl Backend for Sqlite {
     fn write(&mut self, batch: &[Write]) -> Result<(), StoreError> {
         let Self { connection, texts, sizes, .. } = self;
         let is_text = |record: &RecordId| texts.get(record).copied().unwrap_or(false);
+        // Taken over once the transaction is committed.
+        let mut new_sizes = sizes.clone();
+        let mut last_seqs = HashMap::new();
         let mut written = || {
             // The drop of a transaction that was not committed rolls it back.
             let transaction = connection.transaction()?;
-            {
-                let mut newest = transaction.prepare_cached(
-                    "INSERT INTO newest(record, at, value) VALUES(?1, ?2, ?3)
-                     ON CONFLICT(record) DO UPDATE SET at = ?2, value = ?3",
-                )?;
-                let mut append = transaction.prepare_cached(
-                    "INSERT INTO history(record, seq, at, missed, value) VALUES(?, ?, ?, ?, ?)",
-                )?;
-                for write in batch {
-                    match write {
-                        Write::Newest { record, at, value } => {
-                            let value = rusqlite::types::ToSqlOutput::Borrowed(as_sql(
-                                value,
-                                is_text(record),
-                            ));
-                            newest.execute(params![record, at, value])?;
-                        }
-                        Write::Append { record, row } => {
-                            let value = row
-                                .value
-                                .as_deref()
-                                .map_or(ValueRef::Null, |value| as_sql(value, is_text(record)));
-                            let value = rusqlite::types::ToSqlOutput::Borrowed(value);
-                            append.execute(params![
-                                record,
-                                row.seq,
-                                row.at,
-                                row.missed as i64,
-                                value
-                            ])?;
+            for write in batch {
+                match write {
+                    Write::Newest(record, Newest { form, at, value }) => {
+                        let value = as_sql(value, form.codec.contains("json"));
+                        transaction
+                            .prepare_cached(
+                                "INSERT INTO newest(record, at, type, codec, value) VALUES(?1, ?2, ?3, ?4, ?5)
+                                 ON CONFLICT(record) DO UPDATE SET at = ?2, type = ?3, codec = ?4, value = ?5",
+                            )?
+                            .execute(params![record, at, form.type_name, form.codec, value])?;
+                    }
+                    Write::Append(record, row) => {
+                        let value =
+                            row.value.as_deref().map(|value| as_sql(value, is_text(record)));
+                        transaction
+                            .prepare_cached(
+                                "INSERT INTO history(record, seq, at, missed, value) VALUES(?, ?, ?, ?, ?)",
+                            )?
+                            .execute(params![record, row.seq, row.at, row.missed as i64, value])?;
+                        last_seqs.insert(*record, row.seq);
+                        if let Some(size) = new_sizes.get_mut(record) {
+                            *size += row.value.as_ref().map_or(0, |value| value.len() as u64);
                         }
                     }
+                    Write::Trim { record, keep, now } => {
+                        trim(&transaction, *record, keep, *now, &mut new_sizes)?;
+                    }
                 }
+            }
+            for (record, seq) in last_seqs.drain() {
+                transaction
+                    .prepare_cached("UPDATE record SET last_seq = ?2 WHERE id = ?1")?
+                    .execute([record, seq])?;
             }
             transaction.commit()
         };
         written().map_err(StoreError::storage)?;
-        for write in batch {
-            if let Write::Append { record, row } = write
-                && let Some(size) = sizes.get_mut(record)
-            {
-                *size += row.value.as_ref().map_or(0, |value| value.len() as u64);
-            }
-        }
-        Ok(())
-    }
-
-    fn trim(&mut self, record: RecordId, keep: &Keep, now: i64) -> Result<(), StoreError> {
-        let last = self.last_seq(record)?;
-        // The rows up to this number go.
-        let mut until = 0;
-        if let Some(values) = keep.values {
-            until = last.saturating_sub(values.min(i64::MAX as u64) as i64);
-        }
-        if let Some(age) = keep.age {
-            let oldest = now.saturating_sub(age.as_nanos().min(i64::MAX as u128) as i64);
-            let first_that_stays: Option<i64> = self
-                .connection
-                .prepare_cached(
-                    "SELECT seq FROM history WHERE record = ? AND at >= ? ORDER BY seq LIMIT 1",
-                )
-                .and_then(|mut first| {
-                    first.query_row([record, oldest], |row| row.get(0)).optional()
-                })
-                .map_err(StoreError::storage)?;
-            until = until.max(first_that_stays.map_or(last, |seq| seq - 1));
-        }
-        if let Some(limit) = keep.bytes {
-            let mut size = self.size(record)?;
-            let mut oldest = self
-                .connection
-                .prepare_cached("SELECT seq, coalesce(octet_length(value), 0) FROM history WHERE record = ? ORDER BY seq")
-                .map_err(StoreError::storage)?;
-            let mut rows = oldest.query([record]).map_err(StoreError::storage)?;
-            while size > limit
-                && let Some(row) = rows.next().map_err(StoreError::storage)?
-            {
-                let (seq, bytes): (i64, i64) = (
-                    row.get(0).map_err(StoreError::storage)?,
-                    row.get(1).map_err(StoreError::storage)?,
-                );
-                size -= bytes as u64;
-                until = until.max(seq);
-            }
-        }
-        if until <= 0 {
-            return Ok(());
-        }
-        if self.sizes.contains_key(&record) {
-            let goes: i64 = self
-                .connection
-                .prepare_cached(
-                    "SELECT coalesce(sum(octet_length(value)), 0) FROM history WHERE record = ? AND seq <= ?",
-                )
-                .and_then(|mut sum| sum.query_row([record, until], |row| row.get(0)))
-                .map_err(StoreError::storage)?;
-            *self.sizes.entry(record).or_default() -= goes as u64;
-        }
-        self.connection
-            .prepare_cached("DELETE FROM history WHERE record = ? AND seq <= ?")
-            .and_then(|mut delete| delete.execute([record, until]))
-            .map_err(StoreError::storage)?;
+        *sizes = new_sizes;
         Ok(())
     }
 
@@ -361,9 +306,76 @@ impl Backend for Sqlite {
     }
 
     fn last_seq(&mut self, record: RecordId) -> Result<i64, StoreError> {
+        // Deleted rows count: their numbers are not given again.
         self.connection
-            .prepare_cached("SELECT coalesce(max(seq), 0) FROM history WHERE record = ?")
+            .prepare_cached("SELECT last_seq FROM record WHERE id = ?")
             .and_then(|mut last| last.query_row([record], |row| row.get(0)))
             .map_err(StoreError::storage)
     }
+}
+
+/// Deletes the oldest rows of a record until the rest is within the limits.
+fn trim(
+    transaction: &Transaction<'_>,
+    record: RecordId,
+    keep: &Keep,
+    now: i64,
+    sizes: &mut HashMap<RecordId, u64>,
+) -> rusqlite::Result<()> {
+    let last: i64 = transaction
+        .prepare_cached("SELECT coalesce(max(seq), 0) FROM history WHERE record = ?")?
+        .query_row([record], |row| row.get(0))?;
+    // The rows up to this number are deleted.
+    let mut until = 0;
+    if let Some(values) = keep.values {
+        until = last.saturating_sub(values.min(i64::MAX as u64) as i64);
+    }
+    if let Some(oldest) = keep.oldest(now) {
+        // By the primary key, from the oldest row on: as many rows are read as are deleted.
+        let first_that_stays: Option<i64> = transaction
+            .prepare_cached(
+                "SELECT seq FROM history NOT INDEXED WHERE record = ? AND at >= ? ORDER BY seq LIMIT 1",
+            )?
+            .query_row([record, oldest], |row| row.get(0))
+            .optional()?;
+        until = until.max(first_that_stays.map_or(last, |seq| seq - 1));
+    }
+    if let Some(limit) = keep.bytes {
+        let mut size = match sizes.get(&record) {
+            Some(&size) => size,
+            None => sum(transaction, record, i64::MAX)?,
+        };
+        sizes.insert(record, size);
+        let mut oldest = transaction.prepare_cached(
+            "SELECT seq, coalesce(octet_length(value), 0) FROM history WHERE record = ? ORDER BY seq",
+        )?;
+        let mut rows = oldest.query([record])?;
+        while size > limit
+            && let Some(row) = rows.next()?
+        {
+            let bytes: i64 = row.get(1)?;
+            size = size.saturating_sub(bytes as u64);
+            until = until.max(row.get(0)?);
+        }
+    }
+    if until <= 0 {
+        return Ok(());
+    }
+    if sizes.contains_key(&record) {
+        let deleted = sum(transaction, record, until)?;
+        sizes.entry(record).and_modify(|size| *size = size.saturating_sub(deleted));
+    }
+    transaction
+        .prepare_cached("DELETE FROM history WHERE record = ? AND seq <= ?")?
+        .execute([record, until])?;
+    Ok(())
+}
+
+/// The bytes of the values of a record up to a number.
+fn sum(transaction: &Transaction<'_>, record: RecordId, until: i64) -> rusqlite::Result<u64> {
+    let sum =
+        "SELECT coalesce(sum(octet_length(value)), 0) FROM history WHERE record = ? AND seq <= ?";
+    let bytes: i64 =
+        transaction.prepare_cached(sum)?.query_row([record, until], |row| row.get(0))?;
+    Ok(bytes as u64)
 }

@@ -1,22 +1,22 @@
 //! The handle of a store, and its service.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use aimdb_core::graph::RecordNode;
 use aimdb_core::service::Service;
 use aimdb_core::{
-    BoxError, Decode, Finding, Graph, Incoming, Record, Rule, RuntimeContext, UnixTime, WeakAimDb,
+    BoxError, BufferCfg, Decode, Encode, Finding, Graph, Incoming, Record, Rule, RuntimeContext,
+    UnixTime, WeakAimDb,
 };
 use aimdb_tokio_adapter::TokioAdapter;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Newest};
 use crate::durability::Durability;
 use crate::error::{Status, StoreError};
 use crate::history::History;
@@ -48,12 +48,68 @@ pub struct Store {
 
 struct Inner {
     writer: Arc<Writer>,
-    restored: Mutex<HashMap<String, Restored>>,
-    /// Each with the stage that it is about.
-    findings: Mutex<Vec<(&'static str, Finding)>>,
-    is_service: AtomicBool,
-    /// The records of the graph that were checked last which have both stages of this store.
-    with_both: Mutex<HashSet<String>>,
+    /// What the records of the graph say of themselves, by key.
+    records: Mutex<HashMap<String, Declared>>,
+    /// The databases that run with this store as a service.
+    services: AtomicUsize,
+}
+
+/// A record of this store.
+#[derive(Default)]
+struct Declared {
+    plan: Arc<Plan>,
+    /// The media type of the codec that restores, and that of the history.
+    restores: Option<String>,
+    history: Option<String>,
+    /// The call that restores has set the record's initial value.
+    has_initial: bool,
+    findings: Vec<(&'static str, Finding)>,
+}
+
+/// What a record does in one graph: the stages of the record share it. A store may serve one graph after another.
+#[derive(Default)]
+pub(crate) struct Plan {
+    restores: AtomicBool,
+    has_history: AtomicBool,
+    /// The graph was checked: a later call declares another graph.
+    is_sealed: AtomicBool,
+    origin: OnceLock<Origin>,
+}
+
+impl Plan {
+    /// Notes that the first value of the record was restored.
+    pub(crate) fn note_restored(&self, origin: Origin) {
+        _ = self.origin.set(origin);
+    }
+
+    /// The origin of the first value of the record, if that was restored.
+    pub(crate) fn origin(&self) -> Option<Origin> {
+        self.origin.get().copied()
+    }
+
+    /// Whether the record is restored and has a history. Its newest value and the last row of its history are then written
+    /// together: otherwise a kill between the two would leave a value that is restored and in no history.
+    pub(crate) fn has_both(&self) -> bool {
+        self.restores.load(Relaxed) && self.has_history.load(Relaxed)
+    }
+}
+
+impl Declared {
+    /// Begins a plan for another graph.
+    fn renew_if(&mut self, has_call: impl FnOnce(&Plan) -> bool) {
+        if self.plan.is_sealed.load(Relaxed) || has_call(&self.plan) {
+            self.plan = Arc::default();
+        }
+    }
+}
+
+/// Where a restored value comes from.
+#[derive(Clone, Copy)]
+pub(crate) struct Origin {
+    /// When it was stored.
+    pub(crate) at: i64,
+    /// It was stored in another form.
+    pub(crate) is_migrated: bool,
 }
 
 impl Store {
@@ -92,10 +148,8 @@ impl Store {
     /// [`StoreError::Storage`] if the operating system starts no thread.
     pub fn on(backend: impl Backend) -> Result<Self, StoreError> {
         let writer = Arc::new(Writer::start(Box::new(backend))?);
-        let (restored, findings) = Default::default();
-        let (is_service, with_both) = Default::default();
-        let inner = Inner { writer, restored, findings, is_service, with_both };
-        Ok(Self { inner: Arc::new(inner) })
+        let (records, services) = Default::default();
+        Ok(Self { inner: Arc::new(Inner { writer, records, services }) })
     }
 
     /// Whether the storage works.
@@ -104,7 +158,8 @@ impl Store {
         self.inner.writer.status()
     }
 
-    /// Waits until everything that was given to the store is written.
+    /// Waits until everything that was given to the store is written. A value that a stage has not taken from its record yet was
+    /// not given.
     ///
     /// # Errors
     ///
@@ -121,7 +176,9 @@ impl Store {
     /// is the record's first value.
     #[must_use]
     pub fn restored(&self, key: &str) -> Option<Restored> {
-        self.inner.restored.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied()
+        let origin = self.records().get(key)?.plan.origin()?;
+        let at = u64::try_from(origin.at).unwrap_or(0);
+        Some(Restored { at: UnixTime::from_nanos(at) })
     }
 
     /// The stored newest value of a record that is restored, and its time, after everything that was given before. A program that
@@ -132,22 +189,32 @@ impl Store {
     /// # Errors
     ///
     /// [`StoreError::Decode`], [`StoreError::Storage`] and [`StoreError::Ended`].
-    pub fn newest<T: Record, C: Decode<T>>(
+    pub fn newest<T: Record, C: Encode<T> + Decode<T>>(
         &self,
         key: &str,
         mut codec: C,
     ) -> Result<Option<(T, UnixTime)>, StoreError> {
-        let name = key.to_owned();
-        let found = self.writer().ask(move |backend| {
-            let Some((record, form)) = backend.find(&name)? else { return Ok(None) };
-            Ok(backend.newest(record)?.map(|(at, value)| (form, at, value)))
-        })?;
-        let Some((stored, at, bytes)) = found else { return Ok(None) };
+        let Some(Newest { form, at, value }) = self.stored(key)? else { return Ok(None) };
         let at = UnixTime::from_nanos(u64::try_from(at).unwrap_or(0));
-        let value = codec.decode(&Incoming::new(key, &bytes)).map_err(|error| {
-            StoreError::Decode { key: key.to_owned(), stored, reason: error.to_string() }
+        let decoded = match form.codec == codec.media_type() {
+            true => codec.decode(&Incoming::new(key, &value)).map_err(|error| error.to_string()),
+            false => Err("another codec has encoded it".to_owned()),
+        };
+        let value = decoded.map_err(|reason| StoreError::Decode {
+            key: key.to_owned(),
+            stored: (*form).clone(),
+            reason,
         })?;
         Ok(Some((value, at)))
+    }
+
+    /// The stored newest value of a record, as it is.
+    pub(crate) fn stored(&self, key: &str) -> Result<Option<Newest>, StoreError> {
+        let name = key.to_owned();
+        self.writer().ask(move |backend| {
+            let Some((record, _)) = backend.find(&name)? else { return Ok(None) };
+            backend.newest(record)
+        })
     }
 
     /// The history of a record, decoded by `codec`; `None` if nothing was ever stored of it.
@@ -173,10 +240,34 @@ impl Store {
         &self.inner.writer
     }
 
-    pub(crate) fn note_restored(&self, key: &str, at: i64) {
-        let at = UnixTime::from_nanos(u64::try_from(at).unwrap_or(0));
-        let mut restored = self.inner.restored.lock().unwrap_or_else(PoisonError::into_inner);
-        restored.insert(key.to_owned(), Restored { at });
+    fn records(&self) -> MutexGuard<'_, HashMap<String, Declared>> {
+        self.inner.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Declares that a record is restored.
+    pub(crate) fn declare_restore(&self, key: &str, codec: &str) -> Arc<Plan> {
+        let mut records = self.records();
+        let record = records.entry(key.to_owned()).or_default();
+        record.findings.retain(|(stage, _)| *stage != RESTORE);
+        (record.restores, record.has_initial) = (Some(codec.to_owned()), false);
+        record.renew_if(|plan| plan.restores.load(Relaxed));
+        record.plan.restores.store(true, Relaxed);
+        Arc::clone(&record.plan)
+    }
+
+    /// Declares that a record has a history.
+    pub(crate) fn declare_history(&self, key: &str, codec: &str) -> Arc<Plan> {
+        let mut records = self.records();
+        let record = records.entry(key.to_owned()).or_default();
+        record.findings.retain(|(stage, _)| *stage != HISTORY);
+        record.history = Some(codec.to_owned());
+        record.renew_if(|plan| plan.has_history.load(Relaxed));
+        record.plan.has_history.store(true, Relaxed);
+        Arc::clone(&record.plan)
+    }
+
+    pub(crate) fn note_initial(&self, key: &str) {
+        self.records().entry(key.to_owned()).or_default().has_initial = true;
     }
 
     /// Adds a fault of a record's stage, until the record is declared again.
@@ -188,27 +279,12 @@ impl Store {
         help: &str,
     ) {
         let finding = Finding::new(Rule::BadService, key, problem.to_string(), help);
-        self.findings().push((stage, finding));
-    }
-
-    /// Forgets the faults of a record in the graph before: a store may outlive it.
-    pub(crate) fn forget_findings(&self, key: &str, stage: &'static str) {
-        self.findings().retain(|(of, finding)| *of != stage || finding.record != key);
-    }
-
-    /// Whether a record is restored and has a history. Its newest value and the last row of its history are then written
-    /// together: otherwise a kill between the two would leave a value that is restored and in no history.
-    pub(crate) fn has_both(&self, key: &str) -> bool {
-        self.inner.with_both.lock().unwrap_or_else(PoisonError::into_inner).contains(key)
-    }
-
-    fn findings(&self) -> MutexGuard<'_, Vec<(&'static str, Finding)>> {
-        self.inner.findings.lock().unwrap_or_else(PoisonError::into_inner)
+        self.records().entry(key.to_owned()).or_default().findings.push((stage, finding));
     }
 
     /// Why a stage of this store cannot run.
     pub(crate) fn check_service(&self) -> Result<(), &'static str> {
-        if self.inner.is_service.load(Relaxed) {
+        if self.inner.services.load(Relaxed) > 0 {
             return Ok(());
         }
         Err("its store is no service of this database: add `builder.service(store.clone())`")
@@ -233,18 +309,50 @@ impl Service<TokioAdapter> for Store {
     }
 
     fn check(&self, graph: &Graph) -> Vec<Finding> {
-        let has =
-            |record: &&RecordNode, name: &str| record.stages.iter().any(|stage| stage.name == name);
-        let both =
-            graph.records.iter().filter(|record| has(record, RESTORE) && has(record, HISTORY));
-        *self.inner.with_both.lock().unwrap_or_else(PoisonError::into_inner) =
-            both.map(|record| record.key.clone()).collect();
-        self.findings().iter().map(|(_, finding)| finding.clone()).collect()
+        let mut records = self.records();
+        let mut findings = Vec::new();
+        for node in &graph.records {
+            let has = |name: &str| node.stages.iter().any(|stage| stage.name == name);
+            let (restores, history) = (has(RESTORE), has(HISTORY));
+            let Some(record) = records.get_mut(&node.key) else { continue };
+            let mut add = |problem: String, help: &str| {
+                findings.push(Finding::new(Rule::BadService, &*node.key, problem, help));
+            };
+            record.plan.is_sealed.store(true, Relaxed);
+            let has_both = restores && history;
+            if has_both && !record.plan.has_both() {
+                let problem =
+                    "it is restored and has a history by calls that do not belong together";
+                add(problem.into(), "make both calls in one `configure`");
+            }
+            if (restores || history)
+                && node.buffers.iter().any(|buffer| matches!(buffer.cfg, BufferCfg::Mailbox))
+            {
+                let problem = "it is a mailbox, whose commands a store would take from their taker";
+                add(problem.into(), "store what the command changes, in a record of its own");
+            }
+            if has_both && record.restores != record.history {
+                let problem = "its newest value and its history have different codecs";
+                add(problem.into(), "give both calls the same codec: the two are written together");
+            }
+            if restores && node.initial_values.len() > usize::from(record.has_initial) {
+                let problem = "it is restored, and has an initial value of its own";
+                add(
+                    problem.into(),
+                    "use `.restore_or(&store, codec, first)` instead of `.initial(first)`",
+                );
+            }
+            let of_stages = record.findings.iter().filter(|(stage, _)| has(stage));
+            findings.extend(of_stages.map(|(_, finding)| finding.clone()));
+        }
+        findings
     }
 
     fn run(self, _db: WeakAimDb<TokioAdapter>, ctx: RuntimeContext<TokioAdapter>) -> Self::Run {
-        self.inner.is_service.store(true, Relaxed);
+        self.inner.services.fetch_add(1, Relaxed);
+        let serves = Serves(Arc::clone(&self.inner));
         Box::pin(async move {
+            let _serves = serves;
             let mut was_good = true;
             while !ctx.is_stopping() {
                 let status = self.status();
@@ -261,5 +369,14 @@ impl Service<TokioAdapter> for Store {
             self.flush().await?;
             Ok(())
         })
+    }
+}
+
+/// A database that runs with the store as a service.
+struct Serves(Arc<Inner>);
+
+impl Drop for Serves {
+    fn drop(&mut self) {
+        self.0.services.fetch_sub(1, Relaxed);
     }
 }

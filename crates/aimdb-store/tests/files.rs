@@ -34,14 +34,22 @@ fn a_file_has_one_store_at_a_time() {
     let error = refused(&path);
     assert!(matches!(error, StoreError::InUse { .. }), "{error}");
     assert!(error.to_string().contains("is in use: end the other process"), "{error}");
+    // Also by another name.
+    let link = directory.path().join("link.db");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    assert!(matches!(refused(&link), StoreError::InUse { .. }));
     drop(store);
-    Store::open(&path).unwrap();
+    Store::open(&link).unwrap();
 }
 
 #[test]
 fn what_is_no_store_is_refused_and_left_as_it_is() {
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str| directory.path().join(name);
+    for name in ["", ":memory:"] {
+        let error = refused(Path::new(name));
+        assert!(error.to_string().contains("it names no file"), "{error}");
+    }
     let error = refused(directory.path());
     assert!(error.to_string().contains("it is a directory"), "{error}");
     let error = refused(&file("missing/plant.db"));

@@ -10,7 +10,8 @@ use aimdb_core::{
     AimDb, AimDbBuilder, BufferCfg, DbError, Json, UnixTime, decode_with, encode_with,
 };
 use aimdb_store::{
-    Backend, Entry, Form, Keep, Memory, Persist, RecordId, Row, Status, Store, StoreError, Write,
+    Backend, Entry, Form, Keep, Memory, Newest, Persist, RecordId, Row, Status, Store, StoreError,
+    Write,
 };
 use aimdb_tokio_adapter::TokioAdapter;
 
@@ -189,6 +190,149 @@ async fn another_form_is_a_finding_or_is_migrated() {
     .await;
 }
 
+/// A codec of four bytes, which takes whatever four bytes there are.
+fn raw() -> impl aimdb_core::Encode<u32> + aimdb_core::Decode<u32> + Clone + Sync {
+    (
+        encode_with(|n: &u32, out: &mut Vec<u8>| {
+            out.extend(n.to_le_bytes());
+            Ok::<_, String>(())
+        }),
+        decode_with(|message: &aimdb_core::Incoming<'_>| {
+            let mut bytes = [0; 4];
+            bytes[..message.payload.len().min(4)].copy_from_slice(message.payload);
+            Ok::<_, String>(u32::from_le_bytes(bytes))
+        }),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migrated_value_is_stored_in_its_new_form_with_its_old_time() {
+    for with_history in [false, true] {
+        in_each_storage(async |open| {
+            let mut times = Vec::new();
+            for number in 0..4 {
+                let store = open();
+                life(
+                    &store,
+                    |builder| {
+                        builder.configure::<u32>("n", |reg| {
+                            let reg = reg.buffer(BufferCfg::latest()).written_from_outside();
+                            match number {
+                                0 => reg.restore(&store, Json),
+                                1 => reg.restore_with(&store, raw(), Json, |n: u32| n),
+                                _ => reg.restore(&store, raw()),
+                            };
+                            match (with_history, number) {
+                                (false, _) => {}
+                                (true, 0) => _ = reg.history(&store, Json, Keep::all()),
+                                (true, _) => _ = reg.history(&store, raw(), Keep::all()),
+                            }
+                        });
+                    },
+                    async |db| match number {
+                        0 => db.producer::<u32>("n").unwrap().produce(7).await.unwrap(),
+                        // Nothing new comes: it is a setting.
+                        _ => assert_eq!(db.consumer::<u32>("n").unwrap().latest(), Some(7)),
+                    },
+                )
+                .await;
+                times.extend(store.restored("n").map(|restored| restored.at));
+                if with_history {
+                    let history = store.history::<u32, _>("n", raw()).unwrap().unwrap();
+                    assert_eq!(history.last(10).unwrap().len(), 1, "it is in the history once");
+                }
+            }
+            assert!(times.len() == 3 && times.iter().all(|time| *time == times[0]), "{times:?}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_does_not_come_back_is_not_restored() {
+    in_each_storage(async |open| {
+        for number in 0..3 {
+            let store = open();
+            life(
+                &store,
+                |builder| {
+                    builder.configure::<f32>("setpoint", |reg| {
+                        reg.buffer(BufferCfg::queue(8)).written_from_outside();
+                        reg.restore_or(&store, Json, 20.0).history(&store, Json, Keep::all());
+                    });
+                },
+                async |db| {
+                    let first = if number == 0 { 20.0 } else { 21.5 };
+                    assert_eq!(db.consumer::<f32>("setpoint").unwrap().latest(), Some(first));
+                    let setpoint = db.producer::<f32>("setpoint").unwrap();
+                    // In JSON it is `null`, which is no number.
+                    setpoint.produce_many([21.5, f32::NAN]).await.unwrap();
+                },
+            )
+            .await;
+            let history = store.history::<f32, _>("setpoint", Json).unwrap().unwrap();
+            let last = history.last(2).unwrap();
+            assert_eq!(last[0].value(), Some(&21.5));
+            assert!(matches!(last[1], Entry::Unreadable { .. }), "{last:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_are_never_given_again() {
+    in_each_storage(async |open| {
+        let store = open();
+        life(&store, recorded(&store, BufferCfg::queue(16), Keep::all()), async |db| {
+            produce(db, 0..500).await;
+        })
+        .await;
+        drop(store);
+        let store = open();
+        let keep = Keep::all().age(Duration::from_nanos(1));
+        life(&store, recorded(&store, BufferCfg::queue(16), keep), async |_| {
+            while !history(&store).is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        drop(store);
+        let store = open();
+        life(&store, recorded(&store, BufferCfg::queue(16), Keep::all()), async |db| {
+            produce(db, 500..503).await;
+        })
+        .await;
+        assert!(history(&store).iter().map(Entry::seq).eq(501..=503));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_serves_one_graph_after_another() {
+    let store = Store::in_memory();
+    let both = |builder: &mut Builder| {
+        builder.configure::<u64>("count", |reg| {
+            reg.buffer(BufferCfg::queue(8)).written_from_outside();
+            reg.restore(&store, Json).history(&store, Json, Keep::all());
+        });
+    };
+    life(&store, both, async |db| produce(db, 0..3).await).await;
+    life(&store, both, async |_| {}).await;
+    // A graph that is only checked changes nothing of one that runs.
+    life(&store, both, async |db| {
+        let mut other = AimDbBuilder::on(TokioAdapter);
+        other.service(store.clone());
+        recorded(&store, BufferCfg::queue(4), Keep::values(0))(&mut other);
+        assert!(other.build().is_err());
+        produce(db, 3..6).await;
+    })
+    .await;
+    // Here nothing is restored: the first value is a new one.
+    let only_history = recorded(&store, BufferCfg::queue(8), Keep::all());
+    life(&store, only_history, async |db| produce(db, 6..9).await).await;
+    assert_eq!(values(&history(&store)), Vec::from_iter(0..9));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_of_another_codec_are_never_decoded() {
     let store = Store::in_memory();
@@ -202,18 +346,6 @@ async fn bytes_of_another_codec_are_never_decoded() {
         async |db| db.producer::<u32>("n").unwrap().produce(7).await.unwrap(),
     )
     .await;
-    let raw = || {
-        (
-            encode_with(|n: &u32, out: &mut Vec<u8>| {
-                out.extend(n.to_le_bytes());
-                Ok::<_, String>(())
-            }),
-            decode_with(|message: &aimdb_core::Incoming<'_>| {
-                // It takes everything.
-                Ok::<_, String>(message.payload.len() as u32)
-            }),
-        )
-    };
     let found = findings(&store, |builder| {
         builder.configure::<u32>("n", |reg| {
             reg.buffer(BufferCfg::latest()).written_from_outside().restore(&store, raw());
@@ -339,6 +471,27 @@ async fn mistakes_are_findings_or_failures_with_a_remedy() {
     let store = Store::in_memory();
     let found = findings(&store, recorded(&store, BufferCfg::queue(4), Keep::values(0)));
     assert!(found.contains("`count`") && found.contains("it keeps 0 values"), "{found}");
+    let found = findings(&store, |builder| {
+        builder.configure::<u32>("command", |reg| {
+            reg.buffer(BufferCfg::mailbox()).written_from_outside().restore(&store, Json);
+        });
+        builder.configure::<u32>("twice", |reg| {
+            reg.buffer(BufferCfg::latest()).initial(7).written_from_outside();
+            reg.restore(&store, Json);
+        });
+        builder.configure::<u32>("codecs", |reg| {
+            reg.buffer(BufferCfg::latest()).written_from_outside();
+            reg.restore(&store, Json).history(&store, raw(), Keep::all());
+        });
+    });
+    for part in [
+        "`command`: it is a mailbox",
+        "`twice`: it is restored, and has an initial value of its own",
+        "use `.restore_or(&store, codec, first)`",
+        "`codecs`: its newest value and its history have different codecs",
+    ] {
+        assert!(found.contains(part), "{part}: {found}");
+    }
     // Without the service nothing would write the rest at the end.
     let mut builder = AimDbBuilder::on(TokioAdapter);
     recorded(&Store::in_memory(), BufferCfg::queue(4), Keep::all())(&mut builder);
@@ -373,13 +526,13 @@ impl Backend for Troubled {
     fn describe(&self) -> String {
         "a troubled storage".to_owned()
     }
-    fn record(&mut self, key: &str, form: &Form) -> Result<(RecordId, Option<Form>), StoreError> {
+    fn record(&mut self, key: &str, form: Option<&Form>) -> Result<RecordId, StoreError> {
         self.inner.record(key, form)
     }
     fn find(&mut self, key: &str) -> Result<Option<(RecordId, Form)>, StoreError> {
         self.inner.find(key)
     }
-    fn newest(&mut self, record: RecordId) -> Result<Option<(i64, Vec<u8>)>, StoreError> {
+    fn newest(&mut self, record: RecordId) -> Result<Option<Newest>, StoreError> {
         self.inner.newest(record)
     }
     fn write(&mut self, batch: &[Write]) -> Result<(), StoreError> {
@@ -389,9 +542,6 @@ impl Backend for Troubled {
             return Err(StoreError::Storage { reason: "no space left on device".to_owned() });
         }
         self.inner.write(batch)
-    }
-    fn trim(&mut self, record: RecordId, keep: &Keep, now: i64) -> Result<(), StoreError> {
-        self.inner.trim(record, keep, now)
     }
     fn rows(
         &mut self,
@@ -440,6 +590,34 @@ async fn a_full_disk_is_a_state_and_costs_no_value_of_a_queue() {
     })
     .await;
     assert_eq!(values(&history(&store)), Vec::from_iter(0..2000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_said_to_who_asks_and_holds_no_end_up() {
+    let (store, trouble) = troubled();
+    let mut builder = AimDbBuilder::on(TokioAdapter);
+    builder.service(store.clone());
+    recorded(&store, BufferCfg::ring(8), Keep::all())(&mut builder);
+    let db = builder.build().unwrap();
+    db.start();
+    produce(&db, 0..100).await;
+    store.flush().await.unwrap();
+    trouble.is_full.store(true, Relaxed);
+    produce(&db, 0..20_000).await;
+    while trouble.refused.load(Relaxed) < 1 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let asked = store.clone();
+    let answer = tokio::task::spawn_blocking(move || asked.history::<u64, _>("count", Json));
+    let answer = tokio::time::timeout(LIMIT, answer).await.unwrap().unwrap();
+    let error = answer.map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("no space left on device"), "{error}");
+    // The deadline of the shutdown ends the stages; the drop of the last handle gives up after a few attempts.
+    let report = db.shutdown(Duration::from_millis(50)).await;
+    assert!(!report.is_clean());
+    drop(db);
+    let dropped = tokio::task::spawn_blocking(move || drop(store));
+    tokio::time::timeout(LIMIT, dropped).await.unwrap().unwrap();
 }
 
 #[tokio::test]
