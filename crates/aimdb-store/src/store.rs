@@ -48,7 +48,7 @@ pub struct Store {
 
 struct Inner {
     writer: Arc<Writer>,
-    /// What the records of the graph say of themselves, by key.
+    /// The records of the graph, by key.
     records: Mutex<HashMap<String, Declared>>,
     /// The databases that run with this store as a service.
     services: AtomicUsize,
@@ -66,7 +66,7 @@ struct Declared {
     findings: Vec<(&'static str, Finding)>,
 }
 
-/// What a record does in one graph: the stages of the record share it. A store may serve one graph after another.
+/// The plan of a record in one graph, which the stages of the record share. A store may serve one graph after another.
 #[derive(Default)]
 pub(crate) struct Plan {
     restores: AtomicBool,

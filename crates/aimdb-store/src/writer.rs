@@ -263,7 +263,7 @@ impl Work {
                 command = self.given.recv() => match command {
                     Some(command) => self.take(command).await,
                     None => {
-                        // The handles are gone, and with them whoever waits for questions.
+                        // The handles are gone, and with them every question.
                         self.write().await;
                         return;
                     }
