@@ -41,6 +41,20 @@ pub struct Restored {
 /// It is opened before the graph is declared, because a record is restored where it is configured, and added to the graph as a
 /// service, which shows its state and writes the rest at the end of a shutdown. The drop of the last handle writes what is left and
 /// closes the file. See the [crate](crate).
+///
+/// ```
+/// use aimdb_core::{AimDbBuilder, BufferCfg, Json};
+/// use aimdb_store::{Persist, Store};
+/// use aimdb_tokio_adapter::TokioAdapter;
+///
+/// fn declare(builder: &mut AimDbBuilder<TokioAdapter>, store: &Store) {
+///     builder.service(store.clone());
+///     builder.configure::<f32>("config.setpoint", |reg| {
+///         reg.buffer(BufferCfg::latest()).written_from_outside().restore(store, Json);
+///     });
+/// }
+/// # declare(&mut AimDbBuilder::on(TokioAdapter), &Store::in_memory());
+/// ```
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
