@@ -3,6 +3,8 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use aimdb_core::{Decode, Encode, Incoming, UnixTime};
+
 use crate::error::{Form, StoreError};
 use crate::keep::Keep;
 
@@ -42,6 +44,26 @@ pub struct Newest {
     pub at: i64,
     /// The encoded value.
     pub value: Vec<u8>,
+}
+
+impl Newest {
+    /// The value, or the reason why it is none of this codec.
+    pub(crate) fn decode<T, C: Encode<T> + Decode<T>>(
+        &self,
+        key: &str,
+        codec: &mut C,
+    ) -> Result<T, String> {
+        // Bytes of another codec may decode by chance.
+        if self.form.codec != codec.media_type() {
+            return Err("another codec has encoded it".to_owned());
+        }
+        codec.decode(&Incoming::new(key, &self.value)).map_err(|error| error.to_string())
+    }
+}
+
+/// The calendar's time of a stored one.
+pub(crate) fn unix_time(at: i64) -> UnixTime {
+    UnixTime::from_nanos(u64::try_from(at).unwrap_or(0))
 }
 
 /// One part of a batch, in order.

@@ -72,6 +72,13 @@ pub struct Form {
     pub codec: String,
 }
 
+impl Form {
+    /// Whether values are text.
+    pub(crate) fn is_json(&self) -> bool {
+        self.codec.contains("json")
+    }
+}
+
 impl fmt::Display for Form {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}` as {}", self.type_name, self.codec)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use aimdb_core::{Decode, Incoming, UnixTime};
 
-use crate::backend::{RecordId, Row};
+use crate::backend::{RecordId, Row, unix_time};
 use crate::error::{Form, StoreError};
 use crate::writer::Writer;
 
@@ -150,7 +150,7 @@ impl<T, C: Decode<T> + Clone> History<T, C> {
 
     fn decoded(&self, rows: Vec<Row>) -> Vec<Entry<T>> {
         let decode = |Row { seq, at, value, missed }| {
-            let at = UnixTime::from_nanos(u64::try_from(at).unwrap_or(0));
+            let at = unix_time(at);
             let Some(bytes) = value else { return Entry::Gap { seq, at, missed } };
             match self.codec.clone().decode(&Incoming::new(&self.key, &bytes)) {
                 Ok(value) => Entry::Value { seq, at, value },

@@ -181,7 +181,7 @@ fn stored<T, C>(
 where
     C: Encode<T> + Decode<T> + Clone,
 {
-    let Newest { form, at, value: bytes } = match store.stored(key) {
+    let newest = match store.stored(key) {
         Ok(found) => found?,
         Err(error) => {
             let problem = format_args!("its stored value cannot be read: {error}");
@@ -189,22 +189,18 @@ where
             return None;
         }
     };
-    let message = Incoming::new(key, &bytes);
-    let expected = form_of::<T, C>(codec);
-    // Bytes of another codec may decode by chance.
-    let decoded = match form.codec == expected.codec {
-        true => codec.clone().decode(&message).map_err(|error| error.to_string()),
-        false => Err("another codec has encoded it".to_owned()),
-    };
+    let decoded = newest.decode(key, &mut codec.clone());
     let is_migrated = decoded.is_err();
+    let message = Incoming::new(key, &newest.value);
     match decoded.or_else(|reason| migrate(&message).unwrap_or(Err(reason))) {
         Ok(value) => {
-            plan.note_restored(Origin { at, is_migrated });
+            plan.note_restored(Origin { at: newest.at, is_migrated });
             Some(value)
         }
         Err(reason) => {
+            let (stored, expected) = (&newest.form, form_of::<T, C>(codec));
             let problem =
-                format!("its stored value, {form}, is no value of {expected} any more: {reason}");
+                format!("its stored value, {stored}, is no value of {expected} any more: {reason}");
             let help = "name the old form by `.restore_with(&store, codec, old_codec, |old| …)`, or remove the value from the file";
             store.add_finding(key, RESTORE, problem, help);
             None
@@ -258,25 +254,36 @@ async fn open(
     }
 }
 
-/// Encodes the newest value, if it can be restored.
-fn newest_of<T, C>(
+/// A newest value of these bytes, if they can be restored.
+fn newest_of<T, C: Encode<T> + Decode<T>>(
     ctx: &RuntimeContext<TokioAdapter>,
     codec: &mut C,
     form: &Arc<Form>,
-    value: &T,
+    value: Vec<u8>,
     at: i64,
-) -> Option<Newest>
-where
-    C: Encode<T> + Decode<T>,
-{
-    let mut bytes = Vec::new();
-    let encoded = codec.encode(value, &mut bytes);
-    let checked = encoded.and_then(|()| codec.decode(&Incoming::new(ctx.record(), &bytes)));
-    match checked {
-        Ok(_) => Some(Newest { form: Arc::clone(form), at, value: bytes }),
-        Err(error) => {
+) -> Option<Newest> {
+    let newest = Newest { form: Arc::clone(form), at, value };
+    match newest.decode::<T, _>(ctx.record(), codec) {
+        Ok(_) => Some(newest),
+        Err(reason) => {
             ctx.log()
-                .warn(format_args!("a value could not be restored, and is not stored: {error}"));
+                .warn(format_args!("a value could not be restored, and is not stored: {reason}"));
+            None
+        }
+    }
+}
+
+/// The bytes of a value; `None` if it has none, which the log says.
+fn bytes_of<T, C: Encode<T>>(
+    ctx: &RuntimeContext<TokioAdapter>,
+    codec: &mut C,
+    value: &T,
+) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    match codec.encode(value, &mut bytes) {
+        Ok(()) => Some(bytes),
+        Err(error) => {
+            ctx.log().warn(format_args!("a value has no encoding and is not stored: {error}"));
             None
         }
     }
@@ -313,7 +320,10 @@ where
             Some(Origin { at, is_migrated: true }) if is_first => at,
             _ => unix_now(),
         };
-        if let Some(newest) = newest_of(&ctx, &mut codec, &form, &value, at) {
+        let bytes = bytes_of(&ctx, &mut codec, &value);
+        if let Some(newest) =
+            bytes.and_then(|bytes| newest_of::<T, _>(&ctx, &mut codec, &form, bytes, at))
+        {
             store.writer().give_newest(record, newest)?;
         }
     }
@@ -339,38 +349,35 @@ where
     while let Ok(event) = reader.next_event().await {
         // The first value of a restored record is in its history already.
         let first = origin.take();
-        let mut bytes = Vec::new();
-        let (missed, encoded, value) = match event {
+        let (missed, bytes) = match event {
             Event::Value(value) if first.is_some() => {
                 if let Some(Origin { at, is_migrated: true }) = first
-                    && let Some(newest) = newest_of(&ctx, &mut codec, &form, &value, at)
+                    && let Some(bytes) = bytes_of(&ctx, &mut codec, &value)
+                    && let Some(newest) = newest_of::<T, _>(&ctx, &mut codec, &form, bytes, at)
                 {
                     writer.give_newest(record, newest)?;
                 }
                 continue;
             }
-            Event::Value(value) => (0, Some(codec.encode(&value, &mut bytes)), Some(value)),
-            Event::Lagged(missed) => (missed - u64::from(first.is_some()), None, None),
+            // A value without an encoding is one that the history misses.
+            Event::Value(value) => match bytes_of(&ctx, &mut codec, &value) {
+                Some(bytes) => (0, Some(bytes)),
+                None => (1, None),
+            },
+            Event::Lagged(missed) => (missed - u64::from(first.is_some()), None),
         };
         let at = unix_now();
-        // A value without an encoding is one that the history misses.
-        let (missed, bytes) = match encoded {
-            Some(Ok(())) => (missed, Some(bytes)),
-            Some(Err(error)) => {
-                ctx.log().warn(format_args!("a value has no encoding and is not stored: {error}"));
-                (missed + 1, None)
-            }
-            None => (missed, None),
-        };
         if missed > 0 {
             let gap = Command::Append { record, at, value: None, missed, newest: None };
             writer.give(gap).await?;
         }
-        if bytes.is_some() {
-            let newest = value
-                .filter(|_| has_both)
-                .and_then(|value| newest_of(&ctx, &mut codec, &form, &value, at));
-            writer.give(Command::Append { record, at, value: bytes, missed: 0, newest }).await?;
+        if let Some(bytes) = bytes {
+            let newest = match has_both {
+                true => newest_of::<T, _>(&ctx, &mut codec, &form, bytes.clone(), at),
+                false => None,
+            };
+            let value = Some(bytes);
+            writer.give(Command::Append { record, at, value, missed: 0, newest }).await?;
         }
     }
     Ok(())

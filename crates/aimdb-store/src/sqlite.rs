@@ -181,17 +181,17 @@ impl Backend for Sqlite {
         if let Some((id, before)) = &known
             && form.is_none_or(|form| form == before)
         {
-            self.texts.insert(*id, before.codec.contains("json"));
+            self.texts.insert(*id, before.is_json());
             return Ok(*id);
         }
-        let Form { type_name, codec } = form.cloned().unwrap_or_default();
+        let form = form.cloned().unwrap_or_default();
         let upsert = "INSERT INTO record(key, type, codec) VALUES(?1, ?2, ?3)
                       ON CONFLICT(key) DO UPDATE SET type = ?2, codec = ?3 RETURNING id";
         let id = self
             .connection
-            .query_row(upsert, params![key, type_name, codec], |row| row.get(0))
+            .query_row(upsert, params![key, form.type_name, form.codec], |row| row.get(0))
             .map_err(StoreError::storage)?;
-        self.texts.insert(id, codec.contains("json"));
+        self.texts.insert(id, form.is_json());
         Ok(id)
     }
 
@@ -228,7 +228,7 @@ impl Backend for Sqlite {
             for write in batch {
                 match write {
                     Write::Newest(record, Newest { form, at, value }) => {
-                        let value = as_sql(value, form.codec.contains("json"));
+                        let value = as_sql(value, form.is_json());
                         transaction
                             .prepare_cached(
                                 "INSERT INTO newest(record, at, type, codec, value) VALUES(?1, ?2, ?3, ?4, ?5)

@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use aimdb_core::service::Service;
 use aimdb_core::{
-    BoxError, BufferCfg, Decode, Encode, Finding, Graph, Incoming, Record, Rule, RuntimeContext,
-    UnixTime, WeakAimDb,
+    BoxError, BufferCfg, Decode, Encode, Finding, Graph, Record, Rule, RuntimeContext, UnixTime,
+    WeakAimDb,
 };
 use aimdb_tokio_adapter::TokioAdapter;
 
-use crate::backend::{Backend, Newest};
+use crate::backend::{Backend, Newest, unix_time};
 use crate::durability::Durability;
 use crate::error::{Status, StoreError};
 use crate::history::History;
@@ -191,8 +191,7 @@ impl Store {
     #[must_use]
     pub fn restored(&self, key: &str) -> Option<Restored> {
         let origin = self.records().get(key)?.plan.origin()?;
-        let at = u64::try_from(origin.at).unwrap_or(0);
-        Some(Restored { at: UnixTime::from_nanos(at) })
+        Some(Restored { at: unix_time(origin.at) })
     }
 
     /// The stored newest value of a record that is restored, and its time, after everything that was given before. A program that
@@ -208,18 +207,13 @@ impl Store {
         key: &str,
         mut codec: C,
     ) -> Result<Option<(T, UnixTime)>, StoreError> {
-        let Some(Newest { form, at, value }) = self.stored(key)? else { return Ok(None) };
-        let at = UnixTime::from_nanos(u64::try_from(at).unwrap_or(0));
-        let decoded = match form.codec == codec.media_type() {
-            true => codec.decode(&Incoming::new(key, &value)).map_err(|error| error.to_string()),
-            false => Err("another codec has encoded it".to_owned()),
-        };
-        let value = decoded.map_err(|reason| StoreError::Decode {
+        let Some(newest) = self.stored(key)? else { return Ok(None) };
+        let value = newest.decode(key, &mut codec).map_err(|reason| StoreError::Decode {
             key: key.to_owned(),
-            stored: (*form).clone(),
+            stored: (*newest.form).clone(),
             reason,
         })?;
-        Ok(Some((value, at)))
+        Ok(Some((value, unix_time(newest.at))))
     }
 
     /// The stored newest value of a record, as it is.
